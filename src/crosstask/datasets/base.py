@@ -1,0 +1,143 @@
+"""What a data set is: a list of cases, a way to read one, and the tasks that its labels define."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from crosstask.geometry import Geometry
+from crosstask.tasks.base import Task
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One patient, lesion or exam on disk.
+
+    Attributes:
+        id: unique name of the case in its data set.
+        group: what no split may divide (the patient).
+        split: the split that the data set itself gives.
+        files: every raw file that :meth:`Dataset.read` opens; a change of any makes the prepared case stale.
+    """
+
+    id: str
+    group: str
+    split: Split
+    files: tuple[Path, ...]
+
+
+@dataclass
+class CaseData:
+    """All arrays of one case, before any experiment's choice of tasks.
+
+    Attributes:
+        arrays: ``{name: c *s}``; all volumes are ``c z y x`` with z the slice axis.
+        channels: ``{name: channel names}``. A channel that is not there is a *missing label*, never an empty one.
+        geometry: the grid that all arrays share.
+    """
+
+    arrays: dict[str, np.ndarray]
+    channels: dict[str, tuple[str, ...]]
+    geometry: Geometry
+    information: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, array in self.arrays.items():
+            if len(self.channels[name]) != array.shape[0]:
+                raise ValueError(f"array {name!r} has {array.shape[0]} channels, {len(self.channels[name])} names")
+            if tuple(array.shape[1:]) != tuple(self.geometry.shape):
+                raise ValueError(f"array {name!r} is {array.shape[1:]}, the grid is {self.geometry.shape}")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of ``crosstask check``: what is wrong with a case, and how bad it is.
+
+    Attributes:
+        case: id of the case, or the name of a folder.
+        severity: ``error`` (the case cannot be used and is skipped), ``warning`` (mended, e.g. a clipped spike) or
+            ``note`` (normal, but worth knowing, e.g. a structure that is not contoured).
+        message: one line, naming the file.
+    """
+
+    case: str
+    severity: Literal["error", "warning", "note"]
+    message: str
+
+
+class Dataset(ABC):
+    """Base of all data sets.
+
+    Attributes:
+        name: name in the table :data:`crosstask.datasets.DATASETS`.
+        image_source: name of the case array that holds the image.
+        region_source: name of the case array (one channel) that says where regression targets are defined, or None.
+        licence, source, citation: shown by ``check``, and kept in each run.
+    """
+
+    name: str
+    image_source: str
+    region_source: str | None = None
+    licence: str
+    source: str
+    citation: str
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    @abstractmethod
+    def cases(self) -> list[Case]:
+        """All usable cases, sorted naturally by id. Incomplete ones are left out and found by :meth:`check`.
+
+        Raises:
+            InputError: the root is missing or holds no case of this data set.
+        """
+
+    @abstractmethod
+    def read(self, case: Case) -> CaseData:
+        """All arrays of a case.
+
+        Raises:
+            InputError: one line that names the file and the remedy.
+        """
+
+    @abstractmethod
+    def check(self) -> Iterator[Finding]:
+        """Read the whole raw data set and say what is wrong with it, case by case."""
+
+    @abstractmethod
+    def task(self, name: str, **options: Any) -> Task:
+        """One of the tasks that the data set's labels define, e.g. ``task("segmentation", classes=[...])``.
+
+        Raises:
+            InputError: no such task, class or structure; the message lists what there is.
+        """
+
+    @property
+    @abstractmethod
+    def tasks(self) -> tuple[str, ...]:
+        """Names that :meth:`task` accepts."""
+
+    def read_settings(self) -> Mapping[str, Any]:
+        """Every option that changes what :meth:`read` gives; a change makes prepared cases stale."""
+        return {}
+
+    def scores(
+        self, case: CaseData, predictions: Mapping[str, np.ndarray], classes: Mapping[str, Sequence[str]]
+    ) -> list[tuple[str, str, str, float]]:
+        """Figures that only this data set defines (a challenge's score): rows of (task, class, metric, value).
+
+        Args:
+            case: the case's own arrays.
+            predictions: ``{task: c *s}``, decoded, on the case's grid.
+            classes: channel names of each prediction.
+        """
+        return []

@@ -1,0 +1,34 @@
+"""Where an array lies in space."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Grid of a volume or an image. All tuples run in array axis order, so ``z y x`` for a volume.
+
+    Attributes:
+        shape: number of voxels along each axis.
+        spacing: distance of neighbouring voxel centres along each axis, in mm.
+        origin: position of the centre of voxel ``(0, ..., 0)``, in mm.
+    """
+
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+    origin: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.origin is None:
+            object.__setattr__(self, "origin", (0.0,) * len(self.shape))
+        if not len(self.shape) == len(self.spacing) == len(self.origin or ()):
+            raise ValueError(f"shape {self.shape}, spacing {self.spacing} and origin {self.origin} differ in length")
+        if not all(math.isfinite(step) and step > 0 for step in self.spacing):
+            raise ValueError(f"spacing must be positive and finite, not {self.spacing}")
+
+    @property
+    def voxel_volume(self) -> float:
+        """Volume of one voxel in mm^3 (area in mm^2 for an image)."""
+        return math.prod(self.spacing)

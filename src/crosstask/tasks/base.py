@@ -1,0 +1,125 @@
+"""What a task is: a name, a kind, and where its target comes from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+Level = Literal["pixel", "image"]
+
+
+@dataclass(frozen=True)
+class Head:
+    """All that an architecture knows of a task.
+
+    Attributes:
+        level: ``pixel`` (output ``b c *s``) or ``image`` (output ``b c``).
+        channels: number of output channels, c.
+        bias: value at which each output channel starts, or None for zero. Rare classes start at their prior,
+            or a network needs many epochs only to learn that they are rare.
+    """
+
+    level: Level
+    channels: int
+    bias: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.level not in ("pixel", "image"):
+            raise ValueError(f"level must be 'pixel' or 'image', not {self.level!r}")
+        if self.channels < 1:
+            raise ValueError(f"a head needs at least one channel, not {self.channels}")
+        if self.bias is not None and len(self.bias) != self.channels:
+            raise ValueError(f"{len(self.bias)} biases for {self.channels} channels")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Name, unit and direction of a figure in the table of scores."""
+
+    name: str
+    unit: str
+    higher_is_better: bool
+
+
+class Task(ABC):
+    """One thing to predict. A subclass is a *kind*: level, loss, target format, decoding and metrics together.
+
+    A task reads its target from one array of a case, by channel name; a channel that the case lacks is a missing
+    label: the target is zero there and ``present`` is False, and neither loss nor metric may look at it.
+
+    Attributes:
+        name: key of the task in targets, outputs and tables.
+        source: name of the case array that holds the target.
+        classes: channel names, in the order of the output channels.
+        unit: physical unit of the decoded prediction (``""`` for probabilities).
+    """
+
+    kind: str
+    level: Level
+
+    def __init__(self, name: str, source: str, classes: Sequence[str], unit: str = "") -> None:
+        self.name = name
+        self.source = source
+        self.classes = tuple(classes)
+        self.unit = unit
+
+    @abstractmethod
+    def head(self) -> Head:
+        """Output that an architecture must give for this task."""
+
+    @abstractmethod
+    def fit(self, statistics: Mapping[str, Any]) -> None:
+        """Take what the task needs (priors, scale) from the statistics of the *training* cases.
+
+        Args:
+            statistics: figures of this task's source channels, ``{class: {"count", "positive", "mean", "std",
+                "median"}}``; see :func:`crosstask.store.statistics.channel_statistics`.
+        """
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """What :meth:`fit` learned, as plain JSON values; kept beside the weights."""
+
+    @abstractmethod
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Put back what :meth:`state` gave."""
+
+    @abstractmethod
+    def loss(
+        self, output: torch.Tensor, target: torch.Tensor, present: torch.Tensor, region: torch.Tensor | None
+    ) -> torch.Tensor:
+        """One scalar over all labels that are present; exactly zero, and without gradient, where there is none.
+
+        Shapes:
+            output: ``b c *s``, raw.  target: ``b c *s``, physical.  present: ``b c``, bool.
+            region: ``b 1 *s``, where the target is defined, or None for everywhere.
+        """
+
+    @abstractmethod
+    def decode(self, output: torch.Tensor) -> torch.Tensor:
+        """Raw output ``b c *s`` to physical values ``b c *s`` (probabilities for classes)."""
+
+    @abstractmethod
+    def metrics(self) -> tuple[Metric, ...]:
+        """Every figure that :meth:`score` gives; the first is the task's M in the papers' Table 2."""
+
+    @abstractmethod
+    def score(
+        self,
+        prediction: np.ndarray,
+        target: np.ndarray,
+        present: np.ndarray,
+        region: np.ndarray | None,
+    ) -> list[tuple[str, str, float]]:
+        """Figures of one case: rows of (class, metric name, value).
+
+        Shapes:
+            prediction: ``c *s``, decoded.  target: ``c *s``.  present: ``c``, bool.  region: ``1 *s`` or None.
+        """
