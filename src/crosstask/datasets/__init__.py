@@ -1,0 +1,49 @@
+"""Data sets: one file each, and the table of their names."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+from crosstask.datasets.base import SPLITS, Case, CaseData, Dataset, Finding, Split
+from crosstask.datasets.openkbp import OpenKBP, unknown_name
+from crosstask.datasets.phantom import Phantom
+from crosstask.errors import InputError
+
+DATASETS: dict[str, type[Dataset]] = {"openkbp": OpenKBP, "phantom": Phantom}
+"""Name in an experiment file -> class."""
+
+
+def open_dataset(name: str, root: str | Path, **options: Any) -> Dataset:
+    """A data set by its name; nothing is read yet.
+
+    Args:
+        name: key of :data:`DATASETS`.
+        root: folder of the raw data; ``~`` is the user's home.
+        options: what the data set's class takes beside the root.
+
+    Raises:
+        InputError: no such data set or option; the message names the closest and lists what there is.
+    """
+    if name not in DATASETS:
+        raise unknown_name("data set", name, DATASETS)
+    accepted = [option for option in inspect.signature(DATASETS[name]).parameters if option != "root"]
+    for option in options:
+        if option not in accepted:
+            raise InputError(f"data set {name!r} has no option {option!r}; options: {', '.join(accepted) or 'none'}")
+    return DATASETS[name](Path(root).expanduser(), **options)
+
+
+__all__ = [
+    "DATASETS",
+    "SPLITS",
+    "Case",
+    "CaseData",
+    "Dataset",
+    "Finding",
+    "OpenKBP",
+    "Phantom",
+    "Split",
+    "open_dataset",
+]

@@ -56,6 +56,17 @@ class CaseData:
             if tuple(array.shape[1:]) != tuple(self.geometry.shape):
                 raise ValueError(f"array {name!r} is {array.shape[1:]}, the grid is {self.geometry.shape}")
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape ``c *s`` of an array."""
+        return self.arrays[name].shape
+
+    def read(
+        self, name: str, channels: Sequence[int] | None = None, slices: Sequence[slice | int] | None = None
+    ) -> np.ndarray:
+        """Part of an array, as :meth:`crosstask.store.CaseArrays.read` gives it of a prepared case."""
+        array = self.arrays[name] if channels is None else self.arrays[name][list(channels)]
+        return array[(slice(None), *(slices or ()))]
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -80,12 +91,15 @@ class Dataset(ABC):
         name: name in the table :data:`crosstask.datasets.DATASETS`.
         image_source: name of the case array that holds the image.
         region_source: name of the case array (one channel) that says where regression targets are defined, or None.
+        structure_source, structures: case array and channel names that may serve as further input, if there are any.
         licence, source, citation: shown by ``check``, and kept in each run.
     """
 
     name: str
     image_source: str
     region_source: str | None = None
+    structure_source: str | None = None
+    structures: tuple[str, ...] = ()
     licence: str
     source: str
     citation: str

@@ -1,0 +1,45 @@
+"""Pure formulas, each tested against reference values. Importing this package imports no torch."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crosstask.functional.attention import cross_task_attention
+    from crosstask.functional.combo import combo_loss, softmax_combo_loss
+    from crosstask.functional.dice import dice
+    from crosstask.functional.dvh import dvh_metrics
+    from crosstask.functional.dwa import dwa_weights
+    from crosstask.functional.improvement import relative_improvement
+
+__all__ = [
+    "combo_loss",
+    "cross_task_attention",
+    "dice",
+    "dvh_metrics",
+    "dwa_weights",
+    "relative_improvement",
+    "softmax_combo_loss",
+]
+
+_HOME = {
+    "combo_loss": "combo",
+    "cross_task_attention": "attention",
+    "dice": "dice",
+    "dvh_metrics": "dvh",
+    "dwa_weights": "dwa",
+    "relative_improvement": "improvement",
+    "softmax_combo_loss": "combo",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # The formulas of scores and reports must not cost the import of torch, those of losses need it.
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

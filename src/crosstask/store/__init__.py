@@ -1,0 +1,8 @@
+"""Prepared cases on disk: written once, mapped, verified."""
+
+from __future__ import annotations
+
+from crosstask.store.prepare import PrepareReport, prepare
+from crosstask.store.reader import CaseArrays, Store, StoredCase
+
+__all__ = ["CaseArrays", "PrepareReport", "Store", "StoredCase", "prepare"]

@@ -107,6 +107,27 @@ class Task(ABC):
         """Raw output ``b c *s`` to physical values ``b c *s`` (probabilities for classes)."""
 
     @abstractmethod
+    def tally(
+        self, prediction: torch.Tensor, target: torch.Tensor, present: torch.Tensor, region: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Sums over a batch from which :meth:`skill` is computed; sums of several batches may be added.
+
+        Shapes:
+            prediction: ``b c *s``, decoded; the others as in :meth:`loss`.  returns: ``2 c``, float64.
+        """
+
+    @abstractmethod
+    def skill(self, tally: torch.Tensor) -> float:
+        """How good validation predictions are: 0 as good as a constant predictor, 1 perfect, NaN without labels.
+
+        The best epoch of a run is that with the highest mean skill over its tasks: a scale that every kind shares.
+        """
+
+    @abstractmethod
+    def constant(self) -> np.ndarray:
+        """Best constant prediction by the training cases, decoded, ``c``; the floor that a network must beat."""
+
+    @abstractmethod
     def metrics(self) -> tuple[Metric, ...]:
         """Every figure that :meth:`score` gives; the first is the task's M in the papers' Table 2."""
 

@@ -1,0 +1,65 @@
+"""CPU time of one training step (forward and backward) of each architecture, in one thread.
+
+    OMP_NUM_THREADS=1 python benchmarks/step_time.py [--encoder resnet50] [--size 128] [--batch 8] [--rounds 3]
+
+The architectures take turns, so that a busy machine slows all of them alike; medians are compared. CPU time and one
+thread, because wall time at several threads says more about what else is running than about the network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+
+import torch
+
+from crosstask.architectures import ARCHITECTURES, Architecture, build
+
+TASKS = {"segmentation": 4, "dose": 1}
+
+
+def step_time(network: Architecture, image: torch.Tensor) -> float:
+    """CPU seconds of one forward and backward pass."""
+    network.zero_grad(set_to_none=True)
+    start = time.process_time()
+    outputs = network(image)
+    sum(output.square().mean() for output in outputs.values()).backward()
+    return time.process_time() - start
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--encoder", default="resnet50")
+    parser.add_argument("--size", type=int, default=128, help="height and width of the image")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--upsampling-blocks", type=int, default=3)
+    arguments = parser.parse_args()
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    image = torch.randn(arguments.batch, 1, arguments.size, arguments.size)
+    networks = {
+        name: build(name, encoder=arguments.encoder, tasks=TASKS, upsampling_blocks=arguments.upsampling_blocks)
+        for name in ARCHITECTURES
+    }
+    times: dict[str, list[float]] = {name: [] for name in networks}
+    for round_number in range(arguments.rounds + 1):
+        for name, network in networks.items():
+            seconds = step_time(network, image)
+            if round_number:  # the first warms up caches and the allocator
+                times[name].append(seconds)
+
+    medians = {name: statistics.median(seconds) for name, seconds in times.items()}
+    print(f"{arguments.encoder}, {arguments.batch} x 1 x {arguments.size} x {arguments.size}, {len(TASKS)} tasks,")
+    print(f"forward + backward, CPU seconds, one thread, median of {arguments.rounds}; torch {torch.__version__}")
+    print(f"{'':6}{'seconds':>9}{'x HPS':>8}{'parameters':>14}")
+    for name, seconds in medians.items():
+        parameters = sum(parameter.numel() for parameter in networks[name].parameters())
+        print(f"{name:6}{seconds:9.2f}{seconds / medians['hps']:8.2f}{parameters / 1e6:12.1f} M")
+
+
+if __name__ == "__main__":
+    main()

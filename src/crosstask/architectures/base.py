@@ -1,0 +1,83 @@
+"""What an architecture is: an image in, one raw output per task out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from crosstask.errors import InputError
+from crosstask.nn.decoder import PixelDecoder
+from crosstask.tasks.base import Head
+
+
+class Architecture(nn.Module, ABC):
+    """Base of all architectures. It knows a task as a name, a level and a number of channels, and nothing else.
+
+    A subclass gives its ``name``, builds its encoder and calls :meth:`add_decoders`; in :meth:`forward` it gives each
+    task's five features to :meth:`decode`. Where modules other than the decoder serve one task alone, it names them
+    in :attr:`task_modules`.
+
+    Args:
+        tasks: ``{name: Head}``, at least one.
+
+    Attributes:
+        name: name in the table :data:`crosstask.architectures.ARCHITECTURES`.
+        heads: ``{name: Head}``, in the order of the outputs.
+        decoders: one a task.
+        task_modules: attributes that map a task's name to a module that no other task's output depends on.
+
+    Shapes:
+        forward: image ``b c *s`` to ``{task: b channels *s}``, raw. Any size s of at least 32; where the last stage
+        shrinks to one position, batch normalisation needs a batch of two or more to train on.
+
+    Raises:
+        InputError: no task at all, a name that cannot be used, or a level without a decoder.
+    """
+
+    name: ClassVar[str]
+    task_modules: ClassVar[tuple[str, ...]] = ("decoders",)
+
+    def __init__(self, tasks: Mapping[str, Head]) -> None:
+        super().__init__()
+        if not tasks:
+            raise InputError("tasks: an architecture needs at least one task")
+        reserved = nn.ModuleDict()
+        for task, head in tasks.items():
+            if not task or "." in task or hasattr(reserved, task):
+                raise InputError(f"tasks: {task!r} cannot name a task, being a name of PyTorch's own; choose another")
+            if head.level != "pixel":
+                raise InputError(f"tasks: {task!r} is at {head.level} level, and only pixel-level tasks have a decoder")
+        self.heads = dict(tasks)
+        self.decoders = nn.ModuleDict()
+
+    @abstractmethod
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Raw output of each task: ``b c *s`` to ``{task: b channels *s}``."""
+
+    def add_decoders(self, channels: Sequence[int], *, spatial_dims: int, upsampling_blocks: int) -> None:
+        """One decoder a task, for features of these channels: stem, stages 1 to 3, bottleneck."""
+        for task, head in self.heads.items():
+            self.decoders[task] = PixelDecoder(
+                channels,
+                head.channels,
+                spatial_dims=spatial_dims,
+                upsampling_blocks=upsampling_blocks,
+                bias=head.bias,
+            )
+
+    def decode(self, task: str, features: Sequence[Tensor], image: Tensor) -> Tensor:
+        """A task's raw output ``b channels *s`` from its five features, at the image's size."""
+        output: Tensor = self.decoders[task](features, image.shape[2:])
+        return output
+
+    def task_parameters(self, task: str) -> list[nn.Parameter]:
+        """Parameters that this task's output alone depends on."""
+        return [parameter for name in self.task_modules for parameter in getattr(self, name)[task].parameters()]
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """Parameters that the outputs of several tasks depend on: all that are not one task's own."""
+        own = {id(parameter) for task in self.heads for parameter in self.task_parameters(task)}
+        return [parameter for parameter in self.parameters() if id(parameter) not in own]

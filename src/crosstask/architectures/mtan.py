@@ -1,0 +1,78 @@
+"""MTAN, multi-task attention network (Liu et al., CVPR 2019), its variant for ResNets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from crosstask.architectures.base import Architecture
+from crosstask.nn.attention import TaskMask, together
+from crosstask.nn.encoder import STAGES, build_encoder
+from crosstask.nn.layers import Bottleneck, halve
+from crosstask.tasks.base import Head
+
+
+class MTAN(Architecture):
+    r"""A shared encoder, out of which each task picks its features with masks of its own::
+
+        S^{j-1} -> all blocks but the last -> U^j -> last block -> P^j = S^j
+        mask_t^j      = mask(U^1), then mask(concat(U^j, carried_t^{j-1}))
+        attended_t^j  = mask_t^j * P^j
+        carried_t^j   = max pool(bottleneck block(attended_t^j)), the block shared by all tasks
+
+    The attended features of stages 1 to 3 are the skips of the task's decoder, those of stage 4 its input.
+
+    Args:
+        tasks: ``{name: Head}``.
+        encoder, spatial_dims, in_channels, weights: see :func:`crosstask.nn.encoder.build_encoder`.
+        upsampling_blocks: see :class:`crosstask.nn.decoder.PixelDecoder`.
+    """
+
+    name = "mtan"
+    task_modules = ("masks", "decoders")
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Head],
+        *,
+        encoder: str = "resnet50",
+        spatial_dims: int = 2,
+        in_channels: int = 1,
+        weights: str | Path | None = None,
+        upsampling_blocks: int = 3,
+    ) -> None:
+        super().__init__(tasks)
+        self.encoder = build_encoder(encoder, spatial_dims=spatial_dims, in_channels=in_channels, weights=weights)
+        _, *widths = self.encoder.channels
+        inputs = [widths[0], *(2 * width for width in widths[1:])]
+        self.masks = nn.ModuleDict(
+            {
+                task: nn.ModuleList(
+                    TaskMask(wide, width, spatial_dims=spatial_dims) for wide, width in zip(inputs, widths, strict=True)
+                )
+                for task in tasks
+            }
+        )
+        self.carry = nn.ModuleList(
+            nn.Sequential(Bottleneck(width, following, spatial_dims=spatial_dims), halve(spatial_dims))
+            for width, following in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.add_decoders(self.encoder.channels, spatial_dims=spatial_dims, upsampling_blocks=upsampling_blocks)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        state = self.encoder.stem(image)
+        features = {task: [state] for task in self.heads}
+        for stage in STAGES:
+            shared = self.encoder.shared(stage, state)
+            state = self.encoder.last(stage, shared)
+            if stage == 1:
+                inputs = dict.fromkeys(self.heads, shared)
+            else:
+                carried = together(self.carry[stage - 2], {task: features[task][-1] for task in self.heads})
+                inputs = {task: torch.cat([shared, carried[task]], dim=1) for task in self.heads}
+            for task in self.heads:
+                features[task].append(self.masks[task][stage - 1](inputs[task]) * state)
+        return {task: self.decode(task, features[task], image) for task in self.heads}

@@ -1,0 +1,99 @@
+"""Architectures by name."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from crosstask.architectures.base import Architecture
+from crosstask.architectures.ctan import CTAN
+from crosstask.architectures.hps import HPS
+from crosstask.architectures.mtan import MTAN
+from crosstask.architectures.stl import STL
+from crosstask.errors import InputError
+from crosstask.tasks.base import Head, Level
+
+ARCHITECTURES: dict[str, type[Architecture]] = {kind.name: kind for kind in (STL, HPS, MTAN, CTAN)}
+
+
+class HasHead(Protocol):
+    """What is read of a task: see :class:`crosstask.tasks.base.Task`."""
+
+    name: str
+
+    def head(self) -> Head: ...
+
+
+def build(
+    name: str,
+    *,
+    encoder: str = "resnet50",
+    tasks: Mapping[str, Head | tuple[Level, int] | int] | Iterable[HasHead],
+    spatial_dims: int = 2,
+    in_channels: int = 1,
+    weights: str | Path | None = None,
+    upsampling_blocks: int = 3,
+    **options: Any,
+) -> Architecture:
+    """An architecture: image ``b c *s`` to ``{task: b channels *s}``, raw.
+
+    Args:
+        name: a name of :data:`ARCHITECTURES`.
+        encoder: a name of :data:`crosstask.nn.encoder.ENCODERS`.
+        tasks: tasks, or ``{name: Head}``; for short ``{name: (level, channels)}`` or, at pixel level,
+            ``{name: channels}``.
+        spatial_dims: 2 or 3.
+        in_channels: channels of the image.
+        weights: of the encoder: None (random), ``"imagenet"``, or the path of a .pth or .safetensors file.
+        upsampling_blocks: of the pixel decoders: 3 (the paper's, to 1/4 of the size), 4 or 5 (to full size).
+        **options: the architecture's own; ``ctan`` has ``scaled_bottleneck``.
+
+    Raises:
+        InputError: unknown architecture, option or encoder, tasks that cannot be built, or weights that do not fit.
+    """
+    if name not in ARCHITECTURES:
+        close = difflib.get_close_matches(str(name).lower(), ARCHITECTURES, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise InputError(f"architecture: there is no {name!r}; {hint}There are {', '.join(ARCHITECTURES)}")
+    architecture = ARCHITECTURES[name]
+    common: dict[str, Any] = {
+        "encoder": encoder,
+        "spatial_dims": spatial_dims,
+        "in_channels": in_channels,
+        "weights": weights,
+        "upsampling_blocks": upsampling_blocks,
+    }
+    accepted = [key for key in inspect.signature(architecture).parameters if key != "tasks"]
+    for key in options:
+        if key not in accepted:
+            raise InputError(f"architecture: {name} has no option {key!r}; it accepts {', '.join(accepted)}")
+    return architecture(heads(tasks), **common, **options)
+
+
+def heads(tasks: Mapping[str, Head | tuple[Level, int] | int] | Iterable[HasHead]) -> dict[str, Head]:
+    """``{name: Head}`` from any of the forms that :func:`build` takes.
+
+    Raises:
+        InputError: two tasks of one name, or something that is no head.
+    """
+    if isinstance(tasks, Mapping):
+        return {name: _head(name, given) for name, given in tasks.items()}
+    found: dict[str, Head] = {}
+    for task in tasks:
+        if task.name in found:
+            raise InputError(f"tasks: {task.name!r} is there twice; give each task a name of its own")
+        found[task.name] = task.head()
+    return found
+
+
+def _head(name: str, given: Head | tuple[Level, int] | int) -> Head:
+    if isinstance(given, Head):
+        return given
+    try:
+        level, channels = ("pixel", given) if isinstance(given, int) else given
+        return Head(level, channels)
+    except (TypeError, ValueError):
+        raise InputError(f"tasks: {name!r} is {given!r}; give a Head, (level, channels) or a channel count") from None

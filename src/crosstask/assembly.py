@@ -1,0 +1,127 @@
+"""From the arrays of a case to what a network takes and should give: input channels, targets, present labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from crosstask.datasets.base import Dataset
+from crosstask.errors import InputError
+from crosstask.tasks.base import Task
+
+Slices = Sequence[slice | int]
+
+
+class Readable(Protocol):
+    """A case that can be read in part: prepared in a store, or raw in memory."""
+
+    channels: Mapping[str, tuple[str, ...]]
+
+    def shape(self, name: str) -> tuple[int, ...]: ...  # noqa: D102
+
+    def read(  # noqa: D102
+        self, name: str, channels: Sequence[int] | None = None, slices: Slices | None = None
+    ) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """How an experiment looks at a case.
+
+    Attributes:
+        tasks: the tasks, in order.
+        image_source: case array of the image.
+        region_source: case array of the region where regression targets are defined, or None.
+        windows: one input channel per window [low, high] of image values, scaled to [-1, 1].
+        structure_source: case array whose channels become further input channels, or None.
+        structures: names of these channels; one that a case lacks is zero.
+    """
+
+    tasks: tuple[Task, ...]
+    image_source: str
+    region_source: str | None
+    windows: tuple[tuple[float, float], ...]
+    structure_source: str | None = None
+    structures: tuple[str, ...] = ()
+
+    @property
+    def in_channels(self) -> int:
+        """Number of input channels."""
+        return len(self.windows) + len(self.structures)
+
+    def only(self, names: Sequence[str]) -> Assembly:
+        """The same with some of the tasks."""
+        chosen = tuple(task for task in self.tasks if task.name in names)
+        return Assembly(
+            chosen, self.image_source, self.region_source, self.windows, self.structure_source, self.structures
+        )
+
+    def image(self, case: Readable, slices: Slices | None = None) -> np.ndarray:
+        """Input channels ``c *s``, float32."""
+        values = case.read(self.image_source, None, slices).astype(np.float32)
+        channels = [np.clip((values - low) * (2 / (high - low)) - 1, -1, 1) for low, high in self.windows]
+        if self.structure_source is not None:
+            masks, _ = _channels(case, self.structure_source, self.structures, slices, values.shape[1:])
+            channels.append(masks.astype(np.float32))
+        return np.concatenate(channels)
+
+    def target(self, task: Task, case: Readable, slices: Slices | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Target ``c *s`` (float32, zero where missing) and present ``c`` (bool) of one task."""
+        shape = _shape(case.shape(self.image_source)[1:], slices)
+        return _channels(case, task.source, task.classes, slices, shape)
+
+    def region(self, case: Readable, slices: Slices | None = None) -> np.ndarray | None:
+        """Where regression targets are defined, ``1 *s``, bool; None if the case does not say."""
+        if self.region_source is None or not case.channels.get(self.region_source):
+            return None
+        return case.read(self.region_source, None, slices) > 0
+
+
+def _channels(
+    case: Readable, source: str, names: Sequence[str], slices: Slices | None, shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    there = {name: index for index, name in enumerate(case.channels.get(source, ()))}
+    present = np.array([name in there for name in names])
+    values = np.zeros((len(names), *shape), dtype=np.float32)
+    if present.any():
+        values[present] = case.read(source, [there[name] for name in names if name in there], slices)
+    return values, present
+
+
+def _shape(full: tuple[int, ...], slices: Slices | None) -> tuple[int, ...]:
+    shape: list[int] = []
+    for axis, length in enumerate(full):
+        part = slices[axis] if slices is not None and axis < len(slices) else slice(None)
+        if isinstance(part, slice):
+            shape.append(len(range(*part.indices(length))))
+    return tuple(shape)
+
+
+def assemble(
+    dataset: Dataset,
+    tasks: Mapping[str, Mapping[str, object]],
+    windows: Sequence[tuple[float, float]],
+    *,
+    structure_input: bool = False,
+) -> Assembly:
+    """The assembly of an experiment's data set section.
+
+    Raises:
+        InputError: a task or an option that the data set does not have, or no structures to give as input.
+    """
+    structures: tuple[str, ...] = ()
+    if structure_input:
+        if dataset.structure_source is None:
+            raise InputError(f"dataset.structure_input: {dataset.name} has no structures to give as input; set it false")
+        structures = dataset.structures
+    return Assembly(
+        tasks=tuple(dataset.task(name, **options) for name, options in tasks.items()),
+        image_source=dataset.image_source,
+        region_source=dataset.region_source,
+        windows=tuple((float(low), float(high)) for low, high in windows),
+        structure_source=dataset.structure_source if structure_input else None,
+        structures=structures,
+    )

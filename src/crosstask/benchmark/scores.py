@@ -1,0 +1,54 @@
+"""The long table of scores: one row per method, seed, case, task, class and metric. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from crosstask.errors import InputError
+from crosstask.runs import write_atomically
+
+COLUMNS = ("method", "seed", "case", "task", "class", "metric", "value", "unit", "higher_is_better")
+
+
+def score_table(rows: Iterable[tuple[object, ...]]) -> pd.DataFrame:
+    """The table of these rows, in the order of :data:`COLUMNS`."""
+    return pd.DataFrame(list(rows), columns=list(COLUMNS))
+
+
+def write_scores(table: pd.DataFrame, path: Path) -> None:
+    """Write the table as CSV, or as Parquet by the name's ending, whole or not at all."""
+    if path.suffix == ".parquet":
+        write_atomically(path, table.to_parquet(index=False))
+    else:
+        write_atomically(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def read_scores(path: Path) -> pd.DataFrame:
+    """Read a table of scores.
+
+    Raises:
+        InputError: the file is missing, or is no such table.
+    """
+    try:
+        if path.suffix == ".parquet":
+            table = pd.read_parquet(path)
+        else:
+            table = pd.read_csv(path, keep_default_na=False, dtype={"class": str, "case": str, "unit": str})
+            table["value"] = pd.to_numeric(table["value"], errors="coerce")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such table of scores; run evaluate first") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as a table of scores ({error}); run evaluate again") from None
+    missing = [column for column in COLUMNS if column not in table.columns]
+    if missing:
+        raise InputError(f"{path}: has no column {missing[0]!r}; run evaluate again")
+    return table
+
+
+def per_case(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean over the classes of each case: one row per method, seed, case, task and metric."""
+    keys = ["method", "seed", "case", "task", "metric", "unit", "higher_is_better"]
+    return table.groupby(keys, sort=False, as_index=False)["value"].mean()

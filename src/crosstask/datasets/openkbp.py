@@ -1,0 +1,307 @@
+"""The OpenKBP challenge: head-and-neck CT, contoured structures and planned dose of 340 patients."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crosstask.datasets.base import SPLITS, Case, CaseData, Dataset, Finding, Split
+from crosstask.errors import InputError
+from crosstask.functional.openkbp_score import STRUCTURES, dose_score, dvh_errors
+from crosstask.geometry import Geometry
+from crosstask.io import openkbp_csv
+from crosstask.io.openkbp_csv import CT_FILE, DOSE_FILE, REGION_FILE, SPACING_FILE, STRUCTURE_FILES
+from crosstask.tasks import RegressionTask, SegmentationTask
+from crosstask.tasks.base import Task
+
+DEFAULT_CLASSES = ("Brainstem", "SpinalCord", "RightParotid", "LeftParotid")
+"""The four organs of Kim et al. (2023)."""
+CT_LIMITS = (0, 4095)
+"""Range of a CT scanner's 12 bits; rare spikes beyond it are clipped."""
+SPLIT_FOLDERS: dict[Split, str] = {split: f"{split}-pats" for split in SPLITS}
+
+_REQUIRED = (CT_FILE, REGION_FILE, SPACING_FILE)
+_KNOWN = {*_REQUIRED, DOSE_FILE, *STRUCTURE_FILES.values()}
+_PATIENT = re.compile(r"pt_\d+")
+
+
+def patient_number(name: str) -> int:
+    """The N of ``pt_N``: patients are sorted by it."""
+    return int(name.removeprefix("pt_"))
+
+
+def patient_folders(folder: Path) -> list[Path]:
+    """Folders ``pt_N`` directly below a folder, sorted by N."""
+    found = [child for child in folder.iterdir() if _PATIENT.fullmatch(child.name) and child.is_dir()]
+    return sorted(found, key=lambda child: patient_number(child.name))
+
+
+def split_folders(root: Path) -> dict[Split, Path]:
+    """The challenge's folders of splits below a root, or below its ``provided-data``; those that are there."""
+    for parent in (root, root / "provided-data"):
+        found = {split: parent / name for split, name in SPLIT_FOLDERS.items() if (parent / name).is_dir()}
+        if found:
+            return found
+    return {}
+
+
+def unknown_name(what: str, name: object, known: Iterable[str]) -> InputError:
+    """The error for a name that does not exist, with the closest one that does."""
+    names = list(known)
+    close = {known_name.lower(): known_name for known_name in names}
+    match = difflib.get_close_matches(str(name).lower(), close, n=1)
+    hint = f"did you mean {close[match[0]]!r}? " if match else ""
+    return InputError(f"no {what} {name!r}: {hint}There is {', '.join(names)}")
+
+
+class OpenKBP(Dataset):
+    """OpenKBP in the challenge's own CSV layout (:mod:`crosstask.io.openkbp_csv`), with its own splits.
+
+    The root holds ``train-pats``, ``validation-pats`` and ``test-pats`` (any of them may be missing), or a folder
+    ``provided-data`` that does. A case is one patient ``pt_N``.
+
+    Arrays of a case, all ``c z y x`` of 128 x 128 x 128 voxels, with z from head to feet, y from anterior to
+    posterior and x from the patient's right to the left (the axial slice as a radiologist sees it):
+
+    ============== ======= ===========================================================================================
+    ``ct``         int16   CT numbers in an undocumented offset scale (water near 1000), clipped to 0..4095; 0 outside
+                           the body
+    ``structures`` uint8   one channel per *contoured* structure, in the order of
+                           :data:`~crosstask.functional.openkbp_score.STRUCTURES`; they can overlap
+    ``dose``       float32 planned dose in Gy; no channel where the patient has no dose yet
+    ``region``     uint8   ``possible_dose_mask``: where a voxel can receive dose
+    ============== ======= ===========================================================================================
+
+    A structure without a file is not contoured: an unknown label, never an empty organ. So is one whose file lists
+    no voxel. ``CaseData.information`` holds ``clipped_ct`` (number of CT voxels that were out of range),
+    ``not_contoured`` and ``empty_structures``.
+
+    Tasks: ``segmentation`` (option ``classes``: names of structures, or ``"all"``; by default the four organs of
+    Kim et al., 2023) and ``dose``.
+    """
+
+    name = "openkbp"
+    image_source = "ct"
+    region_source = "region"
+    structure_source = "structures"
+    structures = STRUCTURES
+    licence = "MIT (the challenge's repository)"
+    source = "https://github.com/ababier/open-kbp"
+    citation = (
+        "A. Babier, B. Zhang, R. Mahmood, K. L. Moore, T. G. Purdie, A. L. McNiven, T. C. Y. Chan. OpenKBP: The "
+        "open-access knowledge-based planning grand challenge and dataset. Medical Physics 48(9), 2021, 5549-5561."
+    )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Grid of every case, z y x."""
+        return openkbp_csv.SHAPE
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return ("segmentation", "dose")
+
+    def cases(self) -> list[Case]:
+        """All usable patients, sorted by number; see :meth:`~crosstask.datasets.base.Dataset.cases`.
+
+        A patient without ``ct.csv``, ``possible_dose_mask.csv`` or ``voxel_dimensions.csv`` is incomplete and left
+        out. No file is opened.
+
+        Raises:
+            InputError: the root is missing, has no folder of a split, has no complete patient, or has one patient in
+                two splits.
+        """
+        cases: dict[str, Case] = {}
+        for split, folder in self._patients():
+            if folder.name in cases:
+                raise InputError(
+                    f"{folder}: {folder.name} is in {SPLIT_FOLDERS[cases[folder.name].split]} too; remove one of them"
+                )
+            present = _csv_names(folder)
+            if not present.issuperset(_REQUIRED):
+                continue
+            files = tuple(folder / name for name in sorted(present & _KNOWN))
+            cases[folder.name] = Case(id=folder.name, group=folder.name, split=split, files=files)
+        if not cases:
+            raise InputError(f"{self.root}: no complete patient pt_N in it; run the check and unpack the data again")
+        return sorted(cases.values(), key=lambda case: patient_number(case.id))
+
+    def read(self, case: Case) -> CaseData:
+        """All arrays of a patient; see the class for what they are.
+
+        Raises:
+            InputError: a file is truncated, has an index outside the grid, a dose that is none, and so on; one line
+                that names the file, the line and the remedy.
+        """
+        files = {file.name: file for file in case.files}
+        for name in _REQUIRED:
+            if name not in files:
+                raise InputError(f"{case.id}: {name} is missing; unpack the patient again or remove its folder")
+        geometry = Geometry(shape=self.shape, spacing=openkbp_csv.read_spacing(files[SPACING_FILE]))
+        ct = openkbp_csv.read_ct(files[CT_FILE], self.shape)
+        low, high = CT_LIMITS
+        clipped = int(np.count_nonzero((ct < low) | (ct > high)))
+        region = openkbp_csv.read_mask(files[REGION_FILE], self.shape)
+        if not region.any():
+            raise InputError(f"{files[REGION_FILE]}: it lists no voxel; unpack the patient again or remove its folder")
+        doses = [openkbp_csv.read_dose(files[DOSE_FILE], self.shape)] if DOSE_FILE in files else []
+        dose = np.array(doses, np.float32).reshape(-1, *self.shape)
+        masks = {
+            name: openkbp_csv.read_mask(files[file], self.shape)
+            for name, file in STRUCTURE_FILES.items()
+            if file in files
+        }
+        contoured = tuple(name for name, mask in masks.items() if mask.any())
+        structures = np.empty((len(contoured), *self.shape), np.uint8)
+        for channel, name in enumerate(contoured):
+            structures[channel] = masks[name]
+        return CaseData(
+            arrays={
+                "ct": np.rint(np.clip(ct, low, high)).astype(np.int16)[None],
+                "structures": structures,
+                "dose": dose,
+                "region": region[None],
+            },
+            channels={
+                "ct": ("ct",),
+                "structures": contoured,
+                "dose": ("dose",) * len(dose),
+                "region": ("possible_dose_mask",),
+            },
+            geometry=geometry,
+            information={
+                "clipped_ct": clipped,
+                "not_contoured": [name for name in STRUCTURES if name not in contoured],
+                "empty_structures": [name for name in masks if name not in contoured],
+            },
+        )
+
+    def check(self) -> Iterator[Finding]:
+        """Read every patient and say what is wrong, case by case; see the base class."""
+        seen: dict[str, Split] = {}
+        try:
+            patients = list(self._patients())
+        except InputError as error:
+            yield Finding(str(self.root), "error", str(error))
+            return
+        folders = split_folders(self.root)
+        for folder in folders.values():
+            if not any(patient.parent == folder for _, patient in patients):
+                yield Finding(folder.name, "warning", f"{folder}: it holds no patient pt_N")
+        for split in SPLITS:
+            if split not in folders:
+                yield Finding(SPLIT_FOLDERS[split], "note", f"{self.root}: there is no {SPLIT_FOLDERS[split]}")
+        for split, folder in patients:
+            if folder.name in seen:
+                message = f"{folder}: the patient is in {SPLIT_FOLDERS[seen[folder.name]]} too; remove one of them"
+                yield Finding(folder.name, "error", message)
+                continue
+            seen[folder.name] = split
+            yield from self._check_patient(split, folder)
+
+    def _check_patient(self, split: Split, folder: Path) -> Iterator[Finding]:
+        present = _csv_names(folder)
+        for name in sorted(present - _KNOWN):
+            match = difflib.get_close_matches(name, _KNOWN, n=1)
+            hint = f"; rename it if {match[0]} is meant" if match else ""
+            yield Finding(folder.name, "warning", f"{folder / name}: not a file of this data set, ignored{hint}")
+        missing = [name for name in _REQUIRED if name not in present]
+        if missing:
+            message = f"{folder}: {' and '.join(missing)} missing, the patient is skipped; unpack it again"
+            yield Finding(folder.name, "error", message)
+            return
+        files = tuple(folder / name for name in sorted(present & _KNOWN))
+        try:
+            case = self.read(Case(id=folder.name, group=folder.name, split=split, files=files))
+        except InputError as error:
+            yield Finding(folder.name, "error", str(error))
+            return
+        if clipped := case.information["clipped_ct"]:
+            message = f"{folder / CT_FILE}: {clipped} CT voxels out of {CT_LIMITS[0]}..{CT_LIMITS[1]} clipped"
+            yield Finding(folder.name, "warning", message)
+        empty = case.information["empty_structures"]
+        for name in empty:
+            message = f"{folder / STRUCTURE_FILES[name]}: it lists no voxel; taken as not contoured"
+            yield Finding(folder.name, "warning", message)
+        dose, region = case.arrays["dose"], case.arrays["region"]
+        if len(dose) == 0:
+            yield Finding(folder.name, "note", f"{folder / DOSE_FILE}: no such file; the dose is a missing label")
+        elif outside := int(np.count_nonzero(dose[region == 0])):
+            message = f"{folder / DOSE_FILE}: {outside} voxels with dose outside {REGION_FILE}"
+            yield Finding(folder.name, "warning", message)
+        if absent := [name for name in case.information["not_contoured"] if name not in empty]:
+            yield Finding(folder.name, "note", f"{folder}: not contoured: {', '.join(absent)}")
+
+    def task(self, name: str, **options: Any) -> Task:
+        """``segmentation`` (option ``classes``: structures, or ``"all"``) or ``dose`` (no option).
+
+        Raises:
+            InputError: no such task, option or structure.
+        """
+        accepted = {"segmentation": ("classes",), "dose": ()}.get(name)
+        if accepted is None:
+            raise unknown_name(f"task of {self.name}", name, self.tasks)
+        for option in options:
+            if option not in accepted:
+                known = ", ".join(accepted) or "none"
+                raise InputError(f"task {name!r} of {self.name} has no option {option!r}; options: {known}")
+        if name == "dose":
+            return RegressionTask("dose", "dose", ("dose",), "Gy")
+        return SegmentationTask("segmentation", "structures", _classes(options.get("classes")))
+
+    def scores(
+        self, case: CaseData, predictions: Mapping[str, np.ndarray], classes: Mapping[str, Sequence[str]]
+    ) -> list[tuple[str, str, str, float]]:
+        """The challenge's scores of a predicted dose: rows of (task, structure, figure, value), all in Gy.
+
+        ``dose_score`` is the patient's own; a ``dvh_error_<figure>`` is one cell of the challenge's DVH score, the
+        mean of which over all patients and structures is the DVH score.
+        """
+        if "dose" not in predictions or case.arrays["dose"].shape[0] == 0:
+            return []
+        reference, region = case.arrays["dose"][0], case.arrays["region"][0]
+        predicted = np.asarray(predictions["dose"])[0]
+        structures = dict(zip(case.channels["structures"], case.arrays["structures"], strict=True))
+        cells = dvh_errors(reference, predicted, region, structures, case.geometry.voxel_volume)
+        return [
+            ("dose", "", "dose_score", dose_score(reference, predicted, region)),
+            *(("dose", name, f"dvh_error_{metric}", value) for (name, metric), value in cells.items()),
+        ]
+
+    def _patients(self) -> Iterator[tuple[Split, Path]]:
+        """Every folder ``pt_N`` with its split, whole or not."""
+        if not self.root.is_dir():
+            raise InputError(f"{self.root}: no such folder; give the folder that holds train-pats and validation-pats")
+        folders = split_folders(self.root)
+        if not folders:
+            names = ", ".join(SPLIT_FOLDERS.values())
+            raise InputError(f"{self.root}: none of {names} in it; give the folder that holds them")
+        for split, folder in folders.items():
+            for patient in patient_folders(folder):
+                yield split, patient
+
+
+def _csv_names(folder: Path) -> set[str]:
+    return {child.name for child in folder.glob("*.csv")}
+
+
+def _classes(classes: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Names of structures from what an experiment file may say."""
+    if classes is None:
+        return DEFAULT_CLASSES
+    names = (classes,) if isinstance(classes, str) else tuple(classes)
+    if names == ("all",):
+        return STRUCTURES
+    if not names:
+        raise InputError("classes is empty; name at least one structure, or 'all'")
+    for name in names:
+        if name not in STRUCTURES:
+            raise unknown_name("structure", name, STRUCTURES)
+    if len(set(names)) != len(names):
+        raise InputError(f"classes names a structure twice: {', '.join(names)}")
+    return names

@@ -1,0 +1,286 @@
+"""Experiment files: one YAML that says everything about a run or a benchmark, validated whole."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
+
+from crosstask.errors import InputError
+
+Name = str
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class DatasetSection(_Section):
+    """Which data, and which of its labels become tasks."""
+
+    name: str = Field(description="a data set, e.g. openkbp or phantom")
+    root: Path = Field(description="folder of the raw data set")
+    tasks: dict[str, dict[str, Any]] = Field(description="task: its options, e.g. segmentation: {classes: [Brainstem]}")
+    windows: list[tuple[float, float]] = Field(
+        default=[(0.0, 2000.0)], min_length=1, description="one input channel per window [low, high] of image values"
+    )
+    structure_input: bool = Field(
+        default=False, description="give the structure masks as extra input channels, the challenge's own setting"
+    )
+    splits: Literal["original", "validation_as_test"] = Field(
+        default="original",
+        description="original: the data set's own; validation_as_test: its validation cases are the test set, and "
+        "validation_fraction of its training cases the validation set",
+    )
+    validation_fraction: float = Field(default=0.15, gt=0, lt=1, description="with validation_as_test")
+    limit: PositiveInt | None = Field(default=None, description="use only the first so many cases of each split")
+
+    @field_validator("windows")
+    @classmethod
+    def _ordered(cls, windows: list[tuple[float, float]]) -> list[tuple[float, float]]:
+        if any(not low < high for low, high in windows):
+            raise ValueError("each window is [low, high] with low < high")
+        return windows
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _options(cls, tasks: Any) -> Any:
+        if isinstance(tasks, list):
+            tasks = dict.fromkeys(tasks)
+        if isinstance(tasks, dict):
+            if not tasks:
+                raise ValueError("at least one task is needed")
+            return {name: options or {} for name, options in tasks.items()}
+        return tasks
+
+
+class SampleSection(_Section):
+    """What a network sees once."""
+
+    kind: Literal["slice", "patch"] = Field(default="slice", description="axial slices (2-D) or patches (3-D)")
+    size: list[PositiveInt] = Field(
+        default=[128, 128], description="slice: the plane is resized to this; patch: voxels z y x"
+    )
+
+    @field_validator("size")
+    @classmethod
+    def _even(cls, size: list[int]) -> list[int]:
+        if any(length % 2 or length < 16 for length in size):
+            raise ValueError("lengths must be even and at least 16")
+        return size
+
+
+class EncoderSection(_Section):
+    """The shared encoder."""
+
+    name: str = Field(default="resnet50", description="resnet18, resnet34, resnet50 or resnet101")
+    weights: str | None = Field(default=None, description="imagenet, or the path of a .pth or .safetensors file")
+
+
+class WeightingSection(_Section):
+    """How the losses of the tasks become one step."""
+
+    name: Literal["equal", "fixed", "dwa"] = "dwa"
+    temperature: PositiveFloat | None = Field(default=None, description="dwa: T, 2 in the paper")
+    weights: dict[str, float] | None = Field(default=None, description="fixed: one weight per task")
+
+    def options(self) -> dict[str, Any]:
+        """The options that were given."""
+        return self.model_dump(exclude={"name"}, exclude_none=True)
+
+
+class TrainingSection(_Section):
+    """Optimiser and schedule."""
+
+    epochs: PositiveInt = 100
+    batch_size: PositiveInt = 8
+    samples_per_epoch: PositiveInt | None = Field(default=None, description="None: every sample once an epoch")
+    validation_samples: PositiveInt | None = Field(
+        default=None, description="an even choice of so many validation samples; None: all"
+    )
+    learning_rate: PositiveFloat = 1e-4
+    weight_decay: float = Field(default=1e-5, ge=0)
+    schedule: Literal["constant", "cosine"] = Field(default="constant", description="of the learning rate, over epochs")
+    gradient_clip: PositiveFloat | None = Field(default=None, description="largest norm of the gradient")
+    precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
+    accumulate: PositiveInt = Field(default=1, description="batches per optimiser step")
+    channels_last: bool = False
+    patience: PositiveInt | None = Field(default=None, description="epochs without a better score before stopping")
+    loader_workers: int = Field(default=0, ge=0, description="processes that load samples")
+    device: str = Field(default="auto", description="auto, cpu, gpu, or Lightning's other accelerators")
+    devices: int | str = Field(default=1, description="number of devices, or auto")
+    threads: PositiveInt | None = Field(default=None, description="CPU threads of one run; None: PyTorch's own choice")
+    tensorboard: bool = Field(default=False, description="also log for TensorBoard (needs the extra)")
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _text(cls, precision: Any) -> Any:
+        return str(precision) if isinstance(precision, int) else precision
+
+
+class EvaluationSection(_Section):
+    """How predictions of the test cases are scored."""
+
+    batch_size: PositiveInt = 32
+    overlap: float = Field(default=0.5, ge=0, lt=1, description="patch: overlap of neighbouring patches")
+    bootstrap: PositiveInt = Field(default=2000, description="resamplings of the cases behind each interval")
+    keep_predictions: bool = Field(default=False, description="keep the predicted volumes in the run folder")
+
+
+class Experiment(_Section):
+    """Everything about a benchmark, or about one run of it."""
+
+    name: Name = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    dataset: DatasetSection
+    sample: SampleSection = SampleSection()
+    encoder: EncoderSection = EncoderSection()
+    architecture: dict[str, Any] = Field(
+        default={}, description="upsampling_blocks: 3, 4 or 5, and options of one method: ctan: {scaled_bottleneck: ...}"
+    )
+    weighting: WeightingSection = WeightingSection()
+    training: TrainingSection = TrainingSection()
+    evaluation: EvaluationSection = EvaluationSection()
+    methods: list[str] = Field(default=["stl", "hps", "mtan", "ctan"], min_length=1)
+    seeds: list[int] = Field(default=[0], min_length=1)
+    store: Path | None = Field(default=None, description="prepared cases; None: OUTPUT/store")
+    output: Path | None = Field(default=None, description="results; None: runs/NAME")
+
+    @field_validator("methods", "seeds")
+    @classmethod
+    def _distinct(cls, values: list[Any]) -> list[Any]:
+        if len(set(values)) != len(values):
+            raise ValueError("a value stands there twice")
+        return values
+
+    @property
+    def output_folder(self) -> Path:
+        """Where runs and tables go."""
+        return self.output or Path("runs") / self.name
+
+    @property
+    def store_folder(self) -> Path:
+        """Where prepared cases lie."""
+        return self.store or self.output_folder / "store"
+
+    def dump(self) -> str:
+        """The whole experiment as YAML, every default written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read, override and validate an experiment file.
+
+    Args:
+        path: the YAML file.
+        overrides: ``key=value`` with dots between levels, e.g. ``training.epochs=3``; values are YAML.
+
+    Raises:
+        InputError: one line for the first fault: file, line, key, value and what would be accepted.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such experiment file; see configs/ for examples") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text ({error})") from None
+    try:
+        values = yaml.safe_load(text)
+        lines = _lines(yaml.compose(text, Loader=yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}, line {mark.line + 1}" if mark else str(path)
+        raise InputError(f"{where}: not valid YAML: {getattr(error, 'problem', error)}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: an experiment is a mapping of keys to values; see configs/ for examples")
+    origin: dict[tuple[Any, ...], str] = {key: f"{path}, line {line}" for key, line in lines.items()}
+    for override in overrides:
+        origin[_override(values, override)] = "command line"
+    return _validate(values, origin, str(path))
+
+
+def experiment_from(values: Mapping[str, Any], name: str = "experiment") -> Experiment:
+    """Validate an experiment that is already a mapping (of a run folder, or made in Python)."""
+    return _validate(dict(values), {}, name)
+
+
+def _lines(node: Any, prefix: tuple[Any, ...] = ()) -> dict[tuple[Any, ...], int]:
+    """Line of every key path of a YAML document."""
+    found: dict[tuple[Any, ...], int] = {}
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            path = (*prefix, key.value)
+            found[path] = key.start_mark.line + 1
+            found |= _lines(value, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            path = (*prefix, index)
+            found[path] = value.start_mark.line + 1
+            found |= _lines(value, path)
+    return found
+
+
+def _override(values: dict[str, Any], override: str) -> tuple[Any, ...]:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"{override!r} is no override; write key=value, e.g. training.epochs=3")
+    *parents, last = key.split(".")
+    level = values
+    for parent in parents:
+        if level.get(parent) is None:
+            level[parent] = {}
+        elif not isinstance(level[parent], dict):
+            raise InputError(f"command line: {key}: {parent!r} is a value and has no keys below it")
+        level = level[parent]
+    try:
+        level[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"command line: {key}: {text!r} is not a YAML value") from None
+    return tuple(key.split("."))
+
+
+def _validate(values: dict[str, Any], origin: Mapping[tuple[Any, ...], str], name: str) -> Experiment:
+    try:
+        return Experiment.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = tuple(first["loc"])
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise InputError(f"{_where(key, origin, name)}: {'.'.join(map(str, key))}: {_reason(first)}{more}") from None
+
+
+def _where(key: tuple[Any, ...], origin: Mapping[tuple[Any, ...], str], name: str) -> str:
+    for length in range(len(key), 0, -1):
+        if key[:length] in origin:
+            return origin[key[:length]]
+    return name
+
+
+def _reason(fault: Mapping[str, Any]) -> str:
+    """What was found and what would be accepted."""
+    kind, value, *_ = fault["type"], fault["input"]
+    section = _section(fault["loc"][:-1])
+    last = fault["loc"][-1] if fault["loc"] else ""
+    if kind == "extra_forbidden" and section is not None:
+        known = list(section.model_fields)
+        near = difflib.get_close_matches(str(last), known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"accepted: {', '.join(known)}"
+        return f"no such key; {hint}"
+    if kind == "missing":
+        field = section.model_fields.get(str(last)) if section is not None else None
+        return f"is missing; give {field.description}" if field is not None and field.description else "is missing"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{value!r} is not accepted: {message[0].lower()}{message[1:]}"
+
+
+def _section(keys: Sequence[Any]) -> type[BaseModel] | None:
+    section: type[BaseModel] = Experiment
+    for key in keys:
+        annotation = section.model_fields[key].annotation if key in section.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return None
+        section = annotation
+    return section

@@ -1,0 +1,17 @@
+"""Change of grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+
+def resize(values: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize ``b c *s`` by (bi-, tri-)linear interpolation, averaging where the grid becomes coarser."""
+    if tuple(values.shape[2:]) == tuple(size):
+        return values
+    if values.ndim == 4:
+        return F.interpolate(values, tuple(size), mode="bilinear", align_corners=False, antialias=True)
+    return F.interpolate(values, tuple(size), mode="trilinear", align_corners=False)

@@ -1,0 +1,58 @@
+"""From an experiment to its data set, its way of looking at a case, and the network of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from crosstask.architectures import ARCHITECTURES, Architecture, build
+from crosstask.assembly import Assembly, assemble
+from crosstask.datasets import Dataset, open_dataset
+from crosstask.errors import InputError
+from crosstask.experiment import Experiment
+from crosstask.runs import RunPlan
+
+
+def dataset_of(experiment: Experiment) -> Dataset:
+    """The experiment's data set."""
+    return open_dataset(experiment.dataset.name, experiment.dataset.root)
+
+
+def assembly_of(experiment: Experiment, dataset: Dataset) -> Assembly:
+    """How the experiment looks at a case."""
+    section = experiment.dataset
+    return assemble(dataset, section.tasks, section.windows, structure_input=section.structure_input)
+
+
+def spatial_dims(experiment: Experiment) -> int:
+    """Number of axes of a sample."""
+    dims = 2 if experiment.sample.kind == "slice" else 3
+    if len(experiment.sample.size) != dims:
+        raise InputError(
+            f"sample.size: {experiment.sample.size} has {len(experiment.sample.size)} lengths; "
+            f"a {experiment.sample.kind} needs {dims}"
+        )
+    return dims
+
+
+def build_architecture(plan: RunPlan, assembly: Assembly, *, pretrained: bool) -> Architecture:
+    """The run's network; ``pretrained`` loads the encoder weights that the experiment names.
+
+    Raises:
+        InputError: an option that the architecture does not take, or weights that do not fit.
+    """
+    experiment = plan.experiment
+    options = dict(experiment.architecture)
+    own: dict[str, Any] = {}
+    for name in ARCHITECTURES:
+        section = options.pop(name, None) or {}
+        if name == plan.method.architecture:
+            own = section
+    return build(
+        plan.method.architecture,
+        encoder=experiment.encoder.name,
+        tasks=assembly.tasks,
+        spatial_dims=spatial_dims(experiment),
+        in_channels=assembly.in_channels,
+        weights=experiment.encoder.weights if pretrained else None,
+        **{**options, **own},
+    )

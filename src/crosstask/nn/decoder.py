@@ -1,0 +1,101 @@
+"""From an encoder's features back to the pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from crosstask.errors import InputError
+from crosstask.nn.layers import conv_norm_relu, convolution
+
+# Half of a ResNet-18's widths and less: at these, two decoders cost about as much as one ResNet-50, and an
+# architecture's time is still that of its encoder, not of its decoders. Ours; the paper does not say.
+WIDTHS = (256, 128, 64, 32, 16)
+# Standard deviation of the output layer's first weights: small, so that the output starts near its bias.
+OUTPUT_STD = 0.01
+
+
+def resize(features: Tensor, size: Sequence[int]) -> Tensor:
+    """Bilinear or trilinear interpolation of ``b c *s`` to ``b c *size``."""
+    mode = "bilinear" if features.dim() == 4 else "trilinear"
+    return interpolate(features, size=tuple(size), mode=mode, align_corners=False)
+
+
+class UpsamplingBlock(nn.Module):
+    """Interpolate to the skip's size, append the skip, then two 3x3 convolutions with normalisation and ReLU.
+
+    Shapes:
+        features: ``b in *s``.  skip: ``b k *r``, or None.  size: r.  returns: ``b out *r``.
+    """
+
+    def __init__(self, in_channels: int, skip_channels: int, out_channels: int, *, spatial_dims: int) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            conv_norm_relu(in_channels + skip_channels, out_channels, 3, spatial_dims=spatial_dims),
+            conv_norm_relu(out_channels, out_channels, 3, spatial_dims=spatial_dims),
+        )
+
+    def forward(self, features: Tensor, skip: Tensor | None, size: Sequence[int]) -> Tensor:
+        features = resize(features, size)
+        if skip is not None:
+            features = torch.cat([features, skip], dim=1)
+        output: Tensor = self.convolutions(features)
+        return output
+
+
+class PixelDecoder(nn.Module):
+    """Decoder of a pixel-level task: up-sampling blocks with skips, 1x1 convolution (Kim et al., 2023, section 2.1).
+
+    The paper's three blocks end at 1/4 of the image's size. A fourth takes the stem as its skip and ends at 1/2, a
+    fifth has no skip and ends at full size: thin structures may want them. What is left is interpolated.
+
+    Args:
+        channels: of the five features, finest first: stem, stages 1 to 4.
+        out_channels: channels of the output.
+        spatial_dims: 2 or 3.
+        upsampling_blocks: 3 to 5.
+        bias: first value of each output channel; None for zero.
+        widths: channels of each block's output; capped by its skip's channels.
+
+    Shapes:
+        features: ``b c *s`` at 1/2, 1/4, 1/8, 1/16 and 1/32 of the image's size, any rounding.
+        size: the image's.  returns: ``b out_channels *size``, raw.
+
+    Raises:
+        InputError: upsampling_blocks is not 3, 4 or 5.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        out_channels: int,
+        *,
+        spatial_dims: int = 2,
+        upsampling_blocks: int = 3,
+        bias: Sequence[float] | None = None,
+        widths: Sequence[int] = WIDTHS,
+    ) -> None:
+        super().__init__()
+        if upsampling_blocks not in (3, 4, 5):
+            raise InputError(f"upsampling_blocks: {upsampling_blocks!r} is not possible; choose 3, 4 or 5")
+        skips = [*reversed(channels[:-1]), 0][:upsampling_blocks]
+        self.blocks = nn.ModuleList()
+        width = channels[-1]
+        for skip, wanted in zip(skips, widths, strict=False):
+            out = min(wanted, skip) if skip else wanted
+            self.blocks.append(UpsamplingBlock(width, skip, out, spatial_dims=spatial_dims))
+            width = out
+        self.output = convolution(width, out_channels, 1, spatial_dims=spatial_dims)
+        nn.init.normal_(self.output.weight, std=OUTPUT_STD)
+        with torch.no_grad():
+            self.output.bias.copy_(torch.tensor(bias if bias is not None else [0.0] * out_channels))
+
+    def forward(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        *skips, decoded = features
+        for block in self.blocks:
+            skip = skips.pop() if skips else None
+            decoded = block(decoded, skip, size if skip is None else skip.shape[2:])
+        return resize(self.output(decoded), size)

@@ -1,0 +1,130 @@
+"""The shared encoder: a ResNet whose stages can be entered halfway, as MTAN and CTAN need it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor, nn
+
+from crosstask.errors import InputError
+from crosstask.nn.pretrained import load_weights
+
+STAGES = (1, 2, 3, 4)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Kind of residual block, its expansion, and the number of blocks of each of the four stages."""
+
+    block: Literal["basic", "bottleneck"]
+    expansion: int
+    blocks: tuple[int, int, int, int]
+
+
+ENCODERS: dict[str, Layout] = {
+    "resnet18": Layout("basic", 1, (2, 2, 2, 2)),
+    "resnet34": Layout("basic", 1, (3, 4, 6, 3)),
+    "resnet50": Layout("bottleneck", 4, (3, 4, 6, 3)),
+    "resnet101": Layout("bottleneck", 4, (3, 4, 23, 3)),
+}
+
+
+class Encoder(nn.Module):
+    """ResNet (He et al., 2016) with the stem of the paper, in 2-D or 3-D.
+
+    Every stage halves the image, rounding up: the stem to 1/2, stages 1 to 4 to 1/4, 1/8, 1/16 and 1/32. Stage 1
+    begins with the stem's max pooling. Names of parameters are torchvision's, so its ImageNet files load as they are.
+
+    Stage j is split as in MTAN's own ResNet: :meth:`shared` is every block but the last and gives U^j, :meth:`last`
+    is the last block and gives P^j, which is also S^j, the input of stage j + 1.
+
+    Args:
+        name: a name of :data:`ENCODERS`.
+        spatial_dims: 2 or 3.
+        in_channels: channels of the image.
+
+    Attributes:
+        channels: of the stem and of the four stages.
+
+    Raises:
+        InputError: unknown name, or spatial_dims is neither 2 nor 3.
+    """
+
+    def __init__(self, name: str, *, spatial_dims: int = 2, in_channels: int = 1) -> None:
+        super().__init__()
+        if name not in ENCODERS:
+            raise InputError(f"encoder: there is no {name!r}; choose one of {', '.join(ENCODERS)}")
+        if spatial_dims not in (2, 3):
+            raise InputError(f"spatial_dims: {spatial_dims!r} is not possible; choose 2 (slices) or 3 (volumes)")
+        # MONAI takes seconds to import, and whoever only lists the names should not wait for it.
+        from monai.networks.nets.resnet import ResNet
+
+        layout = ENCODERS[name]
+        resnet = ResNet(
+            layout.block,
+            list(layout.blocks),
+            [64, 128, 256, 512],
+            spatial_dims=spatial_dims,
+            n_input_channels=in_channels,
+            conv1_t_size=7,
+            conv1_t_stride=2,
+            shortcut_type="B",
+            bias_downsample=False,
+            feed_forward=False,
+        )
+        self.name = name
+        self.spatial_dims = spatial_dims
+        self.in_channels = in_channels
+        self.channels = (64, *(width * layout.expansion for width in (64, 128, 256, 512)))
+        self.conv1, self.bn1, self.act, self.maxpool = resnet.conv1, resnet.bn1, resnet.act, resnet.maxpool
+        self.layer1, self.layer2, self.layer3, self.layer4 = resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4
+
+    def stem(self, image: Tensor) -> Tensor:
+        """First convolution, normalisation and ReLU, before the max pooling: ``b c *s`` to ``b 64 *ceil(s/2)``."""
+        features: Tensor = self.act(self.bn1(self.conv1(image)))
+        return features
+
+    def shared(self, stage: int, features: Tensor) -> Tensor:
+        """U^j: all blocks of a stage but the last, on the previous stage's output (the stem's for stage 1)."""
+        if stage == 1:
+            features = self.maxpool(features)
+        for block in self._blocks(stage)[:-1]:
+            features = block(features)
+        return features
+
+    def last(self, stage: int, features: Tensor) -> Tensor:
+        """P^j: the last block of a stage, on U^j; same shape."""
+        output: Tensor = self._blocks(stage)[-1](features)
+        return output
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Stem and P^1 to P^4: ``b c *s`` at 1/2, 1/4, 1/8, 1/16 and 1/32 of the image's size, rounded up."""
+        features = [self.stem(image)]
+        for stage in STAGES:
+            features.append(self.last(stage, self.shared(stage, features[-1])))
+        return features
+
+    def _blocks(self, stage: int) -> nn.Sequential:
+        return (self.layer1, self.layer2, self.layer3, self.layer4)[stage - 1]
+
+
+def build_encoder(
+    name: str, *, spatial_dims: int = 2, in_channels: int = 1, weights: str | Path | None = None
+) -> Encoder:
+    """Encoder by name, with weights if wanted.
+
+    Args:
+        name: a name of :data:`ENCODERS`.
+        spatial_dims: 2 or 3.
+        in_channels: channels of the image.
+        weights: None (random), ``"imagenet"``, or the path of a .pth or .safetensors file.
+
+    Raises:
+        InputError: unknown name, or weights that cannot be had or do not fit; see
+            :func:`crosstask.nn.pretrained.load_weights`.
+    """
+    encoder = Encoder(name, spatial_dims=spatial_dims, in_channels=in_channels)
+    load_weights(encoder, weights)
+    return encoder

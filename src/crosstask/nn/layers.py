@@ -1,0 +1,60 @@
+"""The few layers that everything else is made of, for 2-D and 3-D alike."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+CONVOLUTION: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+BATCH_NORM: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+MAX_POOL: dict[int, type[nn.MaxPool2d] | type[nn.MaxPool3d]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+
+
+def convolution(
+    in_channels: int, out_channels: int, kernel: int, *, spatial_dims: int, bias: bool = True
+) -> nn.Conv2d | nn.Conv3d:
+    """A convolution that keeps the size: ``b in *s`` to ``b out *s`` (odd kernels)."""
+    return CONVOLUTION[spatial_dims](in_channels, out_channels, kernel, padding=kernel // 2, bias=bias)
+
+
+def conv_norm(
+    in_channels: int, out_channels: int, kernel: int, *, spatial_dims: int, bias: bool = False
+) -> nn.Sequential:
+    """Convolution and batch normalisation: ``b in *s`` to ``b out *s``."""
+    return nn.Sequential(
+        convolution(in_channels, out_channels, kernel, spatial_dims=spatial_dims, bias=bias),
+        BATCH_NORM[spatial_dims](out_channels),
+    )
+
+
+def conv_norm_relu(
+    in_channels: int, out_channels: int, kernel: int, *, spatial_dims: int, bias: bool = False
+) -> nn.Sequential:
+    """Convolution, batch normalisation and ReLU: ``b in *s`` to ``b out *s``."""
+    layers = conv_norm(in_channels, out_channels, kernel, spatial_dims=spatial_dims, bias=bias)
+    return layers.append(nn.ReLU(inplace=True))
+
+
+def halve(spatial_dims: int) -> nn.MaxPool2d | nn.MaxPool3d:
+    """Max pooling by two that keeps the last odd row: ``s`` to ``ceil(s / 2)``, the size of a ResNet's next stage."""
+    return MAX_POOL[spatial_dims](2, ceil_mode=True)
+
+
+class Bottleneck(nn.Module):
+    """Residual bottleneck block (1x1, 3x3, 1x1; He et al., 2016) at unchanged size, with a projected shortcut.
+
+    Shapes:
+        features: ``b in *s``.  returns: ``b out *s``.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, spatial_dims: int) -> None:
+        super().__init__()
+        middle = out_channels // 4
+        self.residual = nn.Sequential(
+            conv_norm_relu(in_channels, middle, 1, spatial_dims=spatial_dims),
+            conv_norm_relu(middle, middle, 3, spatial_dims=spatial_dims),
+            conv_norm(middle, out_channels, 1, spatial_dims=spatial_dims),
+        )
+        self.shortcut = conv_norm(in_channels, out_channels, 1, spatial_dims=spatial_dims)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return (self.residual(features) + self.shortcut(features)).relu()

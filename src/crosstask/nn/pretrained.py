@@ -1,0 +1,201 @@
+"""Weights from a file into an encoder: torchvision's ImageNet files by name, or any local file."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import tempfile
+import urllib.request
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import TYPE_CHECKING
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from crosstask.errors import InputError
+
+if TYPE_CHECKING:
+    from crosstask.nn.encoder import Encoder
+
+IMAGENET_URL = "https://download.pytorch.org/models/"
+# The digits after the dash are the first of the file's SHA-256.
+IMAGENET_FILES = {
+    "resnet18": "resnet18-f37072fd.pth",
+    "resnet34": "resnet34-b627a593.pth",
+    "resnet50": "resnet50-0676ba61.pth",
+    "resnet101": "resnet101-63fe2227.pth",
+}
+TIMEOUT = 30.0  # seconds without a byte
+CHUNK = 1 << 20
+
+
+def load_weights(encoder: Encoder, weights: str | Path | None) -> None:
+    """Load weights into an encoder, key for key.
+
+    The first convolution is adapted to the encoder's channels: filters are averaged over the file's channels,
+    repeated, and scaled so that an image whose channels are all alike gives the same features as before (for one
+    channel that is the sum over red, green and blue). The classifier ``fc.*`` is left out.
+
+    Args:
+        encoder: what to fill.
+        weights: None (leave it at random), ``"imagenet"``, or the path of a .pth or .safetensors file.
+
+    Raises:
+        InputError: the file cannot be had or read, a key is missing or unknown, or a shape differs.
+    """
+    if weights is None:
+        return
+    if str(weights) == "imagenet":
+        if encoder.spatial_dims != 2:
+            raise InputError(
+                "encoder.weights: the ImageNet weights are 2-D and the encoder is 3-D; leave the weights out,"
+                " or give a file of 3-D weights by encoder.weights=PATH"
+            )
+        path = imagenet_file(encoder.name)
+    else:
+        path = Path(weights).expanduser()
+    state = {key: value for key, value in read_weights(path).items() if not key.startswith("fc.")}
+    own = encoder.state_dict()
+    # Files from before PyTorch 0.4.1 do not count batches; nothing reads the count.
+    state = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")} | state
+    if "conv1.weight" in state:
+        state["conv1.weight"] = _adapt(state["conv1.weight"], encoder, path)
+    _check(state, own, path)
+    encoder.load_state_dict(state)
+
+
+def imagenet_file(name: str) -> Path:
+    """Path of torchvision's ImageNet file of an encoder in the cache; downloads it where it is not there yet.
+
+    Raises:
+        InputError: the file can be neither found nor downloaded, or is not the file that its name promises.
+    """
+    file_name = IMAGENET_FILES[name]
+    path = cache_folder() / file_name
+    if not path.is_file():
+        _download(IMAGENET_URL + file_name, path)
+    elif not _is_whole(path):
+        raise InputError(f"{path}: damaged (its SHA-256 does not fit its name); delete it and run again")
+    return path
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: $CROSSTASK_CACHE, or $XDG_CACHE_HOME/crosstask, or ~/.cache/crosstask."""
+    if own := os.environ.get("CROSSTASK_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "crosstask"
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors of a .safetensors file, or of a .pth file, which is read without running code from it.
+
+    Raises:
+        InputError: there is no such file, or it does not hold tensors by name.
+    """
+    if not path.is_file():
+        raise InputError(f"encoder.weights: there is no file {path}; give 'imagenet' or the path of a .pth file")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, LookupError, ValueError, RuntimeError, UnpicklingError, SafetensorError) as error:
+        raise InputError(
+            f"encoder.weights: cannot read {path} ({_reason(error)}); give a whole file of weights"
+        ) from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"encoder.weights: {path} does not map names to tensors; save encoder.state_dict() alone")
+    return dict(state)
+
+
+def _adapt(weight: Tensor, encoder: Encoder, path: Path) -> Tensor:
+    """First convolution ``64 k *7`` for the encoder's n channels: ``64 n *7``."""
+    dimensions = weight.dim() - 2
+    if dimensions != encoder.spatial_dims:
+        raise InputError(
+            f"encoder.weights: {path} holds {dimensions}-D weights and the encoder is {encoder.spatial_dims}-D;"
+            " leave the weights out, or give a file that fits"
+        )
+    channels = weight.shape[1]
+    if channels == encoder.in_channels:
+        return weight
+    repeats = (1, encoder.in_channels) + (1,) * dimensions
+    return weight.mean(dim=1, keepdim=True).repeat(repeats) * (channels / encoder.in_channels)
+
+
+def _check(state: dict[str, Tensor], own: dict[str, Tensor], path: Path) -> None:
+    """Every key there, none too many, every shape right; else an error that names the first that is not."""
+    missing = [key for key in own if key not in state]
+    unexpected = [key for key in state if key not in own]
+    misshapen = [key for key in own if key in state and state[key].shape != own[key].shape]
+    remedy = "give a file of the same encoder"
+    if missing:
+        raise InputError(f"encoder.weights: {path} lacks {missing[0]} ({len(missing)} missing in all); {remedy}")
+    if unexpected:
+        raise InputError(f"encoder.weights: {path} has an unknown {unexpected[0]} ({len(unexpected)} in all); {remedy}")
+    if misshapen:
+        key = misshapen[0]
+        raise InputError(
+            f"encoder.weights: in {path}, {key} is {tuple(state[key].shape)} and not {tuple(own[key].shape)}"
+            f" ({len(misshapen)} wrong shapes in all); {remedy}"
+        )
+
+
+def _download(url: str, path: Path) -> None:
+    """Write a file whole or not at all; several processes may do so at once."""
+    remedy = f"download {url} by hand, then put it at {path} or give encoder.weights=PATH"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial_name = tempfile.mkstemp(prefix=f"{path.stem}.", suffix=".partial", dir=path.parent)
+    except OSError as error:
+        raise InputError(f"cannot write to {path.parent} ({_reason(error)}); {remedy}") from None
+    partial = Path(partial_name)
+    try:
+        with os.fdopen(handle, "wb") as file, urllib.request.urlopen(url, timeout=TIMEOUT) as response:
+            total = int(response.headers.get("Content-Length") or 0) or None
+            with _progress() as progress:
+                bar = progress.add_task(path.name, total=total)
+                while chunk := response.read(CHUNK):
+                    file.write(chunk)
+                    progress.advance(bar, len(chunk))
+        if not _is_whole(partial, name=path.name):
+            raise InputError(f"{url}: the download is damaged (its SHA-256 does not fit its name); {remedy}")
+        partial.replace(path)
+    except (OSError, http.client.HTTPException) as error:
+        raise InputError(f"cannot download {url} ({_reason(error)}); {remedy}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _progress() -> Progress:
+    """A bar with rate and remaining time on a terminal's standard error; silent elsewhere."""
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+def _is_whole(path: Path, name: str | None = None) -> bool:
+    """Whether the file's SHA-256 begins with the digits that its name promises."""
+    promised = Path(name or path.name).stem.rpartition("-")[2]
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest().startswith(promised)
+
+
+def _reason(error: BaseException) -> str:
+    """First line of an error's message."""
+    return (str(getattr(error, "reason", "") or error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,133 @@
+"""Whole-volume predictions of a trained run, on the case's own grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from crosstask.assembly import Assembly, Readable
+from crosstask.datasets import Dataset
+from crosstask.errors import InputError
+from crosstask.experiment import Experiment
+from crosstask.functional.resize import resize
+from crosstask.geometry import Geometry
+from crosstask.network import assembly_of, build_architecture, dataset_of
+from crosstask.runs import BEST, FINAL, RunPlan, load_plan, read_record
+from crosstask.tasks.base import Task
+
+
+@dataclass
+class Prediction:
+    """Decoded output of one case.
+
+    Attributes:
+        case: id of the case.
+        values: ``{task: c *s}``, float32, in physical units (probabilities for masks), on the case's grid.
+        geometry: that grid.
+    """
+
+    case: str
+    values: dict[str, np.ndarray]
+    geometry: Geometry
+
+
+class Predictor:
+    """A trained run, ready to predict.
+
+    Args:
+        folder: the run folder.
+        weights: ``best`` (by validation) or ``final`` (the last epoch).
+        device: of the network.
+
+    Raises:
+        InputError: the folder is no complete run, or its weights are missing or do not fit.
+    """
+
+    def __init__(self, folder: Path, *, weights: str = "best", device: str = "cpu", dataset: Dataset | None = None) -> None:
+        self.plan: RunPlan = load_plan(folder)
+        record = read_record(folder)
+        if not record.get("trained"):
+            raise InputError(f"{folder}: the run is not complete; train it to its end first")
+        experiment = self.plan.experiment
+        self.dataset = dataset or dataset_of(experiment)
+        self.assembly: Assembly = assembly_of(experiment, self.dataset).only(self.plan.tasks)
+        for task in self.assembly.tasks:
+            task.load_state(record["task_state"][task.name])
+        self.experiment: Experiment = experiment
+        self.device = torch.device(device)
+        self._network = build_architecture(self.plan, self.assembly, pretrained=False)
+        path = folder / {"best": BEST, "final": FINAL}[weights]
+        try:
+            self._network.load_state_dict(load_file(path))
+        except FileNotFoundError:
+            raise InputError(f"{path}: is missing; train the run anew") from None
+        except Exception as error:
+            line = str(error).splitlines()[0]
+            raise InputError(f"{path}: does not hold this network's weights ({line}); train the run anew") from None
+        self._network.to(self.device).eval()
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks that the run predicts."""
+        return self.assembly.tasks
+
+    @torch.inference_mode()
+    def predict(self, case_id: str, case: Readable, geometry: Geometry) -> Prediction:
+        """Predict one case.
+
+        Args:
+            case_id: its id.
+            case: its arrays, raw or prepared.
+            geometry: its grid.
+        """
+        slices = self.experiment.sample.kind == "slice"
+        values = self._by_slice(case, geometry) if slices else self._by_patch(case)
+        return Prediction(case_id, values, geometry)
+
+    def _decoded(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {task.name: task.decode(outputs[task.name]) for task in self.assembly.tasks}
+
+    def _by_slice(self, case: Readable, geometry: Geometry) -> dict[str, np.ndarray]:
+        depth, *plane = geometry.shape
+        step = self.experiment.evaluation.batch_size
+        values = {
+            task.name: np.empty((len(task.classes), *geometry.shape), dtype=np.float32) for task in self.assembly.tasks
+        }
+        for start in range(0, depth, step):
+            part = slice(start, min(start + step, depth))
+            image = torch.from_numpy(self.assembly.image(case, (part,))).transpose(0, 1)
+            outputs = self._forward(resize(image, self.experiment.sample.size).to(self.device))
+            for name, decoded in self._decoded(outputs).items():
+                values[name][:, part] = resize(decoded, plane).transpose(0, 1).cpu().numpy()
+        return values
+
+    def _by_patch(self, case: Readable) -> dict[str, np.ndarray]:
+        # MONAI costs seconds to import
+        from monai.inferers import sliding_window_inference
+
+        image = torch.from_numpy(self.assembly.image(case))[None].to(self.device)
+        decoded: Any = sliding_window_inference(
+            image,
+            self.experiment.sample.size,
+            self.experiment.evaluation.batch_size,
+            lambda patch: self._decoded(self._forward(patch)),
+            overlap=self.experiment.evaluation.overlap,
+            mode="gaussian",
+            padding_mode="constant",
+            cval=-1.0,
+        )
+        return {name: value[0].cpu().numpy() for name, value in decoded.items()}
+
+    def _forward(self, image: Tensor) -> dict[str, Tensor]:
+        precision = self.experiment.training.precision
+        mixed = precision != "32" and not (precision == "16-mixed" and self.device.type == "cpu")
+        kind = torch.float16 if precision == "16-mixed" else torch.bfloat16
+        with torch.autocast(self.device.type, dtype=kind, enabled=mixed):
+            return self._network(image)
+

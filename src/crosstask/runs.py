@@ -1,0 +1,216 @@
+"""A run: one method trained once, and the folder that holds all that is needed to repeat, resume or use it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from crosstask import __version__
+from crosstask.errors import InputError
+from crosstask.experiment import Experiment, experiment_from
+from crosstask.methods import Method, get_method
+
+EXPERIMENT = "experiment.yaml"
+RECORD = "run.json"
+HISTORY = "history.csv"
+LAST = "last.ckpt"
+BEST = "best.safetensors"
+FINAL = "final.safetensors"
+SCORES = "scores.csv"
+
+_NOT_OF_A_RUN = ("name", "methods", "seeds", "output", "store")
+_PACKAGES = ("torch", "lightning", "monai", "numpy", "pandas", "blosc2", "safetensors", "pydantic")
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What one run trains.
+
+    Attributes:
+        experiment: the whole experiment.
+        method: the method.
+        seed: of initial weights, sample order and validation split.
+        tasks: the tasks that it learns: all, or one for a single-task run.
+    """
+
+    experiment: Experiment
+    method: Method
+    seed: int
+    tasks: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Short name for a person, and the folder's path below the output."""
+        parts = [self.method.name, f"seed{self.seed}"]
+        return "/".join([*parts, *self.tasks] if self.method.run_per_task else parts)
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.experiment.output_folder / "runs" / self.name
+
+
+def plan_runs(experiment: Experiment) -> list[RunPlan]:
+    """All runs of a benchmark: methods x seeds, and for single-task methods x tasks."""
+    tasks = tuple(experiment.dataset.tasks)
+    plans = []
+    for seed in experiment.seeds:
+        for name in experiment.methods:
+            method = get_method(name)
+            sets = [(task,) for task in tasks] if method.run_per_task else [tasks]
+            plans += [RunPlan(experiment, method, seed, chosen) for chosen in sets]
+    return plans
+
+
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    raw = data.encode() if isinstance(data, str) else data
+    try:
+        with temporary.open("wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def open_run(plan: RunPlan) -> None:
+    """Make the run folder, or make sure that an existing one belongs to this plan.
+
+    Raises:
+        InputError: the folder holds a run with other settings; nothing is touched.
+    """
+    folder = plan.folder
+    settings = plan.experiment.model_dump(mode="json")
+    settings["methods"], settings["seeds"] = [plan.method.name], [plan.seed]
+    existing = folder / EXPERIMENT
+    if existing.exists():
+        before = yaml.safe_load(existing.read_text())
+        changed = sorted(_changes(_relevant(before), _relevant(settings)))
+        if changed:
+            raise InputError(
+                f"{folder}: was trained with other settings ({', '.join(changed[:4])}); "
+                "give another output=, or remove the folder to train anew"
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(existing, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+
+
+def _relevant(settings: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in settings.items() if key not in _NOT_OF_A_RUN}
+    kept["dataset"] = {key: value for key, value in kept["dataset"].items() if key != "root"}
+    kept.pop("evaluation", None)
+    training = ("threads", "loader_workers", "tensorboard", "device", "devices")
+    kept["training"] = {key: value for key, value in kept["training"].items() if key not in training}
+    return kept
+
+
+def _changes(before: Any, after: Any, prefix: str = "") -> list[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = {**before, **after}
+        return [
+            name for key in keys for name in _changes(before.get(key), after.get(key), f"{prefix}.{key}".lstrip("."))
+        ]
+    return [] if before == after else [prefix]
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The run's record.
+
+    Raises:
+        InputError: the folder is no run, or its record is damaged.
+    """
+    try:
+        return json.loads((folder / RECORD).read_text())
+    except FileNotFoundError:
+        raise InputError(f"{folder}: is no run folder (no {RECORD} in it); give a folder that train made") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / RECORD}: cannot be read ({error}); train the run anew") from None
+
+
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write the run's record."""
+    write_atomically(folder / RECORD, json.dumps(record, indent=2))
+
+
+def is_trained(plan: RunPlan) -> bool:
+    """Whether the run is complete."""
+    try:
+        return bool(read_record(plan.folder).get("trained"))
+    except InputError:
+        return False
+
+
+def load_plan(folder: Path) -> RunPlan:
+    """The plan of an existing run folder.
+
+    Raises:
+        InputError: the folder is no run.
+    """
+    record = read_record(folder)
+    try:
+        settings = yaml.safe_load((folder / EXPERIMENT).read_text())
+    except OSError:
+        raise InputError(f"{folder / EXPERIMENT}: is missing; train the run anew") from None
+    experiment = experiment_from(settings, str(folder / EXPERIMENT))
+    return RunPlan(experiment, get_method(record["method"]), record["seed"], tuple(record["tasks"]))
+
+
+def environment() -> dict[str, Any]:
+    """Versions, revision and hardware that a result depends on."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "crosstask": __version__,
+        "revision": _revision(),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "packages": versions,
+    }
+
+
+def _revision() -> str | None:
+    """Git revision of the code, with ``+`` if the tree has changes; None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        revision = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+        dirty = subprocess.run(
+            ["git", "status", "--porcelain", "--", str(here)],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return revision + ("+" if dirty else "")
+
+
+def _processor() -> str:
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,141 @@
+"""Segmentation: one mask per class, at pixel level."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crosstask import functional
+from crosstask.functional.dice import dice
+from crosstask.tasks.base import Head, Metric, Task
+
+if TYPE_CHECKING:
+    import torch
+
+_LOWEST_PRIOR = 1e-4
+
+
+class SegmentationTask(Task):
+    """Structures that may overlap, one sigmoid each; or, with ``exclusive``, one softmax over background and classes.
+
+    Loss: combo loss, 0.3 Dice and 0.7 cross-entropy (Kim et al. 2023, Table 1). M: Dice, mean over classes and cases.
+
+    Args:
+        name: key of the task.
+        source: case array with one channel per contoured structure, 0 or 1.
+        classes: structures to predict.
+        exclusive: the classes never overlap: softmax with a background channel of its own. A sample counts only where
+            every class is labelled: an unlabelled structure could be anywhere in the background.
+        dice_weight: weight of the Dice loss.
+        cross_entropy_weight: weight of the cross-entropy.
+        threshold: probability above which a voxel belongs to a class (sigmoid only).
+    """
+
+    kind = "segmentation"
+    level = "pixel"
+
+    def __init__(
+        self,
+        name: str,
+        source: str,
+        classes: Sequence[str],
+        *,
+        exclusive: bool = False,
+        dice_weight: float = 0.3,
+        cross_entropy_weight: float = 0.7,
+        threshold: float = 0.5,
+    ) -> None:
+        super().__init__(name, source, classes)
+        self.exclusive = exclusive
+        self.dice_weight = dice_weight
+        self.cross_entropy_weight = cross_entropy_weight
+        self.threshold = threshold
+        self._prior: tuple[float, ...] | None = None
+
+    def head(self) -> Head:
+        """One channel a class, and one more for the background where the classes exclude each other."""
+        if self._prior is None:
+            return Head("pixel", len(self.classes) + self.exclusive)
+        if self.exclusive:
+            background = max(1 - sum(self._prior), _LOWEST_PRIOR)
+            return Head("pixel", len(self.classes) + 1, tuple(math.log(p) for p in (background, *self._prior)))
+        return Head("pixel", len(self.classes), tuple(math.log(p / (1 - p)) for p in self._prior))
+
+    def fit(self, statistics: Mapping[str, Any]) -> None:
+        """Take each class's share of the labelled voxels of the training cases as its prior."""
+        shares = [statistics[name]["positive"] / max(statistics[name]["count"], 1) for name in self.classes]
+        self._prior = tuple(min(max(share, _LOWEST_PRIOR), 1 - _LOWEST_PRIOR) for share in shares)
+
+    def state(self) -> dict[str, Any]:
+        """The priors."""
+        return {"prior": None if self._prior is None else list(self._prior)}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Put back the priors."""
+        self._prior = None if state["prior"] is None else tuple(state["prior"])
+
+    def loss(
+        self, output: torch.Tensor, target: torch.Tensor, present: torch.Tensor, region: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Combo loss over the classes that are labelled; the region does not matter to masks."""
+        weights = {"dice_weight": self.dice_weight, "cross_entropy_weight": self.cross_entropy_weight}
+        if not self.exclusive:
+            return functional.combo_loss(output, target, present=present, **weights)
+        return functional.softmax_combo_loss(output, target, present=present.all(1), **weights)
+
+    def decode(self, output: torch.Tensor) -> torch.Tensor:
+        """Probability of each class, the background left out."""
+        return output.float().softmax(1)[:, 1:] if self.exclusive else output.float().sigmoid()
+
+    def tally(
+        self, prediction: torch.Tensor, target: torch.Tensor, present: torch.Tensor, region: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Overlap and total size per class."""
+        if self.exclusive:
+            background = 1 - prediction.sum(1, keepdim=True)
+            mask = (prediction >= prediction.amax(1, keepdim=True)) & (prediction > background)
+        else:
+            mask = prediction > self.threshold
+        wanted = target > 0.5
+        overlap = (mask & wanted).flatten(2).sum(2)
+        total = mask.flatten(2).sum(2) + wanted.flatten(2).sum(2)
+        sums = total.new_zeros((2, total.shape[1])).double()
+        sums[0], sums[1] = (overlap * present).sum(0), (total * present).sum(0)
+        return sums
+
+    def skill(self, tally: torch.Tensor) -> float:
+        """Dice over all validation samples together, mean over classes; an empty mask has 0."""
+        overlap, total = tally
+        seen = total > 0
+        return float((2 * overlap[seen] / total[seen]).mean()) if bool(seen.any()) else math.nan
+
+    def constant(self) -> np.ndarray:
+        """No voxel belongs to any class."""
+        return np.zeros(len(self.classes), dtype=np.float32)
+
+    def to_masks(self, probability: np.ndarray) -> np.ndarray:
+        """Masks ``c *s`` (uint8) of probabilities ``c *s``."""
+        if not self.exclusive:
+            return (probability > self.threshold).astype(np.uint8)
+        background = 1 - probability.sum(0, keepdims=True)
+        winner = np.concatenate([background, probability]).argmax(0)
+        return np.stack([winner == index + 1 for index in range(len(self.classes))]).astype(np.uint8)
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """Dice per class and case, in percent as in the papers."""
+        return (Metric("dice", "%", higher_is_better=True),)
+
+    def score(
+        self, prediction: np.ndarray, target: np.ndarray, present: np.ndarray, region: np.ndarray | None
+    ) -> list[tuple[str, str, float]]:
+        """Dice of every labelled class."""
+        masks = self.to_masks(prediction)
+        return [
+            (name, "dice", 100 * dice(masks[index], target[index]))
+            for index, name in enumerate(self.classes)
+            if present[index]
+        ]
+

@@ -1,0 +1,128 @@
+"""One training step, as Lightning runs it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning as L  # noqa: N812 - the name that Lightning's users know
+import torch
+from torch import Tensor, nn
+
+from crosstask.errors import CrosstaskError
+from crosstask.experiment import TrainingSection
+from crosstask.sample import Batch
+from crosstask.tasks.base import Task
+from crosstask.weighting import Weighting
+
+
+class TrainingModule(L.LightningModule):
+    """An architecture, its tasks and a weighting in training.
+
+    Args:
+        architecture: image -> raw output per task.
+        tasks: the tasks, already fitted to the training cases.
+        weighting: how their losses become one.
+        settings: optimiser and schedule.
+    """
+
+    def __init__(
+        self, architecture: nn.Module, tasks: tuple[Task, ...], weighting: Weighting, settings: TrainingSection
+    ) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.tasks = tasks
+        self.weighting = weighting
+        self.settings = settings
+        self.epoch_losses: dict[str, float] = {}
+        self.epoch_weights: dict[str, float] = {}
+        self.skills: dict[str, float] = {}
+        self.score = math.nan
+        self._sums: dict[str, list[Tensor]] = {}
+        self._tallies: dict[str, Tensor] = {}
+
+    def configure_optimizers(self) -> Any:
+        """Adam with the papers' settings."""
+        return torch.optim.Adam(
+            self.architecture.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
+        )
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Batches are ours, so we move them."""
+        batch = batch.to(device, non_blocking=True)
+        if self.settings.channels_last and batch.image.ndim == 4:
+            batch.image = batch.image.contiguous(memory_format=torch.channels_last)
+        return batch
+
+    def on_train_epoch_start(self) -> None:
+        """Fix the learning rate and the weights of the epoch: both follow from what a checkpoint holds."""
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = self.settings.learning_rate * self._schedule()
+        self.epoch_weights = self.weighting.weights()
+        self._sums = {task.name: [] for task in self.tasks}
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor | None:
+        """Weighted sum of the losses of the tasks that have a label in the batch; no step where none has one."""
+        outputs = self.architecture(batch.image)
+        total: Tensor | None = None
+        for task in self.tasks:
+            present = batch.present[task.name]
+            if not bool(present.any()):
+                continue
+            loss = task.loss(outputs[task.name], batch.targets[task.name], present, batch.region)
+            labelled = present.any(1).sum()
+            self._sums[task.name].append(torch.stack([loss.detach() * labelled, labelled.to(loss.dtype)]))
+            weighted = self.epoch_weights[task.name] * loss
+            total = weighted if total is None else total + weighted
+        return total
+
+    def finish_epoch(self) -> None:
+        """Sum up the epoch's unweighted losses and tell the weighting; the recorder calls this before it writes."""
+        for task in self.tasks:
+            sums = self._sums[task.name]
+            added = torch.stack(sums).sum(0) if sums else torch.zeros(2, device=self.device)
+            added = self.trainer.strategy.reduce(added, reduce_op="sum")
+            self.epoch_losses[task.name] = float(added[0] / added[1]) if added[1] > 0 else math.nan
+            if added[1] > 0 and not math.isfinite(self.epoch_losses[task.name]):
+                raise CrosstaskError(
+                    f"epoch {self.trainer.current_epoch}: the loss of task {task.name!r} is not finite; "
+                    "lower training.learning_rate, set training.gradient_clip, or train at precision 32"
+                )
+        self.weighting.end_epoch(self.epoch_losses)
+
+    def _schedule(self) -> float:
+        if self.settings.schedule == "constant":
+            return 1.0
+        return 0.5 * (1 + math.cos(math.pi * self.trainer.current_epoch / self.settings.epochs))
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin the sums anew."""
+        self._tallies = {}
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Add the batch to the sums behind each task's skill."""
+        outputs = self.architecture(batch.image)
+        for task in self.tasks:
+            decoded = task.decode(outputs[task.name])
+            tally = task.tally(decoded, batch.targets[task.name], batch.present[task.name], batch.region)
+            before = self._tallies.get(task.name)
+            self._tallies[task.name] = tally if before is None else before + tally
+
+    def on_validation_epoch_end(self) -> None:
+        """Mean skill over the tasks that have validation labels."""
+        if self.trainer.sanity_checking:
+            return
+        for task in self.tasks:
+            tally = self.trainer.strategy.reduce(self._tallies[task.name], reduce_op="sum")
+            self.skills[task.name] = task.skill(tally.cpu())
+        known = [skill for skill in self.skills.values() if math.isfinite(skill)]
+        self.score = sum(known) / len(known) if known else math.nan
+        self.log("score", self.score, prog_bar=True, logger=False, rank_zero_only=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the weighting's history with the weights."""
+        checkpoint["weighting"] = self.weighting.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the weighting's history back."""
+        self.weighting.load_state(checkpoint["weighting"])

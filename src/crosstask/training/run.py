@@ -1,0 +1,206 @@
+"""Train one run from prepared cases, or go on with one that was interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import platform
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning as L  # noqa: N812
+import torch
+from lightning.pytorch.callbacks import RichProgressBar
+from torch.utils.data import DataLoader, Subset
+
+from crosstask.assembly import Assembly
+from crosstask.errors import CrosstaskError, InputError
+from crosstask.experiment import Experiment
+from crosstask.network import assembly_of, build_architecture, dataset_of, spatial_dims
+from crosstask.runs import LAST, RunPlan, environment, is_trained, open_run, read_record, write_record
+from crosstask.sample import collate
+from crosstask.splits import split_cases
+from crosstask.store import Store
+from crosstask.store.statistics import channel_statistics
+from crosstask.training.module import TrainingModule
+from crosstask.training.recorder import Recorder
+from crosstask.training.samples import EpochSampler, PatchSamples, SliceSamples, spread
+from crosstask.weighting import build_weighting
+
+
+def _samples(
+    experiment: Experiment, store: Store, cases: list[str], assembly: Assembly, seed: int
+) -> SliceSamples | PatchSamples:
+    if experiment.sample.kind == "slice":
+        return SliceSamples(store, cases, assembly, experiment.sample.size)
+    return PatchSamples(store, cases, assembly, experiment.sample.size, seed=seed)
+
+
+def train(plan: RunPlan, store: Store, *, show_progress: bool = False) -> dict[str, Any]:
+    """Train a run to its end; one that is complete is kept, one that was interrupted goes on.
+
+    Args:
+        plan: what to train.
+        store: the prepared cases.
+        show_progress: a progress bar on the terminal.
+
+    Returns:
+        The run's record, as in ``run.json``.
+
+    Raises:
+        InputError: the run folder belongs to another experiment, or the data do not allow the run.
+    """
+    open_run(plan)
+    if is_trained(plan):
+        return read_record(plan.folder)
+    experiment, settings = plan.experiment, plan.experiment.training
+    dataset = dataset_of(experiment)
+    assembly = assembly_of(experiment, dataset).only(plan.tasks)
+    splits = split_cases(store.cases, experiment.dataset, needed=("train", "validation"))
+    for task in assembly.tasks:
+        task.fit(channel_statistics(store, splits["train"], task.source, task.classes, assembly.region_source))
+    L.seed_everything(plan.seed, verbose=False)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    architecture = build_architecture(plan, assembly, pretrained=True)
+    if settings.channels_last and spatial_dims(experiment) == 2:
+        architecture = architecture.to(memory_format=torch.channels_last)
+    module = TrainingModule(
+        architecture,
+        assembly.tasks,
+        build_weighting(
+            experiment.weighting.name, [task.name for task in assembly.tasks], **experiment.weighting.options()
+        ),
+        settings,
+    )
+    record = {
+        "method": plan.method.name,
+        "seed": plan.seed,
+        "tasks": list(plan.tasks),
+        "trained": False,
+        "parameters": sum(parameter.numel() for parameter in architecture.parameters()),
+        "task_state": {task.name: task.state() for task in assembly.tasks},
+        "data": {
+            "dataset": dataset.name,
+            "fingerprint": store.fingerprint_of([case for cases in splits.values() for case in cases]),
+            "cases": splits,
+            "licence": dataset.licence,
+            "source": dataset.source,
+            "citation": dataset.citation,
+        },
+        "environment": environment(),
+    }
+    _same_data(plan, record)
+    write_record(plan.folder, record)
+    train_loader, validation_loader = _loaders(plan, store, splits["train"], splits["validation"], assembly)
+    recorder = Recorder(plan.folder, patience=settings.patience, writer=_writer(plan))
+    started = time.perf_counter()
+    with _quiet():
+        trainer = L.Trainer(
+            accelerator=settings.device,
+            devices=settings.devices,
+            max_epochs=settings.epochs,
+            precision=settings.precision,  # type: ignore[arg-type]
+            accumulate_grad_batches=settings.accumulate,
+            gradient_clip_val=settings.gradient_clip,
+            callbacks=[recorder, *([RichProgressBar()] if show_progress else [])],
+            enable_progress_bar=show_progress,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            logger=False,
+            num_sanity_val_steps=0,
+        )
+        last = plan.folder / LAST
+        trainer.fit(module, train_loader, validation_loader, ckpt_path=last if last.exists() else None, weights_only=False)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if recorder.epochs == 0:
+        raise CrosstaskError(f"{plan.folder}: no epoch was trained; give more training samples than one batch")
+    record["trained"] = True
+    record["training"] = {
+        "epochs": recorder.epochs,
+        "best_epoch": recorder.best_epoch,
+        "best_score": recorder.best_score if math.isfinite(recorder.best_score) else None,
+        "seconds": round(recorder.seconds, 1),
+        "seconds_of_last_start": round(time.perf_counter() - started, 1),
+        "device": str(trainer.strategy.root_device),
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+    }
+    if trainer.is_global_zero:
+        write_record(plan.folder, record)
+    return record
+
+
+def _loaders(
+    plan: RunPlan, store: Store, train_cases: list[str], validation_cases: list[str], assembly: Assembly
+) -> tuple[DataLoader[Any], DataLoader[Any]]:
+    experiment, settings = plan.experiment, plan.experiment.training
+    training = _samples(experiment, store, train_cases, assembly, plan.seed)
+    validation = _samples(experiment, store, validation_cases, assembly, 0)
+    if len(training) < settings.batch_size:
+        raise InputError(
+            f"training.batch_size: {settings.batch_size} is more than the {len(training)} training samples; lower it"
+        )
+    workers: dict[str, Any] = {"num_workers": settings.loader_workers, "collate_fn": collate}
+    if settings.loader_workers:
+        workers |= {"persistent_workers": True, "multiprocessing_context": "spawn"}
+    return (
+        DataLoader(
+            training,
+            batch_size=settings.batch_size,
+            sampler=EpochSampler(len(training), settings.samples_per_epoch, plan.seed),
+            drop_last=True,  # a last batch of one sample would break batch normalisation
+            **workers,
+        ),
+        DataLoader(
+            Subset(validation, spread(len(validation), settings.validation_samples)),
+            batch_size=settings.batch_size,
+            **workers,
+        ),
+    )
+
+
+def _same_data(plan: RunPlan, record: dict[str, Any]) -> None:
+    """An interrupted run may only go on with the data that it began with."""
+    if not (plan.folder / LAST).exists():
+        return
+    before = read_record(plan.folder)["data"]["fingerprint"]
+    if before != record["data"]["fingerprint"]:
+        raise InputError(
+            f"{plan.folder}: began with other data (fingerprint {before[:12]}, now "
+            f"{record['data']['fingerprint'][:12]}); remove the folder to train anew"
+        )
+
+
+def _writer(plan: RunPlan) -> Any:
+    if not plan.experiment.training.tensorboard:
+        return None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise InputError("training.tensorboard: TensorBoard is not installed; pip install 'crosstask[tensorboard]'") from None
+    folder = Path(plan.folder / "tensorboard")
+    done = len((plan.folder / "history.csv").read_text().splitlines()) - 1 if (plan.folder / LAST).exists() else 0
+    return SummaryWriter(str(folder), purge_step=done)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Lightning's advice; what a user must know is in our own messages."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,159 @@
+"""Samples of prepared cases: slices resized to one size, or patches; and the order in which an epoch sees them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+from torch.utils.data import Dataset, Sampler
+
+from crosstask.assembly import Assembly, Slices
+from crosstask.functional.resize import resize
+from crosstask.sample import Sample
+from crosstask.store import Store
+
+
+def _sample(
+    assembly: Assembly, case_id: str, store: Store, slices: Slices, position: tuple[int, ...], size: Sequence[int] | None
+) -> Sample:
+    case = store.open(case_id)
+
+    def tensor(values: np.ndarray) -> Tensor:
+        whole = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+        return whole if size is None else resize(whole[None], size)[0]
+
+    targets, present = {}, {}
+    for task in assembly.tasks:
+        target, labelled = assembly.target(task, case, slices)
+        values = tensor(target)
+        # a resized mask stays a mask: a voxel belongs to what covers more than half of it
+        targets[task.name] = (values > 0.5).float() if task.kind == "segmentation" else values
+        present[task.name] = torch.from_numpy(labelled)
+    region = assembly.region(case, slices)
+    return Sample(
+        image=tensor(assembly.image(case, slices)),
+        targets=targets,
+        present=present,
+        region=None if region is None else tensor(region) > 0.5,
+        case=case_id,
+        position=position,
+    )
+
+
+class SliceSamples(Dataset[Sample]):
+    """Every axial slice of the cases, resized to ``size``.
+
+    Args:
+        store: the prepared cases.
+        case_ids: which of them.
+        assembly: how to look at a case.
+        size: height and width of a sample.
+    """
+
+    def __init__(self, store: Store, case_ids: Sequence[str], assembly: Assembly, size: Sequence[int]) -> None:
+        self._store, self._assembly, self._size = store, assembly, tuple(size)
+        depth = {case: store.open(case).geometry.shape[0] for case in case_ids}
+        self._positions = [(case, z) for case in case_ids for z in range(depth[case])]
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, index: int) -> Sample:
+        case, z = self._positions[index]
+        return _sample(self._assembly, case, self._store, (z,), (z,), self._size)
+
+
+class PatchSamples(Dataset[Sample]):
+    """Patches at random places; the same index gives the same patch, whoever loads it and whenever.
+
+    Args:
+        store: the prepared cases.
+        case_ids: which of them.
+        assembly: how to look at a case.
+        size: voxels of a patch, z y x; a smaller volume is padded with the image's lowest value.
+        per_case: patches of each case; None for as many as would tile it.
+        seed: of the places.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        case_ids: Sequence[str],
+        assembly: Assembly,
+        size: Sequence[int],
+        per_case: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        self._store, self._assembly, self._size, self._seed = store, assembly, tuple(size), seed
+        self._cases: list[tuple[str, tuple[int, ...]]] = []
+        for case in case_ids:
+            shape = store.open(case).geometry.shape
+            count = per_case or math.prod(math.ceil(length / part) for length, part in zip(shape, size, strict=True))
+            self._cases += [(case, shape)] * count
+
+    def __len__(self) -> int:
+        return len(self._cases)
+
+    def __getitem__(self, index: int) -> Sample:
+        case, shape = self._cases[index]
+        generator = np.random.default_rng([self._seed, index])
+        corner = tuple(
+            int(generator.integers(0, max(length - part, 0) + 1))
+            for length, part in zip(shape, self._size, strict=True)
+        )
+        slices = tuple(slice(start, start + part) for start, part in zip(corner, self._size, strict=True))
+        sample = _sample(self._assembly, case, self._store, slices, corner, None)
+        return self._padded(sample)
+
+    def _padded(self, sample: Sample) -> Sample:
+        missing = [part - have for part, have in zip(self._size, sample.image.shape[1:], strict=True)]
+        if not any(missing):
+            return sample
+        widths = [width for gap in reversed(missing) for width in (0, gap)]
+        sample.image = F.pad(sample.image, widths, value=-1.0)
+        sample.targets = {task: F.pad(target, widths) for task, target in sample.targets.items()}
+        if sample.region is not None:
+            sample.region = F.pad(sample.region, widths)
+        return sample
+
+
+class EpochSampler(Sampler[int]):
+    """An endless shuffled order of all samples, cut into epochs.
+
+    Epoch k sees the k-th stretch of one long sequence of permutations, so epochs shorter than the data still see
+    every sample equally often; and the order of an epoch depends on seed and epoch alone, so that a resumed run goes
+    on as the unbroken one would.
+
+    Args:
+        count: number of samples there are.
+        per_epoch: number of samples an epoch takes; None for all.
+        seed: of the permutations.
+    """
+
+    def __init__(self, count: int, per_epoch: int | None, seed: int) -> None:
+        self._count, self._per_epoch, self._seed, self._epoch = count, per_epoch or count, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration gives."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return self._per_epoch
+
+    def __iter__(self) -> Iterator[int]:
+        start = self._epoch * self._per_epoch
+        rounds = range(start // self._count, (start + self._per_epoch - 1) // self._count + 1)
+        stream = np.concatenate([np.random.default_rng([self._seed, r]).permutation(self._count) for r in rounds])
+        offset = start - rounds[0] * self._count
+        return iter(stream[offset : offset + self._per_epoch].tolist())
+
+
+def spread(count: int, wanted: int | None) -> list[int]:
+    """Indices of an even choice of ``wanted`` out of ``count`` samples."""
+    if wanted is None or wanted >= count:
+        return list(range(count))
+    return [round((index + 0.5) * count / wanted - 0.5) for index in range(wanted)]

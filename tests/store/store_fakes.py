@@ -1,0 +1,97 @@
+"""Small data sets of generated files, with the faults that a store has to bear. No torch, so workers start fast."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crosstask.errors import InputError
+from crosstask.geometry import Geometry
+
+SHAPE = (6, 10, 9)
+
+
+@dataclass(frozen=True)
+class FakeCase:
+    id: str
+    group: str
+    split: str
+    files: tuple[Path, ...]
+
+
+@dataclass
+class FakeData:
+    arrays: dict[str, np.ndarray]
+    channels: dict[str, tuple[str, ...]]
+    geometry: Geometry
+    information: dict[str, Any] = field(default_factory=dict)
+
+
+class FakeDataset:
+    """One text file a case, which holds the seed of its arrays. Every reading is noted in ``log``, if that is given."""
+
+    name = "fake"
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        scale: float = 1.0,
+        pause: float = 0.0,
+        bad: tuple[str, ...] = (),
+        killed: tuple[str, ...] = (),
+        log: Path | None = None,
+    ) -> None:
+        self.root, self.scale, self.pause, self.bad, self.killed, self.log = root, scale, pause, bad, killed, log
+
+    def cases(self) -> list[FakeCase]:
+        files = sorted(self.root.glob("*.txt"))
+        splits = ("train", "validation", "test")
+        return [
+            FakeCase(file.stem, f"patient {file.stem}", splits[place % 3], (file,)) for place, file in enumerate(files)
+        ]
+
+    def read_settings(self) -> dict[str, Any]:
+        return {"scale": self.scale}
+
+    def read(self, case: FakeCase) -> FakeData:
+        if self.log is not None:
+            (self.log / f"{case.id}-{time.monotonic_ns()}").touch()
+        time.sleep(self.pause)
+        if case.id in self.killed:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if case.id in self.bad:
+            raise InputError(f"{case.files[0]}: is bad: mend it")
+        return arrays(int(case.files[0].read_text()), self.scale)
+
+
+def arrays(seed: int, scale: float = 1.0) -> FakeData:
+    """The arrays of a case: organs are missing in some, and one array has no channel at all."""
+    random = np.random.default_rng(seed)
+    organs = ("cord", "brainstem", "parotid") if seed % 2 else ("cord",)
+    return FakeData(
+        arrays={
+            "ct": random.integers(-1000, 3000, (1, *SHAPE)).astype(np.int16),
+            "dose": (scale * random.normal(20, 9, (1, *SHAPE))).astype(np.float32),
+            "organs": (random.random((len(organs), *SHAPE)) < 0.2).astype(np.uint8),
+            "region": random.random((1, *SHAPE)) < 0.6,
+            "targets": np.zeros((0, *SHAPE), np.uint8),
+        },
+        channels={"ct": ("ct",), "dose": ("dose",), "organs": organs, "region": ("region",), "targets": ()},
+        geometry=Geometry(SHAPE, (2.5, 1.1 + seed / 7, 1.1), (-3.25, 0.1, 7.0)),
+        information={"seed": seed, "spacing": np.float32(0.5), "note": "ünïcode"},
+    )
+
+
+def write_raw(root: Path, count: int = 6) -> Path:
+    """Raw files ``pt_1.txt`` ... of a data set."""
+    root.mkdir(parents=True, exist_ok=True)
+    for number in range(1, count + 1):
+        (root / f"pt_{number}.txt").write_text(str(number))
+    return root
