@@ -151,9 +151,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=128, help="voxels along each axis (at least 64)")
-    parser.add_argument(
-        "--repeats", type=int, default=200, help="slices; a tenth as many patches and npz reads"
-    )
+    parser.add_argument("--repeats", type=int, default=200, help="slices; a tenth as many patches and npz reads")
     options = parser.parse_args()
     random = np.random.default_rng(1)
     size, few = options.size, max(3, options.repeats // 10)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
+from architecture_tester import ArchitectureTester
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crosstask.architectures import Architecture
-from tester import ArchitectureTester
 
 
 def conv_norm(layers: nn.Sequential, features: Tensor, padding: int = 0) -> Tensor:
@@ -42,7 +42,7 @@ def trained_a_little(network: Architecture) -> Architecture:
     network(torch.randn(2, 1, 64, 64))
     with torch.no_grad():
         for module in network.modules():
-            if isinstance(module, (nn.BatchNorm2d, nn.LayerNorm)):
+            if isinstance(module, nn.BatchNorm2d):
                 module.weight.uniform_(0.5, 1.5)
                 module.bias.uniform_(-0.5, 0.5)
     return network.double().eval()
@@ -96,6 +96,15 @@ class TestMTAN(ArchitectureTester):
         one, other = (set(network.masks[task].parameters()) for task in network.heads)
         assert not one & other
 
+    def test_a_task_s_output_does_not_change_with_the_other_tasks(self) -> None:
+        network = self.network(2).train()
+        image = torch.randn(2, 1, 64, 64)
+        with torch.no_grad():
+            before = network(image)["organs"]
+            for parameter in network.task_parameters("dose"):
+                parameter.add_(1.0)
+            assert torch.equal(network(image)["organs"], before)
+
 
 class TestCTAN(ArchitectureTester):
     name = "ctan"
@@ -133,8 +142,7 @@ class TestCTAN(ArchitectureTester):
                     relations.append(e @ (other.mT @ e) / e.shape[1])
             attention = sum(relations) / len(relations)
             if not scaled:
-                norm = network.bottleneck.norms[task]
-                attention = F.layer_norm(attention, attention.shape[2:], norm.weight, norm.bias, norm.eps)
+                attention = F.layer_norm(attention, attention.shape[2:])
             bottleneck = (e + attention).mT.reshape(maps[task].shape)
             outputs[task] = network.decoders[task]([*features[task][:-1], bottleneck], image.shape[2:])
         return outputs

@@ -13,7 +13,7 @@ from crosstask.errors import InputError
 
 
 def test_names_are_those_of_the_classes():
-    assert DATASETS == {"openkbp": OpenKBP, "phantom": Phantom}
+    assert (DATASETS["openkbp"], DATASETS["phantom"]) == (OpenKBP, Phantom)
     for name, cls in DATASETS.items():
         assert cls.name == name
         assert issubclass(cls, Dataset)
@@ -42,5 +42,6 @@ def test_faults(tmp_path, name, options, words):
 
 
 def test_import_is_light():
-    code = "import sys, crosstask.datasets; print([m for m in ('torch', 'pandas', 'pyarrow', 'scipy') if m in sys.modules])"
+    heavy = ("torch", "pandas", "pyarrow", "scipy")
+    code = f"import sys, crosstask.datasets; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -45,8 +45,11 @@ def reference_scores(patients: Path, predictions: Path) -> tuple[float, float]:
     """The challenge's definitions, straight from the files with pandas, in the files' own axes."""
     dose_scores, cells = [], []
     for folder in patients.iterdir():
-        table = {file.stem: pd.read_csv(file, index_col=0, float_precision="round_trip") for file in folder.glob("*.csv")
-                 if file.stem != "voxel_dimensions"}  # fmt: skip
+        table = {
+            file.stem: pd.read_csv(file, index_col=0, float_precision="round_trip")
+            for file in folder.glob("*.csv")
+            if file.stem != "voxel_dimensions"
+        }
         voxel = math.prod(float(line) for line in (folder / "voxel_dimensions.csv").read_text().split())
         predicted_table = pd.read_csv(predictions / f"{folder.name}.csv", index_col=0, float_precision="round_trip")
         reference, predicted, possible = (np.zeros(SIZE**3) for _ in range(3))

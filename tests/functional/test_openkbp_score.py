@@ -28,7 +28,7 @@ def patient():
 
 
 def test_structures_have_one_order():
-    assert STRUCTURES == (*OARS, *TARGETS)
+    assert list(STRUCTURES) == [*OARS, *TARGETS]
     assert len(set(STRUCTURES)) == 10
     assert all(STRUCTURE_METRICS[name] == ("D_0.1cc", "mean") for name in OARS)
     assert all(STRUCTURE_METRICS[name] == ("D_99", "D_95", "D_1") for name in TARGETS)
@@ -95,7 +95,7 @@ def test_no_cell_is_not_a_number_and_no_patient_an_error():
 
 
 def test_faults(patient):
-    dose, region, structures = patient
+    dose, region, _ = patient
     with pytest.raises(ValueError, match="shapes"):
         dose_score(dose, dose[:2], region)
     with pytest.raises(ValueError, match="region is empty"):

@@ -211,11 +211,19 @@ class TestFaults:
 
     @pytest.mark.parametrize(
         "content",
-        ["", "3\n3\n", "3\n3\n3\n3\n", "3\n0\n3\n", "3\n-3\n3\n", "3\nnan\n3\n", "3\ninf\n3\n", "3\n25\n3\n", "3\n0.05\n3\n",
-         "3\nx\n3\n", b"3\n\xff\n3\n"],
-    )  # fmt: skip
-    def test_voxel_dimensions(self, tmp_path, content):
+        ["", "3\n3\n", "3\n3\n3\n3\n", "3 3\n", "3,3,3\n", b"3\n\xff\n3\n"],
+    )
+    def test_voxel_dimensions_that_are_not_three_numbers(self, tmp_path, content):
         path = write(tmp_path / "voxel_dimensions.csv", content)
+        with pytest.raises(InputError, match="instead of 3 numbers"):
+            kbp.read_spacing(path)
+
+    @pytest.mark.parametrize(
+        "side",
+        ["0", "-3", "nan", "inf", "25", "0.05", "x"],
+    )
+    def test_voxel_dimensions(self, tmp_path, side):
+        path = write(tmp_path / "voxel_dimensions.csv", f"3\n{side}\n3\n")
         with pytest.raises(InputError) as caught:
             kbp.read_spacing(path)
         assert str(path) in str(caught.value)

@@ -133,7 +133,8 @@ def test_group_and_split_follow_the_data_set_without_a_rebuild(raw: Path, root: 
     (raw / "pt_1.txt").unlink()  # shifts the splits of all others
     report = prepare(FakeDataset(raw), root, workers=1)
     assert report.kept == IDS[1:]
-    assert [(case.id, case.group, case.split) for case in Store(root).cases][0] == ("pt_2", "patient pt_2", "train")
+    first = Store(root).cases[0]
+    assert (first.id, first.group, first.split) == ("pt_2", "patient pt_2", "train")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -200,8 +201,9 @@ def test_killed_preparation_is_taken_up(raw: Path, root: Path, tmp_path: Path, w
         Store(root)
     log = tmp_path / "log"
     log.mkdir()
-    # A temporary folder of a process that is dead, and the lock that the kill left, are no hindrance.
-    (root / "cases" / f".tmp-{process.pid}-pt_6").mkdir(exist_ok=True)
+    # Temporary folders of a dead process and of a foreign one, and the lock that the kill left, are no hindrance.
+    for pid in (process.pid, 1):
+        (root / "cases" / f".tmp-{pid}-pt_6").mkdir(exist_ok=True)
     report = prepare(FakeDataset(raw, log=log), root, workers=1)
     assert len(report.kept) >= finished
     assert not report.rebuilt

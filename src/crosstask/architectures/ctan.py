@@ -60,7 +60,9 @@ class CTAEStage(nn.Module):
 
 
 class CTAN(Architecture):
-    r"""A shared encoder with cross-task attention at every stage (CTAE) and behind the last (CTAB)::
+    r"""A shared encoder with cross-task attention at every stage (CTAE) and behind the last (CTAB).
+
+    ::
 
         S^{j-1} -> all blocks but the last -> U^j -> last block -> P^j = S^j
         A_t^j   = attention(embedding(U^1)), then attention(embedding(concat(U^j, A^_t^{j-1})))

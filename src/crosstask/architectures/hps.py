@@ -13,7 +13,9 @@ from crosstask.tasks.base import Head
 
 
 class HPS(Architecture):
-    """A shared encoder and a decoder per task::
+    """A shared encoder and a decoder per task.
+
+    ::
 
         image -> encoder -> decoder_t -> output_t
 

@@ -9,21 +9,23 @@ import torch
 from torch import Tensor, nn
 
 from crosstask.architectures.base import Architecture
-from crosstask.nn.attention import TaskMask, together
+from crosstask.nn.attention import TaskMask
 from crosstask.nn.encoder import STAGES, build_encoder
 from crosstask.nn.layers import Bottleneck, halve
 from crosstask.tasks.base import Head
 
 
 class MTAN(Architecture):
-    r"""A shared encoder, out of which each task picks its features with masks of its own::
+    r"""A shared encoder, out of which each task picks its features with masks of its own.
+
+    ::
 
         S^{j-1} -> all blocks but the last -> U^j -> last block -> P^j = S^j
         mask_t^j      = mask(U^1), then mask(concat(U^j, carried_t^{j-1}))
         attended_t^j  = mask_t^j * P^j
         carried_t^j   = max pool(bottleneck block(attended_t^j)), the block shared by all tasks
 
-    The attended features of stages 1 to 3 are the skips of the task's decoder, those of stage 4 its input.
+    The attended features of stages 1 to 3 are the skips of the task's decoder, those of stage 4 its input. As in the authors' code the shared block sees one task at a time, so no task's features depend on another's.
 
     Args:
         tasks: ``{name: Head}``.
@@ -71,8 +73,9 @@ class MTAN(Architecture):
             if stage == 1:
                 inputs = dict.fromkeys(self.heads, shared)
             else:
-                carried = together(self.carry[stage - 2], {task: features[task][-1] for task in self.heads})
-                inputs = {task: torch.cat([shared, carried[task]], dim=1) for task in self.heads}
-            for task in self.heads:
-                features[task].append(self.masks[task][stage - 1](inputs[task]) * state)
+                carry = self.carry[stage - 2]
+                inputs = {task: torch.cat([shared, carry(features[task][-1])], dim=1) for task in self.heads}
+            for task, masks in self.masks.items():
+                mask = masks.get_submodule(str(stage - 1))
+                features[task].append(mask(inputs[task]) * state)
         return {task: self.decode(task, features[task], image) for task in self.heads}

@@ -13,7 +13,9 @@ from crosstask.tasks.base import Head
 
 
 class STL(Architecture):
-    """One complete network per task, with nothing in common but the image::
+    """One complete network per task, with nothing in common but the image.
+
+    ::
 
         image -> encoder_t -> decoder_t -> output_t
 

@@ -93,7 +93,9 @@ def _head(name: str, given: Head | tuple[Level, int] | int) -> Head:
     if isinstance(given, Head):
         return given
     try:
-        level, channels = ("pixel", given) if isinstance(given, int) else given
+        if isinstance(given, int):
+            return Head("pixel", given)
+        level, channels = given
         return Head(level, channels)
     except (TypeError, ValueError):
         raise InputError(f"tasks: {name!r} is {given!r}; give a Head, (level, channels) or a channel count") from None

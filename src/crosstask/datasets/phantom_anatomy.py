@@ -313,7 +313,8 @@ def _plan(
     blur = [6.0 / side for side in grid.spacing]
     spared = np.ones(body.shape, np.float32)
     for name, strength in _SPARING.items():
-        near = np.clip(1.3 * _blurred(organs[name], blur), 0, 1)
+        # Full strength in the organ, however thin it is, and fading around it.
+        near = np.maximum(organs[name], np.clip(1.3 * _blurred(organs[name], blur), 0, 1))
         spared = np.minimum(spared, 1 - strength * near)
     dose *= 1 - (1 - spared) * np.clip(distance / 8, 0, 1)
     dose *= 0.72 + 0.28 * (1 - np.exp(-np.maximum(depth, 0) / 3))

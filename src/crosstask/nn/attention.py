@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import layer_norm
 
 from crosstask.functional.attention import cross_task_attention
 from crosstask.nn.layers import conv_norm, conv_norm_relu, halve
@@ -28,7 +29,7 @@ def mean(tensors: Sequence[Tensor]) -> Tensor:
 def together(module: nn.Module, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Apply a module that the tasks share to all of them at once: ``{task: b c *s}`` to ``{task: b d *r}``.
 
-    Called task by task, batch normalisation would train on one task's statistics at a time and be evaluated on
+    Called task by task, its batch normalisation would train on one task's statistics at a time and be evaluated on
     their mixture; as one large batch it sees the same mixture in both.
     """
     outputs = module(torch.cat(list(features.values()))).chunk(len(features))
@@ -129,7 +130,7 @@ class CrossTaskBottleneck(nn.Module):
 
     Ours, and not in the paper: (a) the embedding is a 1x1 convolution with batch normalisation; (b) the literal
     form, a product of three embeddings, is divided by the number of positions and normalised over the channels of
-    each position, or its size would grow with the image and with the cube of the features; (c) the embedding is
+    each position (without gains: those of the embedding's own normalisation weigh the two terms), or its size would grow with the image and with the cube of the features; (c) the embedding is
     added: at the start a softmax over positions is nearly their mean, which would leave the decoder with no
     position at all, and the cubic form passes next to no gradient where embeddings are small.
 
@@ -151,7 +152,6 @@ class CrossTaskBottleneck(nn.Module):
         self.embeddings = nn.ModuleDict(
             {task: conv_norm(in_channels, channels, 1, spatial_dims=spatial_dims) for task in tasks}
         )
-        self.norms = nn.ModuleDict() if scaled else nn.ModuleDict({task: nn.LayerNorm(channels) for task in tasks})
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         maps = {task: self.embeddings[task](feature) for task, feature in features.items()}
@@ -160,7 +160,7 @@ class CrossTaskBottleneck(nn.Module):
         for task, embedding in tokens.items():
             attention = mean([self._attention(embedding, tokens[other]) for other in others(tokens, task)])
             if not self.scaled:
-                attention = self.norms[task](attention)
+                attention = layer_norm(attention, attention.shape[2:])
             attended[task] = (embedding + attention).transpose(1, 2).reshape(maps[task].shape)
         return attended
 

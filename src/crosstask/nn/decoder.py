@@ -90,8 +90,8 @@ class PixelDecoder(nn.Module):
             width = out
         self.output = convolution(width, out_channels, 1, spatial_dims=spatial_dims)
         nn.init.normal_(self.output.weight, std=OUTPUT_STD)
-        with torch.no_grad():
-            self.output.bias.copy_(torch.tensor(bias if bias is not None else [0.0] * out_channels))
+        start = torch.tensor(bias if bias is not None else [0.0] * out_channels, dtype=torch.get_default_dtype())
+        self.output.bias = nn.Parameter(start)
 
     def forward(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         *skips, decoded = features

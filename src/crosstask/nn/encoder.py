@@ -90,9 +90,8 @@ class Encoder(nn.Module):
         """U^j: all blocks of a stage but the last, on the previous stage's output (the stem's for stage 1)."""
         if stage == 1:
             features = self.maxpool(features)
-        for block in self._blocks(stage)[:-1]:
-            features = block(features)
-        return features
+        output: Tensor = self._blocks(stage)[:-1](features)
+        return output
 
     def last(self, stage: int, features: Tensor) -> Tensor:
         """P^j: the last block of a stage, on U^j; same shape."""
@@ -107,7 +106,8 @@ class Encoder(nn.Module):
         return features
 
     def _blocks(self, stage: int) -> nn.Sequential:
-        return (self.layer1, self.layer2, self.layer3, self.layer4)[stage - 1]
+        layers: tuple[nn.Sequential, ...] = (self.layer1, self.layer2, self.layer3, self.layer4)
+        return layers[stage - 1]
 
 
 def build_encoder(

@@ -57,4 +57,5 @@ class Bottleneck(nn.Module):
         self.shortcut = conv_norm(in_channels, out_channels, 1, spatial_dims=spatial_dims)
 
     def forward(self, features: Tensor) -> Tensor:
-        return (self.residual(features) + self.shortcut(features)).relu()
+        output: Tensor = self.residual(features) + self.shortcut(features)
+        return output.relu()

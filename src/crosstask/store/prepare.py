@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections import Counter, deque
@@ -40,7 +39,7 @@ from crosstask.store.protocols import CaseT, RawCase, Source
 
 Progress = Callable[[int, int, str], None]
 
-_TEMPORARY = re.compile(r"\.tmp-(\d+)-.+")
+_TEMPORARY = re.compile(r"\.tmp-\d+-.+")
 _INDEX_TEMPORARY = re.compile(rf"\.{re.escape(INDEX_NAME)}\.\d+\.tmp")
 _SECONDS_BETWEEN_INDEX_WRITES = 1.0
 
@@ -315,10 +314,13 @@ class _Preparation:
             shutil.rmtree(temporary)
 
     def _sweep(self) -> None:
-        """Remove what dead processes, and this one, left half-written."""
+        """Remove what was left half-written, by this call or by killed ones.
+
+        Called while no worker of ours runs. Under the lock all other owners are dead or, orphaned by a kill just now,
+        about to die; whether a process id is alive would tell less, since a container may never reap its dead.
+        """
         for path in self.folder.iterdir():
-            match = _TEMPORARY.fullmatch(path.name)
-            if match and (int(match[1]) == os.getpid() or not _alive(int(match[1]))):
+            if _TEMPORARY.fullmatch(path.name):
                 shutil.rmtree(path, ignore_errors=True)
         for path in self.root.iterdir():
             if _INDEX_TEMPORARY.fullmatch(path.name):
@@ -453,18 +455,6 @@ def _temporary(folder: Path, name: str) -> Path:
 def _line(error: BaseException) -> str:
     """An error of any kind on one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
-
-
-def _alive(pid: int) -> bool:
-    if sys.platform == "win32":
-        return False  # signal 0 would end the process there; files that are in use cannot be removed anyway
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _cores() -> int:

@@ -158,7 +158,10 @@ class CaseArrays:
         selection, after = _spatial(header.shape[1:], tuple(slices or ()), name)
         wanted = _channels(header.shape[0], channels, name)
         values = self._block(header, wanted, selection)
-        return values[(slice(None), *after)] if after else values
+        if after:
+            rest = (slice(None), *after)
+            values = values[rest]
+        return values
 
     def _block(self, header: ArrayHeader, channels: list[int], selection: tuple[slice, ...]) -> np.ndarray:
         shape = tuple(part.stop - part.start for part in selection)

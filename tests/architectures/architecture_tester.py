@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import ClassVar
+
 import pytest
 import torch
 from torch import Tensor
 
 from crosstask.architectures import Architecture, build
+from crosstask.nn.encoder import Encoder
 from crosstask.tasks.base import Head
 
 HEADS = {
@@ -33,20 +37,17 @@ class ArchitectureTester:
     """
 
     name: str
-    options: dict[str, bool] = {}
+    options: ClassVar[dict[str, bool]] = {}
 
-    def network(self, number: int = 2, **options: int) -> Architecture:
+    def network(self, number: int = 2, **options: int | Path) -> Architecture:
         torch.manual_seed(0)
         return build(self.name, encoder="resnet18", tasks=tasks(number), **self.options, **options)
 
-    @pytest.mark.parametrize("number", [1, 2, 3])
     @pytest.mark.parametrize(
-        ("spatial_dims", "size"), [(2, (32, 32)), (2, (50, 66)), (2, (64, 64)), (2, (33, 47)), (3, (32, 34, 50))]
+        ("number", "size"), [(1, (32, 32)), (2, (50, 66)), (3, (64, 64)), (2, (33, 47)), (2, (32, 34, 50))]
     )
-    def test_shapes(self, number: int, spatial_dims: int, size: tuple[int, ...]) -> None:
-        if spatial_dims == 3 and number != 2:
-            pytest.skip("the number of tasks does not meet the number of dimensions anywhere")
-        network = self.network(number, spatial_dims=spatial_dims, in_channels=2).eval()
+    def test_shapes(self, number: int, size: tuple[int, ...]) -> None:
+        network = self.network(number, spatial_dims=len(size), in_channels=2).eval()
         with torch.no_grad():
             outputs = network(torch.randn(1, 2, *size))
         assert {task: output.shape for task, output in outputs.items()} == {
@@ -54,17 +55,15 @@ class ArchitectureTester:
         }
         assert all(output.isfinite().all() for output in outputs.values())
 
-    @pytest.mark.parametrize("blocks", [3, 4, 5])
-    @pytest.mark.parametrize("number", [1, 2, 3])
+    @pytest.mark.parametrize(("number", "blocks"), [(1, 3), (2, 3), (2, 4), (3, 5)])
     def test_every_parameter_gets_a_gradient(self, number: int, blocks: int) -> None:
         network = self.network(number, upsampling_blocks=blocks).train()
         loss(network(torch.randn(2, 1, 64, 64))).backward()
         assert self.without_gradient(network) == []
 
-    @pytest.mark.parametrize("size", [32, 50])
-    def test_every_parameter_gets_a_gradient_in_volumes(self, size: int) -> None:
+    def test_every_parameter_gets_a_gradient_in_volumes(self) -> None:
         network = self.network(spatial_dims=3).train()
-        loss(network(torch.randn(2, 1, size, 32, 32))).backward()
+        loss(network(torch.randn(2, 1, 50, 32, 32))).backward()
         assert self.without_gradient(network) == []
 
     @staticmethod
@@ -126,11 +125,11 @@ class ArchitectureTester:
 
     def test_a_few_steps_lower_the_loss(self) -> None:
         network = self.network().train()
-        image = torch.randn(4, 1, 32, 32)
+        image = torch.randn(2, 1, 32, 48)
         targets = {"organs": (image > 0).float().expand(-1, 3, -1, -1), "dose": image}
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
         losses = []
-        for _ in range(8):
+        for _ in range(4):
             outputs = network(image)
             error = torch.stack([(outputs[task] - target).square().mean() for task, target in targets.items()]).sum()
             optimizer.zero_grad()
@@ -139,13 +138,11 @@ class ArchitectureTester:
             losses.append(error.item())
         assert losses[-1] < losses[0]
 
-    def test_encoder_weights_are_loaded(self, tmp_path: object) -> None:
-        from crosstask.nn.encoder import Encoder
-
-        weights = f"{tmp_path}/weights.pth"
+    def test_encoder_weights_are_loaded(self, tmp_path: Path) -> None:
+        weights = tmp_path / "weights.pth"
         state = Encoder("resnet18").state_dict()
         torch.save(state, weights)
-        network = self.network(weights=weights)  # type: ignore[arg-type]
+        network = self.network(weights=weights)
         encoders = [module for module in network.modules() if isinstance(module, Encoder)]
         assert encoders
         for encoder in encoders:

@@ -1,0 +1,203 @@
+"""The ``crosstask`` command. Heavy modules are imported inside the commands: ``--help`` must be instant."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from crosstask import __version__
+from crosstask.cli.terminal import err, on_terminal, out, progress_bar
+from crosstask.errors import CrosstaskError, InputError
+
+app = typer.Typer(
+    help="Multi-task learning for medical imaging: prepare, train, predict, compare.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file (YAML); see configs/.", metavar="EXPERIMENT")]
+Overrides = Annotated[
+    Optional[list[str]],  # noqa: UP007, UP045 - typer reads annotations at run time, also on Python 3.10
+    typer.Argument(help="Keys to change, e.g. training.epochs=3 dataset.root=/data/openkbp", metavar="[KEY=VALUE]..."),
+]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Runs at a time, each in its own process.")]
+Device = Annotated[str, typer.Option(help="Device of the network: cpu, cuda, cuda:1, mps.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"crosstask {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _app(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the demo lives.")] = Path("demo"),
+    jobs: Jobs = 2,
+) -> None:
+    """Run a whole benchmark on generated phantoms: a few minutes on two CPU cores."""
+    from crosstask.cli.demo import run_demo
+
+    run_demo(folder, jobs)
+
+
+@app.command()
+def check(
+    dataset: Annotated[str, typer.Argument(help="Name of the data set, e.g. openkbp.")],
+    root: Annotated[Path, typer.Argument(help="Its folder.")],
+    notes: Annotated[bool, typer.Option("--notes", help="Show notes too, not only errors and warnings.")] = False,
+) -> None:
+    """Read a raw data set and say what is wrong with it, case by case."""
+    from crosstask.datasets import open_dataset
+
+    data = open_dataset(dataset, root)
+    cases = len(data.cases())
+    counts: Counter[str] = Counter()
+    colours = {"error": "red", "warning": "yellow", "note": "dim"}
+    with progress_bar("Checking") as progress:
+        seen: dict[str, None] = {}
+        for finding in data.check():
+            seen[finding.case] = None
+            progress(min(len(seen), cases), cases, finding.case)
+            counts[finding.severity] += 1
+            if notes or finding.severity != "note":
+                colour = colours[finding.severity]
+                out.print(f"[{colour}]{finding.severity:8}[/] {finding.case}: {finding.message}", markup=True)
+    out.print(
+        f"{cases} usable cases; {counts['error']} errors, {counts['warning']} warnings, {counts['note']} notes"
+        + ("" if notes or not counts["note"] else " (--notes shows them)")
+    )
+    out.print(f"Licence: {data.licence}. Source: {data.source}. Cite: {data.citation}")
+    if counts["error"]:
+        raise typer.Exit(InputError.exit_code)
+
+
+@app.command()
+def prepare(
+    experiment: ExperimentFile,
+    overrides: Overrides = None,
+    workers: Annotated[Optional[int], typer.Option(help="Processes; default: all cores.")] = None,  # noqa: UP007, UP045
+    verify: Annotated[bool, typer.Option("--verify", help="Also recompute every checksum; rebuild damaged cases.")] = False,
+) -> None:
+    """Write the cases of a data set into the experiment's store, once."""
+    from crosstask.cli.work import prepare_store
+    from crosstask.experiment import load_experiment
+
+    prepare_store(load_experiment(experiment, overrides or ()), workers=workers, verify=verify)
+
+
+@app.command()
+def train(
+    experiment: ExperimentFile,
+    overrides: Overrides = None,
+    method: Annotated[Optional[str], typer.Option(help="Only this method.")] = None,  # noqa: UP007, UP045
+) -> None:
+    """Train the experiment's methods one after the other, without scoring; interrupted runs go on."""
+    from crosstask.cli.work import train_runs
+    from crosstask.experiment import load_experiment
+
+    train_runs(load_experiment(experiment, overrides or ()), method)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    weights: Annotated[str, typer.Option(help="best (by validation) or final.")] = "best",
+    output: Annotated[Optional[Path], typer.Option("--output", "-o", help="Table: .csv or .parquet.")] = None,  # noqa: UP007, UP045
+    store: Annotated[Optional[Path], typer.Option(help="Prepared cases, if not where they were.")] = None,  # noqa: UP007, UP045
+    device: Device = "cpu",
+) -> None:
+    """Score a run on whole cases: one row per case, class and metric, and a summary."""
+    from crosstask.cli.work import evaluate_to_table
+
+    evaluate_to_table(run, split, weights, output, store, device)
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    root: Annotated[Path, typer.Argument(help="Raw data set whose cases to predict.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the predictions; must be new or empty.")],
+    case: Annotated[Optional[list[str]], typer.Option(help="Only this case; may be repeated.")] = None,  # noqa: UP007, UP045
+    split: Annotated[Optional[str], typer.Option(help="Only this split.")] = None,  # noqa: UP007, UP045
+    format: Annotated[str, typer.Option(help="openkbp (pt_N.csv, the challenge's submission) or npz.")] = "openkbp",  # noqa: A002
+    weights: Annotated[str, typer.Option(help="best (by validation) or final.")] = "best",
+    device: Device = "cpu",
+) -> None:
+    """Predict raw cases with a trained run."""
+    from crosstask.cli.work import predict_cases
+
+    predict_cases(run, root, output, case, split, format, weights, device)
+
+
+@app.command()
+def benchmark(
+    experiment: ExperimentFile,
+    overrides: Overrides = None,
+    jobs: Jobs = 1,
+) -> None:
+    """Train methods x seeds, score them on test, and compare: the papers' Table 2. Resumes where it stopped."""
+    from crosstask.cli.work import run_benchmark
+    from crosstask.experiment import load_experiment
+
+    run_benchmark(load_experiment(experiment, overrides or ()), jobs)
+
+
+@app.command()
+def score(
+    challenge: Annotated[str, typer.Argument(help="openkbp.")],
+    reference: Annotated[Path, typer.Argument(help="Folder of raw patients, e.g. validation-pats.")],
+    prediction: Annotated[Path, typer.Argument(help="Folder of predicted dose, pt_N.csv.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    partial: Annotated[bool, typer.Option("--partial", help="Score the patients that were predicted only.")] = False,
+) -> None:
+    """Score predicted dose by the challenge's own rules."""
+    if challenge != "openkbp":
+        raise InputError(f"{challenge!r}: no such challenge; there is openkbp")
+    from crosstask.datasets.openkbp_scoring import score_directory
+
+    with progress_bar("Scoring") as progress:
+        result = score_directory(reference, prediction, partial=partial, progress=progress)
+    if as_json:
+        typer.echo(json.dumps(result.as_dict(), indent=2))
+        return
+    out.print(f"Dose score {result.dose_score:.4f} Gy, DVH score {result.dvh_score:.4f} Gy, {result.patients} patients")
+
+
+def main() -> None:
+    """Run the command; errors are one line and an exit code: 2 for input, 1 for anything else."""
+    try:
+        app()
+    except CrosstaskError as error:
+        err.print(f"[bold red]Error:[/] {_plain(str(error))}" if on_terminal() else f"Error: {_plain(str(error))}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        err.print("Interrupted; the same command goes on from here.")
+        sys.exit(130)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        err.print(f"Error: {_plain(where)}{error.strerror or error}")
+        sys.exit(1)
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[").replace("\n", " ")
+
+
+if __name__ == "__main__":
+    main()

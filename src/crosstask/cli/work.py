@@ -1,0 +1,207 @@
+"""What the commands do, once their heavy parts may be imported."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.live import Live
+from rich.table import Table
+
+from crosstask.cli.terminal import err, on_terminal, out, progress_bar
+from crosstask.datasets import SPLITS, open_dataset
+from crosstask.errors import InputError
+from crosstask.experiment import Experiment
+from crosstask.runs import plan_runs
+from crosstask.splits import split_cases
+from crosstask.store import Store, prepare
+
+
+def prepare_store(experiment: Experiment, *, workers: int | None = None, verify: bool = False) -> Store:
+    """Prepare the experiment's cases and say what was done."""
+    dataset = open_dataset(experiment.dataset.name, experiment.dataset.root)
+    with progress_bar("Preparing") as progress:
+        report = prepare(dataset, experiment.store_folder, workers=workers, verify=verify, progress=progress)
+    for case, message in report.failed:
+        err.print(f"Skipped {case}: {message}", markup=False)
+    out.print(
+        f"Store {experiment.store_folder}: {len(report.written)} written, {len(report.rebuilt)} rebuilt, "
+        f"{len(report.kept)} kept, {len(report.removed)} removed, {len(report.failed)} failed",
+        markup=False,
+    )
+    store = Store(experiment.store_folder)
+    if not len(store):
+        raise InputError(f"{experiment.dataset.root}: no case could be prepared; see crosstask check {dataset.name}")
+    return store
+
+
+def train_runs(experiment: Experiment, method: str | None) -> None:
+    """Train the runs of an experiment in this process."""
+    plans = [plan for plan in plan_runs(experiment) if method in (None, plan.method.name)]
+    if not plans:
+        raise InputError(f"--method: {method!r} is not among the experiment's methods {experiment.methods}")
+    store = prepare_store(experiment)
+    split_cases(store.cases, experiment.dataset, needed=("train", "validation"))
+
+    from crosstask.training.run import train
+
+    for plan in plans:
+        started = time.perf_counter()
+        record = train(plan, store, show_progress=on_terminal())["training"]
+        score = "none" if record["best_score"] is None else f"{record['best_score']:.4f}"
+        out.print(
+            f"{plan.name}: {record['epochs']} epochs, best {record['best_epoch'] + 1} (score {score}), "
+            f"{time.perf_counter() - started:.0f} s; {plan.folder}",
+            markup=False,
+        )
+
+
+def evaluate_to_table(
+    run: Path, split: str, weights: str, output: Path | None, store: Path | None, device: str
+) -> None:
+    """Score one run and print the means."""
+    _one_of("--split", split, SPLITS)
+    _one_of("--weights", weights, ("best", "final"))
+    from crosstask.benchmark.evaluate import evaluate_run
+    from crosstask.benchmark.scores import write_scores
+    from crosstask.runs import load_plan
+
+    output = output or run / f"scores-{split}.csv"
+    if output.suffix not in (".csv", ".parquet"):
+        raise InputError(f"--output: {output} must end in .csv or .parquet")
+    plan = load_plan(run)
+    cases = Store(store or plan.experiment.store_folder)
+    with progress_bar("Scoring") as progress:
+        table = evaluate_run(run, cases, split=split, weights=weights, device=device, progress=progress)  # type: ignore[arg-type]
+    write_scores(table, output)
+    means = table.groupby(["task", "metric", "class"], sort=False)["value"].agg(["mean", "std", "count"])
+    view = Table("Task", "Metric", "Class", "Mean", "SD over cases", "Cases", "Unit")
+    units = table.drop_duplicates(["task", "metric"]).set_index(["task", "metric"])["unit"]
+    for (task, metric, name), row in means.iterrows():  # type: ignore[misc]
+        figures = (f"{row['mean']:.3f}", f"{row['std']:.3f}", f"{row['count']:.0f}")
+        view.add_row(task, metric, name, *figures, str(units[task, metric]))
+    out.print(view)
+    out.print(f"Scores: {output}", markup=False)
+
+
+def predict_cases(
+    run: Path,
+    root: Path,
+    output: Path,
+    cases: Sequence[str] | None,
+    split: str | None,
+    kind: str,
+    weights: str,
+    device: str,
+) -> None:
+    """Predict raw cases and write them."""
+    _one_of("--format", kind, ("openkbp", "npz"))
+    _one_of("--weights", weights, ("best", "final"))
+    if split is not None:
+        _one_of("--split", split, SPLITS)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"{output}: exists and is not empty; give a new folder, nothing is overwritten")
+    from crosstask.export.cases import WRITERS
+    from crosstask.prediction.predictor import Predictor
+    from crosstask.runs import load_plan
+
+    experiment = load_plan(run).experiment
+    dataset = open_dataset(experiment.dataset.name, root)
+    chosen = [case for case in dataset.cases() if split in (None, case.split)]
+    if cases:
+        known = {case.id: case for case in chosen}
+        missing = [case for case in cases if case not in known]
+        if missing:
+            raise InputError(f"--case: {root} has no usable case {missing[0]!r}; see crosstask check {dataset.name}")
+        chosen = [known[case] for case in cases]
+    if not chosen:
+        raise InputError(f"{root}: has no {split} case; choose another --split")
+    predictor = Predictor(run, weights=weights, device=device, dataset=dataset)
+    write = WRITERS[kind]
+    failed: list[tuple[str, str]] = []
+    with progress_bar("Predicting") as progress:
+        for done, case in enumerate(chosen, 1):
+            try:
+                data = dataset.read(case)
+                write(output, predictor.predict(case.id, data, data.geometry), predictor.assembly, data)
+            except InputError as error:
+                failed.append((case.id, str(error)))
+            progress(done, len(chosen), case.id)
+    for case_id, message in failed:
+        err.print(f"Skipped {case_id}: {message}", markup=False)
+    if len(failed) == len(chosen):
+        raise InputError(f"{root}: no case could be predicted; see the lines above")
+    out.print(f"{len(chosen) - len(failed)} cases predicted: {output}", markup=False)
+
+
+def run_benchmark(experiment: Experiment, jobs: int) -> Path:
+    """Prepare, train, score, compare; print the table and the path of the page. Returns the page."""
+    plans = plan_runs(experiment)
+    store = prepare_store(experiment)
+    split_cases(store.cases, experiment.dataset)
+    from crosstask.benchmark.run import collect_scores, run_all
+    from crosstask.benchmark.scores import write_scores
+
+    if jobs > 1 and experiment.training.threads is None:
+        threads = max(1, (os.cpu_count() or 1) // jobs)
+        experiment = experiment.model_copy(
+            update={"training": experiment.training.model_copy(update={"threads": threads})}
+        )
+        plans = [dataclasses.replace(plan, experiment=experiment) for plan in plans]
+    started = time.perf_counter()
+    with _watch() as progress:
+        run_all(plans, experiment.store_folder, jobs=jobs, progress=progress)
+    output = experiment.output_folder
+    scores = collect_scores(plans)
+    floor = output / "constant.csv"
+
+    from crosstask.benchmark.evaluate import evaluate_constant
+    from crosstask.report.page import write_report
+
+    constant = evaluate_constant(experiment, store)
+    write_scores(constant, floor)
+    write_scores(scores, output / "scores.csv")
+    write_scores(scores, output / "scores.parquet")
+    page = write_report(experiment, plans, scores, constant, output, time.perf_counter() - started)
+    out.print((output / "table.txt").read_text(), markup=False)
+    out.print(f"Page: {page.resolve()}", markup=False)
+    return page
+
+
+@contextmanager
+def _watch() -> Iterator[Any]:
+    """A live table of all runs on a terminal; elsewhere a line when a run is done."""
+    done: set[str] = set()
+    if not on_terminal():
+
+        def tell(states: Sequence[Any]) -> None:
+            for state in states:
+                if state.doing == "done" and state.plan.name not in done:
+                    done.add(state.plan.name)
+                    err.print(f"{state.plan.name}: done, {state.epochs} epochs ({len(done)} of {len(states)})", markup=False)
+
+        yield tell
+        return
+    with Live(console=err, refresh_per_second=2, transient=True) as live:
+
+        def show(states: Sequence[Any]) -> None:
+            table = Table("Run", "Epochs", "", box=None)
+            for state in states:
+                total = state.plan.experiment.training.epochs
+                filled = round(20 * min(state.epochs / total, 1))
+                bar = "[green]" + "━" * filled + "[/][dim]" + "━" * (20 - filled) + "[/]"
+                table.add_row(state.plan.name, f"{bar} {state.epochs}/{total}", state.doing)
+            live.update(table)
+
+        yield show
+
+
+def _one_of(option: str, value: str, accepted: Sequence[str]) -> None:
+    if value not in accepted:
+        raise InputError(f"{option}: {value!r} is not accepted; one of {', '.join(accepted)}")
+
