@@ -153,7 +153,6 @@ def run_benchmark(experiment: Experiment, jobs: int) -> Path:
             update={"training": experiment.training.model_copy(update={"threads": threads})}
         )
         plans = [dataclasses.replace(plan, experiment=experiment) for plan in plans]
-    started = time.perf_counter()
     with _watch() as progress:
         run_all(plans, experiment.store_folder, jobs=jobs, progress=progress)
     output = experiment.output_folder
@@ -161,13 +160,18 @@ def run_benchmark(experiment: Experiment, jobs: int) -> Path:
     floor = output / "constant.csv"
 
     from crosstask.benchmark.evaluate import evaluate_constant
+    from crosstask.benchmark.examples import EXAMPLES, save_examples
     from crosstask.report.page import write_report
 
     constant = evaluate_constant(experiment, store)
     write_scores(constant, floor)
     write_scores(scores, output / "scores.csv")
     write_scores(scores, output / "scores.parquet")
-    page = write_report(experiment, plans, scores, constant, output, time.perf_counter() - started)
+    examples = split_cases(store.cases, experiment.dataset)["test"][:2]
+    for plan in plans:
+        if plan.seed == experiment.seeds[0] and not (plan.folder / EXAMPLES).exists():
+            save_examples(plan.folder, store, examples)
+    page = write_report(experiment, plans, scores, constant, output)
     out.print((output / "table.txt").read_text(), markup=False)
     out.print(f"Page: {page.resolve()}", markup=False)
     return page

@@ -270,6 +270,20 @@ def write_dose(path: Path, volume: np.ndarray) -> None:
     _write_file(path, _rows(volume, _file_index(volume)))
 
 
+def write_mask(path: Path, mask: np.ndarray) -> None:
+    """Write a mask as the challenge writes structures, atomically: the indexes of its voxels, no values.
+
+    Args:
+        path: the file, e.g. ``Brainstem.csv``.
+        mask: ``z y x``; what is not zero belongs to it.
+
+    Raises:
+        ValueError: the array is not ``z y x``.
+        CrosstaskError: the file cannot be written.
+    """
+    _write_file(path, _rows(mask, _file_index(mask), mask=True))
+
+
 def write_case(
     folder: Path,
     *,

@@ -1,0 +1,155 @@
+"""Pictures of a benchmark: learning curves, cases, and examples. Reads files, never a network."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt  # noqa: E402 - after the choice of a back end that needs no screen
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+
+from crosstask.benchmark.comparison import Comparison  # noqa: E402
+from crosstask.benchmark.scores import per_case  # noqa: E402
+from crosstask.methods import BASELINE  # noqa: E402
+from crosstask.report.tables import label  # noqa: E402
+
+_COLOURS = plt.get_cmap("tab10").colors  # type: ignore[attr-defined]
+
+
+def _png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
+    plt.close(figure)
+    return buffer.getvalue()
+
+
+def learning_curves(histories: Mapping[str, Sequence[pd.DataFrame]], tasks: Sequence[str]) -> bytes:
+    """Validation skill of each task over the epochs; one line a run."""
+    figure, axes = plt.subplots(1, len(tasks), figsize=(4.6 * len(tasks), 3.2), squeeze=False)
+    for axis, task in zip(axes[0], tasks, strict=True):
+        for index, (method, runs) in enumerate(histories.items()):
+            column = f"skill/{task}"
+            for number, run in enumerate(run for run in runs if column in run):
+                name = label(method) if number == 0 else None
+                axis.plot(run["epoch"] + 1, run[column], color=_COLOURS[index % 10], label=name, linewidth=1.5)
+        axis.axhline(0, color="0.6", linewidth=0.8, linestyle=":")
+        axis.set(title=task, xlabel="epoch", ylabel="validation skill")
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0][0].legend(frameon=False)
+    figure.tight_layout()
+    return _png(figure)
+
+
+def case_plot(scores: pd.DataFrame, comparison: Comparison) -> bytes:
+    """M of every case under every method, one line a case: how the methods differ where it matters."""
+    methods = [row.method for row in comparison.rows]
+    figure, axes = plt.subplots(
+        1, len(comparison.measures), figsize=(4.6 * len(comparison.measures), 3.4), squeeze=False
+    )
+    for axis, measure in zip(axes[0], comparison.measures, strict=True):
+        part = per_case(scores[(scores["task"] == measure.task) & (scores["metric"] == measure.metric)])
+        table = part.groupby(["case", "method"])["value"].mean().unstack()[methods]
+        axis.plot(range(len(methods)), table.to_numpy().T, color="0.75", linewidth=0.7)
+        axis.plot(range(len(methods)), table.mean().to_numpy(), "o-", color=_COLOURS[3], linewidth=2, label="mean")
+        axis.set_xticks(range(len(methods)), [label(method) for method in methods])
+        better = "higher" if measure.higher_is_better else "lower"
+        axis.set(title=measure.task, ylabel=f"{measure.metric} ({measure.unit}), {better} is better")
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(frameon=False)
+    figure.tight_layout()
+    return _png(figure)
+
+
+def improvement_plot(comparison: Comparison) -> bytes | None:
+    """Improvement over STL per task with its interval; None without a baseline or another method."""
+    rows = [row for row in comparison.rows if row.method != BASELINE]
+    if not rows or len(rows) == len(comparison.rows):
+        return None
+    figure, axis = plt.subplots(figsize=(6.4, 0.5 + 0.42 * len(rows) * len(comparison.measures)))
+    ticks: list[str] = []
+    for row in rows:
+        for index, measure in enumerate(comparison.measures):
+            cell = row.cells[measure.task]
+            at = len(ticks)
+            axis.plot([cell.low, cell.high], [at, at], color=_COLOURS[index], linewidth=2.5, alpha=0.6)
+            axis.plot(cell.improvement, at, "o", color=_COLOURS[index])
+            ticks.append(f"{label(row.method)}, {measure.task}")
+    axis.axvline(0, color="0.3", linewidth=0.8)
+    axis.set_yticks(range(len(ticks)), ticks)
+    axis.invert_yaxis()
+    axis.set_xlabel("improvement over STL, % (95 % interval over cases)")
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    return _png(figure)
+
+
+def example_picture(case: str, runs: Mapping[str, Sequence[Mapping[str, np.ndarray]]]) -> bytes:
+    """One slice of a case: the truth and each method, masks as contours and quantities as colours on the image.
+
+    Args:
+        case: id of the case.
+        runs: ``{method: arrays of its runs' examples}``.
+    """
+    tasks: dict[str, tuple[str, str]] = {}
+    for files in runs.values():
+        for arrays in files:
+            for key in arrays:
+                if key.startswith(f"{case}/") and key.endswith("/kind"):
+                    kind, unit = (str(value) for value in arrays[key])
+                    tasks[key.split("/")[1]] = (kind, unit)
+    columns = ["reference", *runs]
+    figure, axes = plt.subplots(
+        len(tasks), len(columns), figsize=(2.5 * len(columns) + 0.7, 2.6 * len(tasks)), squeeze=False
+    )
+    for row, (task, (kind, unit)) in enumerate(tasks.items()):
+        painted = None
+        names: np.ndarray | None = None
+        for column, name in enumerate(columns):
+            axis = axes[row][column]
+            arrays = _with(runs, case, task, None if name == "reference" else name)
+            axis.set_axis_off()
+            if row == 0:
+                axis.set_title("reference" if name == "reference" else label(name), fontsize=10)
+            if arrays is None:
+                continue
+            image = arrays[f"{case}/image"]
+            height, width = arrays[f"{case}/spacing"]
+            axis.imshow(image, cmap="gray", aspect=height / width, vmin=-1, vmax=0.4)
+            which = "target" if name == "reference" else "prediction"
+            values, present = arrays[f"{case}/{task}/{which}"], arrays[f"{case}/{task}/present"]
+            names = arrays[f"{case}/{task}/classes"]
+            if kind == "segmentation":
+                for index in range(len(values)):
+                    if (name != "reference" or present[index]) and (values[index] > 0.5).any():
+                        axis.contour(values[index], [0.5], colors=[_COLOURS[index % 10]], linewidths=1.2)
+            else:
+                top = float(arrays[f"{case}/{task}/target"].max()) or 1.0
+                shown = np.ma.masked_less(values[0], 0.02 * top)
+                painted = axis.imshow(shown, cmap="turbo", alpha=0.65, vmin=0, vmax=top, aspect=height / width)
+        if painted is not None:
+            figure.colorbar(painted, ax=axes[row].tolist(), shrink=0.8, pad=0.01, label=f"{task}, {unit}")
+        elif kind == "segmentation" and names is not None:
+            handles = [
+                plt.Line2D([], [], color=_COLOURS[index % 10], label=str(name)) for index, name in enumerate(names)
+            ]
+            axes[row][-1].legend(
+                handles=handles, loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=8
+            )
+    return _png(figure)
+
+
+def _with(
+    runs: Mapping[str, Sequence[Mapping[str, np.ndarray]]], case: str, task: str, method: str | None
+) -> Mapping[str, np.ndarray] | None:
+    """Arrays of the first run (of one method, or of any) that predicts a task of a case."""
+    for name, files in runs.items():
+        if method in (None, name):
+            for arrays in files:
+                if f"{case}/{task}/target" in arrays:
+                    return arrays
+    return None
