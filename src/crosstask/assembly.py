@@ -18,13 +18,12 @@ Slices = Sequence[slice | int]
 class Readable(Protocol):
     """A case that can be read in part: prepared in a store, or raw in memory."""
 
-    channels: Mapping[str, tuple[str, ...]]
+    @property
+    def channels(self) -> Mapping[str, tuple[str, ...]]: ...
 
-    def shape(self, name: str) -> tuple[int, ...]: ...  # noqa: D102
+    def shape(self, name: str) -> tuple[int, ...]: ...
 
-    def read(  # noqa: D102
-        self, name: str, channels: Sequence[int] | None = None, slices: Slices | None = None
-    ) -> np.ndarray: ...
+    def read(self, name: str, channels: Sequence[int] | None = None, slices: Slices | None = None) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,9 @@ def assemble(
     structures: tuple[str, ...] = ()
     if structure_input:
         if dataset.structure_source is None:
-            raise InputError(f"dataset.structure_input: {dataset.name} has no structures to give as input; set it false")
+            raise InputError(
+                f"dataset.structure_input: {dataset.name} has no structures to give as input; set it false"
+            )
         structures = dataset.structures
     return Assembly(
         tasks=tuple(dataset.task(name, **options) for name, options in tasks.items()),

@@ -139,7 +139,8 @@ class Experiment(_Section):
     sample: SampleSection = SampleSection()
     encoder: EncoderSection = EncoderSection()
     architecture: dict[str, Any] = Field(
-        default={}, description="upsampling_blocks: 3, 4 or 5, and options of one method: ctan: {scaled_bottleneck: ...}"
+        default={},
+        description="upsampling_blocks: 3, 4 or 5, and options of one method: ctan: {scaled_bottleneck: ...}",
     )
     weighting: WeightingSection = WeightingSection()
     training: TrainingSection = TrainingSection()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 from crosstask.datasets.base import SPLITS, Split
 from crosstask.errors import InputError
@@ -15,13 +15,13 @@ class Grouped(Protocol):
     """A case, raw or prepared."""
 
     @property
-    def id(self) -> str: ...  # noqa: D102
+    def id(self) -> str: ...
 
     @property
-    def group(self) -> str: ...  # noqa: D102
+    def group(self) -> str: ...
 
     @property
-    def split(self) -> Split: ...  # noqa: D102
+    def split(self) -> str: ...
 
 
 def split_cases(
@@ -42,13 +42,15 @@ def split_cases(
         held_out = set(groups[: max(1, round(section.validation_fraction * len(groups)))] if len(groups) > 1 else [])
     where: dict[str, Split] = {}
     for case in cases:
-        split: Split = case.split
+        split = cast("Split", case.split)
         if section.splits == "validation_as_test":
             if split == "test":
                 continue
             split = "test" if split == "validation" else "validation" if case.group in held_out else "train"
         if where.setdefault(case.group, split) != split:
-            raise InputError(f"{section.root}: group {case.group!r} is in {where[case.group]} and {split}; mend the split")
+            raise InputError(
+                f"{section.root}: group {case.group!r} is in {where[case.group]} and {split}; mend the split"
+            )
         chosen[split].append(case.id)
     if section.limit is not None:
         chosen = {split: ids[: section.limit] for split, ids in chosen.items()}

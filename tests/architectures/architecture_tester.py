@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 import torch
@@ -33,15 +32,13 @@ class ArchitectureTester:
 
     Attributes:
         name: name in the table.
-        options: the architecture's own options.
     """
 
     name: str
-    options: ClassVar[dict[str, bool]] = {}
 
     def network(self, number: int = 2, **options: int | Path) -> Architecture:
         torch.manual_seed(0)
-        return build(self.name, encoder="resnet18", tasks=tasks(number), **self.options, **options)
+        return build(self.name, encoder="resnet18", tasks=tasks(number), **options)
 
     @pytest.mark.parametrize(
         ("number", "size"), [(1, (32, 32)), (2, (50, 66)), (3, (64, 64)), (2, (33, 47)), (2, (32, 34, 50))]

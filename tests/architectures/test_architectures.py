@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
-from architecture_tester import ArchitectureTester
+from architecture_tester import ArchitectureTester, loss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -106,61 +107,59 @@ class TestMTAN(ArchitectureTester):
             assert torch.equal(network(image)["organs"], before)
 
 
+def ctan_reference(network: Architecture, image: Tensor, *, scaled: bool) -> dict[str, Tensor]:
+    """Eq. (1) at every stage and eq. (2) at the bottleneck, for two tasks or three."""
+    names = list(network.heads)
+    stem, pairs = stages(network, image)
+    features: dict[str, list[Tensor]] = {task: [stem] for task in names}
+    attended: dict[str, Tensor] = {}
+    for number, (shared, state) in enumerate(pairs):
+        stage = network.stages[number]
+        masks = {
+            task: mask(stage.masks[task], torch.cat([shared, attended[task]], 1) if number else shared)
+            for task in names
+        }
+        for task in names:
+            other = [masks[name] for name in names if name != task]
+            crossed = sum(other) / len(other) * state
+            features[task].append(crossed)
+            pool = stage.pool.pool
+            if number < 3:
+                crossed, pool = F.max_pool2d(crossed, 2, ceil_mode=True), pool[1]
+            attended[task] = F.relu(conv_norm(pool, crossed))
+    maps = {task: conv_norm(network.bottleneck.embeddings[task], attended[task]) for task in names}
+    tokens = {task: value.flatten(2).mT for task, value in maps.items()}
+    outputs = {}
+    for task in names:
+        e = tokens[task]
+        relations = []
+        for other in (tokens[name] for name in names if name != task):
+            if scaled:
+                relations.append(torch.softmax(other @ e.mT / e.shape[2] ** 0.5, dim=2) @ e)
+            else:
+                relations.append(e @ (other.mT @ e) / e.shape[1])
+        attention = sum(relations) / len(relations)
+        if not scaled:
+            attention = F.layer_norm(attention, attention.shape[2:])
+        bottleneck = (e + attention).mT.reshape(maps[task].shape)
+        outputs[task] = network.decoders[task]([*features[task][:-1], bottleneck], image.shape[2:])
+    return outputs
+
+
 class TestCTAN(ArchitectureTester):
     name = "ctan"
 
-    def reference(self, network: Architecture, image: Tensor, *, scaled: bool) -> dict[str, Tensor]:
-        """Eq. (1) at every stage and eq. (2) at the bottleneck, for two tasks or three."""
-        names = list(network.heads)
-        stem, pairs = stages(network, image)
-        features: dict[str, list[Tensor]] = {task: [stem] for task in names}
-        attended: dict[str, Tensor] = {}
-        for number, (shared, state) in enumerate(pairs):
-            stage = network.stages[number]
-            masks = {
-                task: mask(stage.masks[task], torch.cat([shared, attended[task]], 1) if number else shared)
-                for task in names
-            }
-            for task in names:
-                other = [masks[name] for name in names if name != task]
-                crossed = sum(other) / len(other) * state
-                features[task].append(crossed)
-                pool = stage.pool.pool
-                if number < 3:
-                    crossed, pool = F.max_pool2d(crossed, 2, ceil_mode=True), pool[1]
-                attended[task] = F.relu(conv_norm(pool, crossed))
-        maps = {task: conv_norm(network.bottleneck.embeddings[task], attended[task]) for task in names}
-        tokens = {task: value.flatten(2).mT for task, value in maps.items()}
-        outputs = {}
-        for task in names:
-            e = tokens[task]
-            relations = []
-            for other in (tokens[name] for name in names if name != task):
-                if scaled:
-                    relations.append(torch.softmax(other @ e.mT / e.shape[2] ** 0.5, dim=2) @ e)
-                else:
-                    relations.append(e @ (other.mT @ e) / e.shape[1])
-            attention = sum(relations) / len(relations)
-            if not scaled:
-                attention = F.layer_norm(attention, attention.shape[2:])
-            bottleneck = (e + attention).mT.reshape(maps[task].shape)
-            outputs[task] = network.decoders[task]([*features[task][:-1], bottleneck], image.shape[2:])
-        return outputs
-
-    def check_against_reference(self, number: int) -> None:
-        scaled = self.options.get("scaled_bottleneck", True)
-        network = trained_a_little(self.network(number))
+    @pytest.mark.parametrize("scaled", [True, False])
+    @pytest.mark.parametrize("number", [2, 3])
+    def test_equals_a_plain_reference(self, number: int, scaled: bool) -> None:
+        network = trained_a_little(self.network(number, scaled_bottleneck=scaled))
         image = torch.randn(2, 1, 50, 64).double()
-        outputs, expected = network(image), self.reference(network, image, scaled=scaled)
+        outputs, expected = network(image), ctan_reference(network, image, scaled=scaled)
         for task in network.heads:
             torch.testing.assert_close(outputs[task], expected[task])
 
-    def test_two_tasks_equal_a_plain_reference(self) -> None:
-        self.check_against_reference(2)
-
-    def test_three_tasks_see_the_mean_of_the_others(self) -> None:
-        self.check_against_reference(3)
-
-
-class TestCTANLiteral(TestCTAN):
-    options = {"scaled_bottleneck": False}
+    @pytest.mark.parametrize("number", [1, 2, 3])
+    def test_every_parameter_gets_a_gradient_through_the_printed_eq_2(self, number: int) -> None:
+        network = self.network(number, scaled_bottleneck=False).train()
+        loss(network(torch.randn(2, 1, 64, 64))).backward()
+        assert self.without_gradient(network) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -25,7 +26,8 @@ class MTAN(Architecture):
         attended_t^j  = mask_t^j * P^j
         carried_t^j   = max pool(bottleneck block(attended_t^j)), the block shared by all tasks
 
-    The attended features of stages 1 to 3 are the skips of the task's decoder, those of stage 4 its input. As in the authors' code the shared block sees one task at a time, so no task's features depend on another's.
+    The attended features of stages 1 to 3 are the skips of the task's decoder, those of stage 4 its input. The
+    shared block sees one task at a time, as in the authors' code, so nothing passes from one task to another.
 
     Args:
         tasks: ``{name: Head}``.
@@ -60,7 +62,7 @@ class MTAN(Architecture):
         )
         self.carry = nn.ModuleList(
             nn.Sequential(Bottleneck(width, following, spatial_dims=spatial_dims), halve(spatial_dims))
-            for width, following in zip(widths[:-1], widths[1:], strict=True)
+            for width, following in pairwise(widths)
         )
         self.add_decoders(self.encoder.channels, spatial_dims=spatial_dims, upsampling_blocks=upsampling_blocks)
 

@@ -1,0 +1,1 @@
+"""Methods x seeds to scores, and the comparison with intervals."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,7 +39,7 @@ class Cell:
     Attributes:
         value: M, mean over cases and seeds.
         deviation: standard deviation of M over seeds, NaN with one seed.
-        improvement: over STL in percent, NaN for STL itself or without it.
+        improvement: over STL in percent; NaN for STL itself, without STL, and where M of STL is zero.
         low, high: 95 % interval of the improvement, from paired resampling of the cases.
     """
 
@@ -98,6 +99,8 @@ def compare(
 ) -> Comparison:
     """Compare methods on the same cases.
 
+    Where M of STL is zero there is no improvement to speak of: it stays NaN, and so do the method's mean and rank.
+
     M of a method is the mean over cases (of the mean over their classes), then over seeds. The improvement is
     computed from unrounded M. Its interval resamples cases, the same ones for both methods (a paired bootstrap), with
     the seeds averaged: it says how far the cases at hand carry, not how far another training would go astray.
@@ -133,14 +136,15 @@ def compare(
                 improvement = relative_improvement(
                     float(means[BASELINE].mean()), value, higher_is_better=measure.higher_is_better
                 )
-            except ValueError as error:
-                raise InputError(f"task {measure.task!r}, {measure.metric}: {error}") from None
+            except ValueError:
+                cells[method][measure.task] = Cell(value, deviation)
+                draws[method].append(np.full(resamplings, np.nan))
+                continue
             resampled = _improvements(
                 means[BASELINE].to_numpy()[order].mean(1), means[method].to_numpy()[order].mean(1), measure
             )
             draws[method].append(resampled)
-            low, high = np.nanpercentile(resampled, [2.5, 97.5])
-            cells[method][measure.task] = Cell(value, deviation, improvement, float(low), float(high))
+            cells[method][measure.task] = Cell(value, deviation, improvement, *_interval(resampled))
     overall = {method: _mean_cell(list(cells[method].values()), draws[method]) for method in methods}
     ranks = _ranks(overall, methods)
     return Comparison(
@@ -174,9 +178,8 @@ def average(comparisons: Sequence[Comparison]) -> Comparison:
                 for comparison in comparisons
             ]
             cells[method][name] = Cell(float("nan"), float("nan"), float(np.mean(gains)))
-        overall[method] = Cell(
-            float("nan"), float("nan"), float(np.mean([comparison.rows[index].mean.improvement for comparison in comparisons]))
-        )
+        gains = [comparison.rows[index].mean.improvement for comparison in comparisons]
+        overall[method] = Cell(float("nan"), float("nan"), float(np.mean(gains)))
     ranks = _ranks(overall, methods)
     return Comparison(
         dataset="Average",
@@ -193,11 +196,15 @@ def _by_case(table: pd.DataFrame, measure: Measure, methods: Sequence[str]) -> p
     frame = per_case(part).pivot(index=["seed", "case"], columns="method", values="value")
     for method in methods:
         if method not in frame.columns or frame[method].dropna().empty:
-            raise InputError(f"method {method!r} has no score {measure.metric!r} for task {measure.task!r}; evaluate it")
+            raise InputError(
+                f"method {method!r} has no score {measure.metric!r} for task {measure.task!r}; evaluate it"
+            )
     whole = frame[list(methods)]
     if whole.isna().to_numpy().any():
         seed, case = whole.index[whole.isna().any(axis=1)][0]
-        raise InputError(f"task {measure.task!r}: case {case}, seed {seed} is not scored by every method; evaluate again")
+        raise InputError(
+            f"task {measure.task!r}: case {case}, seed {seed} is not scored by every method; evaluate again"
+        )
     return whole
 
 
@@ -210,10 +217,16 @@ def _improvements(baseline: np.ndarray, value: np.ndarray, measure: Measure) -> 
 def _mean_cell(cells: Sequence[Cell], draws: Sequence[np.ndarray]) -> Cell:
     if not draws:
         return Cell(float("nan"), float("nan"))
-    low, high = np.nanpercentile(np.mean(draws, axis=0), [2.5, 97.5])
-    return Cell(
-        float("nan"), float("nan"), float(np.mean([cell.improvement for cell in cells])), float(low), float(high)
-    )
+    mean = float(np.mean([cell.improvement for cell in cells]))
+    return Cell(float("nan"), float("nan"), mean, *_interval(np.mean(draws, axis=0)))
+
+
+def _interval(draws: np.ndarray) -> tuple[float, float]:
+    """The middle 95 % of resampled values; NaN if any of them is not defined."""
+    if np.isnan(draws).any():
+        return float("nan"), float("nan")
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def _ranks(overall: dict[str, Cell], methods: Sequence[str]) -> dict[str, int]:
@@ -221,5 +234,7 @@ def _ranks(overall: dict[str, Cell], methods: Sequence[str]) -> dict[str, int]:
     if BASELINE not in methods:
         return {}
     gains = {method: 0.0 if method == BASELINE else overall[method].improvement for method in methods}
+    if any(math.isnan(gain) for gain in gains.values()):
+        return {}
     order = sorted(methods, key=lambda method: -gains[method])
     return {method: order.index(method) + 1 for method in methods}

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 
 import pandas as pd
 
 from crosstask.benchmark.scores import read_scores, write_scores
-from crosstask.errors import CrosstaskError
+from crosstask.errors import CrosstaskError, InputError
+from crosstask.processes import follow_parent
 from crosstask.runs import HISTORY, SCORES, RunPlan, is_trained, read_record
 
 
@@ -45,36 +44,43 @@ def run_all(
     Raises:
         CrosstaskError: a run failed, or its process was killed.
     """
+    context = SpawnContext()
     waiting = [plan for plan in plans if not is_done(plan)]
-    failures: list[tuple[RunPlan, BaseException]] = []
-    with ProcessPoolExecutor(max_workers=jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        futures: dict[Future[None], RunPlan] = {pool.submit(_work, plan, store_root): plan for plan in waiting}
-        try:
-            while futures:
-                done, _ = wait(futures, timeout=1, return_when=FIRST_COMPLETED)
-                for future in done:
-                    plan = futures.pop(future)
-                    error = future.exception()
-                    if error is not None:
-                        failures.append((plan, error))
-                if progress:
-                    progress([state_of(plan) for plan in plans])
-        except KeyboardInterrupt:
-            for process in list(getattr(pool, "_processes", {}).values()):
-                process.terminate()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    if failures:
-        plan, error = failures[0]
-        if isinstance(error, BrokenProcessPool):
-            names = ", ".join(failed.name for failed, _ in failures)
-            raise CrosstaskError(
-                f"a training process was killed, most likely for want of memory (unfinished: {names}); "
-                "run the same command again to go on, with fewer --jobs or a smaller training.batch_size"
-            )
-        if isinstance(error, CrosstaskError):
-            raise error
-        raise CrosstaskError(f"{plan.name}: {type(error).__name__}: {error}; see {log_of(plan)}")
+    at_work: list[tuple[RunPlan, SpawnProcess]] = []
+    failed: list[tuple[RunPlan, int]] = []
+    try:
+        while waiting or at_work:
+            while waiting and len(at_work) < jobs:
+                plan = waiting.pop(0)
+                process = context.Process(target=_work, args=(plan, store_root), name=plan.name)
+                process.start()
+                at_work.append((plan, process))
+            wait([process.sentinel for _, process in at_work], timeout=1)
+            for plan, process in [entry for entry in at_work if not entry[1].is_alive()]:
+                at_work.remove((plan, process))
+                if process.exitcode != 0:
+                    failed.append((plan, process.exitcode or 0))
+            if progress:
+                progress([state_of(plan) for plan in plans])
+    finally:
+        for _, process in at_work:
+            process.terminate()
+    if failed:
+        raise _failure(*failed[0], others=len(failed) - 1)
+
+
+def _failure(plan: RunPlan, exit_code: int, others: int) -> CrosstaskError:
+    """One line for a run that failed; its own last words if it had any."""
+    more = f" (and {others} more)" if others else ""
+    if exit_code < 0:
+        return CrosstaskError(
+            f"{plan.name}: its process was killed (signal {-exit_code}), most likely for want of memory; the same "
+            f"command goes on from its last epoch, with fewer --jobs or a smaller training.batch_size{more}"
+        )
+    lines = log_of(plan).read_text().splitlines() or ["no message"]
+    words = lines[-1].partition("Error: ")[2] or lines[-1]
+    kind = InputError if exit_code == InputError.exit_code else CrosstaskError
+    return kind(f"{plan.name}: {words}{more}; see {log_of(plan)}" if kind is CrosstaskError else f"{words}{more}")
 
 
 def is_done(plan: RunPlan) -> bool:
@@ -117,23 +123,17 @@ def train_and_score(plan: RunPlan, store_root: Path, *, show_progress: bool = Fa
 
 
 def _work(plan: RunPlan, store_root: Path) -> None:
+    follow_parent()
     threads = plan.experiment.training.threads
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
-    plan.folder.parent.mkdir(parents=True, exist_ok=True)
-    with _logged(log_of(plan)):
-        train_and_score(plan, store_root)
-
-
-@contextlib.contextmanager
-def _logged(path: Path) -> Iterator[None]:
-    """Send what a run prints, and the trace of what breaks it, to a file beside its folder."""
-    with path.open("a") as log:
-        sys.stdout.flush()
+    log_of(plan).parent.mkdir(parents=True, exist_ok=True)
+    with log_of(plan).open("a") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         try:
-            yield
-        except BaseException:
-            traceback.print_exc(file=log)
-            raise
+            train_and_score(plan, store_root)
+        except CrosstaskError as error:
+            traceback.print_exc()
+            sys.stderr.flush()
+            sys.exit(error.exit_code)

@@ -51,4 +51,4 @@ def read_scores(path: Path) -> pd.DataFrame:
 def per_case(table: pd.DataFrame) -> pd.DataFrame:
     """Mean over the classes of each case: one row per method, seed, case, task and metric."""
     keys = ["method", "seed", "case", "task", "metric", "unit", "higher_is_better"]
-    return table.groupby(keys, sort=False, as_index=False)["value"].mean()
+    return table.groupby(keys, sort=False)["value"].mean().reset_index()

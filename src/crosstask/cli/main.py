@@ -24,7 +24,7 @@ app = typer.Typer(
 
 ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file (YAML); see configs/.", metavar="EXPERIMENT")]
 Overrides = Annotated[
-    Optional[list[str]],  # noqa: UP007, UP045 - typer reads annotations at run time, also on Python 3.10
+    Optional[list[str]],  # noqa: UP045 - typer reads annotations at run time, also on Python 3.10
     typer.Argument(help="Keys to change, e.g. training.epochs=3 dataset.root=/data/openkbp", metavar="[KEY=VALUE]..."),
 ]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Runs at a time, each in its own process.")]
@@ -39,7 +39,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _app(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     pass
 
@@ -90,8 +92,10 @@ def check(
 def prepare(
     experiment: ExperimentFile,
     overrides: Overrides = None,
-    workers: Annotated[Optional[int], typer.Option(help="Processes; default: all cores.")] = None,  # noqa: UP007, UP045
-    verify: Annotated[bool, typer.Option("--verify", help="Also recompute every checksum; rebuild damaged cases.")] = False,
+    workers: Annotated[Optional[int], typer.Option(help="Processes; default: all cores.")] = None,  # noqa: UP045
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Also recompute every checksum; rebuild damaged cases.")
+    ] = False,
 ) -> None:
     """Write the cases of a data set into the experiment's store, once."""
     from crosstask.cli.work import prepare_store
@@ -104,7 +108,7 @@ def prepare(
 def train(
     experiment: ExperimentFile,
     overrides: Overrides = None,
-    method: Annotated[Optional[str], typer.Option(help="Only this method.")] = None,  # noqa: UP007, UP045
+    method: Annotated[Optional[str], typer.Option(help="Only this method.")] = None,  # noqa: UP045
 ) -> None:
     """Train the experiment's methods one after the other, without scoring; interrupted runs go on."""
     from crosstask.cli.work import train_runs
@@ -118,8 +122,8 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     weights: Annotated[str, typer.Option(help="best (by validation) or final.")] = "best",
-    output: Annotated[Optional[Path], typer.Option("--output", "-o", help="Table: .csv or .parquet.")] = None,  # noqa: UP007, UP045
-    store: Annotated[Optional[Path], typer.Option(help="Prepared cases, if not where they were.")] = None,  # noqa: UP007, UP045
+    output: Annotated[Optional[Path], typer.Option("--output", "-o", help="Table: .csv or .parquet.")] = None,  # noqa: UP045
+    store: Annotated[Optional[Path], typer.Option(help="Prepared cases, if not where they were.")] = None,  # noqa: UP045
     device: Device = "cpu",
 ) -> None:
     """Score a run on whole cases: one row per case, class and metric, and a summary."""
@@ -133,9 +137,9 @@ def predict(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     root: Annotated[Path, typer.Argument(help="Raw data set whose cases to predict.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the predictions; must be new or empty.")],
-    case: Annotated[Optional[list[str]], typer.Option(help="Only this case; may be repeated.")] = None,  # noqa: UP007, UP045
-    split: Annotated[Optional[str], typer.Option(help="Only this split.")] = None,  # noqa: UP007, UP045
-    format: Annotated[str, typer.Option(help="openkbp (pt_N.csv, the challenge's submission) or npz.")] = "openkbp",  # noqa: A002
+    case: Annotated[Optional[list[str]], typer.Option(help="Only this case; may be repeated.")] = None,  # noqa: UP045
+    split: Annotated[Optional[str], typer.Option(help="Only this split.")] = None,  # noqa: UP045
+    format: Annotated[str, typer.Option(help="openkbp (pt_N.csv, the challenge's submission) or npz.")] = "openkbp",
     weights: Annotated[str, typer.Option(help="best (by validation) or final.")] = "best",
     device: Device = "cpu",
 ) -> None:

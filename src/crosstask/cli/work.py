@@ -79,12 +79,10 @@ def evaluate_to_table(
     with progress_bar("Scoring") as progress:
         table = evaluate_run(run, cases, split=split, weights=weights, device=device, progress=progress)  # type: ignore[arg-type]
     write_scores(table, output)
-    means = table.groupby(["task", "metric", "class"], sort=False)["value"].agg(["mean", "std", "count"])
     view = Table("Task", "Metric", "Class", "Mean", "SD over cases", "Cases", "Unit")
-    units = table.drop_duplicates(["task", "metric"]).set_index(["task", "metric"])["unit"]
-    for (task, metric, name), row in means.iterrows():  # type: ignore[misc]
-        figures = (f"{row['mean']:.3f}", f"{row['std']:.3f}", f"{row['count']:.0f}")
-        view.add_row(task, metric, name, *figures, str(units[task, metric]))
+    for keys, part in table.groupby(["task", "metric", "class"], sort=False):
+        values = part["value"]
+        view.add_row(*map(str, keys), f"{values.mean():.3f}", f"{values.std():.3f}", str(len(values)), part["unit"].iloc[0])
     out.print(view)
     out.print(f"Scores: {output}", markup=False)
 
@@ -187,7 +185,9 @@ def _watch() -> Iterator[Any]:
             for state in states:
                 if state.doing == "done" and state.plan.name not in done:
                     done.add(state.plan.name)
-                    err.print(f"{state.plan.name}: done, {state.epochs} epochs ({len(done)} of {len(states)})", markup=False)
+                    err.print(
+                        f"{state.plan.name}: done, {state.epochs} epochs ({len(done)} of {len(states)})", markup=False
+                    )
 
         yield tell
         return
@@ -208,4 +208,3 @@ def _watch() -> Iterator[Any]:
 def _one_of(option: str, value: str, accepted: Sequence[str]) -> None:
     if value not in accepted:
         raise InputError(f"{option}: {value!r} is not accepted; one of {', '.join(accepted)}")
-

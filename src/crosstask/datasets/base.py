@@ -65,7 +65,8 @@ class CaseData:
     ) -> np.ndarray:
         """Part of an array, as :meth:`crosstask.store.CaseArrays.read` gives it of a prepared case."""
         array = self.arrays[name] if channels is None else self.arrays[name][list(channels)]
-        return array[(slice(None), *(slices or ()))]
+        selection = (slice(None), *(slices or ()))
+        return array[selection]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Predictions to files that others can open."""

@@ -48,10 +48,10 @@ def write_npz(folder: Path, prediction: Prediction, assembly: Assembly, case: Ca
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{prediction.case}.npz"
     temporary = folder / f".{prediction.case}.part.npz"
-    arrays = {name: value for name, value in prediction.values.items()}
+    arrays = dict(prediction.values)
     classes = {f"classes_{task.name}": np.array(task.classes) for task in assembly.tasks}
     try:
-        np.savez_compressed(temporary, **arrays, **classes, spacing=np.array(case.geometry.spacing))
+        np.savez_compressed(temporary, **arrays, **classes, spacing=np.array(case.geometry.spacing))  # type: ignore[arg-type]
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - the name that every torch user knows
+from torch.nn import functional as F
 
 SMOOTH = 1e-5
 

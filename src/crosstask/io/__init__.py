@@ -1,0 +1,1 @@
+"""Bytes to arrays with geometry, and back."""

@@ -128,11 +128,14 @@ class CrossTaskBottleneck(nn.Module):
     or, scaled, :math:`\hat E_t + \bar A_t` with the poster's softmax. Every position is one token; with more than
     two tasks :math:`\bar A_t` is the mean over the others; a task alone attends to itself.
 
-    Ours, and not in the paper: (a) the embedding is a 1x1 convolution with batch normalisation; (b) the literal
-    form, a product of three embeddings, is divided by the number of positions and normalised over the channels of
-    each position (without gains: those of the embedding's own normalisation weigh the two terms), or its size would grow with the image and with the cube of the features; (c) the embedding is
-    added: at the start a softmax over positions is nearly their mean, which would leave the decoder with no
-    position at all, and the cubic form passes next to no gradient where embeddings are small.
+    Ours, and not in the paper:
+
+    - The embedding is a 1x1 convolution with batch normalisation.
+    - The literal form, a product of three embeddings, is divided by the number of positions and normalised over the
+      channels of each position; else its size would grow with the image and with the cube of the features. The
+      normalisation has no gains of its own: the embedding's weigh the two terms.
+    - The embedding is added. At the start a softmax over positions is nearly their mean, which would leave the
+      decoder with no position at all, and the cubic form passes next to no gradient where embeddings are small.
 
     Args:
         tasks: their names.

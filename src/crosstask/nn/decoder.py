@@ -11,8 +11,8 @@ from torch.nn.functional import interpolate
 from crosstask.errors import InputError
 from crosstask.nn.layers import conv_norm_relu, convolution
 
-# Half of a ResNet-18's widths and less: at these, two decoders cost about as much as one ResNet-50, and an
-# architecture's time is still that of its encoder, not of its decoders. Ours; the paper does not say.
+# A plain U-Net's widths from 256 down: at these, one decoder takes about as long as a ResNet-50, nearly all of it in
+# the first convolution of each block, where the encoder's wide features come in. Ours; the paper does not say.
 WIDTHS = (256, 128, 64, 32, 16)
 # Standard deviation of the output layer's first weights: small, so that the output starts near its bias.
 OUTPUT_STD = 0.01

@@ -1,0 +1,1 @@
+"""Whole-case predictions of trained runs."""

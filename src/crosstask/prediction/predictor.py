@@ -44,12 +44,15 @@ class Predictor:
         folder: the run folder.
         weights: ``best`` (by validation) or ``final`` (the last epoch).
         device: of the network.
+        dataset: the data set, if not where the run was trained on it.
 
     Raises:
         InputError: the folder is no complete run, or its weights are missing or do not fit.
     """
 
-    def __init__(self, folder: Path, *, weights: str = "best", device: str = "cpu", dataset: Dataset | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, weights: str = "best", device: str = "cpu", dataset: Dataset | None = None
+    ) -> None:
         self.plan: RunPlan = load_plan(folder)
         record = read_record(folder)
         if not record.get("trained"):
@@ -130,4 +133,3 @@ class Predictor:
         kind = torch.float16 if precision == "16-mixed" else torch.bfloat16
         with torch.autocast(self.device.type, dtype=kind, enabled=mixed):
             return self._network(image)
-

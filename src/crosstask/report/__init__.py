@@ -1,0 +1,1 @@
+"""Tables, figures and pages: reads scores and examples, never a network."""

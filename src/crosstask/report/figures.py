@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,14 +11,14 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-import matplotlib.pyplot as plt  # noqa: E402 - after the choice of a back end that needs no screen
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 
-from crosstask.benchmark.comparison import Comparison  # noqa: E402
-from crosstask.benchmark.scores import per_case  # noqa: E402
-from crosstask.methods import BASELINE  # noqa: E402
-from crosstask.report.tables import label  # noqa: E402
+from crosstask.benchmark.comparison import Comparison
+from crosstask.benchmark.scores import per_case
+from crosstask.methods import BASELINE
+from crosstask.report.tables import label
 
 _COLOURS = plt.get_cmap("tab10").colors  # type: ignore[attr-defined]
 
@@ -76,10 +77,15 @@ def improvement_plot(comparison: Comparison) -> bytes | None:
     for row in rows:
         for index, measure in enumerate(comparison.measures):
             cell = row.cells[measure.task]
+            if math.isnan(cell.improvement):
+                continue
             at = len(ticks)
             axis.plot([cell.low, cell.high], [at, at], color=_COLOURS[index], linewidth=2.5, alpha=0.6)
             axis.plot(cell.improvement, at, "o", color=_COLOURS[index])
             ticks.append(f"{label(row.method)}, {measure.task}")
+    if not ticks:
+        plt.close(figure)
+        return None
     axis.axvline(0, color="0.3", linewidth=0.8)
     axis.set_yticks(range(len(ticks)), ticks)
     axis.invert_yaxis()
@@ -111,12 +117,13 @@ def example_picture(case: str, runs: Mapping[str, Sequence[Mapping[str, np.ndarr
         names: np.ndarray | None = None
         for column, name in enumerate(columns):
             axis = axes[row][column]
-            arrays = _with(runs, case, task, None if name == "reference" else name)
+            found = _with(runs, case, task, None if name == "reference" else name)
             axis.set_axis_off()
             if row == 0:
                 axis.set_title("reference" if name == "reference" else label(name), fontsize=10)
-            if arrays is None:
+            if found is None:
                 continue
+            arrays = found
             image = arrays[f"{case}/image"]
             height, width = arrays[f"{case}/spacing"]
             axis.imshow(image, cmap="gray", aspect=height / width, vmin=-1, vmax=0.4)

@@ -104,9 +104,7 @@ def _notes(experiment: Experiment, comparison: Comparison, plans: Sequence[RunPl
     )
 
 
-def _pictures(
-    comparison: Comparison, plans: Sequence[RunPlan], scores: pd.DataFrame
-) -> list[tuple[str, bytes]]:
+def _pictures(comparison: Comparison, plans: Sequence[RunPlan], scores: pd.DataFrame) -> list[tuple[str, bytes]]:
     pictures: list[tuple[str, bytes]] = []
     gains = improvement_plot(comparison)
     if gains is not None:
@@ -141,9 +139,17 @@ def _runs(plans: Sequence[RunPlan]) -> str:
         training = record["training"]
         score = training["best_score"]
         rows.append(
-            [plan.name, label(plan.method.name), str(plan.seed), f"{record['parameters']:,}", str(training["epochs"])]
-            + [str(training["best_epoch"] + 1), "" if score is None else f"{score:.4f}"]
-            + [f"{training['seconds'] / 60:.1f}", (record["environment"]["revision"] or "")[:12]]
+            [
+                plan.name,
+                label(plan.method.name),
+                str(plan.seed),
+                f"{record['parameters']:,}",
+                str(training["epochs"]),
+                str(training["best_epoch"] + 1),
+                "" if score is None else f"{score:.4f}",
+                f"{training['seconds'] / 60:.1f}",
+                (record["environment"]["revision"] or "")[:12],
+            ]
         )
     record = read_record(plans[0].folder)
     environment = record["environment"]

@@ -11,9 +11,25 @@ import pandas as pd
 
 from crosstask.benchmark.comparison import Comparison
 from crosstask.benchmark.scores import per_case
-from crosstask.methods import METHODS
+from crosstask.methods import BASELINE, METHODS
 
 CONSTANT_LABEL = "constant"
+
+_CSV_COLUMNS = (
+    "dataset",
+    "method",
+    "task",
+    "metric",
+    "unit",
+    "higher_is_better",
+    "value",
+    "seed_deviation",
+    "improvement_percent",
+    "improvement_low",
+    "improvement_high",
+    "mean_improvement_percent",
+    "rank",
+)
 
 
 def label(method: str) -> str:
@@ -34,6 +50,7 @@ def header(comparison: Comparison) -> list[str]:
 def body(comparison: Comparison, floor: dict[str, float] | None = None) -> list[list[str]]:
     """Rows of the table; ``floor`` is M of the constant predictor per task, put first."""
     rows = []
+    baseline = any(row.method == BASELINE for row in comparison.rows)
     if floor:
         cells = [text for measure in comparison.measures for text in (_number(floor[measure.task]), "")]
         rows.append([comparison.dataset, CONSTANT_LABEL, *cells, "", ""])
@@ -42,7 +59,10 @@ def body(comparison: Comparison, floor: dict[str, float] | None = None) -> list[
         for measure in comparison.measures:
             cell = row.cells[measure.task]
             spread = f" ± {cell.deviation:.2f}" if math.isfinite(cell.deviation) else ""
-            cells += [_number(cell.value) + spread, _gain(cell.improvement, cell.low, cell.high)]
+            gain = _gain(cell.improvement, cell.low, cell.high)
+            if not gain and row.method != BASELINE and baseline:
+                gain = "undefined: STL is 0"
+            cells += [_number(cell.value) + spread, gain]
         mean = _gain(row.mean.improvement, row.mean.low, row.mean.high)
         rows.append([comparison.dataset, label(row.method), *cells, mean, str(row.rank or "")])
     return rows
@@ -102,8 +122,21 @@ def csv_table(comparison: Comparison, floor: dict[str, float] | None = None) -> 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
-        ["dataset", "method", "task", "metric", "unit", "higher_is_better", "value", "seed_deviation"]
-        + ["improvement_percent", "improvement_low", "improvement_high", "mean_improvement_percent", "rank"]
+        [
+            "dataset",
+            "method",
+            "task",
+            "metric",
+            "unit",
+            "higher_is_better",
+            "value",
+            "seed_deviation",
+            "improvement_percent",
+            "improvement_low",
+            "improvement_high",
+            "mean_improvement_percent",
+            "rank",
+        ]
     )
     for measure in comparison.measures:
         head = [measure.task, measure.metric, measure.unit, measure.higher_is_better]
@@ -135,7 +168,7 @@ def all_metrics(scores: pd.DataFrame, methods: Sequence[str]) -> tuple[list[str]
     """
     titles = ["Task", "Metric", "Class", "Unit", *map(label, methods)]
     rows = []
-    for (task, metric), part in scores.groupby(["task", "metric"], sort=False):  # type: ignore[misc]
+    for (task, metric), part in scores.groupby(["task", "metric"], sort=False):
         if str(metric).startswith("dvh_error_"):
             continue
         unit = str(part["unit"].iloc[0])

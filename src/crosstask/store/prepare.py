@@ -11,8 +11,6 @@ import multiprocessing
 import os
 import re
 import shutil
-import signal
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -24,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from crosstask.errors import CrosstaskError, InputError
+from crosstask.processes import follow_parent
 from crosstask.store.fingerprint import RawFile, fingerprint, same_content, seems_unchanged
 from crosstask.store.format import (
     HEADER_NAME,
@@ -335,15 +334,7 @@ _WORKER: tuple[Source[Any], Path, str] | None = None
 def _start_worker(dataset: Source[Any], folder: Path, settings: str) -> None:
     global _WORKER
     _WORKER = (dataset, folder, settings)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers it, and stops the workers in order
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    follow_parent()
 
 
 def _work_in_worker(job: _Job) -> _Outcome:

@@ -138,4 +138,3 @@ class SegmentationTask(Task):
             for index, name in enumerate(self.classes)
             if present[index]
         ]
-

@@ -1,0 +1,1 @@
+"""The step, the schedule, checkpoints and resume."""

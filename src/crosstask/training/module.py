@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import lightning as L  # noqa: N812 - the name that Lightning's users know
+import lightning as L
 import torch
 from torch import Tensor, nn
 

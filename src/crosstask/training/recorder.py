@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import lightning as L  # noqa: N812
+import lightning as L
 from safetensors.torch import save
 
 from crosstask.runs import BEST, FINAL, HISTORY, LAST, write_atomically

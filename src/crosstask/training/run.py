@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import lightning as L  # noqa: N812
+import lightning as L
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
 from torch.utils.data import DataLoader, Subset
@@ -68,7 +68,7 @@ def train(plan: RunPlan, store: Store, *, show_progress: bool = False) -> dict[s
         torch.set_num_threads(settings.threads)
     architecture = build_architecture(plan, assembly, pretrained=True)
     if settings.channels_last and spatial_dims(experiment) == 2:
-        architecture = architecture.to(memory_format=torch.channels_last)
+        architecture = architecture.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module = TrainingModule(
         architecture,
         assembly.tasks,
@@ -104,7 +104,7 @@ def train(plan: RunPlan, store: Store, *, show_progress: bool = False) -> dict[s
             accelerator=settings.device,
             devices=settings.devices,
             max_epochs=settings.epochs,
-            precision=settings.precision,  # type: ignore[arg-type]
+            precision=settings.precision,
             accumulate_grad_batches=settings.accumulate,
             gradient_clip_val=settings.gradient_clip,
             callbacks=[recorder, *([RichProgressBar()] if show_progress else [])],
@@ -115,7 +115,9 @@ def train(plan: RunPlan, store: Store, *, show_progress: bool = False) -> dict[s
             num_sanity_val_steps=0,
         )
         last = plan.folder / LAST
-        trainer.fit(module, train_loader, validation_loader, ckpt_path=last if last.exists() else None, weights_only=False)
+        trainer.fit(
+            module, train_loader, validation_loader, ckpt_path=last if last.exists() else None, weights_only=False
+        )
     if trainer.interrupted:
         raise KeyboardInterrupt
     if recorder.epochs == 0:
@@ -183,7 +185,9 @@ def _writer(plan: RunPlan) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise InputError("training.tensorboard: TensorBoard is not installed; pip install 'crosstask[tensorboard]'") from None
+        raise InputError(
+            "training.tensorboard: TensorBoard is not installed; pip install 'crosstask[tensorboard]'"
+        ) from None
     folder = Path(plan.folder / "tensorboard")
     done = len((plan.folder / "history.csv").read_text().splitlines()) - 1 if (plan.folder / LAST).exists() else 0
     return SummaryWriter(str(folder), purge_step=done)

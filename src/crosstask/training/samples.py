@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 from torch.utils.data import Dataset, Sampler
 
 from crosstask.assembly import Assembly, Slices
@@ -18,7 +18,12 @@ from crosstask.store import Store
 
 
 def _sample(
-    assembly: Assembly, case_id: str, store: Store, slices: Slices, position: tuple[int, ...], size: Sequence[int] | None
+    assembly: Assembly,
+    case_id: str,
+    store: Store,
+    slices: Slices,
+    position: tuple[int, ...],
+    size: Sequence[int] | None,
 ) -> Sample:
     case = store.open(case_id)
 

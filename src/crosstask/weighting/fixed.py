@@ -31,7 +31,9 @@ class Fixed(Weighting):
         super().__init__(tasks)
         missing = [task for task in tasks if task not in weights]
         if missing:
-            raise InputError(f"weighting.weights: no weight for task {missing[0]!r}; give one for each of {list(tasks)}")
+            raise InputError(
+                f"weighting.weights: no weight for task {missing[0]!r}; give one for each of {list(tasks)}"
+            )
         negative = [task for task in tasks if not weights[task] >= 0]
         if negative:
             raise InputError(f"weighting.weights.{negative[0]}: {weights[negative[0]]} is not a weight; give 0 or more")
