@@ -39,7 +39,8 @@ def split_cases(
     held_out: set[str] = set()
     if section.splits == "validation_as_test":
         groups = sorted({case.group for case in cases if case.split == "train"}, key=_rank)
-        held_out = set(groups[: max(1, round(section.validation_fraction * len(groups)))] if len(groups) > 1 else [])
+        # at least one group on each side, where there are two
+        held_out = set(groups[: min(max(1, round(section.validation_fraction * len(groups))), len(groups) - 1)])
     where: dict[str, Split] = {}
     for case in cases:
         split = cast("Split", case.split)

@@ -82,7 +82,9 @@ def evaluate_to_table(
     view = Table("Task", "Metric", "Class", "Mean", "SD over cases", "Cases", "Unit")
     for keys, part in table.groupby(["task", "metric", "class"], sort=False):
         values = part["value"]
-        view.add_row(*map(str, keys), f"{values.mean():.3f}", f"{values.std():.3f}", str(len(values)), part["unit"].iloc[0])
+        view.add_row(
+            *map(str, keys), f"{values.mean():.3f}", f"{values.std():.3f}", str(len(values)), part["unit"].iloc[0]
+        )
     out.print(view)
     out.print(f"Scores: {output}", markup=False)
 

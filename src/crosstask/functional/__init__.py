@@ -5,10 +5,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+# at once, not on demand: the module has the function's name, and would take its place when first imported
+from crosstask.functional.dice import dice
+
 if TYPE_CHECKING:
     from crosstask.functional.attention import cross_task_attention
     from crosstask.functional.combo import combo_loss, softmax_combo_loss
-    from crosstask.functional.dice import dice
     from crosstask.functional.dvh import dvh_metrics
     from crosstask.functional.dwa import dwa_weights
     from crosstask.functional.improvement import relative_improvement
@@ -26,7 +28,6 @@ __all__ = [
 _HOME = {
     "combo_loss": "combo",
     "cross_task_attention": "attention",
-    "dice": "dice",
     "dvh_metrics": "dvh",
     "dwa_weights": "dwa",
     "relative_improvement": "improvement",

@@ -28,7 +28,7 @@ def dwa_weights(last: Sequence[float], before_last: Sequence[float], *, temperat
     Raises:
         ValueError: lengths differ or the temperature is not positive.
     """
-    if temperature <= 0:
+    if not temperature > 0:
         raise ValueError(f"temperature must be positive, not {temperature}")
     newer, older = np.asarray(last, dtype=np.float64), np.asarray(before_last, dtype=np.float64)
     if newer.shape != older.shape or newer.ndim != 1:

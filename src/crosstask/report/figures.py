@@ -110,43 +110,50 @@ def example_picture(case: str, runs: Mapping[str, Sequence[Mapping[str, np.ndarr
                     tasks[key.split("/")[1]] = (kind, unit)
     columns = ["reference", *runs]
     figure, axes = plt.subplots(
-        len(tasks), len(columns), figsize=(2.5 * len(columns) + 0.7, 2.6 * len(tasks)), squeeze=False
+        len(tasks),
+        len(columns) + 1,  # the last column holds each row's legend
+        figsize=(2.5 * len(columns) + 1.3, 2.6 * len(tasks)),
+        squeeze=False,
+        width_ratios=[1.0] * len(columns) + [0.45],
+        layout="constrained",
     )
+    window = _window(runs, case)
     for row, (task, (kind, unit)) in enumerate(tasks.items()):
-        painted = None
-        names: np.ndarray | None = None
+        key = axes[row][-1]
+        key.set_axis_off()
         for column, name in enumerate(columns):
             axis = axes[row][column]
-            found = _with(runs, case, task, None if name == "reference" else name)
             axis.set_axis_off()
             if row == 0:
                 axis.set_title("reference" if name == "reference" else label(name), fontsize=10)
+            found = _with(runs, case, task, None if name == "reference" else name)
             if found is None:
                 continue
             arrays = found
-            image = arrays[f"{case}/image"]
             height, width = arrays[f"{case}/spacing"]
-            axis.imshow(image, cmap="gray", aspect=height / width, vmin=-1, vmax=0.4)
+            axis.imshow(arrays[f"{case}/image"][window], cmap="gray", aspect=height / width, vmin=-1, vmax=0.4)
             which = "target" if name == "reference" else "prediction"
-            values, present = arrays[f"{case}/{task}/{which}"], arrays[f"{case}/{task}/present"]
-            names = arrays[f"{case}/{task}/classes"]
+            values = arrays[f"{case}/{task}/{which}"][:, window[0], window[1]]
             if kind == "segmentation":
+                present = arrays[f"{case}/{task}/present"] if name == "reference" else np.ones(len(values), dtype=bool)
                 for index in range(len(values)):
-                    if (name != "reference" or present[index]) and (values[index] > 0.5).any():
+                    if present[index] and (values[index] > 0.5).any():
                         axis.contour(values[index], [0.5], colors=[_COLOURS[index % 10]], linewidths=1.2)
             else:
                 top = float(arrays[f"{case}/{task}/target"].max()) or 1.0
                 shown = np.ma.masked_less(values[0], 0.02 * top)
                 painted = axis.imshow(shown, cmap="turbo", alpha=0.65, vmin=0, vmax=top, aspect=height / width)
-        if painted is not None:
-            figure.colorbar(painted, ax=axes[row].tolist(), shrink=0.8, pad=0.01, label=f"{task}, {unit}")
-        elif kind == "segmentation" and names is not None:
-            handles = [
-                plt.Line2D([], [], color=_COLOURS[index % 10], label=str(name)) for index, name in enumerate(names)
-            ]
-            axes[row][-1].legend(
-                handles=handles, loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=8
-            )
+                if name == "reference":
+                    bar = figure.colorbar(painted, ax=key, fraction=0.5, shrink=0.9, location="left")
+                    bar.set_label(f"{task}, {unit}")
+                    bar.ax.yaxis.set_ticks_position("right")
+                    bar.ax.yaxis.set_label_position("right")
+            if kind == "segmentation" and name == "reference":
+                handles = [
+                    plt.Line2D([], [], color=_COLOURS[index % 10], label=str(structure))
+                    for index, structure in enumerate(arrays[f"{case}/{task}/classes"])
+                ]
+                key.legend(handles=handles, loc="center left", frameon=False, fontsize=8)
     return _png(figure)
 
 
@@ -160,3 +167,16 @@ def _with(
                 if f"{case}/{task}/target" in arrays:
                     return arrays
     return None
+
+
+def _window(runs: Mapping[str, Sequence[Mapping[str, np.ndarray]]], case: str) -> tuple[slice, slice]:
+    """The part of the slice that is not empty, with a margin: air around a head is not worth looking at."""
+    image = next(arrays[f"{case}/image"] for files in runs.values() for arrays in files)
+    inside = image > image.min() + 0.05 * (image.max() - image.min())
+    parts = []
+    for axis in (0, 1):
+        hits = np.flatnonzero(inside.any(axis=1 - axis))
+        margin = max(2, inside.shape[axis] // 20)
+        first, last = (hits[0], hits[-1]) if hits.size else (0, inside.shape[axis] - 1)
+        parts.append(slice(max(0, first - margin), min(inside.shape[axis], last + margin + 1)))
+    return parts[0], parts[1]

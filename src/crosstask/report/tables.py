@@ -121,23 +121,7 @@ def csv_table(comparison: Comparison, floor: dict[str, float] | None = None) -> 
     """Every figure unrounded, one row per method and task."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        [
-            "dataset",
-            "method",
-            "task",
-            "metric",
-            "unit",
-            "higher_is_better",
-            "value",
-            "seed_deviation",
-            "improvement_percent",
-            "improvement_low",
-            "improvement_high",
-            "mean_improvement_percent",
-            "rank",
-        ]
-    )
+    writer.writerow(_CSV_COLUMNS)
     for measure in comparison.measures:
         head = [measure.task, measure.metric, measure.unit, measure.higher_is_better]
         if floor:

@@ -21,12 +21,12 @@ class Weighting(ABC):
     def weights(self) -> dict[str, float]:
         """Weight of each task's loss in the present epoch."""
 
-    def end_epoch(self, losses: Mapping[str, float]) -> None:  # noqa: B027 - most weightings learn nothing
+    def end_epoch(self, losses: Mapping[str, float]) -> None:
         """Take the epoch mean of each task's *unweighted* training loss; NaN where the task had no label."""
 
     def state(self) -> dict[str, Any]:
         """What must survive a resume, as plain values."""
         return {}
 
-    def load_state(self, state: Mapping[str, Any]) -> None:  # noqa: B027 - and have no state
+    def load_state(self, state: Mapping[str, Any]) -> None:
         """Put back what :meth:`state` gave."""

@@ -1,0 +1,306 @@
+"""Training: learns, stops, resumes, repeats; and what it leaves in the run folder."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from crosstask.benchmark.evaluate import evaluate_constant, evaluate_run
+from crosstask.errors import InputError
+from crosstask.experiment import Experiment
+from crosstask.methods import get_method
+from crosstask.runs import BEST, FINAL, HISTORY, LAST, RunPlan, is_trained, plan_runs, read_record
+from crosstask.store import Store
+from crosstask.training.run import train
+
+
+def changed(experiment: Experiment, **training: object) -> Experiment:
+    return experiment.model_copy(update={"training": experiment.training.model_copy(update=training)})
+
+
+def plan_of(experiment: Experiment, method: str = "hps", seed: int = 0, output: Path | None = None) -> RunPlan:
+    if output is not None:
+        experiment = experiment.model_copy(update={"output": output})
+    return RunPlan(experiment, get_method(method), seed, tuple(experiment.dataset.tasks))
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    one, two = load_file(first), load_file(second)
+    assert one.keys() == two.keys()
+    different = [key for key in one if not torch.equal(one[key], two[key])]
+    assert not different, f"{len(different)} of {len(one)} tensors differ, {different[:3]}"
+
+
+def history(plan: RunPlan) -> pd.DataFrame:
+    return pd.read_csv(plan.folder / HISTORY).drop(columns="seconds")
+
+
+class Stop(Exception):
+    """What a fault raises in the tests."""
+
+
+def break_after(monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
+    """Make training fail in the middle of the epoch after so many."""
+    from crosstask.training.module import TrainingModule
+
+    step = TrainingModule.training_step
+
+    def failing(self: TrainingModule, batch: object, index: int) -> object:
+        if self.current_epoch == epochs and index == 2:
+            raise Stop
+        return step(self, batch, index)
+
+    monkeypatch.setattr(TrainingModule, "training_step", failing)
+
+
+@pytest.mark.parametrize("broken_after", [1, 2])
+def test_a_broken_run_resumes_to_the_same_weights(
+    experiment: Experiment, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken_after: int
+) -> None:
+    whole, broken = plan_of(experiment, output=tmp_path / "whole"), plan_of(experiment, output=tmp_path / "broken")
+    train(whole, store)
+    with monkeypatch.context() as patch:
+        break_after(patch, broken_after)
+        with pytest.raises(Stop):
+            train(broken, store)
+    assert not is_trained(broken)
+    record = train(broken, store)
+    assert record["training"]["epochs"] == 3
+    assert_same_weights(whole.folder / FINAL, broken.folder / FINAL)
+    assert_same_weights(whole.folder / BEST, broken.folder / BEST)
+    pd.testing.assert_frame_equal(history(whole), history(broken))
+
+
+_KILLED = """
+import sys
+from pathlib import Path
+from crosstask.experiment import load_experiment
+from crosstask.runs import plan_runs
+from crosstask.store import Store
+from crosstask.training.run import train
+experiment = load_experiment(Path(sys.argv[1]))
+train([p for p in plan_runs(experiment) if p.method.name == "hps"][0], Store(experiment.store_folder))
+"""
+
+
+def test_a_run_killed_by_the_system_resumes_to_the_same_weights(
+    experiment: Experiment, store: Store, tmp_path: Path
+) -> None:
+    experiment = changed(experiment, epochs=4)
+    whole = plan_of(experiment, output=tmp_path / "whole")
+    killed = plan_of(experiment, output=tmp_path / "killed")
+    train(whole, store)
+    file = tmp_path / "experiment.yaml"
+    file.write_text(killed.experiment.dump())
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen([sys.executable, "-c", _KILLED, str(file)], env=environment) as process:
+        deadline = time.monotonic() + 120
+        while not (killed.folder / LAST).exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not is_trained(killed), "the run ended before it could be killed"
+    assert (killed.folder / LAST).exists()
+    train(killed, store)
+    assert_same_weights(whole.folder / FINAL, killed.folder / FINAL)
+
+
+def test_one_seed_makes_a_run_repeatable_and_another_does_not(
+    experiment: Experiment, store: Store, tmp_path: Path
+) -> None:
+    experiment = changed(experiment, epochs=1)
+    first, second = plan_of(experiment, output=tmp_path / "a"), plan_of(experiment, output=tmp_path / "b")
+    other = plan_of(experiment, seed=1, output=tmp_path / "c")
+    for plan in (first, second, other):
+        train(plan, store)
+    assert_same_weights(first.folder / FINAL, second.folder / FINAL)
+    with pytest.raises(AssertionError):
+        assert_same_weights(first.folder / FINAL, other.folder / FINAL)
+
+
+def test_a_complete_run_is_kept(experiment: Experiment, store: Store) -> None:
+    plan = plan_of(changed(experiment, epochs=1))
+    train(plan, store)
+    before = {path.name: path.stat().st_mtime_ns for path in plan.folder.iterdir()}
+    train(plan, store)
+    assert before == {path.name: path.stat().st_mtime_ns for path in plan.folder.iterdir()}
+
+
+def test_a_run_folder_of_other_settings_is_refused_and_untouched(experiment: Experiment, store: Store) -> None:
+    train(plan_of(changed(experiment, epochs=1)), store)
+    plan = plan_of(changed(experiment, epochs=1, learning_rate=0.5))
+    before = (plan.folder / FINAL).read_bytes()
+    with pytest.raises(InputError, match=r"training\.learning_rate"):
+        train(plan, store)
+    assert (plan.folder / FINAL).read_bytes() == before
+
+
+def test_what_a_run_folder_holds(experiment: Experiment, store: Store) -> None:
+    plan = plan_of(changed(experiment, epochs=2))
+    train(plan, store)
+    record = read_record(plan.folder)
+    assert record["trained"] and record["seed"] == 0 and record["tasks"] == ["segmentation", "dose"]
+    assert record["data"]["fingerprint"] and record["data"]["cases"]["test"]
+    assert record["environment"]["packages"]["torch"] == torch.__version__
+    assert set(json.dumps(record)) and (plan.folder / "experiment.yaml").exists()
+    table = history(plan)
+    assert list(table["epoch"]) == [0, 1]
+    assert {"loss/dose", "weight/dose", "skill/dose", "loss/segmentation", "score", "learning_rate"} <= set(table)
+    assert table["learning_rate"].tolist() == pytest.approx([1e-3, 5e-4])
+    leftovers = [path.name for path in plan.folder.iterdir() if path.name.endswith(".part")]
+    assert not leftovers
+
+
+def test_training_stops_when_the_score_has_not_improved(
+    experiment: Experiment, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from crosstask.tasks import RegressionTask, SegmentationTask
+
+    scores = iter([0.1, 0.3, 0.2, 0.2, 0.9, 0.9])
+    monkeypatch.setattr(SegmentationTask, "skill", lambda self, tally: next(scores))
+    monkeypatch.setattr(RegressionTask, "skill", lambda self, tally: float("nan"))
+    record = train(plan_of(changed(experiment, epochs=6, patience=2)), store)
+    assert record["training"]["epochs"] == 4
+    assert record["training"]["best_epoch"] == 1
+
+
+def test_the_best_epoch_keeps_its_own_weights(
+    experiment: Experiment, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from crosstask.tasks import RegressionTask, SegmentationTask
+
+    short = plan_of(changed(experiment, epochs=1, schedule="constant"), output=tmp_path / "short")
+    train(short, store)
+    scores = iter([0.5, 0.4])
+    monkeypatch.setattr(SegmentationTask, "skill", lambda self, tally: next(scores))
+    monkeypatch.setattr(RegressionTask, "skill", lambda self, tally: float("nan"))
+    longer = plan_of(changed(experiment, epochs=2, schedule="constant"), output=tmp_path / "longer")
+    train(longer, store)
+    assert_same_weights(short.folder / FINAL, longer.folder / BEST)
+
+
+def test_stl_is_one_run_per_task(experiment: Experiment) -> None:
+    plans = plan_runs(experiment.model_copy(update={"methods": ["stl", "ctan"], "seeds": [0, 1]}))
+    assert [plan.name for plan in plans] == [
+        "stl/seed0/segmentation",
+        "stl/seed0/dose",
+        "ctan/seed0",
+        "stl/seed1/segmentation",
+        "stl/seed1/dose",
+        "ctan/seed1",
+    ]
+    assert plans[0].tasks == ("segmentation",)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"precision": "bf16-mixed"},
+        {"accumulate": 2},
+        {"channels_last": True},
+        {"gradient_clip": 0.1},
+        {"loader_workers": 1},
+        {"tensorboard": True},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_every_training_option_trains(experiment: Experiment, store: Store, settings: dict[str, object]) -> None:
+    plan = plan_of(changed(experiment, epochs=1, **settings))
+    record = train(plan, store)
+    assert record["trained"]
+    assert history(plan)["loss/dose"].notna().all()
+    assert (plan.folder / "tensorboard").exists() == ("tensorboard" in settings)
+
+
+def test_patches_train_and_predict_in_3d(experiment: Experiment, store: Store) -> None:
+    sample = experiment.sample.model_copy(update={"kind": "patch", "size": [32, 32, 32]})
+    experiment = changed(experiment, epochs=1, batch_size=2, samples_per_epoch=2, validation_samples=1)
+    plan = plan_of(experiment.model_copy(update={"sample": sample}))
+    train(plan, store)
+    scores = evaluate_run(plan.folder, store)
+    assert scores["value"].notna().all() and set(scores["task"]) == {"segmentation", "dose"}
+
+
+def test_a_batch_without_labels_of_a_task_leaves_its_parameters_untouched(experiment: Experiment, store: Store) -> None:
+    from crosstask.architectures import build
+    from crosstask.sample import Batch
+    from crosstask.tasks import RegressionTask, SegmentationTask
+    from crosstask.training.module import TrainingModule
+    from crosstask.weighting import build_weighting
+
+    tasks = (SegmentationTask("masks", "structures", ["a", "b"]), RegressionTask("dose", "dose", ["dose"], "Gy"))
+    network = build("hps", encoder="resnet18", tasks=tasks)
+    module = TrainingModule(network, tasks, build_weighting("dwa", ["masks", "dose"]), experiment.training)
+    module.epoch_weights = module.weighting.weights()
+    module._sums = {"masks": [], "dose": []}
+    batch = Batch(
+        image=torch.randn(2, 1, 32, 32),
+        targets={"masks": torch.zeros(2, 2, 32, 32), "dose": torch.rand(2, 1, 32, 32)},
+        present={"masks": torch.zeros(2, 2, dtype=torch.bool), "dose": torch.ones(2, 1, dtype=torch.bool)},
+        region=None,
+        cases=["a", "b"],
+        positions=[(0,), (0,)],
+    )
+    loss = module.training_step(batch, 0)
+    assert loss is not None
+    loss.backward()
+    assert all(parameter.grad is None for parameter in network.task_parameters("masks"))
+    assert all(parameter.grad is not None for parameter in network.task_parameters("dose"))
+    assert module._sums["masks"] == []
+    batch.present["dose"] = torch.zeros(2, 1, dtype=torch.bool)
+    assert module.training_step(batch, 0) is None
+
+
+@pytest.mark.parametrize("method", ["stl", "hps", "mtan", "ctan"])
+def test_every_method_learns_both_tasks_of_a_batch(experiment: Experiment, store: Store, method: str) -> None:
+    from crosstask.network import assembly_of, build_architecture, dataset_of
+    from crosstask.sample import collate
+    from crosstask.store.statistics import channel_statistics
+    from crosstask.training.samples import SliceSamples
+
+    experiment = experiment.model_copy(update={"architecture": {"upsampling_blocks": 5}})
+    assembly = assembly_of(experiment, dataset_of(experiment))
+    cases = [case.id for case in store.cases if case.split == "train"]
+    for task in assembly.tasks:
+        task.fit(channel_statistics(store, cases, task.source, task.classes, assembly.region_source))
+    samples = SliceSamples(store, cases, assembly, (32, 32))
+    full = sorted(range(len(samples)), key=lambda index: -float(samples[index].targets["segmentation"].sum()))
+    batch = collate([samples[index] for index in full[:6]])
+    torch.manual_seed(0)
+    network = build_architecture(plan_of(experiment, method), assembly, pretrained=False).train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
+    first: dict[str, float] = {}
+    for _ in range(40):
+        outputs = network(batch.image)
+        losses = {
+            task.name: task.loss(
+                outputs[task.name], batch.targets[task.name], batch.present[task.name], batch.region
+            )
+            for task in assembly.tasks
+        }
+        first = first or {name: float(loss) for name, loss in losses.items()}
+        optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        optimizer.step()
+    for name, loss in losses.items():
+        assert float(loss) < 0.5 * first[name], f"{name}: {first[name]:.3f} -> {float(loss):.3f}"
+
+
+def test_a_run_beats_the_constant_predictor_on_test_cases(experiment: Experiment, store: Store) -> None:
+    settings = {"epochs": 5, "batch_size": 8, "samples_per_epoch": 96, "learning_rate": 2e-3, "validation_samples": 16}
+    experiment = changed(experiment, **settings)
+    plan = dataclasses.replace(plan_of(experiment, "stl"), tasks=("dose",))
+    train(plan, store)
+    scores, floor = evaluate_run(plan.folder, store), evaluate_constant(experiment, store)
+    error = scores[scores["metric"] == "mae"]["value"].mean()
+    constant = floor[floor["metric"] == "mae"]["value"].mean()
+    assert error < 0.9 * constant
