@@ -279,7 +279,7 @@ def test_every_method_learns_both_tasks_of_a_batch(experiment: Experiment, store
     network = build_architecture(plan_of(experiment, method), assembly, pretrained=False).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     first: dict[str, float] = {}
-    for _ in range(40):
+    for _ in range(30):
         outputs = network(batch.image)
         losses = {
             task.name: task.loss(
@@ -287,12 +287,13 @@ def test_every_method_learns_both_tasks_of_a_batch(experiment: Experiment, store
             )
             for task in assembly.tasks
         }
-        first = first or {name: float(loss) for name, loss in losses.items()}
+        first = first or {name: loss.item() for name, loss in losses.items()}
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
         optimizer.step()
-    for name, loss in losses.items():
-        assert float(loss) < 0.5 * first[name], f"{name}: {first[name]:.3f} -> {float(loss):.3f}"
+    # a class that the batch lacks keeps its Dice loss of one, so the combo loss cannot fall to zero
+    for name, share in {"segmentation": 0.7, "dose": 0.5}.items():
+        assert losses[name].item() < share * first[name], f"{name}: {first[name]:.3f} -> {losses[name].item():.3f}"
 
 
 def test_a_run_beats_the_constant_predictor_on_test_cases(experiment: Experiment, store: Store) -> None:

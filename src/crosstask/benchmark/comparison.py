@@ -103,7 +103,8 @@ def compare(
 
     M of a method is the mean over cases (of the mean over their classes), then over seeds. The improvement is
     computed from unrounded M. Its interval resamples cases, the same ones for both methods (a paired bootstrap), with
-    the seeds averaged: it says how far the cases at hand carry, not how far another training would go astray.
+    the seeds averaged: it says how far the cases at hand carry, not how far another training would go astray. Tasks
+    that are scored on the same cases share the resampling, so that the interval of the mean knows how they go together.
 
     Args:
         table: long table of scores.
@@ -121,10 +122,14 @@ def compare(
     generator = np.random.default_rng(seed)
     cells: dict[str, dict[str, Cell]] = {method: {} for method in methods}
     draws: dict[str, list[np.ndarray]] = {method: [] for method in methods}
+    orders: dict[tuple[str, ...], np.ndarray] = {}
     for measure in measures:
         frame = values[measure.task]
         means = frame.groupby(level="case").mean()
-        order = generator.integers(0, len(means), (resamplings, len(means)))
+        cases = tuple(means.index)
+        if cases not in orders:
+            orders[cases] = generator.integers(0, len(cases), (resamplings, len(cases)))
+        order = orders[cases]
         for method in methods:
             by_seed = frame[method].groupby(level="seed").mean().dropna()
             value = float(means[method].mean())
@@ -230,11 +235,10 @@ def _interval(draws: np.ndarray) -> tuple[float, float]:
 
 
 def _ranks(overall: dict[str, Cell], methods: Sequence[str]) -> dict[str, int]:
-    """Rank by mean improvement, 1 the best; STL counts as zero, as in the papers."""
+    """Rank by mean improvement, 1 the best, equal ones alike; STL counts as zero, as in the papers."""
     if BASELINE not in methods:
         return {}
     gains = {method: 0.0 if method == BASELINE else overall[method].improvement for method in methods}
     if any(math.isnan(gain) for gain in gains.values()):
         return {}
-    order = sorted(methods, key=lambda method: -gains[method])
-    return {method: order.index(method) + 1 for method in methods}
+    return {method: 1 + sum(other > gains[method] for other in gains.values()) for method in methods}

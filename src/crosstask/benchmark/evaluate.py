@@ -62,7 +62,9 @@ def evaluate_run(
     return score_table(rows)
 
 
-def evaluate_constant(experiment: Experiment, store: Store, *, split: Split = "test") -> pd.DataFrame:
+def evaluate_constant(
+    experiment: Experiment, store: Store, *, split: Split = "test", progress: Progress | None = None
+) -> pd.DataFrame:
     """Scores of the best constant prediction: no mask, and inside the region the training cases' median."""
     dataset = dataset_of(experiment)
     assembly = assembly_of(experiment, dataset)
@@ -70,7 +72,7 @@ def evaluate_constant(experiment: Experiment, store: Store, *, split: Split = "t
     for task in assembly.tasks:
         task.fit(channel_statistics(store, splits["train"], task.source, task.classes, assembly.region_source))
     rows: list[tuple[object, ...]] = []
-    for case_id in splits[split]:
+    for done, case_id in enumerate(splits[split], 1):
         arrays = store.open(case_id)
         case = CaseData({name: arrays.read(name) for name in arrays.names}, dict(arrays.channels), arrays.geometry)
         region = assembly.region(case)
@@ -81,6 +83,8 @@ def evaluate_constant(experiment: Experiment, store: Store, *, split: Split = "t
             values[task.name] = whole if region is None or task.kind != "regression" else whole * region
         for row in score_case(dataset, assembly, case, values):
             rows.append((CONSTANT, 0, case_id, *row))
+        if progress:
+            progress(done, len(splits[split]), case_id)
     return score_table(rows)
 
 

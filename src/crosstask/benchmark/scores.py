@@ -36,8 +36,13 @@ def read_scores(path: Path) -> pd.DataFrame:
         if path.suffix == ".parquet":
             table = pd.read_parquet(path)
         else:
-            table = pd.read_csv(path, keep_default_na=False, dtype={"class": str, "case": str, "unit": str})
-            table["value"] = pd.to_numeric(table["value"], errors="coerce")
+            table = pd.read_csv(
+                path,
+                keep_default_na=False,
+                na_values={"value": [""]},
+                dtype={"class": str, "case": str, "unit": str, "value": float},
+                float_precision="round_trip",
+            )
     except FileNotFoundError:
         raise InputError(f"{path}: no such table of scores; run evaluate first") from None
     except (OSError, ValueError) as error:

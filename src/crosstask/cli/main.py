@@ -151,15 +151,32 @@ def predict(
 
 @app.command()
 def benchmark(
-    experiment: ExperimentFile,
-    overrides: Overrides = None,
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            help="Experiment files; several are compared one by one and then averaged. Then keys to change in all of "
+            "them, e.g. training.epochs=3",
+            metavar="EXPERIMENT... [KEY=VALUE]...",
+        ),
+    ],
     jobs: Jobs = 1,
+    table: Annotated[Path, typer.Option(help="Folder of the table of several experiments.")] = Path(
+        "runs/table"
+    ),
 ) -> None:
     """Train methods x seeds, score them on test, and compare: the papers' Table 2. Resumes where it stopped."""
-    from crosstask.cli.work import run_benchmark
+    from crosstask.cli.work import run_benchmark, run_benchmarks
     from crosstask.experiment import load_experiment
 
-    run_benchmark(load_experiment(experiment, overrides or ()), jobs)
+    files = [Path(argument) for argument in arguments if "=" not in argument]
+    overrides = [argument for argument in arguments if "=" in argument]
+    if not files:
+        raise InputError("EXPERIMENT: no experiment file was given; see configs/ for examples")
+    experiments = [load_experiment(file, overrides) for file in files]
+    if len(experiments) == 1:
+        run_benchmark(experiments[0], jobs)
+    else:
+        run_benchmarks(experiments, jobs, table)
 
 
 @app.command()

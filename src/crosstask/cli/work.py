@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.live import Live
 from rich.table import Table
@@ -20,6 +20,17 @@ from crosstask.experiment import Experiment
 from crosstask.runs import plan_runs
 from crosstask.splits import split_cases
 from crosstask.store import Store, prepare
+
+if TYPE_CHECKING:
+    from crosstask.benchmark.comparison import Comparison
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a benchmark found: the comparison, and M of the constant predictor per task."""
+
+    comparison: Comparison
+    floor: dict[str, float]
 
 
 def prepare_store(experiment: Experiment, *, workers: int | None = None, verify: bool = False) -> Store:
@@ -139,8 +150,8 @@ def predict_cases(
     out.print(f"{len(chosen) - len(failed)} cases predicted: {output}", markup=False)
 
 
-def run_benchmark(experiment: Experiment, jobs: int) -> Path:
-    """Prepare, train, score, compare; print the table and the path of the page. Returns the page."""
+def run_benchmark(experiment: Experiment, jobs: int) -> Result:
+    """Prepare, train, score, compare; print the table and the path of the page."""
     plans = plan_runs(experiment)
     store = prepare_store(experiment)
     split_cases(store.cases, experiment.dataset)
@@ -157,24 +168,52 @@ def run_benchmark(experiment: Experiment, jobs: int) -> Path:
         run_all(plans, experiment.store_folder, jobs=jobs, progress=progress)
     output = experiment.output_folder
     scores = collect_scores(plans)
-    floor = output / "constant.csv"
 
+    from crosstask.benchmark.comparison import compare
     from crosstask.benchmark.evaluate import evaluate_constant
     from crosstask.benchmark.examples import EXAMPLES, save_examples
     from crosstask.report.page import write_report
+    from crosstask.report.tables import floor_of
 
-    constant = evaluate_constant(experiment, store)
-    write_scores(constant, floor)
+    with progress_bar("Scoring the constant") as progress:
+        constant = evaluate_constant(experiment, store, progress=progress)
+    write_scores(constant, output / "constant.csv")
     write_scores(scores, output / "scores.csv")
     write_scores(scores, output / "scores.parquet")
     examples = split_cases(store.cases, experiment.dataset)["test"][:2]
-    for plan in plans:
-        if plan.seed == experiment.seeds[0] and not (plan.folder / EXAMPLES).exists():
-            save_examples(plan.folder, store, examples)
-    page = write_report(experiment, plans, scores, constant, output)
+    shown = [plan for plan in plans if plan.seed == experiment.seeds[0]]
+    with progress_bar("Drawing") as progress:
+        for done, plan in enumerate(shown, 1):
+            if not (plan.folder / EXAMPLES).exists():
+                save_examples(plan.folder, store, examples)
+            progress(done, len(shown), plan.name)
+        comparison = compare(
+            scores, dataset=experiment.name, methods=experiment.methods, resamplings=experiment.evaluation.bootstrap
+        )
+        result = Result(comparison, floor_of(constant, comparison))
+        page = write_report(experiment, plans, scores, constant, comparison, output)
     out.print((output / "table.txt").read_text(), markup=False)
     out.print(f"Page: {page.resolve()}", markup=False)
-    return page
+    return result
+
+
+def run_benchmarks(experiments: Sequence[Experiment], jobs: int, table: Path) -> None:
+    """Several benchmarks, and their common table with the average over data sets."""
+    for kind in ("name", "output_folder"):
+        values = [getattr(experiment, kind) for experiment in experiments]
+        if len(set(values)) < len(values):
+            raise InputError(f"the experiments share one {kind.removesuffix('_folder')}; each needs its own")
+    if any(experiment.methods != experiments[0].methods for experiment in experiments):
+        raise InputError("the experiments differ in methods; set methods=[...] for all of them")
+    results = [run_benchmark(experiment, jobs) for experiment in experiments]
+
+    from crosstask.benchmark.comparison import average
+    from crosstask.report.joint import write_joint_table
+
+    comparisons = [result.comparison for result in results]
+    path = write_joint_table([*comparisons, average(comparisons)], [*(result.floor for result in results), {}], table)
+    out.print(path.read_text(), markup=False)
+    out.print(f"Table: {path.parent.resolve()}", markup=False)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from crosstask.benchmark.comparison import Comparison, compare
+from crosstask.benchmark.comparison import Comparison
 from crosstask.experiment import Experiment
 from crosstask.report.figures import case_plot, example_picture, improvement_plot, learning_curves
 from crosstask.report.tables import (
@@ -41,7 +41,12 @@ img { max-width: 100%; } .note { color: #555; font-size: 0.9rem; }
 
 
 def write_report(
-    experiment: Experiment, plans: Sequence[RunPlan], scores: pd.DataFrame, constant: pd.DataFrame, output: Path
+    experiment: Experiment,
+    plans: Sequence[RunPlan],
+    scores: pd.DataFrame,
+    constant: pd.DataFrame,
+    comparison: Comparison,
+    output: Path,
 ) -> Path:
     """Write ``table.txt``, ``table.md``, ``table.csv``, ``table.tex`` and ``index.html``; return the page.
 
@@ -50,17 +55,9 @@ def write_report(
         plans: its runs, all done.
         scores: their scores.
         constant: scores of the constant predictor.
+        comparison: the methods compared.
         output: where to write.
-
-    Raises:
-        InputError: the scores do not allow a comparison.
     """
-    comparison = compare(
-        scores,
-        dataset=experiment.name,
-        methods=experiment.methods,
-        resamplings=experiment.evaluation.bootstrap,
-    )
     floor = floor_of(constant, comparison)
     titles, rows = header(comparison), body(comparison, floor)
     both = pd.concat([constant, scores], ignore_index=True)
@@ -71,7 +68,7 @@ def write_report(
         output / "table.md",
         "\n".join([markdown_table(titles, rows), markdown_table(metric_titles, metric_rows), notes, ""]),
     )
-    write_atomically(output / "table.csv", csv_table(comparison, floor))
+    write_atomically(output / "table.csv", csv_table([comparison], [floor]))
     write_atomically(output / "table.tex", latex_table(titles, rows))
     parts = [
         f"<h1>{html.escape(experiment.name)}</h1>",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -32,6 +32,18 @@ _CSV_COLUMNS = (
 )
 
 
+_LATEX = str.maketrans(
+    {
+        **{character: f"\\{character}" for character in "%_&#${}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "±": r"$\pm$",
+        "Δ": r"$\Delta$",
+    }
+)
+
+
 def label(method: str) -> str:
     """How tables write a method."""
     return METHODS[method].label if method in METHODS else method
@@ -47,7 +59,7 @@ def header(comparison: Comparison) -> list[str]:
     return [*titles, "Δ mean [95 %]", "Rank"]
 
 
-def body(comparison: Comparison, floor: dict[str, float] | None = None) -> list[list[str]]:
+def body(comparison: Comparison, floor: Mapping[str, float] | None = None) -> list[list[str]]:
     """Rows of the table; ``floor`` is M of the constant predictor per task, put first."""
     rows = []
     baseline = any(row.method == BASELINE for row in comparison.rows)
@@ -101,9 +113,7 @@ def latex_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A LaTeX tabular (needs the package booktabs)."""
 
     def escape(text: str) -> str:
-        for plain, special in (("\\", r"\textbackslash "), ("%", r"\%"), ("_", r"\_"), ("&", r"\&"), ("#", r"\#")):
-            text = text.replace(plain, special)
-        return text.replace("±", r"$\pm$").replace("Δ", r"$\Delta$")
+        return text.translate(_LATEX)
 
     lines = [
         r"\begin{tabular}{ll" + "r" * (len(titles) - 2) + "}",
@@ -117,20 +127,21 @@ def latex_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def csv_table(comparison: Comparison, floor: dict[str, float] | None = None) -> str:
-    """Every figure unrounded, one row per method and task."""
+def csv_table(comparisons: Sequence[Comparison], floors: Sequence[Mapping[str, float]]) -> str:
+    """Every figure unrounded, one row per data set, method and task."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_CSV_COLUMNS)
-    for measure in comparison.measures:
-        head = [measure.task, measure.metric, measure.unit, measure.higher_is_better]
-        if floor:
-            writer.writerow([comparison.dataset, CONSTANT_LABEL, *head, floor[measure.task], *[""] * 6])
-        for row in comparison.rows:
-            cell = row.cells[measure.task]
-            figures = [cell.value, cell.deviation, cell.improvement, cell.low, cell.high, row.mean.improvement]
-            shown = ["" if math.isnan(figure) else figure for figure in figures]
-            writer.writerow([comparison.dataset, row.method, *head, *shown, row.rank or ""])
+    for comparison, floor in zip(comparisons, floors, strict=True):
+        for measure in comparison.measures:
+            head = [measure.task, measure.metric, measure.unit, measure.higher_is_better]
+            if floor:
+                writer.writerow([comparison.dataset, CONSTANT_LABEL, *head, floor[measure.task], *[""] * 6])
+            for row in comparison.rows:
+                cell = row.cells[measure.task]
+                figures = [cell.value, cell.deviation, cell.improvement, cell.low, cell.high, row.mean.improvement]
+                shown = ["" if math.isnan(figure) else figure for figure in figures]
+                writer.writerow([comparison.dataset, row.method, *head, *shown, row.rank or ""])
     return text.getvalue()
 
 
