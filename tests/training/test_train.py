@@ -15,12 +15,13 @@ import torch
 from safetensors.torch import load_file
 
 from crosstask.benchmark.evaluate import evaluate_constant, evaluate_run
-from crosstask.errors import InputError
+from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import Experiment
+from crosstask.locks import locked
 from crosstask.methods import get_method
 from crosstask.runs import BEST, FINAL, HISTORY, LAST, RunPlan, is_trained, plan_runs, read_record
 from crosstask.store import Store
-from crosstask.training.run import train
+from crosstask.training.run import LOCK_NAME, train
 
 
 def changed(experiment: Experiment, **training: object) -> Experiment:
@@ -44,7 +45,7 @@ def history(plan: RunPlan) -> pd.DataFrame:
     return pd.read_csv(plan.folder / HISTORY).drop(columns="seconds")
 
 
-class Stop(Exception):
+class StopError(Exception):
     """What a fault raises in the tests."""
 
 
@@ -56,7 +57,7 @@ def break_after(monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
 
     def failing(self: TrainingModule, batch: object, index: int) -> object:
         if self.current_epoch == epochs and index == 2:
-            raise Stop
+            raise StopError
         return step(self, batch, index)
 
     monkeypatch.setattr(TrainingModule, "training_step", failing)
@@ -70,7 +71,7 @@ def test_a_broken_run_resumes_to_the_same_weights(
     train(whole, store)
     with monkeypatch.context() as patch:
         break_after(patch, broken_after)
-        with pytest.raises(Stop):
+        with pytest.raises(StopError):
             train(broken, store)
     assert not is_trained(broken)
     record = train(broken, store)
@@ -86,7 +87,7 @@ from pathlib import Path
 from crosstask.experiment import load_experiment
 from crosstask.runs import plan_runs
 from crosstask.store import Store
-from crosstask.training.run import train
+from crosstask.training.run import LOCK_NAME, train
 experiment = load_experiment(Path(sys.argv[1]))
 train([p for p in plan_runs(experiment) if p.method.name == "hps"][0], Store(experiment.store_folder))
 """
@@ -142,6 +143,13 @@ def test_a_run_folder_of_other_settings_is_refused_and_untouched(experiment: Exp
     with pytest.raises(InputError, match=r"training\.learning_rate"):
         train(plan, store)
     assert (plan.folder / FINAL).read_bytes() == before
+
+
+def test_two_at_once_are_refused(experiment: Experiment, store: Store) -> None:
+    plan = plan_of(experiment)
+    plan.folder.mkdir(parents=True)
+    with locked(plan.folder, LOCK_NAME, "trained"), pytest.raises(CrosstaskError, match="is being trained by process"):
+        train(plan, store)
 
 
 def test_what_a_run_folder_holds(experiment: Experiment, store: Store) -> None:
@@ -282,9 +290,7 @@ def test_every_method_learns_both_tasks_of_a_batch(experiment: Experiment, store
     for _ in range(30):
         outputs = network(batch.image)
         losses = {
-            task.name: task.loss(
-                outputs[task.name], batch.targets[task.name], batch.present[task.name], batch.region
-            )
+            task.name: task.loss(outputs[task.name], batch.targets[task.name], batch.present[task.name], batch.region)
             for task in assembly.tasks
         }
         first = first or {name: loss.item() for name, loss in losses.items()}

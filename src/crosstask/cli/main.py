@@ -160,9 +160,7 @@ def benchmark(
         ),
     ],
     jobs: Jobs = 1,
-    table: Annotated[Path, typer.Option(help="Folder of the table of several experiments.")] = Path(
-        "runs/table"
-    ),
+    table: Annotated[Path, typer.Option(help="Folder of the table of several experiments.")] = Path("runs/table"),
 ) -> None:
     """Train methods x seeds, score them on test, and compare: the papers' Table 2. Resumes where it stopped."""
     from crosstask.cli.work import run_benchmark, run_benchmarks

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from crosstask.errors import CrosstaskError, InputError
+from crosstask.locks import locked
 from crosstask.processes import follow_parent
 from crosstask.store.fingerprint import RawFile, fingerprint, same_content, seems_unchanged
 from crosstask.store.format import (
@@ -33,7 +34,6 @@ from crosstask.store.format import (
     write_case,
 )
 from crosstask.store.index import CASES_NAME, INDEX_NAME, STATISTICS_NAME, Entry, Index, settings_digest
-from crosstask.store.lock import LOCK_NAME, locked
 from crosstask.store.protocols import CaseT, RawCase, Source
 
 Progress = Callable[[int, int, str], None]
@@ -41,6 +41,9 @@ Progress = Callable[[int, int, str], None]
 _TEMPORARY = re.compile(r"\.tmp-\d+-.+")
 _INDEX_TEMPORARY = re.compile(rf"\.{re.escape(INDEX_NAME)}\.\d+\.tmp")
 _SECONDS_BETWEEN_INDEX_WRITES = 1.0
+
+
+LOCK_NAME = "prepare.lock"
 
 
 @dataclass
@@ -127,7 +130,7 @@ def prepare(
             raise InputError(f"data set {dataset.name}: {times} cases have the id {case_id!r}: make the ids unique")
     with _write_errors(root):
         root.mkdir(parents=True, exist_ok=True)
-        with locked(root):
+        with locked(root, LOCK_NAME, "prepared"):
             _check_root(root)
             return _Preparation(dataset, root, verify, progress).run(cases, workers)
 

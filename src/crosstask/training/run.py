@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Subset
 from crosstask.assembly import Assembly
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import Experiment
+from crosstask.locks import locked
 from crosstask.network import assembly_of, build_architecture, dataset_of, spatial_dims
 from crosstask.runs import LAST, RunPlan, environment, is_trained, open_run, read_record, write_record
 from crosstask.sample import collate
@@ -30,6 +31,8 @@ from crosstask.training.module import TrainingModule
 from crosstask.training.recorder import Recorder
 from crosstask.training.samples import EpochSampler, PatchSamples, SliceSamples, spread
 from crosstask.weighting import build_weighting
+
+LOCK_NAME = "train.lock"
 
 
 def _samples(
@@ -53,10 +56,16 @@ def train(plan: RunPlan, store: Store, *, show_progress: bool = False) -> dict[s
 
     Raises:
         InputError: the run folder belongs to another experiment, or the data do not allow the run.
+        CrosstaskError: another process trains the same run.
     """
     open_run(plan)
-    if is_trained(plan):
-        return read_record(plan.folder)
+    with locked(plan.folder, LOCK_NAME, "trained"):
+        if is_trained(plan):
+            return read_record(plan.folder)
+        return _train(plan, store, show_progress=show_progress)
+
+
+def _train(plan: RunPlan, store: Store, *, show_progress: bool) -> dict[str, Any]:
     experiment, settings = plan.experiment, plan.experiment.training
     dataset = dataset_of(experiment)
     assembly = assembly_of(experiment, dataset).only(plan.tasks)

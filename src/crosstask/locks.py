@@ -1,4 +1,4 @@
-"""One ``prepare`` at a time on a store."""
+"""One process at a time on a folder."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from crosstask.errors import CrosstaskError
-
-LOCK_NAME = "prepare.lock"
 
 if sys.platform == "win32":
     import msvcrt
@@ -28,8 +26,8 @@ else:
 
 
 @contextmanager
-def locked(root: Path) -> Iterator[None]:
-    """Hold ``prepare.lock`` in a folder that is there.
+def locked(root: Path, name: str, doing: str) -> Iterator[None]:
+    """Hold the lock file ``name`` in a folder that is there; ``doing`` says in the error what the holder does.
 
     The operating system ties the lock to the process, so one that a killed process left behind is simply taken over;
     the process id inside the file is for the reader.
@@ -38,7 +36,7 @@ def locked(root: Path) -> Iterator[None]:
         CrosstaskError: another process holds it.
         OSError: the folder cannot be written.
     """
-    path = root / LOCK_NAME
+    path = root / name
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -47,7 +45,7 @@ def locked(root: Path) -> Iterator[None]:
             holder = os.read(file, 32).decode(errors="replace").strip()
             os.close(file)
             raise CrosstaskError(
-                f"{root}: is being prepared by process {holder or 'unknown'}: wait until it has finished, or stop it"
+                f"{root}: is being {doing} by process {holder or 'unknown'}: wait until it has finished, or stop it"
             ) from error
         except BaseException:
             os.close(file)
