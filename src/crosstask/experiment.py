@@ -16,7 +16,7 @@ Name = str
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", validate_default=True)
+    model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class DatasetSection(_Section):
@@ -99,6 +99,13 @@ class TrainingSection(_Section):
     epochs: PositiveInt = 100
     batch_size: PositiveInt = 8
     samples_per_epoch: PositiveInt | None = Field(default=None, description="None: every sample once an epoch")
+    foreground: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of the training samples that are drawn where a class of a segmentation task is, each class "
+        "as often; the rest is drawn evenly. The same for every method, single-task ones included",
+    )
     validation_samples: PositiveInt | None = Field(
         default=None, description="an even choice of so many validation samples; None: all"
     )
@@ -194,12 +201,18 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}, line {mark.line + 1}" if mark else str(path)
-        raise InputError(f"{where}: not valid YAML: {getattr(error, 'problem', error)}") from None
+        reason = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise InputError(f"{where}: not valid YAML: {reason}") from None
+    except RecursionError:
+        raise InputError(f"{path}: an alias refers to itself, or too many levels; write the values out") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: an experiment is a mapping of keys to values; see configs/ for examples")
     origin: dict[tuple[Any, ...], str] = {key: f"{path}, line {line}" for key, line in lines.items()}
     for override in overrides:
-        origin[_override(values, override)] = "command line"
+        key = _override(values, override)
+        origin[key] = "command line"
+        for length in range(1, len(key)):
+            origin.setdefault(key[:length], "command line")
     return _validate(values, origin, str(path))
 
 
@@ -214,6 +227,10 @@ def _lines(node: Any, prefix: tuple[Any, ...] = ()) -> dict[tuple[Any, ...], int
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             path = (*prefix, key.value)
+            if path in found:  # YAML would silently take the last
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value!r} stands there twice", problem_mark=key.start_mark
+                )
             found[path] = key.start_mark.line + 1
             found |= _lines(value, path)
     elif isinstance(node, yaml.SequenceNode):
@@ -226,7 +243,7 @@ def _lines(node: Any, prefix: tuple[Any, ...] = ()) -> dict[tuple[Any, ...], int
 
 def _override(values: dict[str, Any], override: str) -> tuple[Any, ...]:
     key, equals, text = override.partition("=")
-    if not equals or not key:
+    if not equals or not all(key.split(".")):
         raise InputError(f"{override!r} is no override; write key=value, e.g. training.epochs=3")
     *parents, last = key.split(".")
     level = values
@@ -247,7 +264,9 @@ def _validate(values: dict[str, Any], origin: Mapping[tuple[Any, ...], str], nam
     try:
         return Experiment.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
+        faults = error.errors()
+        # a key that is misspelled says more than the one that is missing for it
+        first = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
         key = tuple(first["loc"])
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise InputError(f"{_where(key, origin, name)}: {'.'.join(map(str, key))}: {_reason(first)}{more}") from None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import yaml
 
 from crosstask import __version__
-from crosstask.errors import InputError
+from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import Experiment, experiment_from
 from crosstask.methods import Method, get_method
 
@@ -29,6 +30,7 @@ FINAL = "final.safetensors"
 SCORES = "scores.csv"
 
 _NOT_OF_A_RUN = ("name", "methods", "seeds", "output", "store")
+_OF_A_RECORD = ("method", "seed", "tasks", "task_state")
 _PACKAGES = ("torch", "lightning", "monai", "numpy", "pandas", "blosc2", "safetensors", "pydantic")
 
 
@@ -73,17 +75,39 @@ def plan_runs(experiment: Experiment) -> list[RunPlan]:
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all.
+
+    Raises:
+        CrosstaskError: the disk is full, or the folder cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     raw = data.encode() if isinstance(data, str) else data
+    with writing(path):
+        try:
+            with temporary.open("wb") as file:
+                file.write(raw)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what a disk can refuse into one line that names the file, or the folder, that was being written.
+
+    Raises:
+        CrosstaskError: in place of an OSError.
+    """
     try:
-        with temporary.open("wb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        raise CrosstaskError(
+            f"{error.filename or path}: cannot be written ({error.strerror or error}); free space or mend this, then "
+            "run the same command again"
+        ) from error
 
 
 def open_run(plan: RunPlan) -> None:
@@ -91,22 +115,81 @@ def open_run(plan: RunPlan) -> None:
 
     Raises:
         InputError: the folder holds a run with other settings; nothing is touched.
+        CrosstaskError: the folder cannot be written.
     """
-    folder = plan.folder
+    check_settings(plan)
+    existing = plan.folder / EXPERIMENT
+    if existing.exists():
+        return
+    with writing(plan.folder):
+        plan.folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(existing, yaml.safe_dump(_settings(plan), sort_keys=False, allow_unicode=True))
+
+
+def check_settings(plan: RunPlan) -> None:
+    """Make sure that the run folder, if there is one, belongs to this plan; nothing is touched.
+
+    Raises:
+        InputError: it holds a run with other settings, or its experiment file is damaged.
+    """
+    if not (plan.folder / EXPERIMENT).exists():
+        return
+    changed = sorted(_changes(_relevant(_read_settings(plan.folder)), _relevant(_settings(plan))))
+    if changed:
+        more = f" and {len(changed) - 4} more" if len(changed) > 4 else ""
+        raise InputError(
+            f"{plan.folder}: was trained with other settings ({', '.join(changed[:4])}{more}); "
+            "give another output=, or remove the folder to train anew"
+        )
+
+
+def check_data(plan: RunPlan, fingerprint: str) -> None:
+    """Make sure that a run that is trained, or is on the way, learned from these data; nothing is touched.
+
+    Args:
+        plan: the run.
+        fingerprint: of the cases that it would be trained on now; see :meth:`crosstask.store.Store.fingerprint_of`.
+
+    Raises:
+        InputError: it learned from other data.
+    """
+    try:
+        record = read_record(plan.folder)
+    except InputError:
+        return
+    before = record.get("data", {}).get("fingerprint")
+    if before is None or before == fingerprint or not (record.get("trained") or (plan.folder / LAST).exists()):
+        return
+    raise InputError(
+        f"{plan.folder}: was trained on other data (fingerprint {before[:12]}, now {fingerprint[:12]}); "
+        "give another output=, or remove the folder to train anew"
+    )
+
+
+def _settings(plan: RunPlan) -> dict[str, Any]:
+    """The resolved experiment of one run, as plain values."""
     settings = plan.experiment.model_dump(mode="json")
     settings["methods"], settings["seeds"] = [plan.method.name], [plan.seed]
-    existing = folder / EXPERIMENT
-    if existing.exists():
-        before = yaml.safe_load(existing.read_text())
-        changed = sorted(_changes(_relevant(before), _relevant(settings)))
-        if changed:
-            raise InputError(
-                f"{folder}: was trained with other settings ({', '.join(changed[:4])}); "
-                "give another output=, or remove the folder to train anew"
-            )
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(existing, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+    return settings
+
+
+def _read_settings(folder: Path) -> dict[str, Any]:
+    """The resolved experiment of a run folder, as plain values.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    path = folder / EXPERIMENT
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: is missing; remove the folder and train the run anew") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        settings = None
+    sections = ("dataset", "training")
+    if not isinstance(settings, dict) or not all(isinstance(settings.get(key), dict) for key in sections):
+        raise InputError(f"{path}: is damaged; remove the folder and train the run anew")
+    return settings
 
 
 def _relevant(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,12 +216,22 @@ def read_record(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: the folder is no run, or its record is damaged.
     """
+    path = folder / RECORD
     try:
-        return json.loads((folder / RECORD).read_text())
-    except FileNotFoundError:
-        raise InputError(f"{folder}: is no run folder (no {RECORD} in it); give a folder that train made") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder / RECORD}: cannot be read ({error}); train the run anew") from None
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        if not folder.exists():
+            raise InputError(f"{folder}: no such run folder; give a folder that train or benchmark made") from None
+        raise InputError(
+            f"{folder}: is no run folder (no {RECORD} in it); give a folder that train or benchmark made"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions and the disk") from None
+    except ValueError:
+        record = None
+    if not isinstance(record, dict) or not all(key in record for key in _OF_A_RECORD):
+        raise InputError(f"{path}: is damaged; remove the folder and train the run anew")
+    return record
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
@@ -158,14 +251,10 @@ def load_plan(folder: Path) -> RunPlan:
     """The plan of an existing run folder.
 
     Raises:
-        InputError: the folder is no run.
+        InputError: the folder is no run, or a file of it is damaged.
     """
     record = read_record(folder)
-    try:
-        settings = yaml.safe_load((folder / EXPERIMENT).read_text())
-    except OSError:
-        raise InputError(f"{folder / EXPERIMENT}: is missing; train the run anew") from None
-    experiment = experiment_from(settings, str(folder / EXPERIMENT))
+    experiment = experiment_from(_read_settings(folder), str(folder / EXPERIMENT))
     return RunPlan(experiment, get_method(record["method"]), record["seed"], tuple(record["tasks"]))
 
 

@@ -197,7 +197,8 @@ def average(comparisons: Sequence[Comparison]) -> Comparison:
 
 def _by_case(table: pd.DataFrame, measure: Measure, methods: Sequence[str]) -> pd.DataFrame:
     """Value per (seed, case), one column a method."""
-    part = table[(table["task"] == measure.task) & (table["metric"] == measure.metric)]
+    asked = table["method"].isin(list(methods))
+    part = table[asked & (table["task"] == measure.task) & (table["metric"] == measure.metric)]
     frame = per_case(part).pivot(index=["seed", "case"], columns="method", values="value")
     for method in methods:
         if method not in frame.columns or frame[method].dropna().empty:

@@ -16,7 +16,11 @@ import pandas as pd
 from crosstask.benchmark.scores import read_scores, write_scores
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.processes import follow_parent
-from crosstask.runs import HISTORY, SCORES, RunPlan, is_trained, read_record
+from crosstask.runs import HISTORY, SCORES, RunPlan, check_data, check_settings, is_trained, read_record, writing
+from crosstask.splits import split_cases
+from crosstask.store import Store
+
+_SIGKILL = 9  # the signal module of Windows does not know it
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,10 @@ def run_all(
         progress: told about once a second how far every run is.
 
     Raises:
+        InputError: a run folder belongs to other settings or other data; nothing is trained.
         CrosstaskError: a run failed, or its process was killed.
     """
+    _check_belonging(plans, store_root)
     context = SpawnContext()
     waiting = [plan for plan in plans if not is_done(plan)]
     at_work: list[tuple[RunPlan, SpawnProcess]] = []
@@ -69,18 +75,41 @@ def run_all(
         raise _failure(*failed[0], others=len(failed) - 1)
 
 
+def _check_belonging(plans: list[RunPlan], store_root: Path) -> None:
+    """Refuse folders of other settings or data before hours are spent, and before their scores are taken for ours."""
+    for plan in plans:
+        check_settings(plan)
+    if not any(plan.folder.exists() for plan in plans):
+        return
+    store = Store(store_root)
+    splits = split_cases(store.cases, plans[0].experiment.dataset, needed=("train", "validation"))
+    fingerprint = store.fingerprint_of([case for cases in splits.values() for case in cases])
+    for plan in plans:
+        check_data(plan, fingerprint)
+
+
 def _failure(plan: RunPlan, exit_code: int, others: int) -> CrosstaskError:
     """One line for a run that failed; its own last words if it had any."""
     more = f" (and {others} more)" if others else ""
+    if exit_code == -_SIGKILL:
+        return CrosstaskError(
+            f"{plan.name}: its process was killed, most likely for want of memory; the same command goes on from its "
+            f"last epoch, with fewer --jobs or a smaller training.batch_size{more}"
+        )
     if exit_code < 0:
         return CrosstaskError(
-            f"{plan.name}: its process was killed (signal {-exit_code}), most likely for want of memory; the same "
-            f"command goes on from its last epoch, with fewer --jobs or a smaller training.batch_size{more}"
+            f"{plan.name}: its process was ended by signal {-exit_code}; the same command goes on from its last "
+            f"epoch{more}"
         )
-    lines = log_of(plan).read_text().splitlines() or ["no message"]
-    words = lines[-1].partition("Error: ")[2] or lines[-1]
-    kind = InputError if exit_code == InputError.exit_code else CrosstaskError
-    return kind(f"{plan.name}: {words}{more}; see {log_of(plan)}" if kind is CrosstaskError else f"{words}{more}")
+    try:
+        log = log_of(plan).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        log = ""
+    last = log.rpartition("\n")[2] or "its process left no message; is the disk full?"
+    words = last.partition("Error: ")[2] if last.startswith("crosstask.errors.") else last
+    if exit_code == InputError.exit_code:
+        return InputError(f"{words}{more}")
+    return CrosstaskError(f"{plan.name}: {words}{more}; see {log_of(plan)}; the same command goes on from here")
 
 
 def is_done(plan: RunPlan) -> bool:
@@ -93,7 +122,7 @@ def state_of(plan: RunPlan) -> State:
     if is_done(plan):
         return State(plan, read_record(plan.folder)["training"]["epochs"], "done")
     history = plan.folder / HISTORY
-    epochs = len(history.read_text().splitlines()) - 1 if history.exists() else 0
+    epochs = len(history.read_text(encoding="utf-8").splitlines()) - 1 if history.exists() else 0
     if is_trained(plan):
         return State(plan, epochs, "scoring")
     return State(plan, epochs, "training" if plan.folder.exists() else "waiting")
@@ -113,11 +142,11 @@ def train_and_score(plan: RunPlan, store_root: Path, *, show_progress: bool = Fa
     """One run from beginning to end, in this process."""
     # the parent of many runs, and whoever only reads their scores, must not pay for torch
     from crosstask.benchmark.evaluate import evaluate_run
-    from crosstask.store import Store
     from crosstask.training.run import train
 
     store = Store(store_root)
-    train(plan, store, show_progress=show_progress)
+    with writing(plan.folder):
+        train(plan, store, show_progress=show_progress)
     if not (plan.folder / SCORES).exists():
         write_scores(evaluate_run(plan.folder, store), plan.folder / SCORES)
 
@@ -128,7 +157,7 @@ def _work(plan: RunPlan, store_root: Path) -> None:
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
     log_of(plan).parent.mkdir(parents=True, exist_ok=True)
-    with log_of(plan).open("a") as log:
+    with log_of(plan).open("a", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         try:

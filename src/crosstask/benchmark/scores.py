@@ -46,7 +46,8 @@ def read_scores(path: Path) -> pd.DataFrame:
     except FileNotFoundError:
         raise InputError(f"{path}: no such table of scores; run evaluate first") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as a table of scores ({error}); run evaluate again") from None
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: cannot be read as a table of scores ({reason}); run evaluate again") from None
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
         raise InputError(f"{path}: has no column {missing[0]!r}; run evaluate again")

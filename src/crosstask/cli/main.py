@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import json
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, NoReturn, Optional
 
 import typer
+from rich.markup import escape
 
 from crosstask import __version__
-from crosstask.cli.terminal import err, on_terminal, out, progress_bar
+from crosstask.cli.terminal import err, out, progress_bar
 from crosstask.errors import CrosstaskError, InputError
+
+_INTERRUPTED = 130
+"""Exit code after Ctrl-C, as of a shell."""
 
 app = typer.Typer(
     help="Multi-task learning for medical imaging: prepare, train, predict, compare.",
@@ -67,7 +74,11 @@ def check(
     from crosstask.datasets import open_dataset
 
     data = open_dataset(dataset, root)
-    cases = len(data.cases())
+    fault: InputError | None = None
+    try:
+        cases = len(data.cases())
+    except InputError as error:
+        cases, fault = 0, error
     counts: Counter[str] = Counter()
     colours = {"error": "red", "warning": "yellow", "note": "dim"}
     with progress_bar("Checking") as progress:
@@ -78,7 +89,10 @@ def check(
             counts[finding.severity] += 1
             if notes or finding.severity != "note":
                 colour = colours[finding.severity]
-                out.print(f"[{colour}]{finding.severity:8}[/] {finding.case}: {finding.message}", markup=True)
+                line = escape(_one_line(f"{finding.case}: {finding.message}"))
+                out.print(f"[{colour}]{finding.severity:8}[/] {line}", markup=True)
+    if fault is not None:
+        raise fault
     out.print(
         f"{cases} usable cases; {counts['error']} errors, {counts['warning']} warnings, {counts['note']} notes"
         + ("" if notes or not counts["note"] else " (--notes shows them)")
@@ -200,22 +214,38 @@ def score(
 
 def main() -> None:
     """Run the command; errors are one line and an exit code: 2 for input, 1 for anything else."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an output that knows no box or Greek letter shows a question mark
     try:
         app()
     except CrosstaskError as error:
-        err.print(f"[bold red]Error:[/] {_plain(str(error))}" if on_terminal() else f"Error: {_plain(str(error))}")
-        sys.exit(error.exit_code)
+        _stop(str(error), error.exit_code)
     except KeyboardInterrupt:
-        err.print("Interrupted; the same command goes on from here.")
-        sys.exit(130)
+        _stop_interrupted()
+    except SystemExit as stop:
+        if stop.code == _INTERRUPTED:  # typer has taken the KeyboardInterrupt
+            _stop_interrupted()
+        raise
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        err.print(f"Error: {_plain(where)}{error.strerror or error}")
-        sys.exit(1)
+        remedy = "free space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "mend this"
+        _stop(f"{where}{error.strerror or error}; {remedy}, then run the same command again", 1)
 
 
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[").replace("\n", " ")
+def _stop(message: str, exit_code: int) -> NoReturn:
+    with contextlib.suppress(OSError):  # the disk that holds the log may be the full one
+        err.print(f"[bold red]Error:[/] {escape(_one_line(message))}")
+    sys.exit(exit_code)
+
+
+def _stop_interrupted() -> NoReturn:
+    err.print("Interrupted; the same command goes on from here.")
+    sys.exit(_INTERRUPTED)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split("\n"))
 
 
 if __name__ == "__main__":

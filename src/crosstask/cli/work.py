@@ -14,10 +14,10 @@ from rich.live import Live
 from rich.table import Table
 
 from crosstask.cli.terminal import err, on_terminal, out, progress_bar
-from crosstask.datasets import SPLITS, open_dataset
+from crosstask.datasets import SPLITS, Dataset, open_dataset
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment
-from crosstask.runs import plan_runs
+from crosstask.runs import plan_runs, writing
 from crosstask.splits import split_cases
 from crosstask.store import Store, prepare
 
@@ -36,6 +36,7 @@ class Result:
 def prepare_store(experiment: Experiment, *, workers: int | None = None, verify: bool = False) -> Store:
     """Prepare the experiment's cases and say what was done."""
     dataset = open_dataset(experiment.dataset.name, experiment.dataset.root)
+    _check_tasks(experiment, dataset)
     with progress_bar("Preparing") as progress:
         report = prepare(dataset, experiment.store_folder, workers=workers, verify=verify, progress=progress)
     for case, message in report.failed:
@@ -51,6 +52,17 @@ def prepare_store(experiment: Experiment, *, workers: int | None = None, verify:
     return store
 
 
+def _check_tasks(experiment: Experiment, dataset: Dataset) -> None:
+    """Refuse a task or class that the data set does not have before the cases are prepared for it."""
+    for name, options in experiment.dataset.tasks.items():
+        try:
+            dataset.task(name, **options)
+        except InputError as error:
+            raise InputError(f"dataset.tasks.{name}: {error}") from None
+        except TypeError:
+            raise InputError(f"dataset.tasks.{name}: {options} is not accepted; see configs/ for examples") from None
+
+
 def train_runs(experiment: Experiment, method: str | None) -> None:
     """Train the runs of an experiment in this process."""
     plans = [plan for plan in plan_runs(experiment) if method in (None, plan.method.name)]
@@ -63,7 +75,8 @@ def train_runs(experiment: Experiment, method: str | None) -> None:
 
     for plan in plans:
         started = time.perf_counter()
-        record = train(plan, store, show_progress=on_terminal())["training"]
+        with writing(plan.folder):
+            record = train(plan, store, show_progress=on_terminal())["training"]
         score = "none" if record["best_score"] is None else f"{record['best_score']:.4f}"
         out.print(
             f"{plan.name}: {record['epochs']} epochs, best {record['best_epoch'] + 1} (score {score}), "
@@ -82,10 +95,16 @@ def evaluate_to_table(
     from crosstask.benchmark.scores import write_scores
     from crosstask.runs import load_plan
 
+    plan = load_plan(run)
     output = output or run / f"scores-{split}.csv"
     if output.suffix not in (".csv", ".parquet"):
         raise InputError(f"--output: {output} must end in .csv or .parquet")
-    plan = load_plan(run)
+    if not output.parent.is_dir():
+        raise InputError(f"--output: there is no folder {output.parent}; make it first")
+    if store is None and not plan.experiment.store_folder.exists():
+        raise InputError(
+            f"{plan.experiment.store_folder}: the run's prepared cases are not there; give their folder with --store"
+        )
     cases = Store(store or plan.experiment.store_folder)
     with progress_bar("Scoring") as progress:
         table = evaluate_run(run, cases, split=split, weights=weights, device=device, progress=progress)  # type: ignore[arg-type]
@@ -129,7 +148,7 @@ def predict_cases(
         missing = [case for case in cases if case not in known]
         if missing:
             raise InputError(f"--case: {root} has no usable case {missing[0]!r}; see crosstask check {dataset.name}")
-        chosen = [known[case] for case in cases]
+        chosen = [known[case] for case in dict.fromkeys(cases)]
     if not chosen:
         raise InputError(f"{root}: has no {split} case; choose another --split")
     predictor = Predictor(run, weights=weights, device=device, dataset=dataset)
@@ -192,7 +211,7 @@ def run_benchmark(experiment: Experiment, jobs: int) -> Result:
         )
         result = Result(comparison, floor_of(constant, comparison))
         page = write_report(experiment, plans, scores, constant, comparison, output)
-    out.print((output / "table.txt").read_text(), markup=False)
+    out.print((output / "table.txt").read_text(encoding="utf-8"), markup=False)
     out.print(f"Page: {page.resolve()}", markup=False)
     return result
 
@@ -212,7 +231,7 @@ def run_benchmarks(experiments: Sequence[Experiment], jobs: int, table: Path) ->
 
     comparisons = [result.comparison for result in results]
     path = write_joint_table([*comparisons, average(comparisons)], [*(result.floor for result in results), {}], table)
-    out.print(path.read_text(), markup=False)
+    out.print(path.read_text(encoding="utf-8"), markup=False)
     out.print(f"Table: {path.parent.resolve()}", markup=False)
 
 

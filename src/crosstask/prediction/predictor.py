@@ -22,6 +22,21 @@ from crosstask.runs import BEST, FINAL, RunPlan, load_plan, read_record
 from crosstask.tasks.base import Task
 
 
+def _device(name: str) -> torch.device:
+    """A device that is there.
+
+    Raises:
+        InputError: it is not.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device).cpu()
+    except Exception as error:  # each backend has an error of its own for a device that is not there
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"--device: {name!r} cannot be used ({line}); use cpu, or a device that is there") from None
+    return device
+
+
 @dataclass
 class Prediction:
     """Decoded output of one case.
@@ -47,7 +62,7 @@ class Predictor:
         dataset: the data set, if not where the run was trained on it.
 
     Raises:
-        InputError: the folder is no complete run, or its weights are missing or do not fit.
+        InputError: the folder is no complete run, its weights are missing or do not fit, or there is no such device.
     """
 
     def __init__(
@@ -63,7 +78,7 @@ class Predictor:
         for task in self.assembly.tasks:
             task.load_state(record["task_state"][task.name])
         self.experiment: Experiment = experiment
-        self.device = torch.device(device)
+        self.device = _device(device)
         self._network = build_architecture(self.plan, self.assembly, pretrained=False)
         path = folder / {"best": BEST, "final": FINAL}[weights]
         try:
@@ -71,7 +86,7 @@ class Predictor:
         except FileNotFoundError:
             raise InputError(f"{path}: is missing; train the run anew") from None
         except Exception as error:
-            line = str(error).splitlines()[0]
+            line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
             raise InputError(f"{path}: does not hold this network's weights ({line}); train the run anew") from None
         self._network.to(self.device).eval()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from crosstask.store.fingerprint import canonical, digest
 from crosstask.store.index import STATISTICS_NAME, replace_file
 from crosstask.store.reader import Store
 
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 _HALF = 16
 _BINS = 1 << _HALF
 
@@ -51,15 +52,52 @@ def channel_statistics(
             of it, or a file is damaged.
     """
     ids = sorted(set(case_ids))
-    key = digest([_CACHE_VERSION, store.fingerprint_of(ids), source, list(classes), region_source])
-    path = store.root / STATISTICS_NAME / f"{key}.json"
+    return _cached(
+        store,
+        ["statistics", store.fingerprint_of(ids), source, list(classes), region_source],
+        set(classes),
+        lambda: {name: _class_statistics(_Voxels(store, ids, source, name, region_source)) for name in classes},
+    )
+
+
+def slices_with(
+    store: Store, case_ids: Sequence[str], source: str, classes: Sequence[str]
+) -> dict[str, dict[str, list[int]]]:
+    """Where each class is to be found: ``{case: {class: indexes along the first axis with a voxel > 0}}``.
+
+    A class that a case lacks (a missing label) is left out of that case. Kept in the store's folder.
+
+    Raises:
+        InputError: the store lacks a case, or a file is damaged.
+    """
+    ids = sorted(set(case_ids))
+
+    def find() -> dict[str, dict[str, list[int]]]:
+        found: dict[str, dict[str, list[int]]] = {}
+        for case_id in ids:
+            case = store.open(case_id)
+            names = case.channels.get(source, ())
+            found[case_id] = {}
+            for name in classes:
+                if name in names:
+                    values = case.read(source, [names.index(name)])[0]
+                    hits = (values > 0).any(axis=tuple(range(1, values.ndim)))
+                    found[case_id][name] = np.flatnonzero(hits).tolist()
+        return found
+
+    return _cached(store, ["slices", store.fingerprint_of(ids), source, list(classes)], set(ids), find)
+
+
+def _cached(store: Store, key: Sequence[Any], names: set[str], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What ``compute`` gives, kept in the store's folder under the key; ``names`` are the keys of a whole result."""
+    path = store.root / STATISTICS_NAME / f"{digest([_CACHE_VERSION, *key])}.json"
     try:
         cached = json.loads(path.read_bytes())
-        if set(cached) == set(classes):
-            return {name: dict(cached[name]) for name in classes}
+        if set(cached) == names:
+            return dict(cached)
     except (OSError, ValueError, TypeError):
         pass
-    result = {name: _class_statistics(_Voxels(store, ids, source, name, region_source)) for name in classes}
+    result = compute()
     with suppress(OSError):  # a store that cannot be written to still has statistics
         path.parent.mkdir(exist_ok=True)
         replace_file(path, canonical(result, indent=1).encode())

@@ -8,7 +8,7 @@ import math
 import platform
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from torch.utils.data import DataLoader, Subset
 
 from crosstask.assembly import Assembly
+from crosstask.datasets.base import Split
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import Experiment
 from crosstask.locks import locked
@@ -26,7 +27,7 @@ from crosstask.runs import LAST, RunPlan, environment, is_trained, open_run, rea
 from crosstask.sample import collate
 from crosstask.splits import split_cases
 from crosstask.store import Store
-from crosstask.store.statistics import channel_statistics
+from crosstask.store.statistics import channel_statistics, slices_with
 from crosstask.training.module import TrainingModule
 from crosstask.training.recorder import Recorder
 from crosstask.training.samples import EpochSampler, PatchSamples, SliceSamples, spread
@@ -35,12 +36,43 @@ from crosstask.weighting import build_weighting
 LOCK_NAME = "train.lock"
 
 
-def _samples(
-    experiment: Experiment, store: Store, cases: list[str], assembly: Assembly, seed: int
-) -> SliceSamples | PatchSamples:
-    if experiment.sample.kind == "slice":
-        return SliceSamples(store, cases, assembly, experiment.sample.size)
-    return PatchSamples(store, cases, assembly, experiment.sample.size, seed=seed)
+def _foreground_classes(whole: Assembly) -> list[tuple[str, str]]:
+    """(case array, channel) of each class of the whole experiment, also of tasks that the run does not learn."""
+    return [(task.source, name) for task in whole.tasks if task.kind == "segmentation" for name in task.classes]
+
+
+def _training_samples(
+    plan: RunPlan, store: Store, cases: list[str], assembly: Assembly, whole: Assembly
+) -> tuple[SliceSamples | PatchSamples, EpochSampler]:
+    """Samples and their order. Foreground is that of the whole experiment, so that all methods see the same samples."""
+    sample, settings = plan.experiment.sample, plan.experiment.training
+    classes = _foreground_classes(whole)
+    if settings.foreground and not classes:
+        raise InputError("training.foreground: the experiment has no segmentation task whose classes to draw; set it 0")
+    if sample.kind == "patch":
+        patches = PatchSamples(
+            store, cases, assembly, sample.size, seed=plan.seed, foreground=settings.foreground, classes=classes
+        )
+        return patches, EpochSampler(len(patches), settings.samples_per_epoch, plan.seed)
+    slices = SliceSamples(store, cases, assembly, sample.size)
+    pools: list[list[int]] = []
+    if settings.foreground:
+        for source in dict.fromkeys(source for source, _ in classes):
+            names = [name for other, name in classes if other == source]
+            found = slices_with(store, cases, source, names)
+            pools += [[slices.index_of(case, z) for case in cases for z in found[case].get(name, ())] for name in names]
+    order = EpochSampler(
+        len(slices), settings.samples_per_epoch, plan.seed, foreground=settings.foreground, pools=pools
+    )
+    return slices, order
+
+
+def _validation_samples(experiment: Experiment, store: Store, cases: list[str], assembly: Assembly) -> Subset[Any]:
+    """An even choice of the validation samples, the same for every method and seed."""
+    sample = experiment.sample
+    kind = SliceSamples if sample.kind == "slice" else PatchSamples
+    samples = kind(store, cases, assembly, sample.size)
+    return Subset(samples, spread(len(samples), experiment.training.validation_samples))
 
 
 def train(plan: RunPlan, store: Store, *, show_progress: bool = False) -> dict[str, Any]:
@@ -68,7 +100,8 @@ def train(plan: RunPlan, store: Store, *, show_progress: bool = False) -> dict[s
 def _train(plan: RunPlan, store: Store, *, show_progress: bool) -> dict[str, Any]:
     experiment, settings = plan.experiment, plan.experiment.training
     dataset = dataset_of(experiment)
-    assembly = assembly_of(experiment, dataset).only(plan.tasks)
+    whole = assembly_of(experiment, dataset)
+    assembly = whole.only(plan.tasks)
     splits = split_cases(store.cases, experiment.dataset, needed=("train", "validation"))
     for task in assembly.tasks:
         task.fit(channel_statistics(store, splits["train"], task.source, task.classes, assembly.region_source))
@@ -105,7 +138,7 @@ def _train(plan: RunPlan, store: Store, *, show_progress: bool) -> dict[str, Any
     }
     _same_data(plan, record)
     write_record(plan.folder, record)
-    train_loader, validation_loader = _loaders(plan, store, splits["train"], splits["validation"], assembly)
+    train_loader, validation_loader = _loaders(plan, store, splits, assembly, whole)
     recorder = Recorder(plan.folder, patience=settings.patience, writer=_writer(plan))
     started = time.perf_counter()
     with _quiet():
@@ -148,11 +181,10 @@ def _train(plan: RunPlan, store: Store, *, show_progress: bool) -> dict[str, Any
 
 
 def _loaders(
-    plan: RunPlan, store: Store, train_cases: list[str], validation_cases: list[str], assembly: Assembly
+    plan: RunPlan, store: Store, splits: Mapping[Split, list[str]], assembly: Assembly, whole: Assembly
 ) -> tuple[DataLoader[Any], DataLoader[Any]]:
     experiment, settings = plan.experiment, plan.experiment.training
-    training = _samples(experiment, store, train_cases, assembly, plan.seed)
-    validation = _samples(experiment, store, validation_cases, assembly, 0)
+    training, order = _training_samples(plan, store, splits["train"], assembly, whole)
     if len(training) < settings.batch_size:
         raise InputError(
             f"training.batch_size: {settings.batch_size} is more than the {len(training)} training samples; lower it"
@@ -164,12 +196,12 @@ def _loaders(
         DataLoader(
             training,
             batch_size=settings.batch_size,
-            sampler=EpochSampler(len(training), settings.samples_per_epoch, plan.seed),
+            sampler=order,
             drop_last=True,  # a last batch of one sample would break batch normalisation
             **workers,
         ),
         DataLoader(
-            Subset(validation, spread(len(validation), settings.validation_samples)),
+            _validation_samples(experiment, store, splits["validation"], assembly),
             batch_size=settings.batch_size,
             **workers,
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -63,9 +64,15 @@ class SliceSamples(Dataset[Sample]):
         self._store, self._assembly, self._size = store, assembly, tuple(size)
         depth = {case: store.open(case).geometry.shape[0] for case in case_ids}
         self._positions = [(case, z) for case in case_ids for z in range(depth[case])]
+        starts = itertools.accumulate((depth[case] for case in case_ids), initial=0)
+        self._first = dict(zip(case_ids, starts, strict=False))
 
     def __len__(self) -> int:
         return len(self._positions)
+
+    def index_of(self, case: str, z: int) -> int:
+        """Index of a slice."""
+        return self._first[case] + z
 
     def __getitem__(self, index: int) -> Sample:
         case, z = self._positions[index]
@@ -82,6 +89,8 @@ class PatchSamples(Dataset[Sample]):
         size: voxels of a patch, z y x; a smaller volume is padded with the image's lowest value.
         per_case: patches of each case; None for as many as would tile it.
         seed: of the places.
+        foreground: share of the patches that hold a voxel of one of ``classes`` in their middle half.
+        classes: (case array, channel name) of what counts as foreground.
     """
 
     def __init__(
@@ -92,8 +101,11 @@ class PatchSamples(Dataset[Sample]):
         size: Sequence[int],
         per_case: int | None = None,
         seed: int = 0,
+        foreground: float = 0.0,
+        classes: Sequence[tuple[str, str]] = (),
     ) -> None:
         self._store, self._assembly, self._size, self._seed = store, assembly, tuple(size), seed
+        self._foreground, self._classes = foreground, tuple(classes)
         self._cases: list[tuple[str, tuple[int, ...]]] = []
         for case in case_ids:
             shape = store.open(case).geometry.shape
@@ -106,13 +118,28 @@ class PatchSamples(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         case, shape = self._cases[index]
         generator = np.random.default_rng([self._seed, index])
-        corner = tuple(
-            int(generator.integers(0, max(length - part, 0) + 1))
-            for length, part in zip(shape, self._size, strict=True)
-        )
+        room = [max(length - part, 0) for length, part in zip(shape, self._size, strict=True)]
+        voxel = self._foreground_voxel(case, generator) if generator.random() < self._foreground else None
+        if voxel is None:
+            corner = tuple(int(generator.integers(0, most + 1)) for most in room)
+        else:
+            shift = [int(generator.integers(part // 4, part - part // 4)) for part in self._size]
+            corner = tuple(min(max(at - by, 0), most) for at, by, most in zip(voxel, shift, room, strict=True))
         slices = tuple(slice(start, start + part) for start, part in zip(corner, self._size, strict=True))
         sample = _sample(self._assembly, case, self._store, slices, corner, None)
         return self._padded(sample)
+
+    def _foreground_voxel(self, case_id: str, generator: np.random.Generator) -> tuple[int, ...] | None:
+        """A random voxel of a random class that the case has; None if it has none."""
+        case = self._store.open(case_id)
+        there = [(source, name) for source, name in self._classes if name in case.channels.get(source, ())]
+        for choice in generator.permutation(len(there)):
+            source, name = there[choice]
+            mask = case.read(source, [case.channels[source].index(name)])[0]
+            hits = np.flatnonzero(mask)
+            if hits.size:
+                return tuple(int(at) for at in np.unravel_index(generator.choice(hits), mask.shape))
+        return None
 
     def _padded(self, sample: Sample) -> Sample:
         missing = [part - have for part, have in zip(self._size, sample.image.shape[1:], strict=True)]
@@ -137,10 +164,22 @@ class EpochSampler(Sampler[int]):
         count: number of samples there are.
         per_epoch: number of samples an epoch takes; None for all.
         seed: of the permutations.
+        foreground: share of the samples that are taken from ``pools`` instead, each pool as often.
+        pools: indexes of the samples that hold each class; empty ones are left out.
     """
 
-    def __init__(self, count: int, per_epoch: int | None, seed: int) -> None:
+    def __init__(
+        self,
+        count: int,
+        per_epoch: int | None,
+        seed: int,
+        *,
+        foreground: float = 0.0,
+        pools: Sequence[Sequence[int]] = (),
+    ) -> None:
         self._count, self._per_epoch, self._seed, self._epoch = count, per_epoch or count, seed, 0
+        self._pools = [np.asarray(pool) for pool in pools if len(pool)]
+        self._foreground = foreground if self._pools else 0.0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration gives."""
@@ -154,7 +193,12 @@ class EpochSampler(Sampler[int]):
         rounds = range(start // self._count, (start + self._per_epoch - 1) // self._count + 1)
         stream = np.concatenate([np.random.default_rng([self._seed, r]).permutation(self._count) for r in rounds])
         offset = start - rounds[0] * self._count
-        return iter(stream[offset : offset + self._per_epoch].tolist())
+        epoch = stream[offset : offset + self._per_epoch]
+        if self._foreground:
+            generator = np.random.default_rng([self._seed, self._epoch, 1])
+            for place in np.flatnonzero(generator.random(len(epoch)) < self._foreground):
+                epoch[place] = generator.choice(self._pools[generator.integers(len(self._pools))])
+        return iter(epoch.tolist())
 
 
 def spread(count: int, wanted: int | None) -> list[int]:

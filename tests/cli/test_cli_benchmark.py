@@ -1,0 +1,200 @@
+"""``benchmark``: killed, gone on with, repeated, and refused where a folder belongs to something else."""
+
+import base64
+import csv
+import json
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cli_runner import Outcome, has_progress, run, write_experiment
+
+from crosstask.benchmark.scores import COLUMNS, read_scores
+
+RUNS = ["stl/seed0/dose", "hps/seed0", "stl/seed1/dose", "hps/seed1"]
+KILLED = "hps/seed0"
+TABLES = ("table.txt", "table.md", "table.csv", "table.tex")
+
+# Python imports a module of this name at its start: the process that trains the run is killed once, when it has begun.
+_KILL = f"""
+import os, signal, sys, threading, time
+from pathlib import Path
+
+def wait():
+    results, gone = Path(os.environ["KILL_IN"]), Path(os.environ["KILL_IN"]) / "killed"
+    for _ in range(100_000):
+        if gone.exists():
+            return
+        if (results / "runs" / "{KILLED}" / "experiment.yaml").exists():
+            gone.write_text(str(os.getpid()))
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.01)
+
+if "KILL_IN" in os.environ and any("spawn_main" in part for part in sys.orig_argv):
+    threading.Thread(target=wait, daemon=True).start()
+"""
+
+
+@dataclass(frozen=True)
+class Benched:
+    folder: Path
+    results: Path
+    command: tuple[str, ...]
+    killed: Outcome
+    finished: Outcome
+    before: dict[str, int]
+    """Time of change of the weights that were there after the kill."""
+
+
+def _times(results, pattern="*.safetensors"):
+    return {path.relative_to(results).as_posix(): path.stat().st_mtime_ns for path in results.rglob(pattern)}
+
+
+@pytest.fixture(scope="module")
+def benched(raw, prepared, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli-benchmark")
+    results = folder / "results"
+    write_experiment(folder, raw, prepared.store)
+    command = ("benchmark", "experiment.yaml", "seeds=[0,1]", "dataset.tasks={dose: {}}")
+    (folder / "site").mkdir()
+    (folder / "site" / "sitecustomize.py").write_text(_KILL)
+    variables = {"PYTHONPATH": str(folder / "site"), "KILL_IN": str(results)} if sys.platform != "win32" else {}
+    killed = run(folder, *command, variables=variables)
+    before = _times(results)
+    yield Benched(folder, results, command, killed, run(folder, *command), before)
+    shutil.rmtree(folder)  # weights and checkpoints: hundreds of megabytes
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+def test_a_killed_worker_is_named_and_the_other_runs_are_kept(benched):
+    assert (benched.results / "killed").exists()
+    assert benched.killed.code == 1
+    assert benched.killed.error.startswith(f"Error: {KILLED}: its process was killed, most likely for want of memory")
+    assert "the same command goes on" in benched.killed.error
+    others = [name for name in RUNS if name != KILLED]
+    assert [line.partition(":")[0] for line in benched.killed.err.splitlines()[:-1]] == others
+    assert sorted(benched.before) == sorted(
+        f"runs/{name}/{kind}.safetensors" for name in others for kind in ("best", "final")
+    )
+    assert "Page:" not in benched.killed.out
+
+
+def test_the_same_command_goes_on(benched):
+    assert benched.finished.code == 0, benched.finished.err
+    after = _times(benched.results)
+    assert {name: after[name] for name in benched.before} == benched.before
+    assert sorted(after) == sorted(f"runs/{name}/{kind}.safetensors" for name in RUNS for kind in ("best", "final"))
+    assert not has_progress(benched.finished.out + benched.finished.err)
+    assert f"{KILLED}: done, 1 epochs" in benched.finished.err
+
+
+def test_tables_are_written_in_all_formats(benched):
+    texts = {name: (benched.results / name).read_text(encoding="utf-8") for name in TABLES}
+    assert all("STL" in text and "HPS" in text for text in texts.values())
+    assert texts["table.txt"].strip() in benched.finished.out
+    assert texts["table.md"].startswith("|") and "\\begin{tabular}" in texts["table.tex"]
+    rows = list(csv.DictReader(texts["table.csv"].splitlines()))
+    assert len(rows) == 3 and all(row.keys() == rows[0].keys() for row in rows)
+    for suffix in ("csv", "parquet"):
+        scores = read_scores(benched.results / f"scores.{suffix}")
+        assert tuple(scores.columns) == COLUMNS
+        assert set(zip(scores["method"], scores["seed"])) == {("stl", 0), ("stl", 1), ("hps", 0), ("hps", 1)}
+        assert set(scores["case"]) == {"pt_241", "pt_242"}
+    assert set(read_scores(benched.results / "constant.csv")["method"]) == {"constant"}
+
+
+def test_the_page_holds_pictures_and_needs_nothing_else(benched):
+    page = benched.results / "index.html"
+    assert f"Page: {page.resolve()}" in benched.finished.out
+    text = page.read_text(encoding="utf-8")
+    pictures = re.findall(r"src='data:image/png;base64,([^']+)'", text)
+    assert len(pictures) >= 4  # improvement, two cases, all cases, learning curves
+    assert all(base64.b64decode(picture).startswith(b"\x89PNG\r\n") for picture in pictures)
+    assert not re.search(r"(src|href)=['\"]?(https?:|/)", text)
+
+
+def test_a_third_call_trains_and_scores_nothing(benched):
+    kept = ("*.safetensors", "*.ckpt", "run.json", "history.csv", "runs/**/scores.csv", "*.npz", "*.log")
+    before = {pattern: _times(benched.results, pattern) for pattern in kept}
+    page = (benched.results / "index.html").read_bytes()
+    shown = run(benched.folder, *benched.command, "training.threads=2", "--jobs", "2")
+    assert shown.code == 0 and shown.err == ""
+    assert {pattern: _times(benched.results, pattern) for pattern in kept} == before
+    assert all(before.values())
+    assert (benched.results / "index.html").read_bytes() == page
+    assert shown.out == benched.finished.out
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ("training.epochs=2", "training.epochs"),
+        ("training.learning_rate=0.5", "training.learning_rate"),
+        ("dataset.windows=[[0,1000]]", "dataset.windows"),
+        ("dataset.tasks={segmentation: {}}", "dataset.tasks.segmentation"),
+        ("encoder.name=resnet34", "encoder.name"),
+    ],
+)
+def test_other_settings_are_refused_and_named(benched, call, monkeypatch, change, key):
+    """Also where all runs are done: their scores are not those of the new settings."""
+    monkeypatch.setattr("crosstask.benchmark.run.SpawnContext.Process", None)  # nothing is to be started
+    before = _times(benched.results, "*")
+    store, output = f"output={benched.results}", "methods=[hps]"
+    shown = call("benchmark", benched.folder / "experiment.yaml", *benched.command[2:], store, output, change)
+    assert shown.code == 2
+    assert key in shown.error and str(benched.results / "runs" / "hps") in shown.error and "output=" in shown.error
+    assert _times(benched.results, "*") == before
+
+
+def test_other_data_are_refused(benched, raw, call, tmp_path):
+    """A dose that was corrected since: scores of before and after do not compare."""
+    root = tmp_path / "raw"
+    shutil.copytree(raw, root)
+    shutil.copytree(root / "train-pats" / "pt_2", tmp_path / "other")
+    (root / "train-pats" / "pt_2" / "voxel_dimensions.csv").write_text("4\n4\n4\n")
+    places = (f"output={benched.results}", f"store={tmp_path / 'store'}", f"dataset.root={root}")
+    shown = call("benchmark", benched.folder / "experiment.yaml", *benched.command[2:], *places)
+    assert shown.code == 2
+    assert "was trained on other data" in shown.error and str(benched.results / "runs" / "stl") in shown.error
+
+
+def test_a_damaged_run_folder_is_named(benched, call, tmp_path):
+    results = tmp_path / "results"
+    folder = results / "runs" / "hps" / "seed0"
+    folder.mkdir(parents=True)
+    shutil.copy(benched.results / "runs" / "hps" / "seed0" / "run.json", folder)
+    (folder / "experiment.yaml").write_text("dataset: [")
+    shown = call("benchmark", benched.folder / "experiment.yaml", "methods=[hps]", f"output={results}")
+    assert shown.code == 2
+    assert str(folder / "experiment.yaml") in shown.error and "is damaged" in shown.error
+
+
+def test_a_fault_inside_a_worker_is_one_line_with_its_exit_code(experiment, call, tmp_path):
+    """The option is of the network, which only the worker builds."""
+    shown = call("benchmark", experiment, "methods=[hps]", "encoder.name=resnet19")
+    assert shown.code == 2
+    assert "resnet19" in shown.error and "resnet18" in shown.error
+    log = tmp_path / "results" / "runs" / "hps" / "seed0.log"
+    assert "Traceback" in log.read_text()  # for whoever wants to know more
+
+
+def test_no_test_folder(damaged, call, tmp_path):
+    root = damaged("phantom.json", lambda text: json.dumps({**json.loads(text), "test": 0}))
+    shutil.rmtree(root / "test-pats")
+    shown = call("benchmark", write_experiment(tmp_path, root, tmp_path / "store"))
+    assert shown.code == 2
+    assert f"{root}: the test split of phantom is empty" in shown.error
+    assert "dataset.splits=validation_as_test" in shown.error
+    assert not (tmp_path / "results").exists()
+
+
+def test_no_training_folder(damaged, call, tmp_path):
+    root = damaged("phantom.json", lambda text: json.dumps({**json.loads(text), "train": 0}))
+    shutil.rmtree(root / "train-pats")
+    experiment = write_experiment(tmp_path, root, tmp_path / "store")
+    for command in ("benchmark", "train"):
+        shown = call(command, experiment)
+        assert shown.code == 2 and "the train split of phantom is empty" in shown.error

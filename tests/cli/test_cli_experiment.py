@@ -1,0 +1,101 @@
+"""Faults of an experiment file and of keys on the command line: one line with the place and what would be accepted."""
+
+import pytest
+
+COMMANDS = ("prepare", "train", "benchmark")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_missing_file(command, call, tmp_path):
+    shown = call(command, tmp_path / "none.yaml")
+    assert shown.code == 2
+    assert str(tmp_path / "none.yaml") in shown.error and "configs/" in shown.error
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (("methods:", "metods:"), "line {metods:}: metods: no such key; did you mean 'methods'?"),
+        (("epochs: 1", "epochs: many"), "line {epochs:}: training.epochs: 'many' is not accepted"),
+        (("epochs: 1", "epochs: 0"), "line {epochs:}: training.epochs: 0 is not accepted"),
+        (
+            ("batch_size:", "batchsize:"),
+            "line {batchsize:}: training.batchsize: no such key; did you mean 'batch_size'?",
+        ),
+        (("kind: slice", "kind: slide"), "line {kind:}: sample.kind: 'slide' is not accepted"),
+        (("kind: slice", "kind: [slice"), "not valid YAML"),
+        (("kind: slice", "kind:\tslice: x"), "line {kind:}: not valid YAML"),
+        (("  root: ", "  rout: "), "dataset.root: is missing; give folder of the raw data set"),
+        (("name: small", "name: a/b"), "line {name:}: name: 'a/b' is not accepted"),
+    ],
+    ids=lambda part: part if isinstance(part, str) else part[1],
+)
+def test_a_fault_in_the_file_has_its_line(edit, words, experiment, call):
+    old, new = edit
+    text = experiment.read_text()
+    assert old in text
+    text = text.replace(old, new, 1)
+    experiment.write_text(text)
+    start, brace, key = words.partition("{")
+    if brace:
+        key, _, rest = key.partition("}")
+        line = next(number for number, line in enumerate(text.splitlines(), 1) if line.strip().startswith(key))
+        words = f"{start}{line}{rest}"
+    for command in COMMANDS:
+        shown = call(command, experiment)
+        assert shown.code == 2
+        assert str(experiment) in shown.error and words in shown.error
+
+
+@pytest.mark.parametrize("content", ["", "- a\n", "just words\n", b"\xff\xfe\x00", "1: 2\n"], ids=repr)
+def test_a_file_that_is_no_experiment(content, call, tmp_path):
+    path = tmp_path / "experiment.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    shown = call("prepare", path)
+    assert shown.code == 2 and str(path) in shown.error
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("training.epoch=3", "command line: training.epoch: no such key; did you mean 'epochs'?"),
+        ("training.epochs=-3", "command line: training.epochs: -3 is not accepted"),
+        ("training.epochs=[1", "command line: training.epochs: '[1' is not a YAML value"),
+        ("name.first=x", "command line: name.first: 'name' is a value"),
+        ("seeds=[1,1]", "command line: seeds: [1, 1] is not accepted: a value stands there twice"),
+        ("dataset.name=phantm", "did you mean 'phantom'?"),
+        ("dataset.tasks={dosis: {}}", "dataset.tasks.dosis: no task of phantom 'dosis': did you mean 'dose'?"),
+        (
+            "dataset.tasks.segmentation.classes=[Brainstm]",
+            "dataset.tasks.segmentation: no structure 'Brainstm': did you mean 'Brainstem'?",
+        ),
+        ("dataset.tasks.segmentation.classes=5", "dataset.tasks.segmentation: {'classes': 5} is not accepted"),
+        ("dataset.tasks.dose={unit: cGy}", "dataset.tasks.dose: task 'dose' of phantom has no option 'unit'"),
+        ("=3", "'=3' is no override"),
+    ],
+)
+def test_a_fault_on_the_command_line(override, words, experiment, call, tmp_path):
+    for command in COMMANDS:
+        shown = call(command, experiment, override)
+        assert shown.code == 2
+        assert words in shown.error
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "benchmark"])
+def test_unknown_method_names_the_closest(command, experiment, call, tmp_path):
+    shown = call(command, experiment, "methods=[stl, ctn]")
+    assert shown.code == 2
+    assert "methods: 'ctn' is not known; did you mean 'ctan'?" in shown.error
+    assert not (tmp_path / "results").exists()
+
+
+def test_train_one_method_that_is_not_in_the_file(experiment, call):
+    shown = call("train", experiment, "--method", "ctan")
+    assert shown.code == 2
+    assert "--method: 'ctan' is not among the experiment's methods" in shown.error
+
+
+def test_a_word_that_is_no_override(experiment, call):
+    shown = call("prepare", experiment, "epochs")
+    assert shown.code == 2 and "'epochs' is no override; write key=value" in shown.error

@@ -1,0 +1,147 @@
+"""Segmentation, with overlapping and with exclusive classes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from task_tester import BATCH, SIZES, TaskTester
+from torch import Tensor
+
+from crosstask.functional import combo_loss, softmax_combo_loss
+from crosstask.tasks import SegmentationTask, Task
+
+CLASSES = ("Brainstem", "Larynx")
+
+
+class TestOverlapping(TaskTester):
+    def fresh(self) -> SegmentationTask:
+        return SegmentationTask("organs", "structures", CLASSES)
+
+    def statistics(self):
+        return {"Brainstem": {"count": 1000, "positive": 20}, "Larynx": {"count": 500, "positive": 100}}
+
+    def truth(self, size: tuple[int, ...]) -> Tensor:
+        target = torch.zeros(BATCH, 2, *size)
+        target[:, 0, 1:3, 1:4] = 1
+        target[:, 1, 2:4, 2:5] = 1
+        return target
+
+    def raw(self, task: Task, target: Tensor) -> Tensor:
+        return 24 * target - 12
+
+    def test_the_loss_is_the_combo_loss_with_its_weights(self):
+        target, output = self.truth((6, 5)), self.noise(self.task(), (6, 5))
+        present = torch.tensor([[True, True], [False, True], [True, False]])
+        expected = combo_loss(output, target, dice_weight=0.3, cross_entropy_weight=0.7, present=present)
+        assert torch.equal(self.task().loss(output, target, present, None), expected)
+        task = SegmentationTask("organs", "structures", CLASSES, dice_weight=2.0, cross_entropy_weight=0.1)
+        expected = combo_loss(output, target, dice_weight=2.0, cross_entropy_weight=0.1, present=present)
+        assert torch.equal(task.loss(output, target, present, None), expected)
+
+    def test_a_region_does_not_matter_to_masks(self):
+        task, target, output = self.task(), self.truth((6, 5)), self.noise(self.task(), (6, 5))
+        region = torch.zeros(BATCH, 1, 6, 5, dtype=torch.bool)
+        present = self.present(task)
+        assert torch.equal(task.loss(output, target, present, region), task.loss(output, target, present, None))
+        decoded = task.decode(output)
+        assert torch.equal(task.tally(decoded, target, present, region), task.tally(decoded, target, present, None))
+
+    def test_channels_start_at_the_prior(self):
+        bias = self.task().head().bias
+        np.testing.assert_allclose(torch.tensor(bias).sigmoid(), [0.02, 0.2], rtol=1e-5)
+        assert self.fresh().head().bias is None
+
+    def test_threshold(self):
+        task = SegmentationTask("organs", "structures", ("Larynx",), threshold=0.3)
+        probability = np.array([[0.2, 0.3, 0.31, 0.9]], dtype=np.float64)
+        assert task.to_masks(probability).tolist() == [[0, 0, 1, 1]]
+        assert task.to_masks(probability).dtype == np.uint8
+
+
+class TestExclusive(TaskTester):
+    classes_together = True
+
+    def fresh(self) -> SegmentationTask:
+        return SegmentationTask("lesion", "masks", CLASSES, exclusive=True)
+
+    def statistics(self):
+        return {"Brainstem": {"count": 1000, "positive": 20}, "Larynx": {"count": 500, "positive": 100}}
+
+    def truth(self, size: tuple[int, ...]) -> Tensor:
+        target = torch.zeros(BATCH, 2, *size)
+        target[:, 0, 1:3, 1:4] = 1
+        target[:, 1, 3:4, 1:4] = 1
+        return target
+
+    def raw(self, task: Task, target: Tensor) -> Tensor:
+        return 24 * torch.cat([1 - target.sum(1, keepdim=True), target], dim=1) - 12
+
+    def test_the_loss_is_the_softmax_combo_loss_of_whole_samples(self):
+        target, output = self.truth((6, 5)), self.noise(self.task(), (6, 5))
+        present = torch.tensor([[True, True], [False, True], [True, True]])
+        expected = softmax_combo_loss(output, target, present=torch.tensor([True, False, True]))
+        assert torch.equal(self.task().loss(output, target, present, None), expected)
+
+    def test_channels_start_at_the_prior_with_the_background(self):
+        bias = self.task().head().bias
+        np.testing.assert_allclose(torch.tensor(bias).softmax(0), [0.78, 0.02, 0.2], rtol=1e-5)
+
+    def test_probabilities_and_background_sum_to_one(self):
+        output = self.noise(self.task(), (6, 5))
+        decoded = self.task().decode(output)
+        torch.testing.assert_close(decoded.sum(1) + output.softmax(1)[:, 0], torch.ones(BATCH, 6, 5))
+
+    def test_masks_exclude_each_other_and_are_the_most_probable_channel(self):
+        output = self.noise(self.task(), (8, 9))
+        for sample, decoded in zip(output, self.task().decode(output), strict=True):
+            masks = self.task().to_masks(decoded.numpy())
+            winner = sample.argmax(0).numpy()
+            np.testing.assert_array_equal(masks, np.stack([winner == 1, winner == 2]))
+
+    def test_a_class_below_one_half_can_win(self):
+        # 0.3 background, 0.4 and 0.3: the threshold of the sigmoid has no say here
+        task, target = self.task(), torch.tensor([[[[1.0]], [[0.0]]]])
+        probability = torch.tensor([[[[0.4]], [[0.3]]]])
+        assert task.to_masks(probability[0].numpy()).ravel().tolist() == [1, 0]
+        assert task.skill(task.tally(probability, target, torch.ones(1, 2, dtype=torch.bool), None)) == 1
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+@pytest.mark.parametrize("size", SIZES)
+def test_skill_and_masks_look_at_the_same_voxels(exclusive: bool, size: tuple[int, ...]):
+    tester = TestExclusive() if exclusive else TestOverlapping()
+    task, target = tester.task(), tester.truth(size)
+    decoded = task.decode(2 * tester.noise(task, size))
+    masks = torch.from_numpy(np.stack([task.to_masks(sample.numpy()) for sample in decoded]))
+    overlap, total = (task.tally(decoded, target, tester.present(task), None)).tolist()
+    assert overlap == [float((masks[:, i] * target[:, i]).sum()) for i in range(2)]
+    assert total == [float(masks[:, i].sum() + target[:, i].sum()) for i in range(2)]
+
+
+def test_dice_is_in_percent_and_a_missed_structure_stays_in():
+    task = SegmentationTask("organs", "structures", ("a", "b", "c", "d"))
+    target = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0]], dtype=np.float32)
+    prediction = np.array([[0, 0.9, 0.9, 0], [0, 0, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0]], dtype=np.float32)
+    rows = task.score(prediction, target, np.array([True, True, True, False]), None)
+    assert rows == [("a", "dice", 50.0), ("b", "dice", 0.0), ("c", "dice", 100.0)]
+    (metric,) = task.metrics()
+    assert (metric.name, metric.unit, metric.higher_is_better) == ("dice", "%", True)
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_priors_stay_finite_for_a_class_that_is_nowhere_or_everywhere(exclusive: bool):
+    task = SegmentationTask("organs", "structures", ("a", "b", "c"), exclusive=exclusive)
+    task.fit(
+        {
+            "a": {"count": 0, "positive": 0},
+            "b": {"count": 100, "positive": 0},
+            "c": {"count": 100, "positive": 100},
+        }
+    )
+    bias = task.head().bias
+    assert len(bias) == task.head().channels
+    assert all(math.isfinite(value) for value in bias)
+    assert min(bias) > -15

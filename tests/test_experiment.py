@@ -1,0 +1,251 @@
+"""Experiment files: what is accepted, and one line for every kind of fault."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crosstask.errors import CrosstaskError, InputError
+from crosstask.experiment import experiment_from, load_experiment
+from crosstask.methods import METHODS, get_method
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+
+TEXT = """\
+# line 1 is a comment
+name: small
+dataset:
+  name: openkbp
+  root: raw/openkbp
+  tasks:
+    segmentation: {classes: [Brainstem]}
+    dose:
+  windows: [[0, 2500], [800, 1200]]
+sample:
+  kind: slice
+  size: [64, 64]
+training:
+  epochs: 8
+  precision: 32
+seeds:
+  - 0
+  - 1
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "experiment.yaml"
+    path.write_text(TEXT, encoding="utf-8")
+    return path
+
+
+def refused(path: Path, *overrides: str) -> str:
+    with pytest.raises(InputError) as error:
+        load_experiment(path, overrides)
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+def test_values_and_defaults(path: Path):
+    experiment = load_experiment(path)
+    assert experiment.name == "small"
+    assert experiment.dataset.tasks == {"segmentation": {"classes": ["Brainstem"]}, "dose": {}}
+    assert experiment.dataset.windows == [(0.0, 2500.0), (800.0, 1200.0)]
+    assert experiment.training.precision == "32"
+    assert experiment.seeds == [0, 1]
+    assert experiment.methods == ["stl", "hps", "mtan", "ctan"]
+    assert experiment.encoder.name == "resnet50"
+    assert experiment.output_folder == Path("runs/small")
+    assert experiment.store_folder == Path("runs/small/store")
+
+
+def test_defaults_are_the_papers(path: Path):
+    experiment = load_experiment(path)
+    assert experiment.training.learning_rate == 1e-4
+    assert experiment.training.weight_decay == 1e-5
+    assert experiment.training.batch_size == 8
+    assert experiment.weighting.name == "dwa"
+    assert experiment.weighting.options() == {}
+
+
+def test_tasks_may_be_a_list(path: Path):
+    experiment = load_experiment(path, ["dataset.tasks=[dose, segmentation]"])
+    assert experiment.dataset.tasks == {"dose": {}, "segmentation": {}}
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
+def test_the_examples_are_accepted(config: Path):
+    experiment = load_experiment(config)
+    assert all(get_method(name) for name in experiment.methods)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
+def test_a_dump_says_everything(config: Path, tmp_path: Path):
+    experiment = load_experiment(config)
+    again = tmp_path / "experiment.yaml"
+    again.write_text(experiment.dump(), encoding="utf-8")
+    assert load_experiment(again) == experiment
+    assert "weight_decay" in experiment.dump()
+
+
+def test_overrides(path: Path):
+    experiment = load_experiment(
+        path,
+        [
+            "training.epochs=3",
+            "training.learning_rate=1e-3",
+            "dataset.tasks.segmentation.classes=[Larynx, Mandible]",
+            "architecture.ctan.scaled_bottleneck=false",
+            "methods=[stl]",
+            "output=some/where",
+            "training.epochs=4",
+            "training.patience=",
+        ],
+    )
+    assert experiment.training.epochs == 4  # the last word counts
+    assert experiment.training.learning_rate == 1e-3
+    assert experiment.dataset.tasks["segmentation"] == {"classes": ["Larynx", "Mandible"]}
+    assert experiment.dataset.tasks["dose"] == {}
+    assert experiment.architecture == {"ctan": {"scaled_bottleneck": False}}
+    assert experiment.methods == ["stl"]
+    assert experiment.store_folder == Path("some/where/store")
+    assert experiment.training.patience is None
+
+
+def test_an_override_mends_a_fault_of_the_file(path: Path):
+    path.write_text(TEXT.replace("epochs: 8", "epochs: 0"))
+    assert load_experiment(path, ["training.epochs=2"]).training.epochs == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "said"),
+    [
+        ("epochs: 8", "epochs: 0", 14, ["training.epochs: 0 is not accepted", "greater than 0"]),
+        ("epochs: 8", "epochs: many", 14, ["training.epochs: 'many'", "integer"]),
+        ("epochs: 8", "epochs: 2.5", 14, ["training.epochs: 2.5", "integer"]),
+        ("epochs: 8", "epoch: 8", 14, ["training.epoch: no such key", "did you mean 'epochs'?"]),
+        ("epochs: 8", "zzzz: 8", 14, ["training.zzzz: no such key", "accepted: epochs, batch_size"]),
+        ("epochs: 8", "learning_rate: .inf", 14, ["training.learning_rate: inf", "finite"]),
+        ("epochs: 8", "learning_rate: .nan", 14, ["training.learning_rate: nan"]),
+        ("epochs: 8", "channels_last: perhaps", 14, ["training.channels_last: 'perhaps'", "boolean"]),
+        ("precision: 32", "precision: half", 15, ["training.precision: 'half'", "'32', 'bf16-mixed' or '16-mixed'"]),
+        ("kind: slice", "kind: volume", 11, ["sample.kind: 'volume'", "'slice' or 'patch'"]),
+        ("size: [64, 64]", "size: [64, 63]", 12, ["sample.size: [64, 63]", "even and at least 16"]),
+        ("size: [64, 64]", "size: [64, 8]", 12, ["sample.size: [64, 8]", "even and at least 16"]),
+        ("size: [64, 64]", "size: [64, x]", 12, ["sample.size.1: 'x'", "integer"]),
+        ("[[0, 2500]", "[[2500, 0]", 9, ["dataset.windows", "low < high"]),
+        ("[[0, 2500]", "[[-.inf, 0]", 9, ["dataset.windows.0.0: -inf", "finite"]),
+        ("[[0, 2500]", "[[0, 1, 2]", 9, ["dataset.windows.0: [0, 1, 2]", "at most 2 items"]),
+        ("  root: raw/openkbp\n", "", 3, ["dataset.root: is missing; give folder of the raw data set"]),
+        ("    dose:\n", "    dose: 3\n", 8, ["dataset.tasks.dose: 3", "dictionary"]),
+        ("name: small", "name: a/b", 2, ["name: 'a/b'", "pattern"]),
+        ("name: small", "nam: small", 2, ["nam: no such key; did you mean 'name'?", "(and 1 more)"]),
+        ("  - 0\n  - 1", "  - 0\n  - 0", 16, ["seeds: [0, 0]", "twice"]),
+        ("  - 0\n  - 1", "  - 0\n  - x", 18, ["seeds.1: 'x'", "integer"]),
+        ("seeds:\n  - 0\n  - 1", "methods: []", 16, ["methods: []", "at least 1 item"]),
+        ("seeds:", "evaluation: {overlap: 1}\nseeds:", 16, ["evaluation.overlap: 1", "less than 1"]),
+        ("seeds:", "weighting: {name: pcgrad}\nseeds:", 16, ["weighting.name: 'pcgrad'", "'equal', 'fixed' or 'dwa'"]),
+    ],
+)
+def test_every_fault_names_line_key_value_and_remedy(path: Path, old: str, new: str, line: int, said: list[str]):
+    assert old in TEXT
+    path.write_text(TEXT.replace(old, new))
+    message = refused(path)
+    assert message.startswith(f"{path}, line {line}: ")
+    for part in said:
+        assert part in message
+
+
+def test_a_missing_section_is_a_fault_of_the_file(path: Path):
+    path.write_text("name: x\n")
+    assert refused(path) == f"{path}: dataset: is missing"
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("training.epochs", "'training.epochs' is no override; write key=value, e.g. training.epochs=3"),
+        ("=3", "'=3' is no override"),
+        (".epochs=3", "'.epochs=3' is no override"),
+        ("training.=3", "'training.=3' is no override"),
+        ("training.epochs=[", "command line: training.epochs: '[' is not a YAML value"),
+        ("training.epochs=-1", "command line: training.epochs: -1 is not accepted"),
+        ("training.epoch=3", "command line: training.epoch: no such key; did you mean 'epochs'?"),
+        ("traning.epochs=3", "command line: traning: no such key; did you mean 'training'?"),
+        ("training=3", "command line: training: 3 is not accepted"),
+        ("training.epochs.more=3", "command line: training.epochs.more: 'epochs' is a value"),
+        ("seeds=[0, 0]", "command line: seeds: [0, 0] is not accepted: a value stands there twice"),
+    ],
+)
+def test_faults_of_the_command_line(path: Path, override: str, said: str):
+    assert refused(path, override).startswith(said)
+
+
+def test_a_fault_of_the_file_keeps_its_line_beside_overrides(path: Path):
+    path.write_text(TEXT.replace("kind: slice", "kind: volume"))
+    assert refused(path, "sample.size=[32, 32]", "training.epochs=1").startswith(f"{path}, line 11: sample.kind")
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "said"),
+    [
+        ("name: x\nseeds: [0\n", ", line 3", "not valid YAML: expected ',' or ']'"),
+        ("name: x\n\tseeds: 0\n", ", line 2", "not valid YAML: found character '\\t'"),
+        ("name: x\nname: y\n", ", line 2", "the key 'name' stands there twice"),
+        (TEXT + "training:\n  epochs: 1\n", ", line 19", "the key 'training' stands there twice"),
+        ("name: x\n--- \nname: y\n", ", line 2", "not valid YAML: but found another document"),
+        ("name: !!python/name:os.system\n", ", line 1", "not valid YAML: could not determine a constructor"),
+        ("name: x\ndataset: &a {root: *a}\n", "", "an alias refers to itself"),
+        ("", "", "is a mapping of keys to values; see configs/"),
+        ("- 1\n- 2\n", "", "is a mapping of keys to values"),
+        ("just words\n", "", "is a mapping of keys to values"),
+    ],
+)
+def test_what_is_no_experiment_file(path: Path, text: str, where: str, said: str):
+    path.write_text(text)
+    message = refused(path)
+    assert message.startswith(f"{path}{where}: ")
+    assert said in message
+
+
+def test_files_that_cannot_be_read(tmp_path: Path):
+    missing = tmp_path / "none.yaml"
+    assert refused(missing) == f"{missing}: no such experiment file; see configs/ for examples"
+    assert "cannot be read as text" in refused(tmp_path)
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"name: \xff\xfe\n")
+    assert "cannot be read as text" in refused(binary)
+
+
+@given(st.text(max_size=60))
+def test_no_text_crashes(tmp_path_factory: pytest.TempPathFactory, text: str):
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_text(text, encoding="utf-8", errors="replace", newline="")
+    assert refused(path)
+
+
+def test_a_mapping_in_python_is_left_as_it_is():
+    values = {"name": "x", "dataset": {"name": "phantom", "root": "here", "tasks": ["dose"]}}
+    experiment = experiment_from(values)
+    assert experiment.dataset.tasks == {"dose": {}}
+    assert values["dataset"]["tasks"] == ["dose"]
+    with pytest.raises(InputError, match=r"^run 3: dataset\.tasks: \[\] is not accepted: at least one task is needed$"):
+        experiment_from({**values, "dataset": {**values["dataset"], "tasks": []}}, "run 3")
+
+
+def test_methods_by_name():
+    assert all(get_method(name).name == name for name in METHODS)
+    assert [method.name for method in METHODS.values() if method.run_per_task] == ["stl"]
+    with pytest.raises(InputError, match="methods: 'mtann' is not known; did you mean 'mtan'"):
+        get_method("mtann")
+    with pytest.raises(InputError, match="methods: 'xyz' is not known; one of stl, hps, mtan, ctan"):
+        get_method("xyz")
+
+
+def test_input_errors_are_told_apart_by_exit_code():
+    assert (InputError.exit_code, CrosstaskError.exit_code) == (2, 1)
