@@ -48,11 +48,9 @@ format: install-dev ## mend style where ruff can
 coverage: install-dev ## run the tests and show the lines that none of them runs
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term --cov-report=html $(PYTEST_ARGS)
 
-bench: install-dev ## run the speed measurements of benchmarks/ one after the other
-	@for script in benchmarks/*.py; do \
-		[ -e "$$script" ] || { echo "no benchmarks here"; exit 0; }; \
-		echo "== $$script"; $(ONE_THREAD) $(BIN)/python "$$script" || exit 1; \
-	done
+bench: install-dev ## measure training steps and store reads (minutes)
+	$(ONE_THREAD) $(BIN)/python benchmarks/step_time.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/store_read.py
 
 clean: ## remove caches and build output; keeps .venv, data and runs
 	rm -rf build dist htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info

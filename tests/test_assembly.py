@@ -66,7 +66,12 @@ def case(structures: Sequence[str] = ("Brainstem", "Larynx"), *, dose: bool = Tr
         "dose": rng.uniform(0, 70, (int(dose), *SHAPE)).astype(np.float32),
         "region": rng.integers(0, 2, (int(region), *SHAPE), dtype=np.uint8),
     }
-    channels = {"ct": ("ct",), "structures": tuple(structures), "dose": ("dose",) * dose, "region": ("region",) * region}
+    channels = {
+        "ct": ("ct",),
+        "structures": tuple(structures),
+        "dose": ("dose",) * dose,
+        "region": ("region",) * region,
+    }
     return CaseData(arrays, channels, Geometry(SHAPE, (3.0, 2.0, 2.0)))
 
 

@@ -173,6 +173,35 @@ def test_the_same_index_gives_the_same_patch_whoever_loads_it(store: Store, asse
     assert [samples[i].position for i in range(6)] != [other[i].position for i in range(6)]
 
 
+def test_foreground_patches_hold_their_class_in_the_middle(store: Store, assembly: Assembly):
+    size = (8, 12, 10)
+    classes = [("structures", name) for name in CLASSES]
+    options = {"per_case": 20, "seed": 5, "classes": classes}
+    aimed = PatchSamples(store, CASES[1:2], assembly, size, foreground=1.0, **options)  # the brainstem is missing
+    for index in range(len(aimed)):
+        sample = aimed[index]
+        check(sample, size)
+        assert sample.targets["segmentation"][1].any()
+        assert equal(sample, aimed[index])
+
+    def share(foreground: float, chosen: list[tuple[str, str]] = classes) -> float:
+        samples = PatchSamples(
+            store, CASES[:1], assembly, size, foreground=foreground, **{**options, "classes": chosen}
+        )
+        return float(np.mean([samples[i].targets["segmentation"].any().item() for i in range(len(samples))]))
+
+    assert share(1.0) == 1
+    assert share(0.0) < share(0.5) < 1
+    assert share(1.0, [("structures", "Nothing")]) == share(1.0, []) < 1  # nothing to aim at: random places
+
+
+def test_the_index_of_a_slice(store: Store, assembly: Assembly):
+    samples = SliceSamples(store, ("pt_3", "pt_1"), assembly, (16, 16))
+    for case, z in (("pt_3", 0), ("pt_3", 31), ("pt_1", 0), ("pt_1", 7)):
+        sample = samples[samples.index_of(case, z)]
+        assert (sample.case, sample.position) == (case, (z,))
+
+
 @pytest.mark.parametrize("slices", [True, False])
 def test_without_a_region(store: Store, assembly: Assembly, slices: bool):
     without = replace(assembly, region_source=None)
@@ -246,6 +275,31 @@ def test_orders_are_shuffled_and_differ():
     orders = [tuple(order(epoch, seed)) for epoch in range(3) for seed in range(3)]
     assert len({*orders, tuple(range(50))}) == 10
     assert all(sorted(values) == list(range(50)) for values in orders)
+
+
+@pytest.mark.parametrize("per_epoch", [None, 700])
+def test_a_share_of_foreground_comes_from_each_pool_alike(per_epoch: int | None):
+    pools = [[1, 2, 3], [], [400], list(range(200, 300))]
+    plain, sampler = (EpochSampler(500, per_epoch, 3, foreground=share, pools=pools) for share in (0.0, 0.6))
+    taken: list[int] = []
+    changed = total = 0
+    for epoch in range(8):
+        plain.set_epoch(epoch)
+        sampler.set_epoch(epoch)
+        before, after = list(plain), list(sampler)
+        assert len(after) == len(sampler) == len(before)
+        assert after == list(sampler)  # by seed and epoch alone
+        different = [new for old, new in zip(before, after, strict=True) if old != new]
+        taken += different
+        changed, total = changed + len(different), total + len(after)
+    assert changed / total == pytest.approx(0.6, abs=0.05)
+    for pool in filter(None, pools):
+        assert sum(index in pool for index in taken) / changed == pytest.approx(1 / 3, abs=0.05)
+
+
+def test_foreground_without_any_changes_nothing():
+    for pools in ([], [[], []]):
+        assert list(EpochSampler(20, 30, 1, foreground=0.9, pools=pools)) == list(EpochSampler(20, 30, 1))
 
 
 @given(st.integers(1, 500), st.one_of(st.none(), st.integers(1, 600)))

@@ -167,9 +167,7 @@ def test_an_interval_does_not_depend_on_what_else_is_compared():
 
 
 @settings(max_examples=25)
-@given(
-    st.lists(st.tuples(st.floats(1, 100), st.floats(1, 100)), min_size=1, max_size=12), st.booleans(), st.randoms()
-)
+@given(st.lists(st.tuples(st.floats(1, 100), st.floats(1, 100)), min_size=1, max_size=12), st.booleans(), st.randoms())
 def test_better_is_positive_and_order_does_not_matter(pairs, higher, random):
     kind = ("t", "c", "m", "", higher)
     table = rows("stl", kind, [a for a, _ in pairs]) + rows("hps", kind, [b for _, b in pairs])
@@ -281,7 +279,9 @@ def test_scores_that_are_missing_are_named(parts: list, message: str):
 # Over several data sets
 
 
-def named(dataset: str, gains: dict[str, tuple[float, float]], tasks: tuple[str, str] = ("organs", "dose")) -> Comparison:
+def named(
+    dataset: str, gains: dict[str, tuple[float, float]], tasks: tuple[str, str] = ("organs", "dose")
+) -> Comparison:
     """A comparison with these improvements in percent over STL, by method, for two tasks."""
     parts = []
     for method, pair in {"stl": (0.0, 0.0), **gains}.items():

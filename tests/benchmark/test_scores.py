@@ -36,7 +36,9 @@ def test_round_trip_to_the_last_digit(tmp_path: Path, name: str):
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=8))
 def test_any_value_survives_a_csv(tmp_path_factory: pytest.TempPathFactory, values: list[float]):
     path = tmp_path_factory.getbasetemp() / "any-scores.csv"
-    table = score_table([(*row[:6], value, *row[7:]) for row, value in zip(ROWS[:1] * len(values), values, strict=True)])
+    table = score_table(
+        [(*row[:6], value, *row[7:]) for row, value in zip(ROWS[:1] * len(values), values, strict=True)]
+    )
     write_scores(table, path)
     np.testing.assert_array_equal(read_scores(path)["value"].to_numpy(), values)
 

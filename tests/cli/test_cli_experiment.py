@@ -25,7 +25,7 @@ def test_missing_file(command, call, tmp_path):
         (("kind: slice", "kind: slide"), "line {kind:}: sample.kind: 'slide' is not accepted"),
         (("kind: slice", "kind: [slice"), "not valid YAML"),
         (("kind: slice", "kind:\tslice: x"), "line {kind:}: not valid YAML"),
-        (("  root: ", "  rout: "), "dataset.root: is missing; give folder of the raw data set"),
+        (("  root: ", "  rout: "), "line {rout:}: dataset.rout: no such key; did you mean 'root'? (and 1 more)"),
         (("name: small", "name: a/b"), "line {name:}: name: 'a/b' is not accepted"),
     ],
     ids=lambda part: part if isinstance(part, str) else part[1],
@@ -45,6 +45,15 @@ def test_a_fault_in_the_file_has_its_line(edit, words, experiment, call):
         shown = call(command, experiment)
         assert shown.code == 2
         assert str(experiment) in shown.error and words in shown.error
+
+
+def test_a_missing_key_says_what_to_give(experiment, call):
+    lines = experiment.read_text().splitlines()
+    experiment.write_text("\n".join(line for line in lines if not line.startswith("  root: ")))
+    shown = call("prepare", experiment)
+    assert shown.code == 2
+    assert str(experiment) in shown.error
+    assert "dataset.root: is missing; give folder of the raw data set" in shown.error
 
 
 @pytest.mark.parametrize("content", ["", "- a\n", "just words\n", b"\xff\xfe\x00", "1: 2\n"], ids=repr)

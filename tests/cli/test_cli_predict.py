@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import shutil
-import sys
 
 import numpy as np
 import pandas as pd
@@ -76,20 +75,18 @@ def test_training_needs_no_test_cases_but_samples_for_a_batch(trained, call, dam
     assert "training.batch_size: 1000 is more than the" in shown.error
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of a process")
-def test_a_disk_that_takes_no_more_ends_training_in_one_line(trained, call, tmp_path):
-    """The limit lets everything through but the weights, which are larger than 10 MB."""
-    import resource
+@pytest.fixture
+def small_files():
+    """A disk that takes no file of more than 10 MB: everything but weights."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
-    shown = run(
-        tmp_path,
-        "train",
-        trained.experiment,
-        "--method",
-        "hps",
-        f"output={tmp_path / 'results'}",
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000_000, 10_000_000)),
-    )
+
+def test_a_disk_that_takes_no_more_ends_training_in_one_line(trained, call, tmp_path, small_files):
+    shown = call("train", trained.experiment, "--method", "hps", f"output={tmp_path / 'results'}")
     assert shown.code == 1
     folder = tmp_path / "results" / "runs" / "hps" / "seed0"
     assert str(folder / "best.safetensors") in shown.error and "free space" in shown.error
@@ -112,9 +109,7 @@ def test_evaluate_writes_the_long_table(trained, call):
     assert set(table["class"]) >= {"Brainstem", "SpinalCord", "dose"}
     assert set(table["method"]) == {"hps"} and set(table["seed"]) == {0}
     assert set(table[table["task"] == "dose"]["unit"]) == {"Gy"}
-    assert dict(zip(table["metric"], table["higher_is_better"])) == {
-        metric: metric == "dice" for metric in set(table["metric"])
-    }
+    assert (table["higher_is_better"] == (table["metric"] == "dice")).all()
     assert f"Scores: {trained.run / 'scores-test.csv'}" in shown.out
     assert not has_progress(shown.out.replace("━", "").replace("┳", "")) and shown.err == ""
     for metric in set(table["metric"]):  # nothing is cut to a width
@@ -351,7 +346,7 @@ def test_predict_names_broken_cases_and_goes_on(trained, damaged, call, tmp_path
     skipped = {"pt_1": "ct.csv", "pt_2": "Brainstem.csv", "pt_3": "dose.csv", "pt_241": "voxel_dimensions.csv"}
     lines = shown.err.splitlines()
     assert [line.split(":")[0] for line in lines] == [f"Skipped {case}" for case in skipped]
-    assert all(file in line for line, file in zip(lines, skipped.values()))
+    assert all(file in line for line, file in zip(lines, skipped.values(), strict=True))
     assert sorted(path.name for path in (tmp_path / "out").glob("*.csv")) == ["pt_201.csv", "pt_242.csv"]
     shown = call("predict", trained.run, root, "--case", "pt_1", "-o", tmp_path / "none")
     assert shown.code == 2 and "no case could be predicted" in shown.error

@@ -1,0 +1,276 @@
+"""Tables of a comparison as text, Markdown, LaTeX and CSV: well-formed, and with the right figures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crosstask.benchmark.comparison import Comparison, average, compare
+from crosstask.benchmark.scores import score_table
+from crosstask.report.tables import (
+    CONSTANT_LABEL,
+    all_metrics,
+    body,
+    csv_table,
+    floor_of,
+    header,
+    label,
+    latex_table,
+    markdown_table,
+    text_table,
+)
+
+DICE = ("organs", "c", "dice", "%", True)
+MAE = ("dose", "d", "mae", "Gy", False)
+
+words = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=8)
+grids = st.integers(2, 5).flatmap(
+    lambda n: st.tuples(
+        st.lists(words, min_size=n, max_size=n), st.lists(st.lists(words, min_size=n, max_size=n), max_size=4)
+    )
+)
+
+
+def scores(stl_dice: float = 80.0, seeds: int = 2) -> list[tuple[object, ...]]:
+    values = {"stl": (stl_dice, 0.5), "hps": (84.0, 0.55), "ctan": (82.0, 0.4)}
+    return [
+        (method, seed, case, *kind[:3], value * factor + (seed if kind is DICE and value else 0), *kind[3:])
+        for seed in range(seeds)
+        for case, factor in (("a", 0.9), ("b", 1.1))
+        for method, pair in values.items()
+        for kind, value in zip((DICE, MAE), pair, strict=True)
+    ]
+
+
+def comparison(dataset: str = "phantom", **options) -> Comparison:
+    return compare(score_table(scores(**options)), dataset=dataset, methods=("stl", "hps", "ctan"), resamplings=50)
+
+
+FLOOR = {"organs": 0.0, "dose": 12.3456}
+
+
+def test_rows_are_the_comparison():
+    titles, rows = header(comparison()), body(comparison(), FLOOR)
+    assert titles == [
+        "Data set",
+        "Method",
+        "M organs: dice % (up)",
+        "Δ organs [95 %]",
+        "M dose: mae Gy (down)",
+        "Δ dose [95 %]",
+        "Δ mean [95 %]",
+        "Rank",
+    ]
+    assert all(len(row) == len(titles) for row in rows)
+    assert [row[1] for row in rows] == [CONSTANT_LABEL, "STL", "HPS", "CTAN"]
+    assert {row[0] for row in rows} == {"phantom"}
+    constant, stl, hps, ctan = rows
+    assert constant[2:] == ["0.000", "", "12.35", "", "", ""]
+    assert stl[2:] == ["80.50 ± 0.71", "", "0.500 ± 0.00", "", "", "2"]
+    assert hps[2] == "84.50 ± 0.71"
+    assert hps[3].startswith("+4.97 % [+") and hps[3].endswith("]")  # 100 (84.5 - 80.5) / 80.5
+    assert hps[5].startswith("-10.00 % [-10.00, -10.00]")
+    assert ctan[5].startswith("+20.00 %")
+    assert ctan[6].startswith("+10.93 %")
+    assert (ctan[7], hps[7]) == ("1", "3")
+
+
+def test_the_constant_row_is_left_out_without_a_floor():
+    assert [row[1] for row in body(comparison())] == ["STL", "HPS", "CTAN"]
+    assert body(comparison(), {}) == body(comparison())
+
+
+def test_a_single_seed_has_no_deviation():
+    assert all("±" not in cell for row in body(comparison(seeds=1), FLOOR) for cell in row)
+
+
+def test_an_improvement_over_zero_is_undefined_and_not_a_number():
+    whole = comparison(stl_dice=0.0)
+    stl, hps, _ = body(whole)
+    assert stl[3] == ""
+    assert hps[3] == "undefined: STL is 0"
+    assert hps[5].startswith("-10.00 %")
+    assert (hps[6], hps[7]) == ("", "")
+    lines = list(csv.DictReader(io.StringIO(csv_table([whole], [{}]))))
+    organs = {line["method"]: line for line in lines if line["task"] == "organs"}
+    assert organs["hps"]["improvement_percent"] == organs["hps"]["rank"] == ""
+    assert "nan" not in csv_table([whole], [{}]).lower()
+
+
+def test_without_the_baseline_nothing_is_called_undefined():
+    table = score_table([row for row in scores() if row[0] != "stl"])
+    whole = compare(table, dataset="x", methods=("hps", "ctan"), resamplings=5)
+    assert all(row[3] == row[5] == row[6] == row[7] == "" for row in body(whole))
+
+
+def test_the_average_over_data_sets():
+    whole = average([comparison("a"), comparison("b")])
+    titles, rows = header(whole), body(whole)
+    assert all(len(row) == len(titles) for row in rows)
+    assert [row[0] for row in rows] == ["Average"] * 3
+    assert rows[2][3] == "+1.86 %"
+    assert rows[2][2] == ""
+    assert "nan" not in text_table(titles, rows).lower()
+
+
+def test_labels():
+    assert [label(name) for name in ("stl", "ctan", "constant")] == ["STL", "CTAN", "constant"]
+
+
+# Formats
+
+
+def test_markdown():
+    titles, rows = header(comparison()), body(comparison(), FLOOR)
+    lines = markdown_table(titles, rows).splitlines()
+    assert len(lines) == 2 + len(rows)
+    assert lines[1] == "|" + " --- |" * len(titles)
+    for line, cells in zip([lines[0], *lines[2:]], [titles, *rows], strict=True):
+        assert [cell.strip() for cell in line.strip("|").split("|")] == [cell.strip() for cell in cells]
+
+
+def test_markdown_escapes_the_pipe():
+    table = markdown_table(["a|b", "c"], [["|", "x||y"]])
+    assert table == "| a\\|b | c |\n| --- | --- |\n| \\| | x\\|\\|y |\n"
+
+
+@given(grids)
+def test_every_markdown_line_has_as_many_cells(grid):
+    titles, rows = grid
+    lines = markdown_table(titles, rows).split("\n")
+    assert lines.pop() == ""
+    assert len(lines) == 2 + len(rows)
+    assert all(len(re.findall(r"(?<!\\)\|", line)) == len(titles) + 1 for line in lines)
+
+
+def latex_cells(line: str) -> list[str]:
+    """Cells of a line of a tabular, by what LaTeX takes for a separator: an ampersand that is not escaped."""
+    assert line.endswith(r" \\")
+    return re.split(r"(?<!\\)&", line.removesuffix(r"\\"))
+
+
+def test_latex():
+    titles, rows = header(comparison()), body(comparison(), FLOOR)
+    lines = latex_table(titles, rows).splitlines()
+    assert lines[0] == r"\begin{tabular}{llrrrrrr}"
+    assert lines[-1] == r"\end{tabular}"
+    assert [lines[index] for index in (1, 3, -2)] == [r"\toprule", r"\midrule", r"\bottomrule"]
+    written = [lines[2], *lines[4:-2]]
+    assert len(written) == 1 + len(rows)
+    assert all(len(latex_cells(line)) == len(titles) for line in written)
+    assert latex_cells(written[0])[2].strip() == r"M organs: dice \% (up)"
+    assert r"$\Delta$ organs [95 \%]" in written[0]
+    assert r"80.50 $\pm$ 0.71" in written[2]
+
+
+def test_latex_escapes_what_latex_reads():
+    titles = ["a_b", "c & d"]
+    (line,) = latex_table(titles, [["50 % #1 $x^2$ {y} ~ \\z", "Δ ±"]]).splitlines()[4:5]
+    assert line == (r"50 \% \#1 \$x\textasciicircum{}2\$ \{y\} \textasciitilde{} \textbackslash{}z & $\Delta$ $\pm$ \\")
+    assert latex_table(titles, []).splitlines()[2] == r"a\_b & c \& d \\"
+
+
+@given(grids)
+def test_every_latex_line_has_as_many_cells_and_no_open_brace(grid):
+    titles, rows = grid
+    lines = latex_table(titles, rows).split("\n")
+    assert len(lines) == 7 + len(rows)
+    for line in [lines[2], *lines[4:-3]]:
+        assert len(re.findall(r"(?<!\\)&", line)) == len(titles) - 1
+        assert len(re.findall(r"(?<!\\)\{", line)) == len(re.findall(r"(?<!\\)\}", line))
+        assert len(re.findall(r"(?<!\\)\$", line)) % 2 == 0
+        assert not re.search(r"(?<!\\)[%#_~]", line)
+
+
+def test_text_columns_line_up():
+    titles, rows = header(comparison()), body(comparison(), FLOOR)
+    lines = text_table(titles, rows).splitlines()
+    assert len(lines) == 2 + len(rows)
+    starts = [match.start() for match in re.finditer(r"-+", lines[1])]
+    assert len(starts) == len(titles)
+    for line, cells in zip([lines[0], *lines[2:]], [titles, *rows], strict=True):
+        assert [line[start:].split("  ")[0].strip() for start in starts] == [cell.strip() for cell in cells]
+        assert line == line.rstrip()
+    assert text_table(["a", "b"], []) == "a  b\n-  -\n"
+
+
+def test_csv_holds_every_figure_unrounded():
+    one, other = comparison("a"), comparison('b, "c"\nd')
+    text = csv_table([one, other], [FLOOR, {}])
+    lines = list(csv.DictReader(io.StringIO(text)))
+    assert len(lines) == 2 * (3 + 1) + 2 * 3
+    assert all(None not in line and None not in line.values() for line in lines)
+    assert {line["dataset"] for line in lines} == {"a", 'b, "c"\nd'}
+    found = {(line["method"], line["task"]): line for line in lines if line["dataset"] == "a"}
+    assert float(found[CONSTANT_LABEL, "dose"]["value"]) == FLOOR["dose"]
+    assert found[CONSTANT_LABEL, "dose"]["rank"] == ""
+    for row in one.rows:
+        for measure in one.measures:
+            line, cell = found[row.method, measure.task], row.cells[measure.task]
+            assert (line["metric"], line["unit"]) == (measure.metric, measure.unit)
+            assert line["higher_is_better"] == str(measure.higher_is_better)
+            for key, figure in {
+                "value": cell.value,
+                "seed_deviation": cell.deviation,
+                "improvement_percent": cell.improvement,
+                "improvement_low": cell.low,
+                "improvement_high": cell.high,
+                "mean_improvement_percent": row.mean.improvement,
+            }.items():
+                assert line[key] == "" if math.isnan(figure) else float(line[key]) == figure
+            assert line["rank"] == str(row.rank)
+
+
+# What stands in them
+
+
+def test_floor_is_the_constant_predictors_m():
+    constant = score_table(
+        [
+            ("constant", 0, "a", "organs", "x", "dice", 0.0, "%", True),
+            ("constant", 0, "a", "organs", "y", "dice", 100.0, "%", True),
+            ("constant", 0, "b", "organs", "x", "dice", 0.0, "%", True),
+            ("constant", 0, "a", "dose", "d", "mae", 10.0, "Gy", False),
+            ("constant", 0, "b", "dose", "d", "mae", 14.0, "Gy", False),
+            ("constant", 0, "b", "dose", "d", "mae_grid", 99.0, "Gy", False),
+        ]
+    )
+    assert floor_of(constant, comparison()) == {"organs": 25.0, "dose": 12.0}
+
+
+def test_all_metrics():
+    table = score_table(
+        [
+            ("stl", 0, "a", "organs", "x", "dice", 80.0, "%", True),
+            ("stl", 0, "a", "organs", "y", "dice", 40.0, "%", True),
+            ("stl", 0, "b", "organs", "x", "dice", 60.0, "%", True),
+            ("hps", 0, "a", "organs", "x", "dice", 50.0, "%", True),
+            ("stl", 0, "a", "dose", "dose", "mae", 2.5, "Gy", False),
+            ("stl", 0, "a", "dose", "x", "dvh_error_mean", 1.0, "Gy", False),
+            ("stl", 0, "a", "dose", "y", "dvh_error_mean", 2.0, "Gy", False),
+            ("stl", 0, "b", "dose", "x", "dvh_error_D_0.1cc", 6.0, "Gy", False),
+        ]
+    )
+    titles, rows = all_metrics(table, ["stl", "hps"])
+    assert titles == ["Task", "Metric", "Class", "Unit", "STL", "HPS"]
+    assert rows == [
+        ["organs", "dice", "x", "%", "70.00", "50.00"],
+        ["organs", "dice", "y", "%", "40.00", ""],
+        ["organs", "dice", "mean", "%", "60.00", "50.00"],  # of cases: 60 and 60
+        ["dose", "mae", "", "Gy", "2.50", ""],
+        ["dose", "dvh_score", "", "Gy", "3.00", ""],  # of all cells at once, as the challenge has it
+    ]
+
+
+@pytest.mark.parametrize("methods", [["stl"], ["ctan", "stl"], []])
+def test_all_metrics_of_chosen_methods(methods: list[str]):
+    titles, rows = all_metrics(score_table(scores()), methods)
+    assert titles[4:] == [label(method) for method in methods]
+    assert all(len(row) == len(titles) for row in rows)
+    assert len(rows) == 2
