@@ -307,7 +307,7 @@ def test_an_even_choice(count, wanted):
     chosen = spread(count, wanted)
     assert len(chosen) == min(count, wanted or count)
     assert chosen == sorted(set(chosen))
-    assert 0 <= chosen[0] and chosen[-1] < count
+    assert chosen[0] >= 0 and chosen[-1] < count
     gaps = np.diff(chosen)
     assert len(gaps) == 0 or gaps.max() - gaps.min() <= 1 + 1  # both ends of a gap are rounded
     assert abs(chosen[0] - (count - 1 - chosen[-1])) <= 1

@@ -107,7 +107,7 @@ def test_limit_takes_the_first_of_each_split():
 
 def test_a_group_in_two_splits_is_refused():
     cases = [Exam("a1", "lesion a", "train"), Exam("b1", "lesion b", "test"), Exam("a2", "lesion a", "test")]
-    with pytest.raises(InputError, match="^raw: group 'lesion a' is in train and test; mend the split$"):
+    with pytest.raises(InputError, match=r"^raw: group 'lesion a' is in train and test; mend the split$"):
         split_cases(cases, section(), needed=())
     cases = [Exam("a1", "lesion a", "train"), Exam("a2", "lesion a", "validation")]
     with pytest.raises(InputError, match="group 'lesion a'"):

@@ -83,7 +83,7 @@ def test_a_missing_column_is_named(tmp_path: Path, name: str, column: str):
 def test_what_is_no_table_of_scores(tmp_path: Path, name: str, content: bytes):
     path = tmp_path / name
     path.write_bytes(content)
-    with pytest.raises(InputError, match="cannot be read as a table of scores .*; run evaluate again") as error:
+    with pytest.raises(InputError, match=r"cannot be read as a table of scores .*; run evaluate again") as error:
         read_scores(path)
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)

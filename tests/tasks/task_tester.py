@@ -71,7 +71,7 @@ class TaskTester(ABC):
             assert head.level == task.level
             assert head.channels == self.raw(task, self.truth(size)).shape[1]
             assert head.bias is None or all(math.isfinite(value) for value in head.bias)
-            assert task.constant().shape == (len(task.classes),)
+            assert task.constant(size, None).shape == (len(task.classes), *size)
 
     @pytest.mark.parametrize("size", SIZES)
     def test_decoded_shapes(self, size: tuple[int, ...]):
@@ -161,7 +161,7 @@ class TaskTester(ABC):
         output, target = self.noise(task, size), self.truth(size)
         assert other.state() == task.state()
         assert other.head() == task.head()
-        np.testing.assert_array_equal(other.constant(), task.constant())
+        np.testing.assert_array_equal(other.constant(size, None), task.constant(size, None))
         assert torch.equal(other.decode(output), task.decode(output))
         present = self.present(task)
         assert torch.equal(other.loss(output, target, present, None), task.loss(output, target, present, None))
@@ -175,7 +175,7 @@ class TaskTester(ABC):
         return task.tally(prediction, target, self.present(task) if present is None else present, None)
 
     def constant(self, task: Task, target: Tensor) -> Tensor:
-        return torch.from_numpy(task.constant()).reshape(1, -1, *(1,) * (target.ndim - 2)).expand_as(target)
+        return torch.from_numpy(task.constant(tuple(target.shape[2:]), None))[None].expand_as(target)
 
     @pytest.mark.parametrize("size", SIZES)
     def test_skill_of_the_constant_is_zero_and_of_the_truth_one(self, size: tuple[int, ...]):

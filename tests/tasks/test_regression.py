@@ -106,7 +106,9 @@ class TestRegression(TaskTester):
         ]
 
     def test_the_constant_is_the_median_and_the_unit_the_largest_deviation(self):
-        assert self.task().constant().tolist() == [12.5, 3.0]
+        region = np.array([[True, False]])
+        assert self.task().constant((2,), region).tolist() == [[12.5, 0.0], [3.0, 0.0]]
+        assert self.task().constant((2,), None).tolist() == [[12.5, 12.5], [3.0, 3.0]]
         assert self.task().state()["scale"] == 20.0
 
     def test_a_channel_without_cases_does_not_disturb(self):

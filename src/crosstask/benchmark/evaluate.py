@@ -76,11 +76,7 @@ def evaluate_constant(
         arrays = store.open(case_id)
         case = CaseData({name: arrays.read(name) for name in arrays.names}, dict(arrays.channels), arrays.geometry)
         region = assembly.region(case)
-        values = {}
-        for task in assembly.tasks:
-            constant = task.constant().reshape(-1, *(1,) * len(arrays.geometry.shape))
-            whole = np.broadcast_to(constant, (len(task.classes), *arrays.geometry.shape)).astype(np.float32)
-            values[task.name] = whole if region is None or task.kind != "regression" else whole * region
+        values = {task.name: task.constant(arrays.geometry.shape, region) for task in assembly.tasks}
         for row in score_case(dataset, assembly, case, values):
             rows.append((CONSTANT, 0, case_id, *row))
         if progress:

@@ -34,7 +34,7 @@ def save_examples(folder: Path, store: Store, case_ids: Sequence[str], *, device
             arrays[f"{case_id}/{task.name}/present"] = present
             arrays[f"{case_id}/{task.name}/prediction"] = prediction.values[task.name][:, z]
             arrays[f"{case_id}/{task.name}/classes"] = np.array(task.classes)
-            arrays[f"{case_id}/{task.name}/kind"] = np.array([task.kind, task.unit])
+            arrays[f"{case_id}/{task.name}/picture"] = np.array([task.picture, task.unit])
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     write_atomically(folder / EXAMPLES, buffer.getvalue())

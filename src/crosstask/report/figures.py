@@ -105,9 +105,9 @@ def example_picture(case: str, runs: Mapping[str, Sequence[Mapping[str, np.ndarr
     for files in runs.values():
         for arrays in files:
             for key in arrays:
-                if key.startswith(f"{case}/") and key.endswith("/kind"):
-                    kind, unit = (str(value) for value in arrays[key])
-                    tasks[key.split("/")[1]] = (kind, unit)
+                if key.startswith(f"{case}/") and key.endswith("/picture"):
+                    style, unit = (str(value) for value in arrays[key])
+                    tasks[key.split("/")[1]] = (style, unit)
     columns = ["reference", *runs]
     figure, axes = plt.subplots(
         len(tasks),
@@ -118,7 +118,7 @@ def example_picture(case: str, runs: Mapping[str, Sequence[Mapping[str, np.ndarr
         layout="constrained",
     )
     window = _window(runs, case)
-    for row, (task, (kind, unit)) in enumerate(tasks.items()):
+    for row, (task, (style, unit)) in enumerate(tasks.items()):
         key = axes[row][-1]
         key.set_axis_off()
         for column, name in enumerate(columns):
@@ -134,7 +134,7 @@ def example_picture(case: str, runs: Mapping[str, Sequence[Mapping[str, np.ndarr
             axis.imshow(arrays[f"{case}/image"][window], cmap="gray", aspect=height / width, vmin=-1, vmax=0.4)
             which = "target" if name == "reference" else "prediction"
             values = arrays[f"{case}/{task}/{which}"][:, window[0], window[1]]
-            if kind == "segmentation":
+            if style == "contours":
                 present = arrays[f"{case}/{task}/present"] if name == "reference" else np.ones(len(values), dtype=bool)
                 for index in range(len(values)):
                     if present[index] and (values[index] > 0.5).any():
@@ -148,7 +148,7 @@ def example_picture(case: str, runs: Mapping[str, Sequence[Mapping[str, np.ndarr
                     bar.set_label(f"{task}, {unit}")
                     bar.ax.yaxis.set_ticks_position("right")
                     bar.ax.yaxis.set_label_position("right")
-            if kind == "segmentation" and name == "reference":
+            if style == "contours" and name == "reference":
                 handles = [
                     plt.Line2D([], [], color=_COLOURS[index % 10], label=str(structure))
                     for index, structure in enumerate(arrays[f"{case}/{task}/classes"])

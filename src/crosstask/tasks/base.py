@@ -59,10 +59,14 @@ class Task(ABC):
         source: name of the case array that holds the target.
         classes: channel names, in the order of the output channels.
         unit: physical unit of the decoded prediction (``""`` for probabilities).
+        kind: name of the task kind.
+        level: level of its head.
+        picture: how reports draw it: ``contours`` of probabilities at one half, or ``colours`` of a quantity.
     """
 
     kind: str
     level: Level
+    picture: Literal["contours", "colours"]
 
     def __init__(self, name: str, source: str, classes: Sequence[str], unit: str = "") -> None:
         self.name = name
@@ -90,6 +94,15 @@ class Task(ABC):
     @abstractmethod
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Put back what :meth:`state` gave."""
+
+    @property
+    def foreground(self) -> tuple[str, ...]:
+        """Channels of the source whose voxels training may look for more often; none by default."""
+        return ()
+
+    def resized(self, target: torch.Tensor) -> torch.Tensor:
+        """A target ``c *s`` after linear interpolation to another grid, made a valid target again."""
+        return target
 
     @abstractmethod
     def loss(
@@ -124,8 +137,12 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def constant(self) -> np.ndarray:
-        """Best constant prediction by the training cases, decoded, ``c``; the floor that a network must beat."""
+    def constant(self, shape: tuple[int, ...], region: np.ndarray | None) -> np.ndarray:
+        """Best prediction, by the training cases, that does not look at the image: the floor that a network must beat.
+
+        Shapes:
+            shape: ``*s``.  region: ``1 *s``, bool, or None.  returns: ``c *s``, decoded.
+        """
 
     @abstractmethod
     def metrics(self) -> tuple[Metric, ...]:

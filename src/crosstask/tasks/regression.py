@@ -33,6 +33,7 @@ class RegressionTask(Task):
 
     kind = "regression"
     level = "pixel"
+    picture = "colours"
 
     def __init__(
         self,
@@ -111,9 +112,11 @@ class RegressionTask(Task):
         seen = constant > 0
         return float((1 - error[seen] / constant[seen]).mean()) if bool(seen.any()) else math.nan
 
-    def constant(self) -> np.ndarray:
-        """The median over the training cases' region: the constant with the smallest mean absolute error."""
-        return np.asarray(self._constant, dtype=np.float32)
+    def constant(self, shape: tuple[int, ...], region: np.ndarray | None) -> np.ndarray:
+        """The median over the training cases' region, the constant with the smallest error there; zero outside."""
+        inside = np.ones((1, *shape), dtype=bool) if region is None else region > 0
+        median = np.asarray(self._constant, dtype=np.float32).reshape(-1, *(1,) * len(shape))
+        return np.where(inside, median, np.float32(0))
 
     def metrics(self) -> tuple[Metric, ...]:
         """Mean absolute error in both conventions."""

@@ -36,6 +36,7 @@ class SegmentationTask(Task):
 
     kind = "segmentation"
     level = "pixel"
+    picture = "contours"
 
     def __init__(
         self,
@@ -77,6 +78,15 @@ class SegmentationTask(Task):
         """Put back the priors."""
         self._prior = None if state["prior"] is None else tuple(state["prior"])
 
+    @property
+    def foreground(self) -> tuple[str, ...]:
+        """Every class: each may be on few slices."""
+        return self.classes
+
+    def resized(self, target: torch.Tensor) -> torch.Tensor:
+        """A mask again: a voxel belongs to what covers more than half of it."""
+        return (target > 0.5).float()
+
     def loss(
         self, output: torch.Tensor, target: torch.Tensor, present: torch.Tensor, region: torch.Tensor | None
     ) -> torch.Tensor:
@@ -112,9 +122,9 @@ class SegmentationTask(Task):
         seen = total > 0
         return float((2 * overlap[seen] / total[seen]).mean()) if bool(seen.any()) else math.nan
 
-    def constant(self) -> np.ndarray:
+    def constant(self, shape: tuple[int, ...], region: np.ndarray | None) -> np.ndarray:
         """No voxel belongs to any class."""
-        return np.zeros(len(self.classes), dtype=np.float32)
+        return np.zeros((len(self.classes), *shape), dtype=np.float32)
 
     def to_masks(self, probability: np.ndarray) -> np.ndarray:
         """Masks ``c *s`` (uint8) of probabilities ``c *s``."""

@@ -38,7 +38,7 @@ LOCK_NAME = "train.lock"
 
 def _foreground_classes(whole: Assembly) -> list[tuple[str, str]]:
     """(case array, channel) of each class of the whole experiment, also of tasks that the run does not learn."""
-    return [(task.source, name) for task in whole.tasks if task.kind == "segmentation" for name in task.classes]
+    return [(task.source, name) for task in whole.tasks for name in task.foreground]
 
 
 def _training_samples(

@@ -35,9 +35,7 @@ def _sample(
     targets, present = {}, {}
     for task in assembly.tasks:
         target, labelled = assembly.target(task, case, slices)
-        values = tensor(target)
-        # a resized mask stays a mask: a voxel belongs to what covers more than half of it
-        targets[task.name] = (values > 0.5).float() if task.kind == "segmentation" else values
+        targets[task.name] = task.resized(tensor(target))
         present[task.name] = torch.from_numpy(labelled)
     region = assembly.region(case, slices)
     return Sample(
