@@ -149,7 +149,17 @@ def test_an_override_mends_a_fault_of_the_file(path: Path):
         ("  - 0\n  - 1", "  - 0\n  - x", 18, ["seeds.1: 'x'", "integer"]),
         ("seeds:\n  - 0\n  - 1", "methods: []", 16, ["methods: []", "at least 1 item"]),
         ("seeds:", "evaluation: {overlap: 1}\nseeds:", 16, ["evaluation.overlap: 1", "less than 1"]),
-        ("seeds:", "weighting: {name: pcgrad}\nseeds:", 16, ["weighting.name: 'pcgrad'", "'equal', 'fixed' or 'dwa'"]),
+        ("seeds:", "weighting: {name: equal, temperature: 2}\nseeds:", 16, ["weighting", "no option 'temperature'"]),
+        ("seeds:", "weighting: {name: fixed}\nseeds:", 16, ["weighting.weights: is missing"]),
+        ("seeds:", "weighting: {name: fixed, weights: 3}\nseeds:", 16, ["weights 3", "valid"]),
+        ("seeds:", "weighting: {name: fixed, weights: {dose: -1}}\nseeds:", 16, ["weighting.weights.dose: -1"]),
+        ("seeds:", "weighting: {name: dwa, temperature: hot}\nseeds:", 16, ["temperature 'hot'", "number"]),
+        (
+            "seeds:",
+            "weighting: {name: pcgrad}\nseeds:",
+            16,
+            ["weighting.name: 'pcgrad'", "one of 'equal', 'fixed', 'dwa'"],
+        ),
     ],
 )
 def test_every_fault_names_line_key_value_and_remedy(path: Path, old: str, new: str, line: int, said: list[str]):

@@ -5,12 +5,23 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from crosstask.errors import InputError
+from crosstask.weighting import WEIGHTINGS, build_weighting, weighting_options
 
 Name = str
 
@@ -82,15 +93,40 @@ class EncoderSection(_Section):
 
 
 class WeightingSection(_Section):
-    """How the losses of the tasks become one step."""
+    """How the losses of the tasks become one step: a weighting, and the options that its class takes."""
 
-    name: Literal["equal", "fixed", "dwa"] = "dwa"
-    temperature: PositiveFloat | None = Field(default=None, description="dwa: T, 2 in the paper")
-    weights: dict[str, float] | None = Field(default=None, description="fixed: one weight per task")
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+    name: str = Field(default="dwa", description="dwa, equal or fixed")
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in WEIGHTINGS:
+            raise ValueError(f"one of {', '.join(map(repr, WEIGHTINGS))}")
+        return name
+
+    @model_validator(mode="after")
+    def _accepted(self) -> WeightingSection:
+        accepted = weighting_options(self.name)
+        for option in self.options():
+            if option not in accepted:
+                raise ValueError(f"{self.name} has no option {option!r}; options: {', '.join(accepted) or 'none'}")
+        hints = get_type_hints(WEIGHTINGS[self.name].__init__)
+        for option, value in self.options().items():
+            try:
+                TypeAdapter(hints[option]).validate_python(value)
+            except ValidationError as error:
+                raise ValueError(f"{option} {value!r}: {error.errors()[0]['msg']}") from None
+        try:
+            build_weighting(self.name, (), **self.options())
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return self
 
     def options(self) -> dict[str, Any]:
         """The options that were given."""
-        return self.model_dump(exclude={"name"}, exclude_none=True)
+        return dict(self.model_extra or {})
 
 
 class TrainingSection(_Section):

@@ -64,7 +64,9 @@ def test_sign_direction_and_scale(baseline, value):
     higher = relative_improvement(baseline, value, higher_is_better=True)
     assert (higher > 0) == (value > baseline)
     assert relative_improvement(baseline, value, higher_is_better=False) == -higher
-    assert relative_improvement(3 * baseline, 3 * value, higher_is_better=True) == pytest.approx(higher, rel=1e-9, abs=1e-9)
+    assert relative_improvement(3 * baseline, 3 * value, higher_is_better=True) == pytest.approx(
+        higher, rel=1e-9, abs=1e-9
+    )
     assert baseline * (1 + higher / 100) == pytest.approx(value)
 
 

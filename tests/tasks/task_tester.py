@@ -169,7 +169,31 @@ class TaskTester(ABC):
     def test_what_is_fitted_matters(self):
         assert self.task().state() != self.fresh().state()
 
+    # Targets
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_a_target_that_was_not_interpolated_stays_as_it_is(self, size: tuple[int, ...]):
+        for target in self.truth(size):
+            assert torch.equal(self.task().resized(target), target)
+
+    def test_foreground_is_of_the_classes(self):
+        assert set(self.task().foreground) <= set(self.task().classes)
+
+    def test_reports_know_how_to_draw_it(self):
+        assert self.task().picture in ("contours", "colours")
+
     # Skill
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_the_constant_is_a_whole_prediction(self, size: tuple[int, ...]):
+        task = self.task()
+        region = np.zeros((1, *size), dtype=bool)
+        region[:, 1:3] = True
+        for where in (None, region):
+            constant = task.constant(size, where)
+            assert constant.shape == (len(task.classes), *size)
+            assert constant.dtype == np.float32
+            assert np.isfinite(constant).all()
 
     def tally(self, task: Task, prediction: Tensor, target: Tensor, present: Tensor | None = None) -> Tensor:
         return task.tally(prediction, target, self.present(task) if present is None else present, None)

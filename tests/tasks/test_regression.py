@@ -121,6 +121,11 @@ class TestRegression(TaskTester):
         with pytest.raises(InputError, match="task 'dose': no training case carries a 'dose' that varies"):
             self.fresh().fit({"plan": {"cases": 2, "std": std, "median": 1.0}, "boost": NOTHING})
 
+    def test_a_resized_quantity_stays_as_interpolated(self):
+        values = torch.tensor([[[0.25, 12.75]]])
+        assert torch.equal(self.task().resized(values), values)
+        assert self.task().foreground == ()
+
     def test_no_labels_are_refused(self):
         with pytest.raises(InputError, match="leave the task out"):
             self.fresh().fit({"plan": NOTHING, "boost": NOTHING})

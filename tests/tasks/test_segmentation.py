@@ -54,6 +54,14 @@ class TestOverlapping(TaskTester):
         np.testing.assert_allclose(torch.tensor(bias).sigmoid(), [0.02, 0.2], rtol=1e-5)
         assert self.fresh().head().bias is None
 
+    def test_a_resized_mask_is_a_mask_again(self):
+        values = torch.tensor([[[0.0, 0.4, 0.5, 0.6, 1.0]]])
+        assert self.task().resized(values).tolist() == [[[0.0, 0.0, 0.0, 1.0, 1.0]]]
+        assert self.task().foreground == CLASSES
+
+    def test_the_constant_is_an_empty_mask(self):
+        assert not self.task().constant((4, 5), np.ones((1, 4, 5), dtype=bool)).any()
+
     def test_threshold(self):
         task = SegmentationTask("organs", "structures", ("Larynx",), threshold=0.3)
         probability = np.array([[0.2, 0.3, 0.31, 0.9]], dtype=np.float64)

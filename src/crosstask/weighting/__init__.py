@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,12 @@ from crosstask.weighting.fixed import Equal, Fixed
 
 WEIGHTINGS: dict[str, type[Weighting]] = {"equal": Equal, "fixed": Fixed, "dwa": DynamicWeightAverage}
 
-__all__ = ["WEIGHTINGS", "DynamicWeightAverage", "Equal", "Fixed", "Weighting", "build_weighting"]
+__all__ = ["WEIGHTINGS", "DynamicWeightAverage", "Equal", "Fixed", "Weighting", "build_weighting", "weighting_options"]
+
+
+def weighting_options(name: str) -> tuple[str, ...]:
+    """Names of the options that a weighting takes."""
+    return tuple(option for option in inspect.signature(WEIGHTINGS[name]).parameters if option != "tasks")
 
 
 def build_weighting(name: str, tasks: Sequence[str], **options: Any) -> Weighting:
@@ -23,7 +29,13 @@ def build_weighting(name: str, tasks: Sequence[str], **options: Any) -> Weightin
     """
     if name not in WEIGHTINGS:
         raise InputError(f"weighting.name: {name!r} is not known; one of {', '.join(WEIGHTINGS)}")
-    try:
-        return WEIGHTINGS[name](tasks, **options)
-    except TypeError as error:
-        raise InputError(f"weighting: {name!r} does not take these options ({error})") from error
+    required = [
+        key
+        for key, parameter in inspect.signature(WEIGHTINGS[name]).parameters.items()
+        if key != "tasks" and parameter.default is parameter.empty
+    ]
+    if missing := [key for key in required if key not in options]:
+        raise InputError(f"weighting.{missing[0]}: is missing; {name!r} needs it")
+    if unknown := [key for key in options if key not in weighting_options(name)]:
+        raise InputError(f"weighting.{unknown[0]}: {name!r} has no such option")
+    return WEIGHTINGS[name](tasks, **options)

@@ -34,7 +34,7 @@ class Fixed(Weighting):
             raise InputError(
                 f"weighting.weights: no weight for task {missing[0]!r}; give one for each of {list(tasks)}"
             )
-        negative = [task for task in tasks if not weights[task] >= 0]
+        negative = [task for task, weight in weights.items() if not weight >= 0]
         if negative:
             raise InputError(f"weighting.weights.{negative[0]}: {weights[negative[0]]} is not a weight; give 0 or more")
         self._weights = {task: float(weights[task]) for task in tasks}
