@@ -158,7 +158,7 @@ def test_an_override_mends_a_fault_of_the_file(path: Path):
             "seeds:",
             "weighting: {name: pcgrad}\nseeds:",
             16,
-            ["weighting.name: 'pcgrad'", "one of 'equal', 'fixed', 'dwa'"],
+            ["name: 'pcgrad'", "one of 'equal', 'fixed', 'dwa'"],
         ),
     ],
 )

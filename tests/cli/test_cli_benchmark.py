@@ -3,6 +3,7 @@
 import base64
 import csv
 import json
+import os
 import re
 import shutil
 import sys
@@ -61,8 +62,11 @@ def benched(raw, prepared, tmp_path_factory):
     command = ("benchmark", "experiment.yaml", "seeds=[0,1]", "dataset.tasks={dose: {}}")
     (folder / "site").mkdir()
     (folder / "site" / "sitecustomize.py").write_text(_KILL)
-    variables = {"PYTHONPATH": str(folder / "site"), "KILL_IN": str(results)} if sys.platform != "win32" else {}
-    killed = run(folder, *command, variables=variables)
+    variables = {
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(folder / "site"), os.environ.get("PYTHONPATH")])),
+        "KILL_IN": str(results),
+    }
+    killed = run(folder, *command, variables=variables if sys.platform != "win32" else {})
     before = _times(results)
     yield Benched(folder, results, command, killed, run(folder, *command), before)
     shutil.rmtree(folder)  # weights and checkpoints: hundreds of megabytes
