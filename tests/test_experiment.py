@@ -171,6 +171,37 @@ def test_every_fault_names_line_key_value_and_remedy(path: Path, old: str, new: 
         assert part in message
 
 
+@pytest.mark.parametrize(
+    ("weighting", "said"),
+    [
+        ("{name: dwa, temperature: hot}", "temperature 'hot': Input should be a valid number"),
+        ("{name: dwa, temperature: .inf}", "temperature inf: Input should be a finite number"),
+        ("{name: dwa, temperature: 0}", "weighting.temperature: 0.0 is not positive"),
+        ("{name: dwa, temprature: 3}", "dwa has no option 'temprature'; options: temperature"),
+        ("{name: equal, temperature: 2}", "equal has no option 'temperature'; options: none"),
+        ("{name: fixed}", "weighting.weights: is missing; 'fixed' needs it"),
+        ("{name: fixed, weights: 3}", "weights 3: Input should be a valid"),
+        ("{name: fixed, weights: {dose: .inf, segmentation: 1}}", "Input should be a finite number"),
+        ("{name: fixed, weights: {dose: -1, segmentation: 1}}", "weighting.weights.dose: -1"),
+    ],
+)
+def test_options_of_a_weighting_are_held_against_its_class(path: Path, weighting: str, said: str):
+    path.write_text(TEXT + f"weighting: {weighting}\n")
+    message = refused(path)
+    assert message.startswith(f"{path}, line 19: weighting: ")
+    assert said in message
+
+
+@pytest.mark.parametrize("text", ["1e1", "10", "10.0"])
+def test_a_number_that_yaml_reads_as_text_is_a_number(path: Path, text: str):
+    experiment = load_experiment(path, [f"weighting.temperature={text}"])
+    assert experiment.weighting.options() == {"temperature": 10.0}
+    assert isinstance(experiment.weighting.options()["temperature"], float)
+    assert load_experiment(path, ["weighting={name: fixed, weights: {dose: 1e0}}"]).weighting.options() == {
+        "weights": {"dose": 1.0}
+    }
+
+
 def test_a_missing_section_is_a_fault_of_the_file(path: Path):
     path.write_text("name: x\n")
     assert refused(path) == f"{path}: dataset: is missing"

@@ -113,9 +113,11 @@ class WeightingSection(_Section):
             if option not in accepted:
                 raise ValueError(f"{self.name} has no option {option!r}; options: {', '.join(accepted) or 'none'}")
         hints = get_type_hints(WEIGHTINGS[self.name].__init__)
-        for option, value in self.options().items():
+        given = self.model_extra or {}
+        for option, value in given.items():
+            adapter: TypeAdapter[Any] = TypeAdapter(hints[option], config=ConfigDict(allow_inf_nan=False))
             try:
-                TypeAdapter(hints[option]).validate_python(value)
+                given[option] = adapter.validate_python(value)  # YAML reads 1e1 as text, so the value may change
             except ValidationError as error:
                 raise ValueError(f"{option} {value!r}: {error.errors()[0]['msg']}") from None
         try:

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 
 import numpy as np
 import pandas as pd
@@ -73,6 +74,23 @@ def test_training_needs_no_test_cases_but_samples_for_a_batch(trained, call, dam
     )  # fmt: skip
     assert shown.code == 2
     assert "training.batch_size: 1000 is more than the" in shown.error
+
+
+def test_an_interrupt_of_training_is_one_line(trained, call, tmp_path, monkeypatch):
+    """Lightning takes the interrupt, ignores further ones and leaves with an exit code of its own."""
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("crosstask.training.module.TrainingModule.training_step", interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        shown = call("train", trained.experiment, "--method", "hps", f"output={tmp_path / 'results'}")
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert shown.code == 130
+    assert shown.err.splitlines()[-1] == "Interrupted; the same command goes on from here."
+    assert "Traceback" not in shown.err
 
 
 @pytest.fixture

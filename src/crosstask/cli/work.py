@@ -75,8 +75,11 @@ def train_runs(experiment: Experiment, method: str | None) -> None:
 
     for plan in plans:
         started = time.perf_counter()
-        with writing(plan.folder):
-            record = train(plan, store, show_progress=on_terminal())["training"]
+        try:
+            with writing(plan.folder):
+                record = train(plan, store, show_progress=on_terminal())["training"]
+        except SystemExit:  # Lightning takes Ctrl-C and leaves by itself
+            raise KeyboardInterrupt from None
         score = "none" if record["best_score"] is None else f"{record['best_score']:.4f}"
         out.print(
             f"{plan.name}: {record['epochs']} epochs, best {record['best_epoch'] + 1} (score {score}), "
