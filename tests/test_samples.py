@@ -229,10 +229,12 @@ def test_collation(store: Store, assembly: Assembly):
         assert all(torch.equal(batch.targets[task][index], target) for task, target in sample.targets.items())
 
 
-def test_a_batch_has_a_region_where_every_sample_has(store: Store, assembly: Assembly):
+def test_a_sample_without_region_has_it_everywhere_in_a_batch_that_has_one(store: Store, assembly: Assembly):
     samples = SliceSamples(store, ("pt_1",), assembly, (16, 16))
     assert collate([samples[0], samples[1]]).region is not None
-    assert collate([samples[0], replace(samples[1], region=None)]).region is None
+    mixed = collate([samples[0], replace(samples[1], region=None)]).region
+    assert mixed is not None and torch.equal(mixed[0], samples[0].region) and mixed[1].all()
+    assert collate([replace(samples[0], region=None), replace(samples[1], region=None)]).region is None
 
 
 # Order

@@ -67,6 +67,13 @@ class Assembly:
             channels.append(masks.astype(np.float32))
         return np.concatenate(channels)
 
+    def padded(self, image: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+        """Input channels ``c *s``, padded at the end of each axis to at least ``shape``: lowest value, no structure."""
+        widths = [(0, max(want - have, 0)) for have, want in zip(image.shape[1:], shape, strict=True)]
+        count = len(self.windows)
+        parts = [(image[:count], -1.0), (image[count:], 0.0)]
+        return np.concatenate([np.pad(part, [(0, 0), *widths], constant_values=value) for part, value in parts])
+
     def target(self, task: Task, case: Readable, slices: Slices | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Target ``c *s`` (float32, zero where missing) and present ``c`` (bool) of one task."""
         shape = _shape(case.shape(self.image_source)[1:], slices)

@@ -84,6 +84,13 @@ class SampleSection(_Section):
             raise ValueError("lengths must be even and at least 16")
         return size
 
+    @model_validator(mode="after")
+    def _axes(self) -> SampleSection:
+        axes = {"slice": 2, "patch": 3}[self.kind]
+        if len(self.size) != axes:
+            raise ValueError(f"a {self.kind} has {axes} lengths, size {self.size} has {len(self.size)}")
+        return self
+
 
 class EncoderSection(_Section):
     """The shared encoder."""

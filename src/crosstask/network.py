@@ -7,7 +7,6 @@ from typing import Any
 from crosstask.architectures import ARCHITECTURES, Architecture, build
 from crosstask.assembly import Assembly, assemble
 from crosstask.datasets import Dataset, open_dataset
-from crosstask.errors import InputError
 from crosstask.experiment import Experiment
 from crosstask.runs import RunPlan
 
@@ -25,13 +24,7 @@ def assembly_of(experiment: Experiment, dataset: Dataset) -> Assembly:
 
 def spatial_dims(experiment: Experiment) -> int:
     """Number of axes of a sample."""
-    dims = 2 if experiment.sample.kind == "slice" else 3
-    if len(experiment.sample.size) != dims:
-        raise InputError(
-            f"sample.size: {experiment.sample.size} has {len(experiment.sample.size)} lengths; "
-            f"a {experiment.sample.kind} needs {dims}"
-        )
-    return dims
+    return len(experiment.sample.size)
 
 
 def build_architecture(plan: RunPlan, assembly: Assembly, *, pretrained: bool) -> Architecture:

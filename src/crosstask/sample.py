@@ -59,14 +59,16 @@ class Batch:
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack samples to a batch; all must carry the same tasks and shapes."""
+    """Stack samples to a batch; all must carry the same tasks and shapes. A sample without region has it everywhere."""
     first = samples[0]
-    regions = [sample.region for sample in samples if sample.region is not None]
+    everywhere = torch.ones((1, *first.image.shape[1:]), dtype=torch.bool)
+    regions = [everywhere if sample.region is None else sample.region for sample in samples]
+    defined = any(sample.region is not None for sample in samples)
     return Batch(
         image=torch.stack([sample.image for sample in samples]),
         targets={task: torch.stack([sample.targets[task] for sample in samples]) for task in first.targets},
         present={task: torch.stack([sample.present[task] for sample in samples]) for task in first.present},
-        region=torch.stack(regions) if len(regions) == len(samples) else None,
+        region=torch.stack(regions) if defined else None,
         cases=[sample.case for sample in samples],
         positions=[sample.position for sample in samples],
     )

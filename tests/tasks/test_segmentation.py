@@ -10,6 +10,7 @@ import torch
 from task_tester import BATCH, SIZES, TaskTester
 from torch import Tensor
 
+from crosstask.errors import InputError
 from crosstask.functional import combo_loss, softmax_combo_loss
 from crosstask.tasks import SegmentationTask, Task
 
@@ -144,7 +145,7 @@ def test_priors_stay_finite_for_a_class_that_is_nowhere_or_everywhere(exclusive:
     task = SegmentationTask("organs", "structures", ("a", "b", "c"), exclusive=exclusive)
     task.fit(
         {
-            "a": {"count": 0, "positive": 0},
+            "a": {"count": 100, "positive": 1},
             "b": {"count": 100, "positive": 0},
             "c": {"count": 100, "positive": 100},
         }
@@ -153,3 +154,11 @@ def test_priors_stay_finite_for_a_class_that_is_nowhere_or_everywhere(exclusive:
     assert len(bias) == task.head().channels
     assert all(math.isfinite(value) for value in bias)
     assert min(bias) > -15
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_a_class_that_no_training_case_labels_is_refused_by_name(exclusive: bool):
+    task = SegmentationTask("organs", "structures", CLASSES, exclusive=exclusive)
+    statistics = {"Brainstem": {"count": 1000, "positive": 20}, "Larynx": {"count": 0, "positive": 0}}
+    with pytest.raises(InputError, match="'Larynx'"):
+        task.fit(statistics)

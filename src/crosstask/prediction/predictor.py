@@ -129,7 +129,9 @@ class Predictor:
         # MONAI costs seconds to import
         from monai.inferers import sliding_window_inference
 
-        image = torch.from_numpy(self.assembly.image(case))[None].to(self.device)
+        whole = self.assembly.image(case)
+        inside = tuple(slice(0, length) for length in whole.shape[1:])
+        image = torch.from_numpy(self.assembly.padded(whole, self.experiment.sample.size))[None].to(self.device)
         decoded: Any = sliding_window_inference(
             image,
             self.experiment.sample.size,
@@ -137,10 +139,9 @@ class Predictor:
             lambda patch: self._decoded(self._forward(patch)),
             overlap=self.experiment.evaluation.overlap,
             mode="gaussian",
-            padding_mode="constant",
-            cval=-1.0,
         )
-        return {name: value[0].cpu().numpy() for name, value in decoded.items()}
+        selection = (slice(None), *inside)
+        return {name: value[0].cpu().numpy()[selection] for name, value in decoded.items()}
 
     def _forward(self, image: Tensor) -> dict[str, Tensor]:
         precision = self.experiment.training.precision

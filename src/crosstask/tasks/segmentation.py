@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crosstask import functional
+from crosstask.errors import InputError
 from crosstask.functional.dice import dice
 from crosstask.tasks.base import Head, Metric, Task
 
@@ -66,8 +67,18 @@ class SegmentationTask(Task):
         return Head("pixel", len(self.classes), tuple(math.log(p / (1 - p)) for p in self._prior))
 
     def fit(self, statistics: Mapping[str, Any]) -> None:
-        """Take each class's share of the labelled voxels of the training cases as its prior."""
-        shares = [statistics[name]["positive"] / max(statistics[name]["count"], 1) for name in self.classes]
+        """Take each class's share of the labelled voxels of the training cases as its prior.
+
+        Raises:
+            InputError: a class is labelled in no training case.
+        """
+        unlabelled = [name for name in self.classes if not statistics[name]["count"]]
+        if unlabelled:
+            raise InputError(
+                f"task {self.name!r}: no training case has {unlabelled[0]!r} labelled; leave the class out or give "
+                "cases that have it"
+            )
+        shares = [statistics[name]["positive"] / statistics[name]["count"] for name in self.classes]
         self._prior = tuple(min(max(share, _LOWEST_PRIOR), 1 - _LOWEST_PRIOR) for share in shares)
 
     def state(self) -> dict[str, Any]:

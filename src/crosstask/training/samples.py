@@ -144,7 +144,7 @@ class PatchSamples(Dataset[Sample]):
         if not any(missing):
             return sample
         widths = [width for gap in reversed(missing) for width in (0, gap)]
-        sample.image = F.pad(sample.image, widths, value=-1.0)
+        sample.image = torch.from_numpy(self._assembly.padded(sample.image.numpy(), self._size))
         sample.targets = {task: F.pad(target, widths) for task, target in sample.targets.items()}
         if sample.region is not None:
             sample.region = F.pad(sample.region, widths)
