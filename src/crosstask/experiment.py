@@ -134,8 +134,8 @@ class WeightingSection(_Section):
         return self
 
     def options(self) -> dict[str, Any]:
-        """The options that were given."""
-        return dict(self.model_extra or {})
+        """The options that were given; a null is none."""
+        return {option: value for option, value in (self.model_extra or {}).items() if value is not None}
 
 
 class TrainingSection(_Section):

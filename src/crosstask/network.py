@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+import torch
 
 from crosstask.architectures import ARCHITECTURES, Architecture, build
 from crosstask.assembly import Assembly, assemble
@@ -20,6 +23,18 @@ def assembly_of(experiment: Experiment, dataset: Dataset) -> Assembly:
     """How the experiment looks at a case."""
     section = experiment.dataset
     return assemble(dataset, section.tasks, section.windows, structure_input=section.structure_input)
+
+
+def check_networks(plans: Sequence[RunPlan]) -> None:
+    """Build each method's network without its memory, so that a wrong option is told before hours of work.
+
+    Raises:
+        InputError: an encoder, an architecture or an option that there is not.
+    """
+    dataset = dataset_of(plans[0].experiment)
+    for plan in {plan.method.name: plan for plan in plans}.values():
+        with torch.device("meta"):
+            build_architecture(plan, assembly_of(plan.experiment, dataset).only(plan.tasks), pretrained=False)
 
 
 def spatial_dims(experiment: Experiment) -> int:

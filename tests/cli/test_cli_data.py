@@ -106,6 +106,15 @@ def test_messages_are_shown_as_they_are(raw, call, tmp_path):
     assert missing.code == 2 and str(tmp_path / "[/b]:cat:") in missing.error
 
 
+def test_an_output_that_does_not_know_a_letter_is_no_crash(raw, tmp_path):
+    """As where a pipe has the code page of a country: the tables' Greek letters are not in it."""
+    root = tmp_path / "Δ"
+    shutil.copytree(raw, root)
+    shown = run(tmp_path, "check", "phantom", root, "--notes", variables={"PYTHONIOENCODING": "ascii"})
+    assert shown.code == 0 and shown.err == ""
+    assert f"{tmp_path / '?'}" in shown.out
+
+
 def test_prepare_writes_once_and_keeps(prepared):
     assert prepared.first.code == prepared.second.code == 0
     assert "6 written, 0 rebuilt, 0 kept, 0 removed, 0 failed" in prepared.first.out

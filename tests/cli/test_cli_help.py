@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from cli_runner import SCRIPT, environment, has_progress, run
+from cli_runner import SCRIPT, environment, run
 
 from crosstask import __version__
 
@@ -63,12 +63,6 @@ def test_faults_of_usage_are_told_by_exit_code_2_and_no_traceback(tmp_path, argu
     assert shown.code == 2
     assert "Usage:" in shown.err and "Traceback" not in shown.err
     assert "\x1b" not in shown.err
-
-
-def test_output_that_knows_no_boxes_is_no_crash(tmp_path):
-    shown = run(tmp_path, "--help", variables={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
-    assert shown.code == 0 and shown.err == ""
-    assert "benchmark" in shown.out and not has_progress(shown.out)
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="completion of bash")

@@ -145,6 +145,40 @@ def test_a_run_folder_of_other_settings_is_refused_and_untouched(experiment: Exp
     assert (plan.folder / FINAL).read_bytes() == before
 
 
+@pytest.mark.parametrize("patience", [None, 1])
+def test_a_run_killed_after_its_last_epoch_is_completed_as_it_was(
+    experiment: Experiment, store: Store, monkeypatch: pytest.MonkeyPatch, patience: int | None
+) -> None:
+    from crosstask.tasks import RegressionTask, SegmentationTask
+    from crosstask.training import run
+
+    monkeypatch.setattr(SegmentationTask, "skill", lambda self, tally: 0.5)  # never better than the first epoch
+    monkeypatch.setattr(RegressionTask, "skill", lambda self, tally: float("nan"))
+    plan = plan_of(changed(experiment, epochs=2 if patience is None else 5, patience=patience))
+    write = run.write_record
+
+    def failing(folder: Path, record: dict[str, object]) -> None:
+        if record["trained"]:
+            raise StopError
+        write(folder, record)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "write_record", failing)
+        with pytest.raises(StopError):
+            train(plan, store)
+    before = (plan.folder / FINAL).read_bytes()
+    (plan.folder / FINAL).unlink()
+    record = train(plan, store)
+    assert record["training"]["epochs"] == 2 and len(history(plan)) == 2
+    assert (plan.folder / FINAL).read_bytes() == before
+    assert not (plan.folder / LAST).exists()
+
+
+def test_a_device_that_is_not_there_is_named(experiment: Experiment, store: Store) -> None:
+    with pytest.raises(InputError, match=r"training\.device: 'nonsense'"):
+        train(plan_of(changed(experiment, device="nonsense")), store)
+
+
 def test_two_at_once_are_refused(experiment: Experiment, store: Store) -> None:
     plan = plan_of(experiment)
     plan.folder.mkdir(parents=True)

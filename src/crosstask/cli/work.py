@@ -68,6 +68,10 @@ def train_runs(experiment: Experiment, method: str | None) -> None:
     plans = [plan for plan in plan_runs(experiment) if method in (None, plan.method.name)]
     if not plans:
         raise InputError(f"--method: {method!r} is not among the experiment's methods {experiment.methods}")
+
+    from crosstask.network import check_networks
+
+    check_networks(plans)
     store = prepare_store(experiment)
     split_cases(store.cases, experiment.dataset, needed=("train", "validation"))
 
@@ -175,6 +179,10 @@ def predict_cases(
 def run_benchmark(experiment: Experiment, jobs: int) -> Result:
     """Prepare, train, score, compare; print the table and the path of the page."""
     plans = plan_runs(experiment)
+
+    from crosstask.network import check_networks
+
+    check_networks(plans)
     store = prepare_store(experiment)
     split_cases(store.cases, experiment.dataset)
     from crosstask.benchmark.run import collect_scores, run_all

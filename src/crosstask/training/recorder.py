@@ -62,6 +62,14 @@ class Recorder(L.Callback):
         """Epochs that were finished."""
         return len(self._rows)
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Train no further if the run was killed after the epoch that ended it."""
+        if self._patience_is_over():
+            trainer.should_stop = True
+
+    def _patience_is_over(self) -> bool:
+        return self._patience is not None and len(self._rows) - 1 - self.best_epoch >= self._patience
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
         self._started = time.perf_counter()
@@ -82,8 +90,7 @@ class Recorder(L.Callback):
         better = pl_module.score > self._best or self.best_epoch < 0
         if better:
             self._best, self.best_epoch = (pl_module.score if math.isfinite(pl_module.score) else -math.inf), epoch
-        if self._patience is not None and epoch - self.best_epoch >= self._patience:
-            trainer.should_stop = True
+        trainer.should_stop = self._patience_is_over()
         if not trainer.is_global_zero:
             trainer.save_checkpoint(self._folder / LAST)  # every process takes part in gathering the state
             return
@@ -95,11 +102,10 @@ class Recorder(L.Callback):
         trainer.save_checkpoint(temporary)
         temporary.replace(self._folder / LAST)
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Keep the last epoch's weights beside the best."""
-        assert isinstance(pl_module, TrainingModule)
-        if trainer.is_global_zero:
-            write_atomically(self._folder / FINAL, weights_bytes(pl_module))
+    def finish(self, trainer: L.Trainer, module: TrainingModule) -> None:
+        """Keep the last epoch's weights beside the best, also of a run that was killed after its last epoch."""
+        if trainer.is_global_zero and not trainer.interrupted and self._rows:
+            write_atomically(self._folder / FINAL, weights_bytes(module))
 
     def _write_history(self) -> None:
         text = io.StringIO()

@@ -15,6 +15,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader, Subset
 
 from crosstask.assembly import Assembly
@@ -142,7 +143,7 @@ def _train(plan: RunPlan, store: Store, *, show_progress: bool) -> dict[str, Any
     recorder = Recorder(plan.folder, patience=settings.patience, writer=_writer(plan))
     started = time.perf_counter()
     with _quiet():
-        trainer = L.Trainer(
+        trainer = _trainer(
             accelerator=settings.device,
             devices=settings.devices,
             max_epochs=settings.epochs,
@@ -160,6 +161,7 @@ def _train(plan: RunPlan, store: Store, *, show_progress: bool) -> dict[str, Any
         trainer.fit(
             module, train_loader, validation_loader, ckpt_path=last if last.exists() else None, weights_only=False
         )
+        recorder.finish(trainer, module)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if recorder.epochs == 0:
@@ -177,6 +179,7 @@ def _train(plan: RunPlan, store: Store, *, show_progress: bool) -> dict[str, Any
     }
     if trainer.is_global_zero:
         write_record(plan.folder, record)
+        last.unlink(missing_ok=True)  # more than half of a run's size, and of no use to a complete one
     return record
 
 
@@ -206,6 +209,18 @@ def _loaders(
             **workers,
         ),
     )
+
+
+def _trainer(**options: Any) -> L.Trainer:
+    """Lightning's trainer; a device or a precision that is not to be had is the user's to change."""
+    try:
+        return L.Trainer(**options)
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        line = " ".join(str(error).split())
+        raise InputError(
+            f"training.device: {options['accelerator']!r} ({options['devices']} devices, precision "
+            f"{options['precision']}) cannot be used: {line}"
+        ) from None
 
 
 def _same_data(plan: RunPlan, record: dict[str, Any]) -> None:
