@@ -126,10 +126,20 @@ def assemble(
             )
         structures = dataset.structures
     return Assembly(
-        tasks=tuple(dataset.task(name, **options) for name, options in tasks.items()),
+        tasks=tuple(_task(dataset, name, options) for name, options in tasks.items()),
         image_source=dataset.image_source,
         region_source=dataset.region_source,
         windows=tuple((float(low), float(high)) for low, high in windows),
         structure_source=dataset.structure_source if structure_input else None,
         structures=structures,
     )
+
+
+def _task(dataset: Dataset, name: str, options: Mapping[str, object]) -> Task:
+    """A task of the data set; what it does not accept is named by its key."""
+    try:
+        return dataset.task(name, **options)
+    except InputError as error:
+        raise InputError(f"dataset.tasks.{name}: {error}") from None
+    except TypeError:
+        raise InputError(f"dataset.tasks.{name}: {options} is not accepted; see configs/ for examples") from None

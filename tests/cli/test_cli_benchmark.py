@@ -121,7 +121,7 @@ def test_the_page_holds_pictures_and_needs_nothing_else(benched):
 
 
 def test_a_third_call_trains_and_scores_nothing(benched):
-    kept = ("*.safetensors", "*.ckpt", "run.json", "history.csv", "runs/**/scores.csv", "*.npz", "*.log")
+    kept = ("*.safetensors", "run.json", "history.csv", "runs/**/scores.csv", "*.npz", "*.log")
     before = {pattern: _times(benched.results, pattern) for pattern in kept}
     page = (benched.results / "index.html").read_bytes()
     shown = run(benched.folder, *benched.command, "training.threads=2", "--jobs", "2")
@@ -175,11 +175,19 @@ def test_a_damaged_run_folder_is_named(benched, call, tmp_path):
     assert str(folder / "experiment.yaml") in shown.error and "is damaged" in shown.error
 
 
-def test_a_fault_inside_a_worker_is_one_line_with_its_exit_code(experiment, call, tmp_path):
-    """The option is of the network, which only the worker builds."""
-    shown = call("benchmark", experiment, "methods=[hps]", "encoder.name=resnet19")
+@pytest.mark.parametrize("change", ["encoder.name=resnet19", "architecture={upsampling_blocks: 7}"])
+def test_a_network_that_cannot_be_built_is_refused_before_anything_is_prepared(experiment, call, tmp_path, change):
+    shown = call("benchmark", experiment, "methods=[hps]", change, f"store={tmp_path / 'new'}")
     assert shown.code == 2
-    assert "resnet19" in shown.error and "resnet18" in shown.error
+    assert "resnet18" in shown.error or "upsampling_blocks" in shown.error
+    assert not (tmp_path / "new").exists() and not (tmp_path / "results").exists()
+
+
+def test_a_fault_inside_a_worker_is_one_line_with_its_exit_code(experiment, call, tmp_path):
+    """Which tasks a run has, and so whether each has its weight, is known in the worker alone."""
+    shown = call("benchmark", experiment, "methods=[hps]", "weighting={name: fixed, weights: {dose: 1}}")
+    assert shown.code == 2
+    assert "weighting.weights: no weight for task 'segmentation'" in shown.error
     log = tmp_path / "results" / "runs" / "hps" / "seed0.log"
     assert "Traceback" in log.read_text()  # for whoever wants to know more
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from rich.live import Live
 from rich.table import Table
 
+from crosstask.assembly import assemble
 from crosstask.cli.terminal import err, on_terminal, out, progress_bar
-from crosstask.datasets import SPLITS, Dataset, open_dataset
+from crosstask.datasets import SPLITS, open_dataset
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment
 from crosstask.runs import plan_runs, writing
@@ -36,7 +37,8 @@ class Result:
 def prepare_store(experiment: Experiment, *, workers: int | None = None, verify: bool = False) -> Store:
     """Prepare the experiment's cases and say what was done."""
     dataset = open_dataset(experiment.dataset.name, experiment.dataset.root)
-    _check_tasks(experiment, dataset)
+    section = experiment.dataset
+    assemble(dataset, section.tasks, section.windows, structure_input=section.structure_input)  # or it is refused
     with progress_bar("Preparing") as progress:
         report = prepare(dataset, experiment.store_folder, workers=workers, verify=verify, progress=progress)
     for case, message in report.failed:
@@ -50,17 +52,6 @@ def prepare_store(experiment: Experiment, *, workers: int | None = None, verify:
     if not len(store):
         raise InputError(f"{experiment.dataset.root}: no case could be prepared; see crosstask check {dataset.name}")
     return store
-
-
-def _check_tasks(experiment: Experiment, dataset: Dataset) -> None:
-    """Refuse a task or class that the data set does not have before the cases are prepared for it."""
-    for name, options in experiment.dataset.tasks.items():
-        try:
-            dataset.task(name, **options)
-        except InputError as error:
-            raise InputError(f"dataset.tasks.{name}: {error}") from None
-        except TypeError:
-            raise InputError(f"dataset.tasks.{name}: {options} is not accepted; see configs/ for examples") from None
 
 
 def train_runs(experiment: Experiment, method: str | None) -> None:
