@@ -290,3 +290,9 @@ def test_methods_by_name():
 
 def test_input_errors_are_told_apart_by_exit_code():
     assert (InputError.exit_code, CrosstaskError.exit_code) == (2, 1)
+
+
+def test_a_null_is_no_option_of_a_weighting():
+    values = {"name": "a", "dataset": {"name": "phantom", "root": "x", "tasks": ["dose"]}}
+    section = experiment_from({**values, "weighting": {"name": "dwa", "temperature": 3, "weights": None}}).weighting
+    assert section.options() == {"temperature": 3}

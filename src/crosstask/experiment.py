@@ -115,12 +115,14 @@ class WeightingSection(_Section):
 
     @model_validator(mode="after")
     def _accepted(self) -> WeightingSection:
+        hints = get_type_hints(WEIGHTINGS[self.name].__init__)
+        given = self.model_extra if self.model_extra is not None else {}
+        for option in [option for option, value in given.items() if value is None]:
+            del given[option]  # a null is no option
         accepted = weighting_options(self.name)
-        for option in self.options():
+        for option in given:
             if option not in accepted:
                 raise ValueError(f"{self.name} has no option {option!r}; options: {', '.join(accepted) or 'none'}")
-        hints = get_type_hints(WEIGHTINGS[self.name].__init__)
-        given = self.model_extra or {}
         for option, value in given.items():
             adapter: TypeAdapter[Any] = TypeAdapter(hints[option], config=ConfigDict(allow_inf_nan=False))
             try:
@@ -134,8 +136,8 @@ class WeightingSection(_Section):
         return self
 
     def options(self) -> dict[str, Any]:
-        """The options that were given; a null is none."""
-        return {option: value for option, value in (self.model_extra or {}).items() if value is not None}
+        """The options that were given."""
+        return dict(self.model_extra or {})
 
 
 class TrainingSection(_Section):
