@@ -28,6 +28,7 @@ LAST = "last.ckpt"
 BEST = "best.safetensors"
 FINAL = "final.safetensors"
 SCORES = "scores.csv"
+EXAMPLES = "examples.npz"
 
 _NOT_OF_A_RUN = ("name", "methods", "seeds", "output", "store")
 _OF_A_RECORD = ("method", "seed", "tasks", "task_state")

@@ -9,10 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from crosstask.prediction.predictor import Predictor
-from crosstask.runs import write_atomically
+from crosstask.runs import EXAMPLES, write_atomically
 from crosstask.store import Store
-
-EXAMPLES = "examples.npz"
 
 
 def save_examples(folder: Path, store: Store, case_ids: Sequence[str], *, device: str = "cpu") -> None:

@@ -18,7 +18,7 @@ from crosstask.cli.terminal import err, on_terminal, out, progress_bar
 from crosstask.datasets import SPLITS, open_dataset
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment
-from crosstask.runs import plan_runs, writing
+from crosstask.runs import EXAMPLES, plan_runs, writing
 from crosstask.splits import split_cases
 from crosstask.store import Store, prepare
 
@@ -192,7 +192,7 @@ def run_benchmark(experiment: Experiment, jobs: int) -> Result:
 
     from crosstask.benchmark.comparison import compare
     from crosstask.benchmark.evaluate import evaluate_constant
-    from crosstask.benchmark.examples import EXAMPLES, save_examples
+    from crosstask.benchmark.examples import save_examples
     from crosstask.report.page import write_report
     from crosstask.report.tables import floor_of
 

@@ -100,9 +100,9 @@ def score_directory(
         raise InputError(f"{prediction_dir}: no prediction of any patient of {reference_dir}; files are named pt_N.csv")
     if not partial:
         if missing := _first(references.keys() - predictions.keys()):
-            raise InputError(f"{prediction_dir}: no prediction of {missing}; predict them or score a partial folder")
+            raise InputError(f"{prediction_dir}: no prediction of {missing}; predict them, or use --partial")
         if extra := _first(predictions.keys() - references.keys()):
-            raise InputError(f"{reference_dir}: no patient for the predictions {extra}; remove them or score partially")
+            raise InputError(f"{reference_dir}: no patient for the predictions {extra}; remove them, or use --partial")
     rows = []
     for done, name in enumerate(names, start=1):
         rows.append(_score_patient(references[name], predictions[name]))

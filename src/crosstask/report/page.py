@@ -25,9 +25,7 @@ from crosstask.report.tables import (
     markdown_table,
     text_table,
 )
-from crosstask.runs import HISTORY, RunPlan, read_record, write_atomically
-
-EXAMPLES = "examples.npz"
+from crosstask.runs import EXAMPLES, HISTORY, RunPlan, read_record, write_atomically
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
