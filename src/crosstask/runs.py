@@ -152,11 +152,13 @@ def check_data(plan: RunPlan, fingerprint: str) -> None:
         fingerprint: of the cases that it would be trained on now; see :meth:`crosstask.store.Store.fingerprint_of`.
 
     Raises:
-        InputError: it learned from other data.
+        InputError: it learned from other data, or its record is damaged.
     """
     try:
         record = read_record(plan.folder)
     except InputError:
+        if (plan.folder / LAST).exists():  # nobody knows what it learned from
+            raise
         return
     before = record.get("data", {}).get("fingerprint")
     if before is None or before == fingerprint or not (record.get("trained") or (plan.folder / LAST).exists()):

@@ -24,7 +24,7 @@ from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import Experiment
 from crosstask.locks import locked
 from crosstask.network import assembly_of, build_architecture, dataset_of, spatial_dims
-from crosstask.runs import LAST, RunPlan, environment, is_trained, open_run, read_record, write_record
+from crosstask.runs import LAST, RunPlan, check_data, environment, is_trained, open_run, read_record, write_record
 from crosstask.sample import collate
 from crosstask.splits import split_cases
 from crosstask.store import Store
@@ -120,7 +120,7 @@ def _train(plan: RunPlan, store: Store, *, show_progress: bool) -> dict[str, Any
         ),
         settings,
     )
-    record = {
+    record: dict[str, Any] = {
         "method": plan.method.name,
         "seed": plan.seed,
         "tasks": list(plan.tasks),
@@ -137,7 +137,7 @@ def _train(plan: RunPlan, store: Store, *, show_progress: bool) -> dict[str, Any
         },
         "environment": environment(),
     }
-    _same_data(plan, record)
+    check_data(plan, record["data"]["fingerprint"])
     write_record(plan.folder, record)
     train_loader, validation_loader = _loaders(plan, store, splits, assembly, whole)
     recorder = Recorder(plan.folder, patience=settings.patience, writer=_writer(plan))
@@ -221,18 +221,6 @@ def _trainer(**options: Any) -> L.Trainer:
             f"training.device: {options['accelerator']!r} ({options['devices']} devices, precision "
             f"{options['precision']}) cannot be used: {line}"
         ) from None
-
-
-def _same_data(plan: RunPlan, record: dict[str, Any]) -> None:
-    """An interrupted run may only go on with the data that it began with."""
-    if not (plan.folder / LAST).exists():
-        return
-    before = read_record(plan.folder)["data"]["fingerprint"]
-    if before != record["data"]["fingerprint"]:
-        raise InputError(
-            f"{plan.folder}: began with other data (fingerprint {before[:12]}, now "
-            f"{record['data']['fingerprint'][:12]}); remove the folder to train anew"
-        )
 
 
 def _writer(plan: RunPlan) -> Any:
