@@ -29,7 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("datasets", "architectures"),
     ("tasks",),
     ("store", "io", "weighting", "nn"),
-    ("functional", "geometry", "sample", "shapes", "locks"),
+    ("functional", "geometry", "sample", "shapes", "locks", "files"),
     ("errors", "processes"),
 )
 
@@ -38,6 +38,9 @@ WITHOUT_TORCH = (
     "report",
     "runs",
     "benchmark.scores",
+    "benchmark.predictions",
+    "datasets",
+    "functional.cohort",
     "benchmark.comparison",
     "benchmark.run",
     "functional.dvh",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
-from crosstask.datasets.base import Dataset
+from crosstask.datasets import Dataset, HiddenLabels, open_dataset
 from crosstask.errors import InputError
+from crosstask.experiment import Experiment
 from crosstask.tasks.base import Task
 
 Slices = Sequence[slice | int]
@@ -34,29 +35,34 @@ class Assembly:
         tasks: the tasks, in order.
         image_source: case array of the image.
         region_source: case array of the region where regression targets are defined, or None.
-        windows: one input channel per window [low, high] of image values, scaled to [-1, 1].
+        windows: one input channel per image channel and window [low, high] of its values, scaled to [-1, 1].
+        image_channels: of the case array of the image.
         structure_source: case array whose channels become further input channels, or None.
         structures: names of these channels; one that a case lacks is zero.
+        scoring: take the targets that scores and validation look at, where these differ from those of training.
     """
 
     tasks: tuple[Task, ...]
     image_source: str
     region_source: str | None
     windows: tuple[tuple[float, float], ...]
+    image_channels: int = 1
     structure_source: str | None = None
     structures: tuple[str, ...] = ()
+    scoring: bool = False
 
     @property
     def in_channels(self) -> int:
         """Number of input channels."""
-        return len(self.windows) + len(self.structures)
+        return len(self.windows) * self.image_channels + len(self.structures)
 
     def only(self, names: Sequence[str]) -> Assembly:
         """The same with some of the tasks."""
-        chosen = tuple(task for task in self.tasks if task.name in names)
-        return Assembly(
-            chosen, self.image_source, self.region_source, self.windows, self.structure_source, self.structures
-        )
+        return replace(self, tasks=tuple(task for task in self.tasks if task.name in names))
+
+    def for_scoring(self) -> Assembly:
+        """The same with the targets that scores and validation look at."""
+        return replace(self, scoring=True)
 
     def image(self, case: Readable, slices: Slices | None = None) -> np.ndarray:
         """Input channels ``c *s``, float32."""
@@ -70,14 +76,17 @@ class Assembly:
     def padded(self, image: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         """Input channels ``c *s``, padded at the end of each axis to at least ``shape``: lowest value, no structure."""
         widths = [(0, max(want - have, 0)) for have, want in zip(image.shape[1:], shape, strict=True)]
-        count = len(self.windows)
+        count = len(self.windows) * self.image_channels
         parts = [(image[:count], -1.0), (image[count:], 0.0)]
         return np.concatenate([np.pad(part, [(0, 0), *widths], constant_values=value) for part, value in parts])
 
     def target(self, task: Task, case: Readable, slices: Slices | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Target ``c *s`` (float32, zero where missing) and present ``c`` (bool) of one task."""
+        """Target ``c *s`` (float32, zero where missing) and present ``c`` (bool) of one task; ``c`` at image level."""
+        source = task.scored_source if self.scoring else task.source
+        if task.level == "image":
+            return _channels(case, source, task.classes, None, ())
         shape = _shape(case.shape(self.image_source)[1:], slices)
-        return _channels(case, task.source, task.classes, slices, shape)
+        return _channels(case, source, task.classes, slices, shape)
 
     def region(self, case: Readable, slices: Slices | None = None) -> np.ndarray | None:
         """Where regression targets are defined, ``1 *s``, bool; None if the case does not say."""
@@ -106,6 +115,26 @@ def _shape(full: tuple[int, ...], slices: Slices | None) -> tuple[int, ...]:
     return tuple(shape)
 
 
+def dataset_of(experiment: Experiment) -> Dataset:
+    """The experiment's data set."""
+    section = experiment.dataset
+    dataset = open_dataset(section.name, section.root, **section.options)
+    return HiddenLabels(dataset, section.hide_labels) if section.hide_labels else dataset
+
+
+def assembly_of(experiment: Experiment, dataset: Dataset) -> Assembly:
+    """How the experiment looks at a case.
+
+    Raises:
+        InputError: a task or an option that the data set does not have, or samples that it cannot give.
+    """
+    section = experiment.dataset
+    if experiment.sample.case_dims != dataset.spatial_dims:
+        have = {2: "images; set it image", 3: "volumes; set it slice, patch or volume"}[dataset.spatial_dims]
+        raise InputError(f"sample.kind: {experiment.sample.kind!r} does not fit: {dataset.name} has {have}")
+    return assemble(dataset, section.tasks, section.windows, structure_input=section.structure_input)
+
+
 def assemble(
     dataset: Dataset,
     tasks: Mapping[str, Mapping[str, object]],
@@ -130,6 +159,7 @@ def assemble(
         image_source=dataset.image_source,
         region_source=dataset.region_source,
         windows=tuple((float(low), float(high)) for low, high in windows),
+        image_channels=dataset.image_channels,
         structure_source=dataset.structure_source if structure_input else None,
         structures=structures,
     )

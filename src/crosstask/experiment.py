@@ -30,11 +30,45 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
+class SplitSection(_Section):
+    """Which cases train, choose the best epoch, and test. No rule divides a group."""
+
+    rule: Literal["original", "validation_as_test", "drawn", "folds", "file"] = Field(
+        default="original",
+        description="original: the data set's own; validation_as_test: its validation cases are the test set, and "
+        "validation_fraction of its training cases the validation set; drawn: all cases anew by fractions; folds: "
+        "k-fold cross-validation, of which this is one fold; file: as a table says",
+    )
+    validation_fraction: float = Field(default=0.15, gt=0, lt=1, description="with validation_as_test and folds")
+    fractions: tuple[float, float, float] = Field(
+        default=(0.7, 0.1, 0.2), description="drawn: shares of training, validation and test"
+    )
+    stratify: str | None = Field(
+        default=None,
+        description="drawn, folds: labels of whole cases (a case array) that each split gets in equal shares",
+    )
+    folds: int = Field(default=5, ge=2, description="folds: how many")
+    fold: int = Field(default=0, ge=0, description="folds: which one is the test set")
+    file: Path | None = Field(default=None, description="file: a CSV with the columns case and split")
+    seed: int = Field(default=0, description="drawn, folds, validation_as_test: of the choice")
+
+    @model_validator(mode="after")
+    def _possible(self) -> SplitSection:
+        if any(share <= 0 for share in self.fractions) or abs(sum(self.fractions) - 1) > 1e-6:
+            raise ValueError(f"fractions {list(self.fractions)} must be positive and add up to 1")
+        if self.fold >= self.folds:
+            raise ValueError(f"fold {self.fold} is not there; {self.folds} folds are counted from 0")
+        if (self.rule == "file") != (self.file is not None):
+            raise ValueError("rule file needs file=splits.csv, and file needs rule=file")
+        return self
+
+
 class DatasetSection(_Section):
     """Which data, and which of its labels become tasks."""
 
     name: str = Field(description="a data set, e.g. openkbp or phantom")
-    root: Path = Field(description="folder of the raw data set")
+    root: Path = Field(description="folder of the raw data set, or the YAML file of a cohort")
+    options: dict[str, Any] = Field(default={}, description="what the data set's reader takes, e.g. spacing of stoic")
     tasks: dict[str, dict[str, Any]] = Field(description="task: its options, e.g. segmentation: {classes: [Brainstem]}")
     windows: list[tuple[float, float]] = Field(
         default=[(0.0, 2000.0)], min_length=1, description="one input channel per window [low, high] of image values"
@@ -42,13 +76,20 @@ class DatasetSection(_Section):
     structure_input: bool = Field(
         default=False, description="give the structure masks as extra input channels, the challenge's own setting"
     )
-    splits: Literal["original", "validation_as_test"] = Field(
-        default="original",
-        description="original: the data set's own; validation_as_test: its validation cases are the test set, and "
-        "validation_fraction of its training cases the validation set",
+    splits: SplitSection = SplitSection()
+    hide_labels: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of all labels to take away at random, as if they had never been there; give it a store of "
+        "its own",
     )
-    validation_fraction: float = Field(default=0.15, gt=0, lt=1, description="with validation_as_test")
     limit: PositiveInt | None = Field(default=None, description="use only the first so many cases of each split")
+
+    @field_validator("splits", mode="before")
+    @classmethod
+    def _rule(cls, splits: Any) -> Any:
+        return {"rule": splits} if isinstance(splits, str) else splits
 
     @field_validator("windows")
     @classmethod
@@ -72,9 +113,12 @@ class DatasetSection(_Section):
 class SampleSection(_Section):
     """What a network sees once."""
 
-    kind: Literal["slice", "patch"] = Field(default="slice", description="axial slices (2-D) or patches (3-D)")
+    kind: Literal["slice", "patch", "image", "volume"] = Field(
+        default="slice",
+        description="of volumes: axial slices (2-D), patches (3-D) or the whole volume (3-D); of images: image",
+    )
     size: list[PositiveInt] = Field(
-        default=[128, 128], description="slice: the plane is resized to this; patch: voxels z y x"
+        default=[128, 128], description="slice, image, volume: resized to this; patch: voxels z y x"
     )
 
     @field_validator("size")
@@ -86,10 +130,15 @@ class SampleSection(_Section):
 
     @model_validator(mode="after")
     def _axes(self) -> SampleSection:
-        axes = {"slice": 2, "patch": 3}[self.kind]
+        axes = {"slice": 2, "patch": 3, "image": 2, "volume": 3}[self.kind]
         if len(self.size) != axes:
             raise ValueError(f"a {self.kind} has {axes} lengths, size {self.size} has {len(self.size)}")
         return self
+
+    @property
+    def case_dims(self) -> int:
+        """Axes of the cases that such samples are taken from."""
+        return 2 if self.kind == "image" else 3
 
 
 class EncoderSection(_Section):
@@ -140,6 +189,16 @@ class WeightingSection(_Section):
         return dict(self.model_extra or {})
 
 
+class AugmentationSection(_Section):
+    """Random changes of training samples, alike for image, masks and quantities; never in evaluation."""
+
+    flip: list[Literal["x", "y", "z"]] = Field(default=[], description="axes along which half the samples are flipped")
+    rotate: float = Field(default=0.0, ge=0, le=180, description="largest in-plane rotation, in degrees")
+    scale: float = Field(default=0.0, ge=0, lt=1, description="largest change of size, 0.1 for 0.9 to 1.1")
+    intensity: float = Field(default=0.0, ge=0, lt=1, description="largest change of brightness and contrast, a share")
+    noise: float = Field(default=0.0, ge=0, le=1, description="standard deviation of Gaussian noise, of a range of 2")
+
+
 class TrainingSection(_Section):
     """Optimiser and schedule."""
 
@@ -153,6 +212,13 @@ class TrainingSection(_Section):
         description="share of the training samples that are drawn where a class of a segmentation task is, each class "
         "as often; the rest is drawn evenly. The same for every method, single-task ones included",
     )
+    balance: str | None = Field(
+        default=None,
+        description="an image-level classification task; its classes are drawn equally often. The same for every "
+        "method, single-task ones included",
+    )
+    augmentation: AugmentationSection | None = Field(default=None, description="random changes of training samples")
+    cache: bool = Field(default=False, description="keep training and validation samples in memory once loaded")
     validation_samples: PositiveInt | None = Field(
         default=None, description="an even choice of so many validation samples; None: all"
     )
@@ -181,6 +247,11 @@ class EvaluationSection(_Section):
 
     batch_size: PositiveInt = 32
     overlap: float = Field(default=0.5, ge=0, lt=1, description="patch: overlap of neighbouring patches")
+    pooling: Literal["mean", "median", "max"] = Field(
+        default="mean",
+        description="slice, patch: how their image-level predictions become that of the case; max is the largest "
+        "probability of each class",
+    )
     bootstrap: PositiveInt = Field(default=2000, description="resamplings of the cases behind each interval")
     keep_predictions: bool = Field(default=False, description="keep the predicted volumes in the run folder")
 

@@ -1,4 +1,4 @@
-"""From an experiment to its data set, its way of looking at a case, and the network of a run."""
+"""From an experiment to the network of a run."""
 
 from __future__ import annotations
 
@@ -8,21 +8,9 @@ from typing import Any
 import torch
 
 from crosstask.architectures import ARCHITECTURES, Architecture, build
-from crosstask.assembly import Assembly, assemble
-from crosstask.datasets import Dataset, open_dataset
+from crosstask.assembly import Assembly, assembly_of, dataset_of
 from crosstask.experiment import Experiment
 from crosstask.runs import RunPlan
-
-
-def dataset_of(experiment: Experiment) -> Dataset:
-    """The experiment's data set."""
-    return open_dataset(experiment.dataset.name, experiment.dataset.root)
-
-
-def assembly_of(experiment: Experiment, dataset: Dataset) -> Assembly:
-    """How the experiment looks at a case."""
-    section = experiment.dataset
-    return assemble(dataset, section.tasks, section.windows, structure_input=section.structure_input)
 
 
 def check_networks(plans: Sequence[RunPlan]) -> None:

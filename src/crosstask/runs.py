@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -17,8 +16,9 @@ from typing import Any
 import yaml
 
 from crosstask import __version__
-from crosstask.errors import CrosstaskError, InputError
+from crosstask.errors import InputError
 from crosstask.experiment import Experiment, experiment_from
+from crosstask.files import write_atomically, writing
 from crosstask.methods import Method, get_method
 
 EXPERIMENT = "experiment.yaml"
@@ -28,6 +28,8 @@ LAST = "last.ckpt"
 BEST = "best.safetensors"
 FINAL = "final.safetensors"
 SCORES = "scores.csv"
+PREDICTIONS = "predictions.csv"
+THRESHOLDS = "thresholds.json"
 EXAMPLES = "examples.npz"
 
 _NOT_OF_A_RUN = ("name", "methods", "seeds", "output", "store")
@@ -73,42 +75,6 @@ def plan_runs(experiment: Experiment) -> list[RunPlan]:
             sets = [(task,) for task in tasks] if method.run_per_task else [tasks]
             plans += [RunPlan(experiment, method, seed, chosen) for chosen in sets]
     return plans
-
-
-def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        CrosstaskError: the disk is full, or the folder cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    raw = data.encode() if isinstance(data, str) else data
-    with writing(path):
-        try:
-            with temporary.open("wb") as file:
-                file.write(raw)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn what a disk can refuse into one line that names the file, or the folder, that was being written.
-
-    Raises:
-        CrosstaskError: in place of an OSError.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise CrosstaskError(
-            f"{error.filename or path}: cannot be written ({error.strerror or error}); free space or mend this, then "
-            "run the same command again"
-        ) from error
 
 
 def open_run(plan: RunPlan) -> None:
@@ -240,6 +206,26 @@ def read_record(folder: Path) -> dict[str, Any]:
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Write the run's record."""
     write_atomically(folder / RECORD, json.dumps(record, indent=2))
+
+
+def read_thresholds(folder: Path, weights: str) -> dict[str, list[float]]:
+    """Thresholds that were chosen on validation cases, ``{task: one a class}``; empty before that.
+
+    Args:
+        folder: the run folder.
+        weights: ``best`` or ``final``.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = folder / THRESHOLDS
+    try:
+        whole = json.loads(path.read_text(encoding="utf-8"))
+        return {task: [float(value) for value in values] for task, values in whole.get(weights, {}).items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError):
+        raise InputError(f"{path}: is damaged; remove it, and evaluate chooses the thresholds again") from None
 
 
 def is_trained(plan: RunPlan) -> bool:

@@ -16,7 +16,7 @@ class Sample:
 
     Attributes:
         image: ``c *s``, float.
-        targets: ``{task: c *s}`` in physical units; zero where the label is missing.
+        targets: ``{task: c *s}``, or ``{task: c}`` at image level, in physical units; zero where the label is missing.
         present: ``{task: c}``, bool; False where the label is missing.
         region: ``1 *s``, bool, where regression targets are defined, or None.
         case: id of the case.

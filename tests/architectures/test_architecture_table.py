@@ -45,6 +45,11 @@ def test_all_forms_of_tasks(tasks: object) -> None:
     assert network.heads == {"a": Head("pixel", 2), "b": Head("pixel", 1)}
 
 
+def test_levels_may_be_mixed() -> None:
+    network = small(tasks={"a": ("image", 2), "b": 1})
+    assert network.heads == {"a": Head("image", 2), "b": Head("pixel", 1)}
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -57,10 +62,10 @@ def test_all_forms_of_tasks(tasks: object) -> None:
         ({"spatial_dims": 1}, ["spatial_dims", "choose 2"]),
         ({"upsampling_blocks": 7}, ["upsampling_blocks", "3, 4 or 5"]),
         ({"tasks": {}}, ["at least one task"]),
-        ({"tasks": {"a": Head("image", 2)}}, ["'a' is at image level", "only pixel-level"]),
         ({"tasks": {"a.b": 1}}, ["'a.b'", "choose another"]),
         ({"tasks": {"keys": 1}}, ["'keys'", "choose another"]),
         ({"tasks": {"a": "pixel"}}, ["'a' is 'pixel'", "channel count"]),
+        ({"tasks": {"a": ("voxel", 2)}}, ["'a' is ('voxel', 2)", "channel count"]),
         ({"tasks": {"a": 0}}, ["'a' is 0", "channel count"]),
         ({"tasks": [FakeTask("a"), FakeTask("a")]}, ["'a' is there twice"]),
     ],
@@ -75,7 +80,7 @@ def test_refused_in_one_line(options: dict[str, object], words: list[str]) -> No
 
 
 def test_a_resnet_50_in_double_the_channels_runs_in_half_precision() -> None:
-    network = build("ctan", encoder="resnet50", tasks={"a": 1, "b": 2}, in_channels=2, scaled_bottleneck=False)
+    network = build("ctan", encoder="resnet50", tasks={"a": 1, "b": ("image", 2)}, in_channels=2)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         outputs = network(torch.randn(2, 2, 64, 64))
     assert all(output.isfinite().all() for output in outputs.values())

@@ -268,6 +268,10 @@ def test_scores_of_other_methods_do_not_matter():
             "task 'organs': case case1, seed 0 is not scored",
         ),
         ([rows("stl", DICE, [1.0]), rows("hps", DICE, [math.nan])], "method 'hps' has no score 'dice'"),
+        (
+            [rows(method, DICE, {0: [1.0, 2.0], 1: [1.0]}) for method in ("stl", "hps")],
+            "task 'organs': case case1 is not scored with seed 1; evaluate again",
+        ),
     ],
 )
 def test_scores_that_are_missing_are_named(parts: list, message: str):
@@ -329,7 +333,7 @@ def test_an_average_with_an_undefined_improvement_is_undefined():
 
 def test_data_sets_that_differ_have_no_average():
     first = named("a", {"hps": (1.0, 2.0)})
-    with pytest.raises(InputError, match="b and a differ in methods or number of tasks: no average"):
+    with pytest.raises(InputError, match="b and a differ in methods: no average"):
         average([first, named("b", {"ctan": (1.0, 2.0)})])
     one_task = compare(
         score_table(rows("stl", DICE, [1.0]) + rows("hps", DICE, [1.0])),
@@ -337,7 +341,7 @@ def test_data_sets_that_differ_have_no_average():
         methods=("stl", "hps"),
         resamplings=5,
     )
-    with pytest.raises(InputError, match="no average"):
+    with pytest.raises(InputError, match="a has 2 tasks and b 1: no average"):
         average([first, one_task])
 
 

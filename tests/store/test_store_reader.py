@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import pickle
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_fakes import SHAPE, FakeCase, FakeData, FakeDataset, arrays, write_raw
 
-from crosstask.errors import InputError
+from crosstask.errors import CrosstaskError, InputError
 from crosstask.geometry import Geometry
 from crosstask.store import Store, prepare, reader
 from crosstask.store.format import layout
@@ -64,11 +65,142 @@ def test_round_trip_of_types(tmp_path: Path, dtype: str) -> None:
     np.testing.assert_array_equal(read, values)
 
 
-@pytest.mark.parametrize("shape", [(3,), (2, 5), (1, 33, 17), (3, 20, 40, 31), (2, 3, 4, 5, 6), (1, 2, 700, 900)])
+@pytest.mark.parametrize("shape", [(2, 5), (1, 33, 17), (3, 20, 40, 31), (2, 3, 4, 5, 6), (1, 2, 700, 900)])
 def test_round_trip_of_shapes(tmp_path: Path, shape: tuple[int, ...]) -> None:
     values = np.random.default_rng(1).normal(size=shape).astype(np.float32)
     values.reshape(-1)[:3] = [np.nan, np.inf, -0.0]
     np.testing.assert_array_equal(stored(tmp_path, values).read("x"), values)
+
+
+# Labels of whole cases
+
+
+@pytest.mark.parametrize("dtype", ["?", "u1", "i1", "u2", ">i2", "i4", "u8", "i8", "f2", "f4", "f8", ">f4"])
+def test_labels_of_whole_cases(tmp_path: Path, dtype: str) -> None:
+    """Extreme values of each type come back to the last bit, without a file."""
+    kind = np.dtype(dtype)
+    limits = {"?": [0, 1], "f": [-0.0, 1 / 3, 1e-7, 1]}.get(dtype if dtype == "?" else kind.kind)
+    if limits is None:
+        limits = [np.iinfo(kind).min, 0, 7, np.iinfo(kind).max]
+    elif kind.kind == "f":
+        limits += [np.finfo(kind).max, np.finfo(kind).tiny]
+    values = np.array(limits, kind)
+    case = stored(tmp_path, values)
+    assert [file.name for file in (tmp_path / "store/cases/only").iterdir()] == ["case.json"]
+    assert case.shape("x") == values.shape
+    read = case.read("x")
+    assert read.dtype == kind.newbyteorder("=") == case.dtype("x")
+    assert read.tobytes() == values.astype(read.dtype).tobytes()
+    read[:] = 0
+    np.testing.assert_array_equal(case.read("x"), values)
+    Store(tmp_path / "store").verify("only")
+
+
+def test_selection_of_labels(tmp_path: Path) -> None:
+    case = stored(tmp_path, np.float32([0, 1, 0.5]))
+    assert case.read("x", [2, 0]).tolist() == [0.5, 0]
+    assert case.read("x", [-1, 1, 1]).tolist() == [0.5, 1, 1]
+    assert case.read("x", []).shape == (0,)
+    assert case.read("x", slices=()).shape == (3,)
+    with pytest.raises(IndexError, match="index 3 is out of range for the channels of array 'x'"):
+        case.read("x", [3])
+    with pytest.raises(IndexError, match="1 slices for array 'x' with 0 spatial axes"):
+        case.read("x", slices=(slice(None),))
+
+
+def test_labels_of_which_none_is_known(tmp_path: Path) -> None:
+    case = stored(tmp_path, np.zeros(0, np.float32))
+    assert case.shape("x") == case.read("x").shape == case.read("x", []).shape == (0,)
+    assert case.read("x").dtype == case.dtype("x") == np.float32
+    assert case.channels == {"x": ()}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_label_that_is_not_finite_is_a_fault_of_the_reader(tmp_path: Path, value: float) -> None:
+    """A label that is missing has no channel; NaN would be taken for one."""
+    with pytest.raises(CrosstaskError, match=r"case only: .* array 'x': a label is not finite; leave a missing"):
+        stored(tmp_path, np.float32([0, value]))
+
+
+def test_a_case_of_labels_and_pixels(tmp_path: Path) -> None:
+    dataset = Given(tmp_path)
+    dataset.data = FakeData(
+        {"image": np.arange(35, dtype=np.uint8).reshape(1, 5, 7), "dx": np.float32([0, 1]), "age": np.float32([61])},
+        {"image": ("grey",), "dx": ("nv", "mel"), "age": ("age",)},
+        Geometry((5, 7), (1.0, 1.0)),
+    )
+    prepare(dataset, tmp_path / "store", workers=1)
+    store = Store(tmp_path / "store")
+    case = store.open("only")
+    for name, values in dataset.data.arrays.items():
+        np.testing.assert_array_equal(case.read(name), values)
+    before = store.fingerprint
+    dataset.data.arrays["age"] = np.float32([62])
+    prepare(dataset, tmp_path / "other", workers=1)
+    other = Store(tmp_path / "other")
+    assert other.fingerprint != before
+    assert other.open("only").digest("image") == case.digest("image") != case.digest("dx")
+    assert other.open("only").digest("age") != case.digest("age")
+
+
+def test_digest_knows_shape_and_type(tmp_path: Path) -> None:
+    values = np.arange(12, dtype=np.uint8)
+    arrays = [values.reshape(1, 3, 4), values.reshape(1, 4, 3), values.view(np.int8).reshape(1, 3, 4)]
+    digests = [stored(tmp_path / str(number), array).digest("x") for number, array in enumerate(arrays)]
+    assert len(set(digests)) == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"values": [0.0, 0.0, 1.0]},
+        {"values": [0.0, 1.0]},
+        {"values": [[0.0, 1.0, 0.5]]},
+        {"values": [0.0, 1.0, "0.5x"]},
+        {"values": None},
+        {"values": []},
+        {"values": [0.0, 1.0, 1e999]},
+        {"dtype": "<i1"},
+        {"dtype": "<u1", "values": [0, 1, 300]},
+        {"shape": [2]},
+        {"shape": [3, 1]},
+        {"content": "0" * 32},
+    ],
+)
+def test_labels_that_were_tampered_with_are_noticed(tmp_path: Path, change: dict[str, Any]) -> None:
+    stored(tmp_path, np.float32([0, 1, 0.5]))
+    path = tmp_path / "store/cases/only/case.json"
+    header = json.loads(path.read_text())
+    header["arrays"]["x"] |= change
+    path.write_text(json.dumps(header))
+    store = Store(tmp_path / "store")
+    for look in (store.open, store.verify):
+        with pytest.raises(InputError, match=r"case\.json: is damaged.* run `crosstask prepare --verify`"):
+            look("only")
+
+
+def test_labels_tampered_with_together_with_their_digest_are_noticed(tmp_path: Path) -> None:
+    stored(tmp_path, np.float32([0, 1, 0.5]))
+    other = stored(tmp_path / "other", np.float32([1, 0, 0.5]))
+    assert other.read("x").tolist() == [1, 0, 0.5]
+    path = tmp_path / "store/cases/only/case.json"
+    path.write_bytes((tmp_path / "other/store/cases/only/case.json").read_bytes())
+    store = Store(tmp_path / "store")
+    with pytest.raises(InputError, match=r"case\.json: is damaged, or was rebuilt"):
+        store.open("only")
+    with pytest.raises(InputError, match=r"case\.json: is damaged, or was rebuilt"):
+        store.verify("only")
+
+
+def test_damaged_labels_are_prepared_again(tmp_path: Path) -> None:
+    dataset = Given(tmp_path)
+    dataset.data = FakeData({"x": np.float32([0, 1])}, {"x": ("a", "b")}, Geometry((), ()))
+    root = tmp_path / "store"
+    prepare(dataset, root, workers=1)
+    path = root / "cases/only/case.json"
+    path.write_text(path.read_text().replace("1.0", "2.0"))
+    assert prepare(dataset, root, workers=1).rebuilt == ["only"]
+    assert Store(root).open("only").read("x").tolist() == [0, 1]
 
 
 def test_views_that_are_not_contiguous_are_stored_as_they_look(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from crosstask.functional.cohort import COHORT_METRICS, Cohort, cohort_metric, mean_over_classes
 from crosstask.tasks import Task
 
 SIZES = [(6, 5), (4, 5, 6)]
@@ -19,17 +20,25 @@ BATCH = 3
 
 
 class TaskTester(ABC):
-    """Properties of all pixel-level kinds, in 2-D and 3-D.
+    """Properties of all kinds. Those of pixel level in 2-D and 3-D; see :class:`ImageTaskTester` for image level.
 
     Attributes:
-        classes_together: a sample counts only where all its classes are labelled.
+        sizes: spatial shapes ``*s``; each test with the argument ``size`` runs over them.
+        batch: number of samples, at least 3, of which any may lack labels but the last.
+        classes_together: the loss counts a sample only where all its classes are labelled.
+        skill_together: so does the skill.
+        pictures: how reports may draw the level.
     """
 
+    sizes: tuple[tuple[int, ...], ...] = tuple(SIZES)
+    batch = BATCH
     classes_together = False
+    skill_together = False
+    pictures: tuple[str, ...] = ("contours", "colours")
 
     @abstractmethod
     def fresh(self) -> Task:
-        """A task with at least two classes, before it has seen any statistics."""
+        """A task, at pixel level with at least two classes, before it has seen any statistics."""
 
     @abstractmethod
     def statistics(self) -> dict[str, dict[str, Any]]:
@@ -37,7 +46,11 @@ class TaskTester(ABC):
 
     @abstractmethod
     def truth(self, size: tuple[int, ...]) -> Tensor:
-        """A target ``b c *s`` in physical units, with something to find in every class of every sample."""
+        """A target ``b c *s`` in physical units.
+
+        Of pixel level with something to find in every class of every sample; of image level with every class true in
+        some samples and false in others, samples 0 and 2 left out.
+        """
 
     @abstractmethod
     def raw(self, task: Task, target: Tensor) -> Tensor:
@@ -49,10 +62,10 @@ class TaskTester(ABC):
         return task
 
     def present(self, task: Task) -> Tensor:
-        return torch.ones(BATCH, len(task.classes), dtype=torch.bool)
+        return torch.ones(self.batch, len(task.classes), dtype=torch.bool)
 
     def noise(self, task: Task, size: tuple[int, ...]) -> Tensor:
-        shape = (BATCH, task.head().channels, *size)
+        shape = (self.batch, task.head().channels, *size)
         return torch.randn(shape, generator=torch.Generator().manual_seed(4))
 
     def loss(self, task: Task, output: Tensor, target: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,7 +77,6 @@ class TaskTester(ABC):
 
     # Outputs
 
-    @pytest.mark.parametrize("size", SIZES)
     def test_head_channels_match(self, size: tuple[int, ...]):
         for task in (self.fresh(), self.task()):
             head = task.head()
@@ -73,22 +85,19 @@ class TaskTester(ABC):
             assert head.bias is None or all(math.isfinite(value) for value in head.bias)
             assert task.constant(size, None).shape == (len(task.classes), *size)
 
-    @pytest.mark.parametrize("size", SIZES)
     def test_decoded_shapes(self, size: tuple[int, ...]):
         task = self.task()
         decoded = task.decode(self.noise(task, size).bfloat16())
-        assert decoded.shape == (BATCH, len(task.classes), *size)
+        assert decoded.shape == (self.batch, len(task.classes), *size)
         assert decoded.dtype == torch.float32
         assert decoded.isfinite().all()
 
-    @pytest.mark.parametrize("size", SIZES)
     def test_the_raw_truth_decodes_to_the_truth(self, size: tuple[int, ...]):
         task, target = self.task(), self.truth(size)
         torch.testing.assert_close(task.decode(self.raw(task, target)), target, atol=1e-3, rtol=1e-4)
 
     # Loss
 
-    @pytest.mark.parametrize("size", SIZES)
     def test_the_loss_falls_as_the_prediction_nears_the_target(self, size: tuple[int, ...]):
         task, target = self.task(), self.truth(size)
         goal, start = self.raw(task, target), self.noise(task, size)
@@ -100,7 +109,6 @@ class TaskTester(ABC):
         assert losses == sorted(losses, reverse=True)
         assert losses[-1] < 0.01 * losses[0]
 
-    @pytest.mark.parametrize("size", SIZES)
     def test_a_step_along_the_gradient_lowers_the_loss(self, size: tuple[int, ...]):
         task, target = self.task(), self.truth(size)
         output = self.noise(task, size)
@@ -109,7 +117,6 @@ class TaskTester(ABC):
         after, _ = self.loss(task, output - gradient, target, self.present(task))
         assert after < value
 
-    @pytest.mark.parametrize("size", SIZES)
     def test_without_any_label_the_loss_and_its_gradient_are_exactly_zero(self, size: tuple[int, ...]):
         task = self.task()
         target, present = torch.zeros_like(self.truth(size)), torch.zeros_like(self.present(task))
@@ -118,7 +125,6 @@ class TaskTester(ABC):
         assert value.item() == 0
         assert torch.equal(gradient, torch.zeros_like(gradient))
 
-    @pytest.mark.parametrize("size", SIZES)
     def test_a_sample_without_labels_is_as_if_it_were_not_there(self, size: tuple[int, ...]):
         task, target, output = self.task(), self.truth(size), self.noise(self.task(), size)
         present = self.present(task)
@@ -130,31 +136,30 @@ class TaskTester(ABC):
         changed, same = self.loss(task, output, target, present)
         assert torch.equal(changed, value)
         assert torch.equal(same, gradient)
-        alone, _ = self.loss(task, output[[0, 2]], target[[0, 2]], present[[0, 2]])
+        rest = [index for index in range(self.batch) if index != 1]
+        alone, _ = self.loss(task, output[rest], target[rest], present[rest])
         torch.testing.assert_close(alone, value)
 
-    @pytest.mark.parametrize("size", SIZES)
     def test_one_class_without_a_label(self, size: tuple[int, ...]):
         task, target, output = self.task(), self.truth(size), self.noise(self.task(), size)
         present = self.present(task)
-        present[0, 1] = False
+        present[0, -1] = False
         value, gradient = self.loss(task, output, target, present)
-        if self.classes_together:
+        if self.classes_together or len(task.classes) == 1:
             assert not gradient[0].any()
             whole, _ = self.loss(task, output[1:], target[1:], present[1:])
             torch.testing.assert_close(value, whole)
         else:
-            assert not gradient[0, 1].any()
+            assert not gradient[0, -1].any()
             assert gradient[0, 0].any()
         assert gradient[1].any()
-        target[0, 1] = 1.0
+        target[0, -1] = 1 - target[0, -1]
         changed, same = self.loss(task, output, target, present)
         assert torch.equal(changed, value)
         assert torch.equal(same, gradient)
 
     # State
 
-    @pytest.mark.parametrize("size", SIZES)
     def test_state_round_trip(self, size: tuple[int, ...]):
         task, other = self.task(), self.fresh()
         other.load_state(json.loads(json.dumps(task.state())))
@@ -171,7 +176,6 @@ class TaskTester(ABC):
 
     # Targets
 
-    @pytest.mark.parametrize("size", SIZES)
     def test_a_target_that_was_not_interpolated_stays_as_it_is(self, size: tuple[int, ...]):
         for target in self.truth(size):
             assert torch.equal(self.task().resized(target), target)
@@ -180,15 +184,13 @@ class TaskTester(ABC):
         assert set(self.task().foreground) <= set(self.task().classes)
 
     def test_reports_know_how_to_draw_it(self):
-        assert self.task().picture in ("contours", "colours")
+        assert self.task().picture in self.pictures
 
     # Skill
 
-    @pytest.mark.parametrize("size", SIZES)
     def test_the_constant_is_a_whole_prediction(self, size: tuple[int, ...]):
         task = self.task()
-        region = np.zeros((1, *size), dtype=bool)
-        region[:, 1:3] = True
+        region = np.arange(math.prod(size)).reshape(1, *size) % 3 == 1
         for where in (None, region):
             constant = task.constant(size, where)
             assert constant.shape == (len(task.classes), *size)
@@ -201,7 +203,6 @@ class TaskTester(ABC):
     def constant(self, task: Task, target: Tensor) -> Tensor:
         return torch.from_numpy(task.constant(tuple(target.shape[2:]), None))[None].expand_as(target)
 
-    @pytest.mark.parametrize("size", SIZES)
     def test_skill_of_the_constant_is_zero_and_of_the_truth_one(self, size: tuple[int, ...]):
         task, target = self.task(), self.truth(size)
         assert task.skill(self.tally(task, target, target)) == 1
@@ -209,48 +210,46 @@ class TaskTester(ABC):
         between = torch.lerp(self.noise(task, size), self.raw(task, target), 0.5)
         assert 0 < task.skill(self.tally(task, task.decode(between), target)) <= 1
 
-    @pytest.mark.parametrize("size", SIZES)
     def test_tallies_add_up(self, size: tuple[int, ...]):
         task, target = self.task(), self.truth(size)
         decoded, present = task.decode(self.noise(task, size)), self.present(task)
-        present[0, 1] = present[2, 0] = False
+        present[0, -1] = present[2, 0] = False
         whole = self.tally(task, decoded, target, present)
-        assert whole.shape == (2, len(task.classes))
+        assert whole.shape[:2] == (2, len(task.classes))
         assert whole.dtype == torch.float64
-        parts = [self.tally(task, decoded[i : i + 1], target[i : i + 1], present[i : i + 1]) for i in range(BATCH)]
+        parts = [self.tally(task, decoded[i : i + 1], target[i : i + 1], present[i : i + 1]) for i in range(self.batch)]
         torch.testing.assert_close(sum(parts), whole)
 
-    @pytest.mark.parametrize("size", SIZES)
     def test_skill_does_not_look_at_what_is_missing(self, size: tuple[int, ...]):
         task, target, present = self.task(), self.truth(size), self.present(self.task())
-        present[0, 1] = present[2, 0] = False
+        present[0, -1] = present[2, 0] = False
         spoiled = target.clone()
-        spoiled[0, 1], spoiled[2, 0] = 1 - spoiled[0, 1], 1 - spoiled[2, 0]
+        spoiled[0, -1], spoiled[2, 0] = 1 - spoiled[0, -1], 1 - spoiled[2, 0]
         assert task.skill(self.tally(task, spoiled, target, present)) == 1
         zero = self.tally(task, spoiled, target, torch.zeros_like(present))
         assert not zero.any()
         assert math.isnan(task.skill(zero))
 
-    @pytest.mark.parametrize("size", SIZES)
     def test_skill_needs_no_label_of_every_class(self, size: tuple[int, ...]):
         task, target, present = self.task(), self.truth(size), self.present(self.task())
         present[:, 0] = False
-        assert task.skill(self.tally(task, target, target, present)) == 1
+        skill = task.skill(self.tally(task, target, target, present))
+        if self.skill_together or len(task.classes) == 1:
+            assert math.isnan(skill)
+        else:
+            assert skill == 1
 
     # Scores
 
-    @pytest.mark.parametrize("size", SIZES)
     def test_scores_are_of_declared_metrics_and_classes(self, size: tuple[int, ...]):
         task, target = self.task(), self.truth(size)[0].numpy()
         rows = task.score(target, target, np.ones(len(task.classes), dtype=bool), None)
-        declared = {metric.name for metric in task.metrics()}
-        assert len(declared) == len(task.metrics())
-        assert {metric for _, metric, _ in rows} == declared
-        assert {name for name, _, _ in rows} == set(task.classes)
+        assert len({metric.name for metric in task.metrics()}) == len(task.metrics())
+        declared = {metric.name for metric in task.metrics() if metric.of == "case"}
+        assert {row[:2] for row in rows} == {(name, metric) for name in task.classes for metric in declared}
         assert len(rows) == len({(name, metric) for name, metric, _ in rows})
         assert all(type(value) is float and math.isfinite(value) for _, _, value in rows)
 
-    @pytest.mark.parametrize("size", SIZES)
     def test_scores_of_the_truth_are_better_than_of_the_constant(self, size: tuple[int, ...]):
         task, target = self.task(), self.truth(size)
         present = np.ones(len(task.classes), dtype=bool)
@@ -260,7 +259,6 @@ class TaskTester(ABC):
             direction = {m.name: m.higher_is_better for m in task.metrics()}[metric]
             assert (best[name, metric] > value) is direction
 
-    @pytest.mark.parametrize("size", SIZES)
     def test_scores_leave_missing_labels_out(self, size: tuple[int, ...]):
         task, target = self.task(), self.truth(size)[0].numpy()
         prediction = task.decode(self.noise(task, size))[0].numpy()
@@ -271,3 +269,112 @@ class TaskTester(ABC):
         spoiled[0] = 0
         assert task.score(prediction, spoiled, present, None) == [row for row in every if row[0] != task.classes[0]]
         assert task.score(prediction, target, np.zeros_like(present), None) == []
+
+
+class ImageTaskTester(TaskTester):
+    """The same of image-level kinds, and what they do beyond: figures of many cases together, and decisions."""
+
+    sizes = ((),)
+    batch = 9
+    pictures = ("text",)
+
+    def cohort(self, task: Task, prediction: Tensor, target: Tensor, present: Tensor | None = None) -> Cohort:
+        """Many cases as the tables of scores take them."""
+        present = self.present(task) if present is None else present
+        return Cohort(
+            target.numpy(),
+            prediction.numpy(),
+            task.decide(prediction.numpy()),
+            present.numpy(),
+            exclusive=task.values == "softmax",
+        )
+
+    def figures(self, task: Task, cohort: Cohort) -> dict[str, float]:
+        """The task's figures of many cases."""
+        names = [metric.name for metric in task.metrics() if metric.of == "cohort"]
+        return {name: float(mean_over_classes(cohort_metric(name, cohort))[0]) for name in names}
+
+    def test_it_is_of_image_level(self):
+        task = self.task()
+        assert task.level == task.head().level == "image"
+        assert task.foreground == ()
+
+    def test_predictions_are_what_they_are_said_to_be(self):
+        task = self.task()
+        decoded = task.decode(3 * self.noise(task, ()))
+        if task.values == "quantity":
+            assert task.unit
+            return
+        assert task.unit == ""
+        assert decoded.min() >= 0 and decoded.max() <= 1
+        if task.values == "softmax":
+            torch.testing.assert_close(decoded.sum(1), torch.ones(self.batch))
+
+    def test_a_region_does_not_matter(self):
+        task, target, output = self.task(), self.truth(()), self.noise(self.task(), ())
+        region, present = torch.zeros(self.batch, 1, 4, 4, dtype=torch.bool), self.present(task)
+        assert torch.equal(task.loss(output, target, present, region), task.loss(output, target, present, None))
+        decoded = task.decode(output)
+        assert torch.equal(task.tally(decoded, target, present, region), task.tally(decoded, target, present, None))
+        where = region[0].numpy()
+        np.testing.assert_array_equal(task.constant((4, 4), where), task.constant((), None))
+        every = np.ones(len(task.classes), dtype=bool)
+        arguments = decoded[0].numpy(), target[0].numpy(), every
+        assert task.score(*arguments, where) == task.score(*arguments, None)
+
+    def test_the_head_starts_at_the_constant(self):
+        task = self.task()
+        bias = torch.tensor(task.head().bias or (0.0,) * task.head().channels)
+        np.testing.assert_allclose(task.decode(bias[None])[0], task.constant((), None), rtol=1e-5)
+
+    def test_the_truth_is_its_own_decision(self):
+        task, target = self.task(), self.truth(())
+        np.testing.assert_array_equal(task.decide(target.numpy()), target.numpy())
+        for sample in target.numpy():
+            assert task.decide(sample).shape == sample.shape
+            np.testing.assert_array_equal(task.decide(sample), sample)
+
+    def test_figures_of_many_cases_are_known_and_best_for_the_truth(self):
+        task, target = self.task(), self.truth(())
+        best = self.figures(task, self.cohort(task, target, target))
+        assert set(best) <= set(COHORT_METRICS)
+        assert all(math.isfinite(value) for value in best.values())
+        noise = self.figures(task, self.cohort(task, task.decode(self.noise(task, ())), target))
+        for metric in task.metrics():
+            if metric.of == "cohort":
+                better, worse = best[metric.name], noise[metric.name]
+                assert better > worse if metric.higher_is_better else better < worse
+
+    def test_figures_of_many_cases_without_labels_are_nan(self):
+        task, target = self.task(), self.truth(())
+        nothing = self.cohort(task, target, target, torch.zeros_like(self.present(task)))
+        assert all(math.isnan(value) for value in self.figures(task, nothing).values())
+
+    def test_the_gradient_of_half_precision_is_that_of_its_values(self):
+        task, target, present = self.task(), self.truth(()), self.present(self.task())
+        half = self.noise(task, ()).bfloat16()
+        value, gradient = self.loss(task, half, target, present)
+        expected, slope = self.loss(task, half.float(), target, present)
+        assert value.dtype == torch.float32
+        assert torch.equal(value, expected)
+        assert gradient.dtype == torch.bfloat16
+        torch.testing.assert_close(gradient, slope.bfloat16())
+
+    def test_thresholds_are_one_a_class_or_none(self):
+        task = self.task()
+        target, prediction = self.truth(()).numpy(), task.decode(self.noise(task, ())).numpy()
+        if task.thresholds is None:
+            with pytest.raises(AttributeError, match=f"task {task.name!r}"):
+                task.thresholds = (0.5,) * len(task.classes)
+            with pytest.raises(AttributeError, match=f"task {task.name!r}"):
+                task.choose_thresholds(target, prediction, self.present(task).numpy())
+            return
+        assert task.thresholds == (0.5,) * len(task.classes)
+        chosen = task.choose_thresholds(target, prediction, self.present(task).numpy())
+        assert len(chosen) == len(task.classes)
+        assert task.thresholds == (0.5,) * len(task.classes)
+        task.thresholds = json.loads(json.dumps(chosen))
+        assert task.thresholds == chosen
+        np.testing.assert_array_equal(task.decide(prediction), prediction > np.array(chosen))
+        with pytest.raises(ValueError, match=f"thresholds for {len(task.classes)} classes"):
+            task.thresholds = (*chosen, 0.5)

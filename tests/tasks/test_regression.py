@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from task_tester import BATCH, SIZES, TaskTester
+from task_tester import BATCH, TaskTester
 from torch import Tensor
 
 from crosstask.errors import InputError
@@ -49,7 +49,6 @@ class TestRegression(TaskTester):
             in_centigray.loss(output, 100 * target, present, None), self.task().loss(output, target, present, None)
         )
 
-    @pytest.mark.parametrize("size", SIZES)
     def test_region_of_the_loss(self, size: tuple[int, ...]):
         grid = self.task()
         inside = RegressionTask("dose", "dose", ("plan", "boost"), "Gy", loss_region="region")

@@ -270,7 +270,7 @@ def test_patches_train_and_predict_in_3d(experiment: Experiment, store: Store) -
     experiment = changed(experiment, epochs=1, batch_size=2, samples_per_epoch=2, validation_samples=1)
     plan = plan_of(experiment.model_copy(update={"sample": sample}))
     train(plan, store)
-    scores = evaluate_run(plan.folder, store)
+    scores = evaluate_run(plan.folder, store).scores
     assert scores["value"].notna().all() and set(scores["task"]) == {"segmentation", "dose"}
 
 
@@ -311,7 +311,8 @@ def _content(sample: Sample) -> float:
 
 @pytest.mark.parametrize("method", ["stl", "hps", "mtan", "ctan"])
 def test_every_method_learns_both_tasks_of_a_batch(experiment: Experiment, store: Store, method: str) -> None:
-    from crosstask.network import assembly_of, build_architecture, dataset_of
+    from crosstask.assembly import assembly_of, dataset_of
+    from crosstask.network import build_architecture
     from crosstask.sample import collate
     from crosstask.store.statistics import channel_statistics
     from crosstask.training.samples import SliceSamples
@@ -348,7 +349,7 @@ def test_a_run_beats_the_constant_predictor_on_test_cases(experiment: Experiment
     experiment = changed(experiment, **settings)
     plan = dataclasses.replace(plan_of(experiment, "stl"), tasks=("dose",))
     train(plan, store)
-    scores, floor = evaluate_run(plan.folder, store), evaluate_constant(experiment, store)
+    scores, floor = evaluate_run(plan.folder, store).scores, evaluate_constant(experiment, store).scores
     error = scores[scores["metric"] == "mae"]["value"].mean()
     constant = floor[floor["metric"] == "mae"]["value"].mean()
     assert error < 0.9 * constant

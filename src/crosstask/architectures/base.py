@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from crosstask.errors import InputError
-from crosstask.nn.decoder import PixelDecoder
+from crosstask.nn.decoder import ImageDecoder, PixelDecoder
 from crosstask.tasks.base import Head
 
 
@@ -30,11 +30,12 @@ class Architecture(nn.Module, ABC):
         task_modules: attributes that map a task's name to a module that no other task's output depends on.
 
     Shapes:
-        forward: image ``b c *s`` to ``{task: b channels *s}``, raw. Any size s of at least 32; where the last stage
-        shrinks to one position, batch normalisation needs a batch of two or more to train on.
+        forward: image ``b c *s`` to ``{task: b channels *s}`` at pixel level and ``{task: b channels}`` at image
+        level, raw. Any size s of at least 32; where the last stage shrinks to one position, batch normalisation needs
+        a batch of two or more to train on.
 
     Raises:
-        InputError: no task at all, a name that cannot be used, or a level without a decoder.
+        InputError: no task at all, or a name that cannot be used.
     """
 
     name: ClassVar[str]
@@ -45,32 +46,41 @@ class Architecture(nn.Module, ABC):
         if not tasks:
             raise InputError("tasks: an architecture needs at least one task")
         reserved = nn.ModuleDict()
-        for task, head in tasks.items():
+        for task in tasks:
             if not task or "." in task or hasattr(reserved, task):
                 raise InputError(f"tasks: {task!r} cannot name a task, being a name of PyTorch's own; choose another")
-            if head.level != "pixel":
-                raise InputError(f"tasks: {task!r} is at {head.level} level, and only pixel-level tasks have a decoder")
         self.heads = dict(tasks)
         self.decoders = nn.ModuleDict()
 
     @abstractmethod
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Raw output of each task: ``b c *s`` to ``{task: b channels *s}``."""
+        """Raw output of each task: ``b c *s`` to ``{task: b channels *s}``, at image level ``{task: b channels}``."""
 
     def add_decoders(self, channels: Sequence[int], *, spatial_dims: int, upsampling_blocks: int) -> None:
-        """One decoder a task, for features of these channels: stem, stages 1 to 3, bottleneck."""
+        """One decoder a task, by its level, for features of these channels: stem, stages 1 to 3, bottleneck.
+
+        Raises:
+            InputError: a task is at pixel level, and upsampling_blocks is not 3, 4 or 5.
+        """
         for task, head in self.heads.items():
-            self.decoders[task] = PixelDecoder(
-                channels,
-                head.channels,
-                spatial_dims=spatial_dims,
-                upsampling_blocks=upsampling_blocks,
-                bias=head.bias,
-            )
+            if head.level == "pixel":
+                self.decoders[task] = PixelDecoder(
+                    channels,
+                    head.channels,
+                    spatial_dims=spatial_dims,
+                    upsampling_blocks=upsampling_blocks,
+                    bias=head.bias,
+                )
+            else:
+                self.decoders[task] = ImageDecoder(channels, head.channels, spatial_dims=spatial_dims, bias=head.bias)
 
     def decode(self, task: str, features: Sequence[Tensor], image: Tensor) -> Tensor:
-        """A task's raw output ``b channels *s`` from its five features, at the image's size."""
-        output: Tensor = self.decoders[task](features, image.shape[2:])
+        """A task's raw output from its five features: ``b channels *s`` at the image's size, or ``b channels``."""
+        decoder = self.decoders[task]
+        if self.heads[task].level == "pixel":
+            output: Tensor = decoder(features, image.shape[2:])
+        else:
+            output = decoder(features)
         return output
 
     def task_parameters(self, task: str) -> list[nn.Parameter]:

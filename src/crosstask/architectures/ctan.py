@@ -69,7 +69,7 @@ class CTAN(Architecture):
         A^_t^j  = Pool(A_t'^j * P^j), t' the other task                                     eq. (1)
         E_t     = embedding(A^_t^4);  A-_t = E_t (E_t'^T E_t), or with a softmax             eq. (2)
 
-    Skips of task t's decoder are A_t'^j * P^j of stages 1 to 3 before pooling, its input is the output of CTAB.
+    Skips of task t's decoder are A_t'^j * P^j of stages 1 to 3 before pooling, its bottleneck is the output of CTAB.
     Every mask reaches the outputs of several tasks, so only the decoders are a task's own.
 
     Args:

@@ -26,7 +26,7 @@ class MTAN(Architecture):
         attended_t^j  = mask_t^j * P^j
         carried_t^j   = max pool(bottleneck block(attended_t^j)), the block shared by all tasks
 
-    The attended features of stages 1 to 3 are the skips of the task's decoder, those of stage 4 its input. The
+    The attended features of stages 1 to 3 are the skips of the task's decoder, those of stage 4 its bottleneck. The
     shared block sees one task at a time, as in the authors' code, so nothing passes from one task to another.
 
     Args:

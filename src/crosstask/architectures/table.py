@@ -38,7 +38,7 @@ def build(
     upsampling_blocks: int = 3,
     **options: Any,
 ) -> Architecture:
-    """An architecture: image ``b c *s`` to ``{task: b channels *s}``, raw.
+    """An architecture: image ``b c *s`` to ``{task: b channels *s}``, or ``{task: b channels}`` at image level, raw.
 
     Args:
         name: a name of :data:`ARCHITECTURES`.

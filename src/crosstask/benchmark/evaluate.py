@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from crosstask.assembly import Assembly
+from crosstask.assembly import Assembly, Readable, assembly_of, dataset_of
+from crosstask.benchmark.predictions import (
+    COHORT_CASE,
+    cohort_of,
+    cohort_rows,
+    prediction_rows,
+    prediction_table,
+)
 from crosstask.benchmark.scores import score_table
 from crosstask.datasets.base import CaseData, Dataset, Split
 from crosstask.experiment import Experiment
-from crosstask.network import assembly_of, dataset_of
+from crosstask.files import write_atomically
 from crosstask.prediction.predictor import Predictor
-from crosstask.splits import split_cases
+from crosstask.runs import THRESHOLDS, read_thresholds
+from crosstask.splits import splits_of
 from crosstask.store import Store
 from crosstask.store.statistics import channel_statistics
 from crosstask.tasks.base import Task
 
 Progress = Callable[[int, int, str], None]
 CONSTANT = "constant"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a method's predictions are worth.
+
+    Attributes:
+        scores: the long table; see :mod:`crosstask.benchmark.scores`.
+        predictions: of the image-level tasks; see :mod:`crosstask.benchmark.predictions`.
+    """
+
+    scores: pd.DataFrame
+    predictions: pd.DataFrame
 
 
 def evaluate_run(
@@ -31,8 +54,11 @@ def evaluate_run(
     weights: str = "best",
     device: str = "cpu",
     progress: Progress | None = None,
-) -> pd.DataFrame:
+) -> Evaluation:
     """Predict every case of a split and score it.
+
+    Where classes are decided by thresholds that were not chosen yet, they are chosen on the validation cases first, and
+    kept in the run folder.
 
     Args:
         folder: the run folder.
@@ -41,47 +67,96 @@ def evaluate_run(
         weights: ``best`` or ``final``.
         device: of the network.
         progress: told (done, total, case) after each case.
-
-    Returns:
-        The long table; see :mod:`crosstask.benchmark.scores`.
     """
     predictor = Predictor(folder, weights=weights, device=device)
     plan = predictor.plan
-    cases = split_cases(store.cases, plan.experiment.dataset, needed=(split,))[split]
-    rows: list[tuple[object, ...]] = []
-    for done, case_id in enumerate(cases, 1):
+    splits = splits_of(store, plan.experiment.dataset, predictor.dataset.image_source, needed=(split,))
+    tune = splits["validation"] if _undecided(predictor, folder, weights) else []
+    total = len(tune) + len(splits[split])
+    table = _Table(plan.method.name, plan.seed, predictor.dataset, predictor.assembly.for_scoring())
+    if tune:
+        validation = _Table(plan.method.name, plan.seed, predictor.dataset, predictor.assembly.for_scoring())
+        for done, case_id in enumerate(tune, 1):
+            arrays = store.open(case_id)
+            validation.predicted(case_id, arrays, predictor.predict(case_id, arrays, arrays.geometry).values)
+            if progress:
+                progress(done, total, case_id)
+        _choose_thresholds(predictor.tasks, validation.predictions(), folder, weights)
+    for done, case_id in enumerate(splits[split], 1 + len(tune)):
         arrays = store.open(case_id)
         prediction = predictor.predict(case_id, arrays, arrays.geometry)
         if plan.experiment.evaluation.keep_predictions:
             _keep(folder / "predictions" / f"{case_id}.npz", prediction.values)
-        case = CaseData({name: arrays.read(name) for name in arrays.names}, dict(arrays.channels), arrays.geometry)
-        for row in score_case(predictor.dataset, predictor.assembly, case, prediction.values):
-            rows.append((plan.method.name, plan.seed, case_id, *row))
+        table.add(case_id, arrays_of(store, case_id), prediction.values)
         if progress:
-            progress(done, len(cases), case_id)
-    return score_table(rows)
+            progress(done, total, case_id)
+    return table.finish()
 
 
 def evaluate_constant(
     experiment: Experiment, store: Store, *, split: Split = "test", progress: Progress | None = None
-) -> pd.DataFrame:
-    """Scores of the best constant prediction: no mask, and inside the region the training cases' median."""
+) -> Evaluation:
+    """Scores of the best constant prediction: no mask, the training cases' median, the classes' shares."""
     dataset = dataset_of(experiment)
     assembly = assembly_of(experiment, dataset)
-    splits = split_cases(store.cases, experiment.dataset, needed=("train", split))
+    splits = splits_of(store, experiment.dataset, dataset.image_source, needed=("train", split))
     for task in assembly.tasks:
         task.fit(channel_statistics(store, splits["train"], task.source, task.classes, assembly.region_source))
-    rows: list[tuple[object, ...]] = []
+    table = _Table(CONSTANT, 0, dataset, assembly.for_scoring())
     for done, case_id in enumerate(splits[split], 1):
-        arrays = store.open(case_id)
-        case = CaseData({name: arrays.read(name) for name in arrays.names}, dict(arrays.channels), arrays.geometry)
+        case = arrays_of(store, case_id)
         region = assembly.region(case)
-        values = {task.name: task.constant(arrays.geometry.shape, region) for task in assembly.tasks}
-        for row in score_case(dataset, assembly, case, values):
-            rows.append((CONSTANT, 0, case_id, *row))
+        values = {task.name: task.constant(case.geometry.shape, region) for task in assembly.tasks}
+        table.add(case_id, case, values)
         if progress:
             progress(done, len(splits[split]), case_id)
-    return score_table(rows)
+    return table.finish()
+
+
+def arrays_of(store: Store, case_id: str) -> CaseData:
+    """All arrays of a prepared case."""
+    arrays = store.open(case_id)
+    return CaseData({name: arrays.read(name) for name in arrays.names}, dict(arrays.channels), arrays.geometry)
+
+
+class _Table:
+    """Rows of scores and of predictions, case by case."""
+
+    def __init__(self, method: str, seed: int, dataset: Dataset, assembly: Assembly) -> None:
+        self._head = (method, seed)
+        self._dataset, self._assembly = dataset, assembly
+        self._scores: list[tuple[object, ...]] = []
+        self._predictions: list[tuple[object, ...]] = []
+
+    def add(self, case_id: str, case: CaseData, values: dict[str, np.ndarray]) -> None:
+        """A case with what was predicted of it."""
+        for row in score_case(self._dataset, self._assembly, case, values):
+            self._scores.append((*self._head, case_id, *row))
+        self.predicted(case_id, case, values)
+
+    def predicted(self, case_id: str, case: Readable, values: dict[str, np.ndarray]) -> None:
+        """A case of which only the image-level predictions matter."""
+        for task in self._assembly.tasks:
+            if task.level == "image":
+                target, present = self._assembly.target(task, case)
+                for line in prediction_rows(task, values[task.name], target, present):
+                    self._predictions.append((*self._head, case_id, *line))
+
+    def predictions(self) -> pd.DataFrame:
+        """The table of predictions."""
+        return prediction_table(self._predictions)
+
+    def finish(self) -> Evaluation:
+        """Both tables, with the figures of all cases together. The first row of each task is its M."""
+        predictions = self.predictions()
+        first: list[tuple[object, ...]] = []
+        last: list[tuple[object, ...]] = []
+        for task in self._assembly.tasks:
+            part = predictions[predictions["task"] == task.name]
+            for name, metric, *rest in cohort_rows(task.metrics(), part):
+                row = (*self._head, COHORT_CASE, task.name, name, metric, *rest)
+                (first if task.metrics()[0].of == "cohort" else last).append(row)
+        return Evaluation(score_table([*first, *self._scores, *last]), predictions)
 
 
 def score_case(
@@ -99,6 +174,28 @@ def score_case(
     units: dict[str, Task] = {task.name: task for task in assembly.tasks}
     for task_name, name, metric, value in dataset.scores(case, values, classes):
         yield task_name, name, metric, value, units[task_name].unit, False
+
+
+def _undecided(predictor: Predictor, folder: Path, weights: str) -> bool:
+    """Whether a task decides by thresholds that were not chosen yet."""
+    wanted = [task.name for task in predictor.tasks if task.thresholds is not None]
+    return bool(set(wanted) - set(read_thresholds(folder, weights)))
+
+
+def _choose_thresholds(tasks: Sequence[Task], predictions: pd.DataFrame, folder: Path, weights: str) -> None:
+    """Choose thresholds by predictions of validation cases, and keep them."""
+    chosen: dict[str, list[float]] = {}
+    for task in tasks:
+        if task.thresholds is None:
+            continue
+        part = predictions[predictions["task"] == task.name]
+        if not part.empty:
+            _, _, cohort = cohort_of(part, classes=task.classes)
+            task.thresholds = task.choose_thresholds(cohort.target, cohort.prediction, cohort.present)
+        chosen[task.name] = list(task.thresholds)
+    path = folder / THRESHOLDS
+    whole = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    write_atomically(path, json.dumps({**whole, weights: chosen}, indent=1))
 
 
 def _keep(path: Path, values: dict[str, np.ndarray]) -> None:

@@ -1,47 +1,104 @@
-"""One slice of a few cases with what a run made of it: what the report's pictures are drawn from."""
+"""A few test cases with what a run made of them: what the report's pictures are drawn from."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from crosstask.assembly import Assembly, Readable, Slices, assembly_of
+from crosstask.files import write_atomically
 from crosstask.prediction.predictor import Predictor
-from crosstask.runs import EXAMPLES, write_atomically
+from crosstask.runs import EXAMPLES
 from crosstask.store import Store
+from crosstask.store.statistics import labels_of
+
+_FEWEST, _MOST = 2, 4
+
+
+def choose_examples(store: Store, case_ids: Sequence[str], assembly: Assembly) -> list[str]:
+    """Two to four of the cases, always the same: of different classes where there are any, well labelled ones first.
+
+    The classes are those of the first classification, the more common ones first.
+
+    Args:
+        store: the prepared cases.
+        case_ids: the cases to choose from.
+        assembly: the experiment's tasks.
+    """
+    strata = dict.fromkeys(case_ids, "")
+    for task in assembly.tasks:
+        if task.level == "image" and task.values != "quantity":
+            labels = labels_of(store, case_ids, task.source)
+            strata = {case: _stratum(labels[case]) for case in case_ids}
+            break
+    counts = Counter(strata.values())
+    order = {case: index for index, case in enumerate(case_ids)}
+    best = sorted(case_ids, key=lambda case: (-_labelled(store.open(case), assembly), order[case]))
+    firsts: dict[str, str] = {}
+    for case in best:
+        firsts.setdefault(strata[case], case)
+    common = sorted(firsts, key=lambda label: (-counts[label], label))
+    chosen = [firsts[label] for label in common[:_MOST]]
+    chosen += [case for case in best if case not in chosen][: max(0, _FEWEST - len(chosen))]
+    return sorted(chosen, key=order.__getitem__)
+
+
+def _stratum(labels: Mapping[str, float]) -> str:
+    return "+".join(sorted(name for name, value in labels.items() if value > 0)) if labels else "unknown"
+
+
+def _labelled(case: Readable, assembly: Assembly) -> int:
+    """Number of tasks that a case has a label of."""
+    return sum(bool(set(task.classes) & set(case.channels.get(task.scored_source, ()))) for task in assembly.tasks)
 
 
 def save_examples(folder: Path, store: Store, case_ids: Sequence[str], *, device: str = "cpu") -> None:
-    """Write the slice of each case that holds most of the run's targets: image, target, presence and prediction.
+    """Write of each case image, target, presence, prediction and decision; of volumes one slice, the same for all runs.
 
-    Arrays are named ``<case>/image``, ``<case>/spacing``, ``<case>/<task>/target`` and so on; masks are probabilities.
+    Arrays are named ``<case>/image`` (``y x``, or ``3 y x`` in colour, in [-1, 1]), ``<case>/spacing``,
+    ``<case>/<task>/target`` and so on; masks are probabilities.
     """
     predictor = Predictor(folder, device=device)
+    whole = assembly_of(predictor.experiment, predictor.dataset)
+    scored = predictor.assembly.for_scoring()
     arrays: dict[str, np.ndarray] = {"cases": np.array(list(case_ids))}
     for case_id in case_ids:
         case = store.open(case_id)
-        z = _fullest_slice(predictor, store, case_id)
+        plane: Slices = () if len(case.geometry.shape) == 2 else (_fullest_slice(whole, case),)
         prediction = predictor.predict(case_id, case, case.geometry)
-        arrays[f"{case_id}/image"] = predictor.assembly.image(case, (z,))[0]
-        arrays[f"{case_id}/spacing"] = np.array(case.geometry.spacing[1:])
+        image = whole.image(case, plane)
+        arrays[f"{case_id}/image"] = image[:3] if whole.image_channels == 3 else image[0]
+        arrays[f"{case_id}/spacing"] = np.array(case.geometry.spacing[-2:])
         for task in predictor.tasks:
-            target, present = predictor.assembly.target(task, case, (z,))
+            target, present = scored.target(task, case, plane)
+            values = prediction.values[task.name]
+            if task.level == "pixel":
+                part = (slice(None), *plane)
+                values = values[part]
+            else:
+                arrays[f"{case_id}/{task.name}/decision"] = task.decide(values)
             arrays[f"{case_id}/{task.name}/target"] = target
             arrays[f"{case_id}/{task.name}/present"] = present
-            arrays[f"{case_id}/{task.name}/prediction"] = prediction.values[task.name][:, z]
+            arrays[f"{case_id}/{task.name}/prediction"] = values
             arrays[f"{case_id}/{task.name}/classes"] = np.array(task.classes)
+            arrays[f"{case_id}/{task.name}/values"] = np.array(task.values)
             arrays[f"{case_id}/{task.name}/picture"] = np.array([task.picture, task.unit])
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     write_atomically(folder / EXAMPLES, buffer.getvalue())
 
 
-def _fullest_slice(predictor: Predictor, store: Store, case_id: str) -> int:
-    """The same slice for every method: by all the experiment's masks where there are any, else by the targets."""
-    case = store.open(case_id)
-    sources = [predictor.dataset.structure_source, *(task.source for task in predictor.tasks)]
-    source = next(name for name in sources if name is not None and case.channels.get(name))
-    share = (case.read(source) > 0).mean(axis=(2, 3))
-    return int((share / np.maximum(share.max(axis=1, keepdims=True), 1e-9)).sum(0).argmax())
+def _fullest_slice(assembly: Assembly, case: Readable) -> int:
+    """The slice where the experiment's masks, or else its other targets, are fullest; without any the middle one."""
+    depth = case.shape(assembly.image_source)[1]
+    tasks = [task for task in assembly.tasks if task.level == "pixel" and case.channels.get(task.source)]
+    tasks = [task for task in tasks if task.foreground] or tasks
+    share = np.zeros(depth)
+    for source in dict.fromkeys(task.source for task in tasks):
+        part = (case.read(source) > 0).mean(axis=(2, 3))
+        share += (part / np.maximum(part.max(axis=1, keepdims=True), 1e-9)).sum(0)
+    return int(share.argmax()) if share.any() else depth // 2

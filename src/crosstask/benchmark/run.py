@@ -13,11 +13,23 @@ from pathlib import Path
 
 import pandas as pd
 
+from crosstask.assembly import dataset_of
+from crosstask.benchmark.predictions import read_predictions, write_predictions
 from crosstask.benchmark.scores import read_scores, write_scores
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.processes import follow_parent
-from crosstask.runs import HISTORY, SCORES, RunPlan, check_data, check_settings, is_trained, read_record, writing
-from crosstask.splits import split_cases
+from crosstask.runs import (
+    HISTORY,
+    PREDICTIONS,
+    SCORES,
+    RunPlan,
+    check_data,
+    check_settings,
+    is_trained,
+    read_record,
+    writing,
+)
+from crosstask.splits import splits_of
 from crosstask.store import Store
 
 _SIGKILL = 9  # the signal module of Windows does not know it
@@ -82,7 +94,8 @@ def _check_belonging(plans: list[RunPlan], store_root: Path) -> None:
     if not any(plan.folder.exists() for plan in plans):
         return
     store = Store(store_root)
-    splits = split_cases(store.cases, plans[0].experiment.dataset, needed=("train", "validation"))
+    experiment = plans[0].experiment
+    splits = splits_of(store, experiment.dataset, dataset_of(experiment).image_source, needed=("train", "validation"))
     fingerprint = store.fingerprint_of([case for cases in splits.values() for case in cases])
     for plan in plans:
         check_data(plan, fingerprint)
@@ -138,6 +151,12 @@ def collect_scores(plans: list[RunPlan]) -> pd.DataFrame:
     return pd.concat([read_scores(plan.folder / SCORES) for plan in plans], ignore_index=True)
 
 
+def collect_predictions(plans: list[RunPlan]) -> pd.DataFrame:
+    """Image-level predictions of all runs in one table; empty where there are none."""
+    tables = [read_predictions(plan.folder / PREDICTIONS) for plan in plans]
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
+
+
 def train_and_score(plan: RunPlan, store_root: Path, *, show_progress: bool = False) -> None:
     """One run from beginning to end, in this process."""
     # the parent of many runs, and whoever only reads their scores, must not pay for torch
@@ -148,7 +167,10 @@ def train_and_score(plan: RunPlan, store_root: Path, *, show_progress: bool = Fa
     with writing(plan.folder):
         train(plan, store, show_progress=show_progress)
     if not (plan.folder / SCORES).exists():
-        write_scores(evaluate_run(plan.folder, store), plan.folder / SCORES)
+        evaluation = evaluate_run(plan.folder, store)
+        if len(evaluation.predictions):
+            write_predictions(evaluation.predictions, plan.folder / PREDICTIONS)
+        write_scores(evaluation.scores, plan.folder / SCORES)
 
 
 def _work(plan: RunPlan, store_root: Path) -> None:

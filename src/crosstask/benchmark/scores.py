@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from crosstask.errors import InputError
-from crosstask.runs import write_atomically
+from crosstask.files import write_atomically
 
 COLUMNS = ("method", "seed", "case", "task", "class", "metric", "value", "unit", "higher_is_better")
 

@@ -15,6 +15,7 @@ import typer
 from rich.markup import escape
 
 from crosstask import __version__
+from crosstask.cli.cohort import cohort_app
 from crosstask.cli.terminal import err, out, progress_bar
 from crosstask.errors import CrosstaskError, InputError
 
@@ -28,6 +29,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(cohort_app, name="cohort")
 
 ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file (YAML); see configs/.", metavar="EXPERIMENT")]
 Overrides = Annotated[
@@ -62,6 +65,30 @@ def demo(
     from crosstask.cli.demo import run_demo
 
     run_demo(folder, jobs)
+
+
+@app.command()
+def fetch(
+    name: Annotated[Optional[str], typer.Argument(help="Name of the data set; without it, what there is.")] = None,  # noqa: UP045
+    folder: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--output", "-o", help="Folder for it; default: data/NAME."),
+    ] = None,
+    limit: Annotated[Optional[int], typer.Option(min=1, help="Only this many cases (stoic).")] = None,  # noqa: UP045
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Accept the licence that is shown; do not ask.")] = False,
+    what: Annotated[bool, typer.Option("--list", help="List what there is.")] = False,
+    server: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(hidden=True, help="Address to download from instead, e.g. of a mirror."),
+    ] = None,
+) -> None:
+    """Download a public data set; of a private one, say where to apply."""
+    from crosstask.cli.fetch import fetch_dataset, list_sources
+
+    if what or name is None:
+        list_sources()
+    else:
+        fetch_dataset(name, folder, limit, yes, server)
 
 
 @app.command()
@@ -153,7 +180,13 @@ def predict(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the predictions; must be new or empty.")],
     case: Annotated[Optional[list[str]], typer.Option(help="Only this case; may be repeated.")] = None,  # noqa: UP045
     split: Annotated[Optional[str], typer.Option(help="Only this split.")] = None,  # noqa: UP045
-    format: Annotated[str, typer.Option(help="openkbp (pt_N.csv, the challenge's submission) or npz.")] = "openkbp",
+    format: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="openkbp (pt_N.csv, the challenge's submission), npz (arrays), png (masks of images) or csv (labels "
+            "of whole cases); default: what fits the data set."
+        ),
+    ] = None,
     weights: Annotated[str, typer.Option(help="best (by validation) or final.")] = "best",
     device: Device = "cpu",
 ) -> None:

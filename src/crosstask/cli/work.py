@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING, Any
 from rich.live import Live
 from rich.table import Table
 
-from crosstask.assembly import assemble
+from crosstask.assembly import assembly_of, dataset_of
 from crosstask.cli.terminal import err, on_terminal, out, progress_bar
 from crosstask.datasets import SPLITS, open_dataset
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment
-from crosstask.runs import EXAMPLES, plan_runs, writing
-from crosstask.splits import split_cases
+from crosstask.files import writing
+from crosstask.runs import EXAMPLES, PREDICTIONS, plan_runs
+from crosstask.splits import SPLIT_FILE, splits_of, write_splits
 from crosstask.store import Store, prepare
 
 if TYPE_CHECKING:
-    from crosstask.benchmark.comparison import Comparison
+    from crosstask.benchmark.comparison import Cell, Comparison
+    from crosstask.datasets import Case, Dataset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,14 +33,13 @@ class Result:
     """What a benchmark found: the comparison, and M of the constant predictor per task."""
 
     comparison: Comparison
-    floor: dict[str, float]
+    floor: dict[str, Cell]
 
 
 def prepare_store(experiment: Experiment, *, workers: int | None = None, verify: bool = False) -> Store:
     """Prepare the experiment's cases and say what was done."""
-    dataset = open_dataset(experiment.dataset.name, experiment.dataset.root)
-    section = experiment.dataset
-    assemble(dataset, section.tasks, section.windows, structure_input=section.structure_input)  # or it is refused
+    dataset = dataset_of(experiment)
+    assembly_of(experiment, dataset)  # or it is refused
     with progress_bar("Preparing") as progress:
         report = prepare(dataset, experiment.store_folder, workers=workers, verify=verify, progress=progress)
     for case, message in report.failed:
@@ -60,11 +61,11 @@ def train_runs(experiment: Experiment, method: str | None) -> None:
     if not plans:
         raise InputError(f"--method: {method!r} is not among the experiment's methods {experiment.methods}")
 
-    from crosstask.network import check_networks
+    from crosstask.training.run import check_plans
 
-    check_networks(plans)
+    check_plans(plans)
     store = prepare_store(experiment)
-    split_cases(store.cases, experiment.dataset, needed=("train", "validation"))
+    splits_of(store, experiment.dataset, dataset_of(experiment).image_source, needed=("train", "validation"))
 
     from crosstask.training.run import train
 
@@ -90,6 +91,7 @@ def evaluate_to_table(
     _one_of("--split", split, SPLITS)
     _one_of("--weights", weights, ("best", "final"))
     from crosstask.benchmark.evaluate import evaluate_run
+    from crosstask.benchmark.predictions import COHORT_CASE, write_predictions
     from crosstask.benchmark.scores import write_scores
     from crosstask.runs import load_plan
 
@@ -105,13 +107,22 @@ def evaluate_to_table(
         )
     cases = Store(store or plan.experiment.store_folder)
     with progress_bar("Scoring") as progress:
-        table = evaluate_run(run, cases, split=split, weights=weights, device=device, progress=progress)  # type: ignore[arg-type]
+        evaluation = evaluate_run(run, cases, split=split, weights=weights, device=device, progress=progress)  # type: ignore[arg-type]
+    table = evaluation.scores
     write_scores(table, output)
+    if len(evaluation.predictions):
+        beside = output.with_name(f"{output.stem}-predictions.csv")
+        write_predictions(evaluation.predictions, beside)
+        out.print(f"Image-level predictions: {beside}", markup=False)
     view = Table("Task", "Metric", "Class", "Mean", "SD over cases", "Cases", "Unit")
     for keys, part in table.groupby(["task", "metric", "class"], sort=False):
         values = part["value"]
         view.add_row(
-            *map(str, keys), f"{values.mean():.3f}", f"{values.std():.3f}", str(len(values)), part["unit"].iloc[0]
+            *map(str, keys),
+            f"{values.mean():.3f}",
+            f"{values.std():.3f}" if len(values) > 1 else "",
+            "all" if (part["case"] == COHORT_CASE).all() else str(len(values)),
+            part["unit"].iloc[0],
         )
     out.print(view)
     out.print(f"Scores: {output}", markup=False)
@@ -123,24 +134,25 @@ def predict_cases(
     output: Path,
     cases: Sequence[str] | None,
     split: str | None,
-    kind: str,
+    kind: str | None,
     weights: str,
     device: str,
 ) -> None:
     """Predict raw cases and write them."""
-    _one_of("--format", kind, ("openkbp", "npz"))
     _one_of("--weights", weights, ("best", "final"))
     if split is not None:
         _one_of("--split", split, SPLITS)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output}: exists and is not empty; give a new folder, nothing is overwritten")
-    from crosstask.export.cases import WRITERS
+    from crosstask.export.cases import FORMATS, writers
     from crosstask.prediction.predictor import Predictor
-    from crosstask.runs import load_plan
+    from crosstask.runs import load_plan, read_record, read_thresholds
 
+    if kind is not None:
+        _one_of("--format", kind, tuple(FORMATS))
     experiment = load_plan(run).experiment
-    dataset = open_dataset(experiment.dataset.name, root)
-    chosen = [case for case in dataset.cases() if split in (None, case.split)]
+    dataset = open_dataset(experiment.dataset.name, root, **experiment.dataset.options)
+    chosen = _of_split(dataset, split, read_record(run))
     if cases:
         known = {case.id: case for case in chosen}
         missing = [case for case in cases if case not in known]
@@ -150,16 +162,22 @@ def predict_cases(
     if not chosen:
         raise InputError(f"{root}: has no {split} case; choose another --split")
     predictor = Predictor(run, weights=weights, device=device, dataset=dataset)
-    write = WRITERS[kind]
+    outputs = writers(kind, output, predictor.assembly, dataset)
+    if any(task.thresholds is not None for task in predictor.tasks) and not read_thresholds(run, weights):
+        err.print("No thresholds were chosen on validation cases yet, so 0.5 decides; see crosstask evaluate")
     failed: list[tuple[str, str]] = []
     with progress_bar("Predicting") as progress:
         for done, case in enumerate(chosen, 1):
             try:
                 data = dataset.read(case)
-                write(output, predictor.predict(case.id, data, data.geometry), predictor.assembly, data)
+                prediction = predictor.predict(case.id, data, data.geometry)
+                for writer in outputs:
+                    writer.write(prediction, data)
             except InputError as error:
                 failed.append((case.id, str(error)))
             progress(done, len(chosen), case.id)
+    for writer in outputs:
+        writer.finish()
     for case_id, message in failed:
         err.print(f"Skipped {case_id}: {message}", markup=False)
     if len(failed) == len(chosen):
@@ -167,16 +185,24 @@ def predict_cases(
     out.print(f"{len(chosen) - len(failed)} cases predicted: {output}", markup=False)
 
 
+def _of_split(dataset: Dataset, split: str | None, record: dict[str, Any]) -> list[Case]:
+    """Cases of a split: that of the data set, or that in which the run saw a case where the data set gives none."""
+    seen = {case: name for name, cases in record.get("data", {}).get("cases", {}).items() for case in cases}
+    return [case for case in dataset.cases() if split in (None, case.split or seen.get(case.id))]
+
+
 def run_benchmark(experiment: Experiment, jobs: int) -> Result:
     """Prepare, train, score, compare; print the table and the path of the page."""
     plans = plan_runs(experiment)
 
-    from crosstask.network import check_networks
+    from crosstask.training.run import check_plans
 
-    check_networks(plans)
+    check_plans(plans)
     store = prepare_store(experiment)
-    split_cases(store.cases, experiment.dataset)
-    from crosstask.benchmark.run import collect_scores, run_all
+    splits = splits_of(store, experiment.dataset, dataset_of(experiment).image_source)
+    write_splits(experiment.output_folder / SPLIT_FILE, store.cases, splits)
+    from crosstask.benchmark.predictions import write_predictions
+    from crosstask.benchmark.run import collect_predictions, collect_scores, run_all
     from crosstask.benchmark.scores import write_scores
 
     if jobs > 1 and experiment.training.threads is None:
@@ -188,20 +214,23 @@ def run_benchmark(experiment: Experiment, jobs: int) -> Result:
     with _watch() as progress:
         run_all(plans, experiment.store_folder, jobs=jobs, progress=progress)
     output = experiment.output_folder
-    scores = collect_scores(plans)
+    scores, predictions = collect_scores(plans), collect_predictions(plans)
 
-    from crosstask.benchmark.comparison import compare
+    from crosstask.benchmark.comparison import compare, measure_of
     from crosstask.benchmark.evaluate import evaluate_constant
-    from crosstask.benchmark.examples import save_examples
+    from crosstask.benchmark.examples import choose_examples, save_examples
     from crosstask.report.page import write_report
     from crosstask.report.tables import floor_of
 
     with progress_bar("Scoring the constant") as progress:
         constant = evaluate_constant(experiment, store, progress=progress)
-    write_scores(constant, output / "constant.csv")
+    write_scores(constant.scores, output / "constant.csv")
     write_scores(scores, output / "scores.csv")
     write_scores(scores, output / "scores.parquet")
-    examples = split_cases(store.cases, experiment.dataset)["test"][:2]
+    if len(predictions):
+        write_predictions(predictions, output / PREDICTIONS)
+    assembly = assembly_of(experiment, dataset_of(experiment))
+    examples = choose_examples(store, splits["test"], assembly)
     shown = [plan for plan in plans if plan.seed == experiment.seeds[0]]
     with progress_bar("Drawing") as progress:
         for done, plan in enumerate(shown, 1):
@@ -209,10 +238,16 @@ def run_benchmark(experiment: Experiment, jobs: int) -> Result:
                 save_examples(plan.folder, store, examples)
             progress(done, len(shown), plan.name)
         comparison = compare(
-            scores, dataset=experiment.name, methods=experiment.methods, resamplings=experiment.evaluation.bootstrap
+            scores,
+            dataset=experiment.name,
+            methods=experiment.methods,
+            predictions=predictions,
+            measures=[measure_of(task) for task in assembly.tasks],
+            groups={case.id: case.group for case in store.cases},
+            resamplings=experiment.evaluation.bootstrap,
         )
-        result = Result(comparison, floor_of(constant, comparison))
-        page = write_report(experiment, plans, scores, constant, comparison, output)
+        result = Result(comparison, floor_of(constant.scores, comparison))
+        page = write_report(experiment, plans, scores, predictions, constant.scores, comparison, output)
     out.print((output / "table.txt").read_text(encoding="utf-8"), markup=False)
     out.print(f"Page: {page.resolve()}", markup=False)
     return result
@@ -228,11 +263,9 @@ def run_benchmarks(experiments: Sequence[Experiment], jobs: int, table: Path) ->
         raise InputError("the experiments differ in methods; set methods=[...] for all of them")
     results = [run_benchmark(experiment, jobs) for experiment in experiments]
 
-    from crosstask.benchmark.comparison import average
     from crosstask.report.joint import write_joint_table
 
-    comparisons = [result.comparison for result in results]
-    path = write_joint_table([*comparisons, average(comparisons)], [*(result.floor for result in results), {}], table)
+    path = write_joint_table([result.comparison for result in results], [result.floor for result in results], table)
     out.print(path.read_text(encoding="utf-8"), markup=False)
     out.print(f"Table: {path.parent.resolve()}", markup=False)
 

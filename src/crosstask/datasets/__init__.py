@@ -7,11 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from crosstask.datasets.base import SPLITS, Case, CaseData, Dataset, Finding, Split
-from crosstask.datasets.openkbp import OpenKBP, unknown_name
+from crosstask.datasets.cohort import Cohort
+from crosstask.datasets.ham10000 import HAM10000
+from crosstask.datasets.hidden import HiddenLabels
+from crosstask.datasets.names import unknown_name
+from crosstask.datasets.openkbp import OpenKBP
 from crosstask.datasets.phantom import Phantom
+from crosstask.datasets.stoic import STOIC
 from crosstask.errors import InputError
 
-DATASETS: dict[str, type[Dataset]] = {"openkbp": OpenKBP, "phantom": Phantom}
+DATASETS: dict[str, type[Dataset]] = {
+    "cohort": Cohort,
+    "ham10000": HAM10000,
+    "openkbp": OpenKBP,
+    "phantom": Phantom,
+    "stoic": STOIC,
+}
 """Name in an experiment file -> class."""
 
 
@@ -37,11 +48,15 @@ def open_dataset(name: str, root: str | Path, **options: Any) -> Dataset:
 
 __all__ = [
     "DATASETS",
+    "HAM10000",
     "SPLITS",
+    "STOIC",
     "Case",
     "CaseData",
+    "Cohort",
     "Dataset",
     "Finding",
+    "HiddenLabels",
     "OpenKBP",
     "Phantom",
     "Split",

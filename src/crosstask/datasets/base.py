@@ -24,13 +24,13 @@ class Case:
     Attributes:
         id: unique name of the case in its data set.
         group: what no split may divide (the patient).
-        split: the split that the data set itself gives.
+        split: the split that the data set itself gives; empty if it gives none.
         files: every raw file that :meth:`Dataset.read` opens; a change of any makes the prepared case stale.
     """
 
     id: str
     group: str
-    split: Split
+    split: Split | Literal[""]
     files: tuple[Path, ...]
 
 
@@ -39,9 +39,10 @@ class CaseData:
     """All arrays of one case, before any experiment's choice of tasks.
 
     Attributes:
-        arrays: ``{name: c *s}``; all volumes are ``c z y x`` with z the slice axis.
+        arrays: ``{name: c *s}`` on the grid, ``c z y x`` with z the slice axis or ``c y x``; or ``{name: c}``, labels
+            of the case as a whole, e.g. one channel a diagnosis with a 1 at the true one, or an age in years.
         channels: ``{name: channel names}``. A channel that is not there is a *missing label*, never an empty one.
-        geometry: the grid that all arrays share.
+        geometry: the grid that all arrays with spatial axes share.
     """
 
     arrays: dict[str, np.ndarray]
@@ -53,11 +54,11 @@ class CaseData:
         for name, array in self.arrays.items():
             if len(self.channels[name]) != array.shape[0]:
                 raise ValueError(f"array {name!r} has {array.shape[0]} channels, {len(self.channels[name])} names")
-            if tuple(array.shape[1:]) != tuple(self.geometry.shape):
+            if array.ndim > 1 and tuple(array.shape[1:]) != tuple(self.geometry.shape):
                 raise ValueError(f"array {name!r} is {array.shape[1:]}, the grid is {self.geometry.shape}")
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Shape ``c *s`` of an array."""
+        """Shape ``c *s``, or ``c``, of an array."""
         return self.arrays[name].shape
 
     def read(
@@ -91,6 +92,8 @@ class Dataset(ABC):
     Attributes:
         name: name in the table :data:`crosstask.datasets.DATASETS`.
         image_source: name of the case array that holds the image.
+        image_channels: its channels: 1, or 3 for colour.
+        spatial_dims: axes of a case's grid: 3 for volumes, 2 for images.
         region_source: name of the case array (one channel) that says where regression targets are defined, or None.
         structure_source, structures: case array and channel names that may serve as further input, if there are any.
         licence, source, citation: shown by ``check``, and kept in each run.
@@ -98,6 +101,8 @@ class Dataset(ABC):
 
     name: str
     image_source: str
+    image_channels: int = 1
+    spatial_dims: int = 3
     region_source: str | None = None
     structure_source: str | None = None
     structures: tuple[str, ...] = ()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from crosstask.datasets.base import SPLITS, Case, CaseData, Dataset, Finding, Split
+from crosstask.datasets.names import unknown_name
 from crosstask.errors import InputError
 from crosstask.functional.openkbp_score import STRUCTURES, dose_score, dvh_errors
 from crosstask.geometry import Geometry
@@ -48,15 +49,6 @@ def split_folders(root: Path) -> dict[Split, Path]:
         if found:
             return found
     return {}
-
-
-def unknown_name(what: str, name: object, known: Iterable[str]) -> InputError:
-    """The error for a name that does not exist, with the closest one that does."""
-    names = list(known)
-    close = {known_name.lower(): known_name for known_name in names}
-    match = difflib.get_close_matches(str(name).lower(), close, n=1)
-    hint = f"did you mean {close[match[0]]!r}? " if match else ""
-    return InputError(f"no {what} {name!r}: {hint}There is {', '.join(names)}")
 
 
 class OpenKBP(Dataset):
@@ -117,11 +109,13 @@ class OpenKBP(Dataset):
                 two splits.
         """
         cases: dict[str, Case] = {}
+        seen: dict[str, Split] = {}
         for split, folder in self._patients():
             if folder.name in cases:
                 raise InputError(
-                    f"{folder}: {folder.name} is in {SPLIT_FOLDERS[cases[folder.name].split]} too; remove one of them"
+                    f"{folder}: {folder.name} is in {SPLIT_FOLDERS[seen[folder.name]]} too; remove one of them"
                 )
+            seen[folder.name] = split
             present = _csv_names(folder)
             if not present.issuperset(_REQUIRED):
                 continue

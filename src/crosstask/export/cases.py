@@ -1,65 +1,264 @@
-"""Predictions to files: the challenge's submission format, and NumPy archives."""
+"""Predictions to files: the OpenKBP submission format, NumPy archives, PNG masks, and a table of labels."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import csv
+import io
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from crosstask.assembly import Assembly
+from crosstask.datasets import Dataset, OpenKBP
 from crosstask.datasets.base import CaseData
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.io import openkbp_csv
 from crosstask.prediction.predictor import Prediction
 from crosstask.tasks.segmentation import SegmentationTask
 
+TABLE = "predictions.csv"
+_COLUMNS = ("case", "task", "class", "prediction", "decision", "unit")
+_UNSAFE = re.compile(r'[<>:"/\\|?*%\x00-\x1f]|^\.|[. ]$')
 
-def write_openkbp(folder: Path, prediction: Prediction, assembly: Assembly, case: CaseData) -> None:
+
+class CaseWriter(ABC):
+    """One format: each predicted case is handed over once, and :meth:`finish` is called at the end.
+
+    Args:
+        folder: where to write; made when there is something to write.
+        assembly: the tasks that the run predicts.
+        dataset: whose cases are predicted.
+
+    Raises:
+        InputError: the format cannot hold what the run predicts of these cases.
+    """
+
+    format: str
+
+    def __init__(self, folder: Path, assembly: Assembly, dataset: Dataset) -> None:
+        self.folder, self.assembly = folder, assembly
+        reason = self.misfit(assembly, dataset)
+        if reason:
+            raise InputError(f"--format {self.format}: {reason}")
+
+    @classmethod
+    @abstractmethod
+    def misfit(cls, assembly: Assembly, dataset: Dataset) -> str:
+        """Why the format cannot hold the predictions, and which can; empty if it can."""
+
+    def write(self, prediction: Prediction, case: CaseData) -> None:
+        """Write a case.
+
+        Raises:
+            CrosstaskError: a predicted value is not finite, or the disk is full.
+        """
+        _all_finite(prediction)
+        _make_folder(self.folder)
+        self._write(prediction, case)
+
+    @abstractmethod
+    def _write(self, prediction: Prediction, case: CaseData) -> None: ...
+
+    def finish(self) -> None:
+        """Write what only all cases together have; by default there is nothing.
+
+        Raises:
+            CrosstaskError: the disk is full.
+        """
+
+
+class OpenKBPWriter(CaseWriter):
     """Dose as ``pt_N.csv``, the OpenKBP challenge's submission format, and masks as ``masks/pt_N/<structure>.csv``.
 
     Dose is zero outside the case's ``possible_dose_mask``, as the challenge asks.
+    """
+
+    format = "openkbp"
+
+    @classmethod
+    def misfit(cls, assembly: Assembly, dataset: Dataset) -> str:
+        """Another data set, or neither dose nor structures."""
+        if not isinstance(dataset, OpenKBP):
+            return f"{dataset.name} is not in that layout; leave --format out, or use npz"
+        if not any(isinstance(task, SegmentationTask) or task.source == "dose" for task in assembly.tasks):
+            return "the run predicts neither dose nor structures; use --format npz"
+        return ""
+
+    def _write(self, prediction: Prediction, case: CaseData) -> None:
+        region = self.assembly.region(case)
+        for task in self.assembly.tasks:
+            values = prediction.values[task.name]
+            if isinstance(task, SegmentationTask):
+                target = self.folder / "masks" / prediction.case
+                _make_folder(target)
+                for name, mask in zip(task.classes, task.to_masks(values), strict=True):
+                    openkbp_csv.write_mask(target / f"{name}.csv", mask)
+            elif task.source == "dose":
+                dose = values[0] if region is None else values[0] * region[0]
+                openkbp_csv.write_dose(self.folder / f"{prediction.case}.csv", dose)
+
+
+class NpzWriter(CaseWriter):
+    """All decoded values as ``<case>.npz``: one array ``c *s`` or ``c`` per task, and the spacing in mm."""
+
+    format = "npz"
+
+    @classmethod
+    def misfit(cls, assembly: Assembly, dataset: Dataset) -> str:
+        """It holds everything."""
+        return ""
+
+    def _write(self, prediction: Prediction, case: CaseData) -> None:
+        path = self.folder / f"{file_name(prediction.case)}.npz"
+        classes = {f"classes_{task.name}": np.array(task.classes) for task in self.assembly.tasks}
+        arrays = {**prediction.values, **classes, "spacing": np.array(case.geometry.spacing)}
+        _write_whole(path, lambda part: np.savez_compressed(part, **arrays))  # type: ignore[arg-type]
+
+
+class PngWriter(CaseWriter):
+    """Masks of images as 8-bit PNG of the image's own size.
+
+    ``<task>/<class>/<case>.png`` is 255 inside and 0 outside; of classes that exclude each other one
+    ``<task>/<case>.png`` holds 0 for the background, 1 for the first class and so on, and ``<task>/classes.csv`` says
+    which is which.
+    """
+
+    format = "png"
+
+    @classmethod
+    def misfit(cls, assembly: Assembly, dataset: Dataset) -> str:
+        """Volumes, no masks, or more classes than 8 bits count."""
+        masks = [task for task in assembly.tasks if isinstance(task, SegmentationTask)]
+        if dataset.spatial_dims != 2:
+            return f"{dataset.name} has volumes; use --format npz"
+        if not masks:
+            return "the run predicts no masks; use --format npz or csv"
+        if any(task.exclusive and len(task.classes) > 255 for task in masks):
+            return "there are more than 255 classes; use --format npz"
+        return ""
+
+    def _write(self, prediction: Prediction, case: CaseData) -> None:
+        for task in self.assembly.tasks:
+            if not isinstance(task, SegmentationTask):
+                continue
+            folder = self.folder / file_name(task.name)
+            name = f"{file_name(prediction.case)}.png"
+            masks = task.to_masks(prediction.values[task.name])
+            if task.exclusive:
+                _make_folder(folder)
+                labels = (masks * np.arange(1, len(masks) + 1, dtype=np.uint8)[:, None, None]).sum(0, dtype=np.uint8)
+                _write_png(folder / name, labels)
+                if not (folder / "classes.csv").exists():
+                    rows = [("label", "class"), (0, "background"), *enumerate(task.classes, 1)]
+                    _write_text(folder / "classes.csv", _csv(rows))
+                continue
+            for label, mask in zip(task.classes, masks, strict=True):
+                _make_folder(folder / file_name(label))
+                _write_png(folder / file_name(label) / name, mask * np.uint8(255))
+
+
+class CsvWriter(CaseWriter):
+    """Labels of whole cases as one ``predictions.csv``: case, task, class, prediction, decision, unit.
+
+    Predictions are probabilities, decided by the thresholds of the run (0 or 1), or quantities in their unit.
+    """
+
+    format = "csv"
+
+    def __init__(self, folder: Path, assembly: Assembly, dataset: Dataset) -> None:
+        super().__init__(folder, assembly, dataset)
+        self._rows: list[tuple[object, ...]] = []
+
+    @classmethod
+    def misfit(cls, assembly: Assembly, dataset: Dataset) -> str:
+        """Nothing but what is predicted pixel by pixel."""
+        if not any(task.level == "image" for task in assembly.tasks):
+            return "the run predicts no label of whole cases; use --format npz"
+        return ""
+
+    def _write(self, prediction: Prediction, case: CaseData) -> None:
+        for task in self.assembly.tasks:
+            if task.level != "image":
+                continue
+            values = prediction.values[task.name]
+            decisions = task.decide(values)
+            for name, value, decision in zip(task.classes, values, decisions, strict=True):
+                decided = "" if task.values == "quantity" else int(decision)
+                self._rows.append((prediction.case, task.name, name, f"{value:.7g}", decided, task.unit))
+
+    def finish(self) -> None:
+        """Write the table, if there is a case."""
+        if self._rows:
+            _write_text(self.folder / TABLE, _csv([_COLUMNS, *self._rows]))
+
+
+FORMATS: dict[str, type[CaseWriter]] = {
+    writer.format: writer for writer in (OpenKBPWriter, NpzWriter, PngWriter, CsvWriter)
+}
+"""Name on the command line -> writer."""
+
+
+def writers(name: str | None, folder: Path, assembly: Assembly, dataset: Dataset) -> list[CaseWriter]:
+    """The writers of a format; without a name those that fit the run and the data set.
+
+    These are the challenge's format for OpenKBP, otherwise PNG for masks of images and NumPy archives for anything else
+    at pixel level; and the table for labels of whole cases.
+
+    Args:
+        name: key of :data:`FORMATS`, or None.
+        folder: where to write.
+        assembly: the tasks that the run predicts.
+        dataset: whose cases are predicted.
 
     Raises:
-        InputError: the run predicts neither dose nor masks.
-        CrosstaskError: a predicted value is not finite, or the disk is full.
+        InputError: the format cannot hold what the run predicts of these cases.
     """
-    _make_folder(folder)
-    _all_finite(prediction)
-    region = assembly.region(case)
-    written = False
-    for task in assembly.tasks:
-        values = prediction.values[task.name]
-        if isinstance(task, SegmentationTask):
-            masks = task.to_masks(values)
-            target = folder / "masks" / prediction.case
-            _make_folder(target)
-            for name, mask in zip(task.classes, masks, strict=True):
-                openkbp_csv.write_mask(target / f"{name}.csv", mask)
-            written = True
-        elif task.source == "dose":
-            dose = values[0] if region is None else values[0] * region[0]
-            openkbp_csv.write_dose(folder / f"{prediction.case}.csv", dose)
-            written = True
-    if not written:
-        raise InputError("--format openkbp: the run predicts neither dose nor structures; use --format npz")
+    if name is not None:
+        return [FORMATS[name](folder, assembly, dataset)]
+    pixel = [task for task in assembly.tasks if task.level == "pixel"]
+    chosen: list[type[CaseWriter]] = []
+    if pixel and not OpenKBPWriter.misfit(assembly, dataset):
+        chosen.append(OpenKBPWriter)
+    elif pixel and not PngWriter.misfit(assembly, dataset) and all(isinstance(t, SegmentationTask) for t in pixel):
+        chosen.append(PngWriter)
+    elif pixel:
+        chosen.append(NpzWriter)
+    if len(pixel) < len(assembly.tasks):
+        chosen.append(CsvWriter)
+    return [writer(folder, assembly, dataset) for writer in chosen]
 
 
-def write_npz(folder: Path, prediction: Prediction, assembly: Assembly, case: CaseData) -> None:
-    """All decoded values as ``<case>.npz``: one array ``c z y x`` per task, and the spacing in mm.
+def file_name(text: str) -> str:
+    """An id or a class as the name of a file: what file systems refuse is written as ``%`` and its code."""
+    return _UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", text)
 
-    Raises:
-        CrosstaskError: a predicted value is not finite, or the disk is full.
-    """
-    _make_folder(folder)
-    _all_finite(prediction)
-    path = folder / f"{prediction.case}.npz"
-    temporary = folder / f".{prediction.case}.part.npz"
-    arrays = dict(prediction.values)
-    classes = {f"classes_{task.name}": np.array(task.classes) for task in assembly.tasks}
+
+def _csv(rows: Sequence[tuple[object, ...]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _write_png(path: Path, pixels: np.ndarray) -> None:
+    # a light command line must not pay for Pillow
+    from PIL import Image
+
+    _write_whole(path, lambda part: Image.fromarray(np.ascontiguousarray(pixels, dtype=np.uint8)).save(part))
+
+
+def _write_text(path: Path, text: str) -> None:
+    _write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
-        np.savez_compressed(temporary, **arrays, **classes, spacing=np.array(case.geometry.spacing))  # type: ignore[arg-type]
+        write(temporary)
         temporary.replace(path)
     except OSError as error:
         raise _not_writable(path, error) from error
@@ -86,9 +285,3 @@ def _all_finite(prediction: Prediction) -> None:
                 f"{prediction.case}: the network's {task} is not finite everywhere; train with a lower learning rate "
                 "or precision 32"
             )
-
-
-WRITERS: dict[str, Callable[[Path, Prediction, Assembly, CaseData], None]] = {
-    "openkbp": write_openkbp,
-    "npz": write_npz,
-}

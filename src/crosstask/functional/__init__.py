@@ -10,26 +10,37 @@ from crosstask.functional.dice import dice
 
 if TYPE_CHECKING:
     from crosstask.functional.attention import cross_task_attention
+    from crosstask.functional.cohort import Cohort, best_threshold, cohort_metric, confusion_matrix, mean_over_classes
     from crosstask.functional.combo import combo_loss, softmax_combo_loss
     from crosstask.functional.dvh import dvh_metrics
     from crosstask.functional.dwa import dwa_weights
     from crosstask.functional.improvement import relative_improvement
 
 __all__ = [
+    "Cohort",
+    "best_threshold",
+    "cohort_metric",
     "combo_loss",
+    "confusion_matrix",
     "cross_task_attention",
     "dice",
     "dvh_metrics",
     "dwa_weights",
+    "mean_over_classes",
     "relative_improvement",
     "softmax_combo_loss",
 ]
 
 _HOME = {
+    "Cohort": "cohort",
+    "best_threshold": "cohort",
+    "cohort_metric": "cohort",
     "combo_loss": "combo",
+    "confusion_matrix": "cohort",
     "cross_task_attention": "attention",
     "dvh_metrics": "dvh",
     "dwa_weights": "dwa",
+    "mean_over_classes": "cohort",
     "relative_improvement": "improvement",
     "softmax_combo_loss": "combo",
 }

@@ -14,4 +14,8 @@ def resize(values: Tensor, size: Sequence[int]) -> Tensor:
         return values
     if values.ndim == 4:
         return F.interpolate(values, tuple(size), mode="bilinear", align_corners=False, antialias=True)
+    depth, height, width = (min(have, want) for have, want in zip(values.shape[2:], size, strict=True))
+    values = F.adaptive_avg_pool3d(
+        values, (depth, height, width)
+    )  # trilinear interpolation has no antialiasing of its own
     return F.interpolate(values, tuple(size), mode="trilinear", align_corners=False)

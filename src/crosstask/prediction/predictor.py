@@ -1,4 +1,4 @@
-"""Whole-volume predictions of a trained run, on the case's own grid."""
+"""Predictions of a trained run: pixel-level ones on the case's own grid, image-level ones for the whole case."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from crosstask.assembly import Assembly, Readable
+from crosstask.assembly import Assembly, Readable, assembly_of, dataset_of
 from crosstask.datasets import Dataset
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment
 from crosstask.functional.resize import resize
 from crosstask.geometry import Geometry
-from crosstask.network import assembly_of, build_architecture, dataset_of
-from crosstask.runs import BEST, FINAL, RunPlan, load_plan, read_record
-from crosstask.tasks.base import Task
+from crosstask.network import build_architecture
+from crosstask.runs import BEST, FINAL, RunPlan, load_plan, read_record, read_thresholds
+from crosstask.tasks.base import Level, Task
 
 
 def _device(name: str) -> torch.device:
@@ -43,7 +43,8 @@ class Prediction:
 
     Attributes:
         case: id of the case.
-        values: ``{task: c *s}``, float32, in physical units (probabilities for masks), on the case's grid.
+        values: ``{task: c *s}``, float32, in physical units (probabilities for classes), on the case's grid;
+            ``{task: c}`` at image level.
         geometry: that grid.
     """
 
@@ -77,6 +78,8 @@ class Predictor:
         self.assembly: Assembly = assembly_of(experiment, self.dataset).only(self.plan.tasks)
         for task in self.assembly.tasks:
             task.load_state(record["task_state"][task.name])
+            if task.name in (thresholds := read_thresholds(folder, weights)):
+                task.thresholds = thresholds[task.name]
         self.experiment: Experiment = experiment
         self.device = _device(device)
         self._network = build_architecture(self.plan, self.assembly, pretrained=False)
@@ -104,9 +107,44 @@ class Predictor:
             case: its arrays, raw or prepared.
             geometry: its grid.
         """
-        slices = self.experiment.sample.kind == "slice"
-        values = self._by_slice(case, geometry) if slices else self._by_patch(case)
+        kind = self.experiment.sample.kind
+        if kind == "slice":
+            values = self._by_slice(case, geometry)
+        elif kind == "patch":
+            values = self._by_patch(case)
+        else:
+            values = self._whole(case, geometry)
         return Prediction(case_id, values, geometry)
+
+    def _at(self, level: Level) -> list[Task]:
+        return [task for task in self.assembly.tasks if task.level == level]
+
+    def _whole(self, case: Readable, geometry: Geometry) -> dict[str, np.ndarray]:
+        image = torch.from_numpy(self.assembly.image(case))[None]
+        decoded = self._decoded(self._forward(resize(image, self.experiment.sample.size).to(self.device)))
+        values = {task.name: resize(decoded[task.name], geometry.shape) for task in self._at("pixel")}
+        values |= {task.name: decoded[task.name] for task in self._at("image")}
+        return {task.name: values[task.name][0].cpu().numpy() for task in self.assembly.tasks}
+
+    def _pooled(self, parts: list[dict[str, Tensor]]) -> dict[str, np.ndarray]:
+        """Image-level predictions of the case from those of its slices or patches.
+
+        The largest of several quantities says nothing of the case: where ``max`` is asked for, they are averaged.
+        """
+        values = {}
+        for task in self._at("image"):
+            each = torch.cat([part[task.name] for part in parts]).float()
+            pooling = self.experiment.evaluation.pooling
+            if pooling == "max" and task.values != "quantity":
+                pooled = each.amax(0)
+            elif pooling == "median":
+                pooled = each.quantile(0.5, dim=0)
+            else:
+                pooled = each.mean(0)
+            if task.values == "softmax":
+                pooled = pooled / pooled.sum()  # median and max of shares do not add up to one
+            values[task.name] = pooled.cpu().numpy()
+        return values
 
     def _decoded(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         return {task.name: task.decode(outputs[task.name]) for task in self.assembly.tasks}
@@ -115,15 +153,18 @@ class Predictor:
         depth, *plane = geometry.shape
         step = self.experiment.evaluation.batch_size
         values = {
-            task.name: np.empty((len(task.classes), *geometry.shape), dtype=np.float32) for task in self.assembly.tasks
+            task.name: np.empty((len(task.classes), *geometry.shape), dtype=np.float32) for task in self._at("pixel")
         }
+        parts = []
         for start in range(0, depth, step):
             part = slice(start, min(start + step, depth))
             image = torch.from_numpy(self.assembly.image(case, (part,))).transpose(0, 1)
             outputs = self._forward(resize(image, self.experiment.sample.size).to(self.device))
-            for name, decoded in self._decoded(outputs).items():
-                values[name][:, part] = resize(decoded, plane).transpose(0, 1).cpu().numpy()
-        return values
+            decoded = self._decoded(outputs)
+            parts.append({task.name: decoded[task.name] for task in self._at("image")})
+            for name, whole in values.items():
+                whole[:, part] = resize(decoded[name], plane).transpose(0, 1).cpu().numpy()
+        return values | self._pooled(parts)
 
     def _by_patch(self, case: Readable) -> dict[str, np.ndarray]:
         # MONAI costs seconds to import
@@ -132,16 +173,24 @@ class Predictor:
         whole = self.assembly.image(case)
         inside = tuple(slice(0, length) for length in whole.shape[1:])
         image = torch.from_numpy(self.assembly.padded(whole, self.experiment.sample.size))[None].to(self.device)
+        parts: list[dict[str, Tensor]] = []
+
+        def predict(patch: Tensor) -> dict[str, Tensor]:
+            decoded = self._decoded(self._forward(patch))
+            parts.append({task.name: decoded.pop(task.name) for task in self._at("image")})
+            return decoded or {"": patch[:, :1]}  # something must be stitched
+
         decoded: Any = sliding_window_inference(
             image,
             self.experiment.sample.size,
             self.experiment.evaluation.batch_size,
-            lambda patch: self._decoded(self._forward(patch)),
+            predict,
             overlap=self.experiment.evaluation.overlap,
             mode="gaussian",
         )
         selection = (slice(None), *inside)
-        return {name: value[0].cpu().numpy()[selection] for name, value in decoded.items()}
+        values = {task.name: decoded[task.name][0].cpu().numpy()[selection] for task in self._at("pixel")}
+        return values | self._pooled(parts)
 
     def _forward(self, image: Tensor) -> dict[str, Tensor]:
         precision = self.experiment.training.precision

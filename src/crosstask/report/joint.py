@@ -5,32 +5,38 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from crosstask.benchmark.comparison import Comparison
-from crosstask.report.tables import body, csv_table, latex_table, markdown_table, text_table
-from crosstask.runs import write_atomically
+from crosstask.benchmark.comparison import Cell, Comparison, average
+from crosstask.files import write_atomically
+from crosstask.report.tables import comparison_table, csv_table, latex_table, markdown_table, text_table
 
 
-def write_joint_table(comparisons: Sequence[Comparison], floors: Sequence[Mapping[str, float]], folder: Path) -> Path:
+def write_joint_table(comparisons: Sequence[Comparison], floors: Sequence[Mapping[str, Cell]], folder: Path) -> Path:
     """Write ``table.txt``, ``table.md``, ``table.csv`` and ``table.tex``; return the first.
 
+    Data sets with the same number of tasks are averaged too; the average goes by the position of tasks.
+
     Args:
-        comparisons: of the data sets, and their average; all with the same number of tasks.
+        comparisons: of the data sets, with the same methods.
         floors: M of the constant predictor of each, empty where there is none.
         folder: where to write.
     """
-    titles = ["Data set", "Method"]
-    for number in range(1, len(comparisons[0].measures) + 1):
-        titles += [f"M task {number}", f"Δ task {number} [95 %]"]
-    titles += ["Δ mean [95 %]", "Rank"]
-    rows = [row for comparison, floor in zip(comparisons, floors, strict=True) for row in body(comparison, floor)]
-    folder.mkdir(parents=True, exist_ok=True)
-    key = "; ".join(
-        f"{comparison.dataset}: " + ", ".join(f"{m.task} by {m.metric}, {m.unit}" for m in comparison.measures)
+    key = "M of " + "; ".join(
+        f"{comparison.dataset}: "
+        + ", ".join(f"{m.task} by {m.metric}, {m.unit}".rstrip(", ") for m in comparison.measures)
         for comparison in comparisons
-        if comparison.cases
     )
-    write_atomically(folder / "table.txt", f"{text_table(titles, rows)}M of {key}\n")
-    write_atomically(folder / "table.md", f"{markdown_table(titles, rows)}\nM of {key}\n")
+    numbers = [len(comparison.measures) for comparison in comparisons]
+    if len(set(numbers)) == 1:
+        comparisons, floors = [*comparisons, average(comparisons)], [*floors, {}]
+    else:
+        counts = ", ".join(
+            f"{comparison.dataset} has {number}" for comparison, number in zip(comparisons, numbers, strict=True)
+        )
+        key += f". No average: it goes by the position of tasks, and their number differs ({counts})"
+    titles, rows = comparison_table(comparisons, floors)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "table.txt", f"{text_table(titles, rows)}{key}\n")
+    write_atomically(folder / "table.md", f"{markdown_table(titles, rows)}\n{key}\n")
     write_atomically(folder / "table.csv", csv_table(comparisons, floors))
     write_atomically(folder / "table.tex", latex_table(titles, rows))
     return folder / "table.txt"

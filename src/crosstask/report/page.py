@@ -13,28 +13,31 @@ import pandas as pd
 
 from crosstask.benchmark.comparison import Comparison
 from crosstask.experiment import Experiment
-from crosstask.report.figures import case_plot, example_picture, improvement_plot, learning_curves
+from crosstask.files import write_atomically
+from crosstask.report.cohort_figures import cohort_pictures
+from crosstask.report.example_picture import example_picture
+from crosstask.report.figures import case_plot, improvement_plot, learning_curves
 from crosstask.report.tables import (
+    CONSTANT_LABEL,
     all_metrics,
-    body,
+    comparison_table,
     csv_table,
     floor_of,
-    header,
     label,
     latex_table,
     markdown_table,
     text_table,
 )
-from crosstask.runs import EXAMPLES, HISTORY, RunPlan, read_record, write_atomically
+from crosstask.runs import EXAMPLES, HISTORY, RunPlan, read_record
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 table { border-collapse: collapse; font-size: 0.9rem; display: block; overflow-x: auto; }
 th, td { padding: 0.25rem 0.7rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) { text-align: left; }
+.t { text-align: left; }
 thead th { border-bottom: 2px solid #888; white-space: normal; }
-img { max-width: 100%; } .note { color: #555; font-size: 0.9rem; }
+summary { cursor: pointer; margin: 1rem 0; } img { max-width: 100%; } .note { color: #555; font-size: 0.9rem; }
 """
 
 
@@ -42,6 +45,7 @@ def write_report(
     experiment: Experiment,
     plans: Sequence[RunPlan],
     scores: pd.DataFrame,
+    predictions: pd.DataFrame,
     constant: pd.DataFrame,
     comparison: Comparison,
     output: Path,
@@ -52,20 +56,24 @@ def write_report(
         experiment: the experiment.
         plans: its runs, all done.
         scores: their scores.
+        predictions: their image-level predictions.
         constant: scores of the constant predictor.
         comparison: the methods compared.
         output: where to write.
     """
     floor = floor_of(constant, comparison)
-    titles, rows = header(comparison), body(comparison, floor)
+    titles, rows = comparison_table([comparison], [floor])
     both = pd.concat([constant, scores], ignore_index=True)
-    metric_titles, metric_rows = all_metrics(both, ["constant", *experiment.methods])
-    notes = _notes(experiment, comparison, plans)
+    shown = [CONSTANT_LABEL, *experiment.methods]
+    tasks = [measure.task for measure in comparison.measures]
+    metric_titles, metric_rows = all_metrics(both, shown, by_class=False, tasks=tasks)
+    _, class_rows = all_metrics(both, shown, tasks=tasks)
+    notes = _notes(experiment, comparison, plans, predictions)
     write_atomically(output / "table.txt", text_table(titles, rows))
-    write_atomically(
-        output / "table.md",
-        "\n".join([markdown_table(titles, rows), markdown_table(metric_titles, metric_rows), notes, ""]),
-    )
+    parts = [markdown_table(titles, rows), markdown_table(metric_titles, metric_rows)]
+    if len(class_rows) > len(metric_rows):
+        parts.append(markdown_table(metric_titles, [row for row in class_rows if row[2] not in ("", "mean")]))
+    write_atomically(output / "table.md", "\n".join([*parts, notes, ""]))
     write_atomically(output / "table.csv", csv_table([comparison], [floor]))
     write_atomically(output / "table.tex", latex_table(titles, rows))
     parts = [
@@ -74,9 +82,12 @@ def write_report(
         _html_table(titles, rows),
         f"<p class=note>{html.escape(notes)}</p>",
     ]
-    for title, picture in _pictures(comparison, plans, scores):
+    for title, picture in _pictures(comparison, plans, scores, predictions):
         parts.append(f"<h2>{html.escape(title)}</h2>{_image(picture, title)}")
-    parts += ["<h2>All figures</h2>", _html_table(metric_titles, metric_rows), "<h2>Runs</h2>", _runs(plans)]
+    parts += ["<h2>All figures</h2>", _html_table(metric_titles, metric_rows)]
+    if len(class_rows) > len(metric_rows):
+        parts.append(f"<details><summary>By class</summary>{_html_table(metric_titles, class_rows)}</details>")
+    parts += ["<h2>Runs</h2>", _runs(plans)]
     page = output / "index.html"
     text = (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
@@ -87,19 +98,41 @@ def write_report(
     return page
 
 
-def _notes(experiment: Experiment, comparison: Comparison, plans: Sequence[RunPlan]) -> str:
-    cases = ", ".join(f"{count} test cases for {task}" for task, count in comparison.cases.items())
+def _notes(experiment: Experiment, comparison: Comparison, plans: Sequence[RunPlan], predictions: pd.DataFrame) -> str:
+    """How the figures came about, in one paragraph."""
+    how = {"case": "mean over", "cohort": "of all together:"}
+    measures = ", ".join(
+        f"{measure.task} by {measure.metric} ({how[measure.of]} {comparison.cases[measure.task]} test cases)"
+        for measure in comparison.measures
+    )
+    most = max(comparison.cases.values())
+    drawn = (
+        "the cases"
+        if comparison.groups == most
+        else f"the {comparison.groups} groups of cases that belong together (of one patient or lesion)"
+    )
+    decided = set(predictions["values"]) - {"quantity"}
+    thresholds = (
+        "A finding is decided for above a threshold of its own, that of the highest balanced accuracy on the "
+        "validation cases; AUC needs none. "
+        if "sigmoid" in decided
+        else ""
+    )
+    likeliest = "With classes that exclude each other the most probable one is decided for. " * ("softmax" in decided)
     seconds = sum(read_record(plan.folder)["training"]["seconds"] for plan in plans)
     return (
-        f"M: mean over cases and seeds ({cases}; {comparison.seeds} seed{'s' * (comparison.seeds > 1)}). "
+        f"M: {measures}; mean over {comparison.seeds} seed{'s' * (comparison.seeds > 1)}. "
         "Δ: improvement over STL, eq. (3) of Kim et al. (2023), positive is better, from unrounded M; in brackets its "
-        "95 % interval by a paired bootstrap over the cases, which does not cover the chance of training itself. "
-        "± is the standard deviation over seeds. constant: the best prediction that does not look at the image. "
+        f"95 % interval by a paired bootstrap ({experiment.evaluation.bootstrap} resamplings) over {drawn}, the same "
+        "for all tasks, which does not cover the chance of training itself. ± is the standard deviation over seeds. "
+        f"constant: the best prediction that does not look at the image. {thresholds}{likeliest}"
         f"The best epoch was chosen on validation cases. Training took {seconds / 60:.1f} minutes, all runs added."
     )
 
 
-def _pictures(comparison: Comparison, plans: Sequence[RunPlan], scores: pd.DataFrame) -> list[tuple[str, bytes]]:
+def _pictures(
+    comparison: Comparison, plans: Sequence[RunPlan], scores: pd.DataFrame, predictions: pd.DataFrame
+) -> list[tuple[str, bytes]]:
     pictures: list[tuple[str, bytes]] = []
     gains = improvement_plot(comparison)
     if gains is not None:
@@ -113,7 +146,14 @@ def _pictures(comparison: Comparison, plans: Sequence[RunPlan], scores: pd.DataF
     if examples:
         first = next(iter(examples.values()))[0]
         pictures += [(f"Case {case}", example_picture(str(case), examples)) for case in first["cases"]]
-    pictures.append(("Cases", case_plot(scores, comparison)))
+    pictures += cohort_pictures(
+        predictions,
+        [row.method for row in comparison.rows],
+        {measure.task: measure.unit for measure in comparison.measures},
+    )
+    cases = case_plot(scores, comparison)
+    if cases is not None:
+        pictures.append(("Cases", cases))
     histories: dict[str, list[pd.DataFrame]] = {}
     for plan in plans:
         histories.setdefault(plan.method.name, []).append(pd.read_csv(plan.folder / HISTORY))
@@ -154,9 +194,15 @@ def _runs(plans: Sequence[RunPlan]) -> str:
 
 
 def _html_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{html.escape(title)}</th>" for title in titles)
-    lines = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
+    """A table with words to the left and figures to the right."""
+    words = [not any(character.isdigit() for row in rows for character in row[i][:2]) for i in range(len(titles))]
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        marks = [" class=t" if word else "" for word in words]
+        return "".join(f"<{tag}{mark}>{html.escape(cell)}</{tag}>" for mark, cell in zip(marks, cells, strict=True))
+
+    lines = "".join(f"<tr>{line('td', row)}</tr>" for row in rows)
+    return f"<table><thead><tr>{line('th', titles)}</tr></thead><tbody>{lines}</tbody></table>"
 
 
 def _image(data: bytes, text: str) -> str:

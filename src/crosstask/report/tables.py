@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from crosstask.benchmark.comparison import Comparison
+from crosstask.benchmark.comparison import Cell, Comparison, Measure, companions
 from crosstask.benchmark.scores import per_case
 from crosstask.methods import BASELINE, METHODS
 
@@ -29,7 +29,11 @@ _CSV_COLUMNS = (
     "improvement_high",
     "mean_improvement_percent",
     "rank",
+    "companion_metric",
+    "companion_value",
 )
+_WIDEST = 2
+"""Tasks side by side; more of them stand below each other."""
 
 
 _LATEX = str.maketrans(
@@ -49,35 +53,105 @@ def label(method: str) -> str:
     return METHODS[method].label if method in METHODS else method
 
 
+def comparison_table(
+    comparisons: Sequence[Comparison], floors: Sequence[Mapping[str, Cell]]
+) -> tuple[list[str], list[list[str]]]:
+    """Titles and rows of the comparison of one or several data sets: as in the papers, or with many tasks one by one.
+
+    Args:
+        comparisons: of the data sets, with the same methods.
+        floors: M of the constant predictor of each, empty where there is none.
+    """
+    if all(len(comparison.measures) <= _WIDEST for comparison in comparisons):
+        titles = header(comparisons[0])
+        if len(comparisons) > 1:
+            tasks = range(1, len(comparisons[0].measures) + 1)
+            middle = [title for task in tasks for title in (f"M task {task}", f"Δ task {task} [95 %]")]
+            titles = [*titles[:2], *middle, *titles[-2:]]
+        return titles, [
+            row for comparison, floor in zip(comparisons, floors, strict=True) for row in body(comparison, floor)
+        ]
+    return _by_task(comparisons, floors)
+
+
 def header(comparison: Comparison) -> list[str]:
-    """Column titles."""
+    """Column titles, of tasks side by side."""
     titles = ["Data set", "Method"]
     for measure in comparison.measures:
-        arrow = "up" if measure.higher_is_better else "down"
-        unit = f" {measure.unit}" if measure.unit else ""
-        titles += [f"M {measure.task}: {measure.metric}{unit} ({arrow})", f"Δ {measure.task} [95 %]"]
+        titles += [f"M {measure.task}: {_measure(measure)}", f"Δ {measure.task} [95 %]"]
     return [*titles, "Δ mean [95 %]", "Rank"]
 
 
-def body(comparison: Comparison, floor: Mapping[str, float] | None = None) -> list[list[str]]:
-    """Rows of the table; ``floor`` is M of the constant predictor per task, put first."""
+def body(comparison: Comparison, floor: Mapping[str, Cell] | None = None) -> list[list[str]]:
+    """Rows of the table with tasks side by side; ``floor`` is M of the constant predictor per task, put first."""
     rows = []
-    baseline = any(row.method == BASELINE for row in comparison.rows)
     if floor:
-        cells = [text for measure in comparison.measures for text in (_number(floor[measure.task]), "")]
+        cells = [text for measure in comparison.measures for text in (_value(floor[measure.task]), "")]
         rows.append([comparison.dataset, CONSTANT_LABEL, *cells, "", ""])
     for row in comparison.rows:
         cells = []
         for measure in comparison.measures:
             cell = row.cells[measure.task]
-            spread = f" ± {cell.deviation:.2f}" if math.isfinite(cell.deviation) else ""
-            gain = _gain(cell.improvement, cell.low, cell.high)
-            if not gain and row.method != BASELINE and baseline:
-                gain = "undefined: STL is 0"
-            cells += [_number(cell.value) + spread, gain]
-        mean = _gain(row.mean.improvement, row.mean.low, row.mean.high)
+            gain = _gain(cell.improvement) or _undefined(comparison, row.method, measure)
+            cells += [_value(cell), " ".join(filter(None, [gain, _interval(cell)]))]
+        mean = " ".join(filter(None, [_gain(row.mean.improvement), _interval(row.mean)]))
         rows.append([comparison.dataset, label(row.method), *cells, mean, str(row.rank or "")])
     return rows
+
+
+def _by_task(
+    comparisons: Sequence[Comparison], floors: Sequence[Mapping[str, Cell]]
+) -> tuple[list[str], list[list[str]]]:
+    """Titles and rows with a column a method, and of each task M, the improvement and its interval below each other."""
+    constant = any(floors)
+    titles = ["Data set", "Task", "Figure", *([CONSTANT_LABEL] if constant else [])]
+    titles += [label(row.method) for row in comparisons[0].rows]
+    rows = []
+    for comparison, floor in zip(comparisons, floors, strict=True):
+        lines: list[tuple[str, str, str, list[str]]] = []
+        for measure in comparison.measures:
+            cells = [row.cells[measure.task] for row in comparison.rows]
+            if any(math.isfinite(cell.value) for cell in cells):
+                first = _value(floor[measure.task]) if floor else ""
+                lines.append((measure.task, f"M: {_measure(measure)}", first, [_value(cell) for cell in cells]))
+            gains = [
+                _gain(row.cells[measure.task].improvement) or _undefined(comparison, row.method, measure)
+                for row in comparison.rows
+            ]
+            lines.append((measure.task, "Δ", "", gains))
+            lines.append((measure.task, "Δ [95 %]", "", [_interval(cell) for cell in cells]))
+        lines.append(("mean", "Δ", "", [_gain(row.mean.improvement) for row in comparison.rows]))
+        lines.append(("mean", "Δ [95 %]", "", [_interval(row.mean) for row in comparison.rows]))
+        lines.append(("", "Rank", "", [str(row.rank or "") for row in comparison.rows]))
+        for task, figure, first, texts in lines:
+            if any(texts) or first:
+                rows.append([comparison.dataset, task, figure, *([first] if constant else []), *texts])
+    return titles, rows
+
+
+def _measure(measure: Measure) -> str:
+    """Name, unit and direction of M, and what stands in parentheses behind it."""
+    arrow = "up" if measure.higher_is_better else "down"
+    unit = f" {measure.unit}" if measure.unit else ""
+    beside = f" ({measure.companion})" if measure.companion else ""
+    return f"{measure.metric}{beside}{unit} ({arrow})"
+
+
+def _value(cell: Cell) -> str:
+    """M, what it is not shown without, and its deviation over seeds."""
+    if not math.isfinite(cell.value):
+        return ""
+    beside = f" ({_number(cell.companion)})" if math.isfinite(cell.companion) else ""
+    spread = f" ± {cell.deviation:.2f}" if math.isfinite(cell.deviation) else ""
+    return _number(cell.value) + spread + beside
+
+
+def _undefined(comparison: Comparison, method: str, measure: Measure) -> str:
+    """Why there is no improvement; empty where none is asked for."""
+    baseline = next((row for row in comparison.rows if row.method == BASELINE), None)
+    if baseline is None or method == BASELINE:
+        return ""
+    return "undefined: STL is 0" if baseline.cells[measure.task].value == 0 else "undefined"
 
 
 def _number(value: float) -> str:
@@ -86,11 +160,12 @@ def _number(value: float) -> str:
     return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
 
 
-def _gain(value: float, low: float, high: float) -> str:
-    if not math.isfinite(value):
-        return ""
-    interval = f" [{low:+.2f}, {high:+.2f}]" if math.isfinite(low) else ""
-    return f"{value:+.2f} %{interval}"
+def _gain(value: float) -> str:
+    return f"{value:+.2f} %" if math.isfinite(value) else ""
+
+
+def _interval(cell: Cell) -> str:
+    return f"[{cell.low:+.2f}, {cell.high:+.2f}]" if math.isfinite(cell.low) else ""
 
 
 def text_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -127,7 +202,7 @@ def latex_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def csv_table(comparisons: Sequence[Comparison], floors: Sequence[Mapping[str, float]]) -> str:
+def csv_table(comparisons: Sequence[Comparison], floors: Sequence[Mapping[str, Cell]]) -> str:
     """Every figure unrounded, one row per data set, method and task."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -136,39 +211,57 @@ def csv_table(comparisons: Sequence[Comparison], floors: Sequence[Mapping[str, f
         for measure in comparison.measures:
             head = [measure.task, measure.metric, measure.unit, measure.higher_is_better]
             if floor:
-                writer.writerow([comparison.dataset, CONSTANT_LABEL, *head, floor[measure.task], *[""] * 6])
+                cell = floor[measure.task]
+                shown = ["" if math.isnan(figure) else figure for figure in (cell.value, cell.companion)]
+                writer.writerow(
+                    [comparison.dataset, CONSTANT_LABEL, *head, shown[0], *[""] * 6, measure.companion, shown[1]]
+                )
             for row in comparison.rows:
                 cell = row.cells[measure.task]
                 figures = [cell.value, cell.deviation, cell.improvement, cell.low, cell.high, row.mean.improvement]
                 shown = ["" if math.isnan(figure) else figure for figure in figures]
-                writer.writerow([comparison.dataset, row.method, *head, *shown, row.rank or ""])
+                beside = "" if math.isnan(cell.companion) else cell.companion
+                writer.writerow(
+                    [comparison.dataset, row.method, *head, *shown, row.rank or "", measure.companion, beside]
+                )
     return text.getvalue()
 
 
-def floor_of(constant: pd.DataFrame, comparison: Comparison) -> dict[str, float]:
-    """M of the constant predictor per task."""
+def floor_of(constant: pd.DataFrame, comparison: Comparison) -> dict[str, Cell]:
+    """M of the constant predictor per task, NaN where it is not defined."""
     means = per_case(constant)
-    return {
-        measure.task: float(
-            means[(means["task"] == measure.task) & (means["metric"] == measure.metric)]["value"].mean()
-        )
-        for measure in comparison.measures
-    }
+    floor = {}
+    for measure in comparison.measures:
+        part = means[(means["task"] == measure.task) & (means["metric"] == measure.metric)]["value"]
+        beside = companions(constant, measure, [CONSTANT_LABEL])[CONSTANT_LABEL]
+        floor[measure.task] = Cell(float(part.mean()), float("nan"), companion=beside)
+    return floor
 
 
-def all_metrics(scores: pd.DataFrame, methods: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+def all_metrics(
+    scores: pd.DataFrame, methods: Sequence[str], *, by_class: bool = True, tasks: Sequence[str] = ()
+) -> tuple[list[str], list[list[str]]]:
     """Every metric of every method: mean over cases and seeds, by class where a task has several.
 
-    The OpenKBP DVH score is a mean over all cells of all patients at once, as the challenge defines it.
+    What only all cases together have (an AUC) is a mean over seeds, and over the classes where it is defined. The
+    OpenKBP DVH score is a mean over all cells of all patients at once, as the challenge defines it.
+
+    Args:
+        scores: the long table.
+        methods: which, in order.
+        by_class: also a row for each class.
+        tasks: which come first, in order.
     """
     titles = ["Task", "Metric", "Class", "Unit", *map(label, methods)]
     rows = []
-    for (task, metric), part in scores.groupby(["task", "metric"], sort=False):
+    order = {task: index for index, task in enumerate(dict.fromkeys([*tasks, *scores["task"]]))}
+    groups = scores.groupby(["task", "metric"], sort=False)
+    for (task, metric), part in sorted(groups, key=lambda group: order[group[0][0]]):
         if str(metric).startswith("dvh_error_"):
             continue
         unit = str(part["unit"].iloc[0])
         classes = [name for name in part["class"].drop_duplicates() if name and name != task]
-        for name in classes if len(classes) > 1 else []:
+        for name in classes if by_class and len(classes) > 1 else []:
             rows.append([task, metric, name, unit, *_means(part[part["class"] == name], methods)])
         over = per_case(part)
         rows.append([task, metric, "mean" if len(classes) > 1 else "", unit, *_means(over, methods)])

@@ -8,9 +8,10 @@ read 64^3 patches no faster and slices three times slower.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,9 @@ class ArrayHeader:
         dtype: NumPy type string, little-endian, e.g. ``<i2``.
         shape: ``c *s``.
         content: BLAKE2b of the uncompressed values.
-        file: name of the file in the case's folder; None for an array without elements, which has no file.
+        file: name of the file in the case's folder; None for an array without elements and for labels of the whole
+            case (an array without spatial axes), which have no file.
+        values: such labels, as plain numbers, all finite: a label that is missing has no channel.
         size: bytes of the file.
         checksum: BLAKE2b of the file.
     """
@@ -53,6 +56,7 @@ class ArrayHeader:
     file: str | None
     size: int
     checksum: str
+    values: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,14 @@ class CaseHeader:
                 "origin": [float(place) for place in self.geometry.origin or ()],
             },
             "information": self.information,
-            "arrays": {name: {**vars(array), "shape": list(array.shape)} for name, array in self.arrays.items()},
+            "arrays": {
+                name: {
+                    key: list(value) if isinstance(value, tuple) else value
+                    for key, value in vars(array).items()
+                    if key != "values" or value is not None
+                }
+                for name, array in self.arrays.items()
+            },
         }
 
     @classmethod
@@ -107,7 +118,7 @@ class CaseHeader:
         """The inverse of :meth:`to_json`.
 
         Raises:
-            ValueError, KeyError, TypeError, AttributeError: the values are no header of this version.
+            ValueError, KeyError, TypeError, AttributeError, OverflowError: the values are no header of this version.
         """
         if values["format"] != "crosstask case" or values["version"] != FORMAT_VERSION:
             raise ValueError(f"version {values['version']}, not {FORMAT_VERSION}")
@@ -120,10 +131,31 @@ class CaseHeader:
             geometry=Geometry(tuple(geometry["shape"]), tuple(geometry["spacing"]), tuple(geometry["origin"])),
             information=values["information"],
             arrays={
-                name: ArrayHeader(**{**array, "shape": tuple(array["shape"])})
+                name: ArrayHeader(**{**array, "shape": tuple(array["shape"]), "values": _labels(array)})
                 for name, array in values["arrays"].items()
             },
         )
+
+
+def _labels(array: Mapping[str, Any]) -> tuple[float, ...] | None:
+    """Labels of the whole case in the description of an array; their digest must be right, there being no file.
+
+    Raises:
+        ValueError: it is not, or there is neither a file nor labels.
+    """
+    if array.get("values") is None:
+        if array["file"] is None and math.prod(array["shape"]):
+            raise ValueError("an array without file and labels")
+        return None
+    values = np.array(array["values"], dtype=np.dtype(array["dtype"]))
+    if values.shape != tuple(array["shape"]) or _content(values) != array["content"]:
+        raise ValueError("labels that differ from their digest")
+    return tuple(array["values"])
+
+
+def _content(values: np.ndarray) -> str:
+    """Digest of the values of a contiguous array."""
+    return digest_bytes(values.data.cast("B") if values.size else b"")
 
 
 def safe_name(name: str, *, distinct: bool = False) -> str:
@@ -199,19 +231,25 @@ def write_case(folder: Path, case_id: str, data: RawData, *, settings: str, raw:
 
     Raises:
         OSError: the disk is full or the folder cannot be written.
-        TypeError: an array is not of a boolean, integer or real type, or the information has no JSON form.
+        TypeError: an array is not of a boolean, integer or real type, a label of the whole case is not finite, or the
+            information has no JSON form.
     """
     arrays = {}
     for name, values in data.arrays.items():
         if values.dtype.kind not in "biuf":
             raise TypeError(f"array {name!r} is of type {values.dtype}: use a boolean, integer or real type")
         array = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-        content = digest_bytes(array.data.cast("B") if array.size else b"")
-        file, packed = None, b""
-        if array.size:
+        file, packed, labels = None, b"", None
+        if array.ndim == 1:
+            if not np.isfinite(array).all():
+                raise TypeError(f"array {name!r}: a label is not finite; leave a missing one out")
+            labels = tuple(array.tolist())
+        elif array.size:
             file, packed = f"{safe_name(name)}.b2nd", _compress(array)
             write_bytes(folder / file, packed)
-        arrays[name] = ArrayHeader(array.dtype.str, array.shape, content, file, len(packed), digest_bytes(packed))
+        arrays[name] = ArrayHeader(
+            array.dtype.str, array.shape, _content(array), file, len(packed), digest_bytes(packed), labels
+        )
     header = CaseHeader(
         id=case_id,
         settings=settings,
@@ -236,7 +274,7 @@ def read_header(folder: Path) -> CaseHeader:
         return CaseHeader.from_json(json.loads(path.read_bytes()))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}: {REMEDY}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"{path}: is damaged or of another version: {REMEDY}") from error
 
 

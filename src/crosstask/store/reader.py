@@ -28,7 +28,7 @@ from crosstask.store.format import (
 )
 from crosstask.store.index import CASES_NAME, Entry, Index
 
-_OPEN_HEADERS = 1024
+_OPEN_HEADERS = 16384  # a few KiB each
 
 if sys.platform == "win32":
     _OPEN_ARRAYS = 256
@@ -128,6 +128,15 @@ class CaseArrays:
         """
         return self._header(name).shape
 
+    def digest(self, name: str) -> str:
+        """Digest of an array's shape, type and values: the same for the same array, whatever the case.
+
+        Raises:
+            InputError: the case has no such array.
+        """
+        header = self._header(name)
+        return digest([header.dtype, header.shape, header.content])
+
     def dtype(self, name: str) -> np.dtype[Any]:
         """Type of an array.
 
@@ -148,7 +157,8 @@ class CaseArrays:
                 Axes at the end may be left out, and then are read whole.
 
         Returns:
-            ``c *s`` of the selection, a new array of the stored type.
+            ``c *s`` of the selection, a new array of the stored type; ``c`` of labels of the whole case, which have no
+            slices.
 
         Raises:
             InputError: the case has no such array, or its file is missing or damaged.
@@ -157,6 +167,8 @@ class CaseArrays:
         header = self._header(name)
         selection, after = _spatial(header.shape[1:], tuple(slices or ()), name)
         wanted = _channels(header.shape[0], channels, name)
+        if header.values is not None:
+            return np.array(header.values, np.dtype(header.dtype))[wanted]
         values = self._block(header, wanted, selection)
         if after:
             rest = (slice(None), *after)

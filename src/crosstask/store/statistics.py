@@ -39,7 +39,8 @@ def channel_statistics(
         source: name of the array.
         classes: channel names.
         region_source: name of an array with one channel; ``mean``, ``std`` and ``median`` are then over its voxels
-            that are not zero. ``count`` and ``positive`` are over the whole grid always.
+            that are not zero. ``count`` and ``positive`` are over the whole grid always. Of labels of whole cases each
+            case is one voxel, and there is no region.
 
     Returns:
         ``{class: figures}`` with ``count`` (voxels where the class is labelled), ``positive`` (voxels > 0 of these),
@@ -58,6 +59,44 @@ def channel_statistics(
         set(classes),
         lambda: {name: _class_statistics(_Voxels(store, ids, source, name, region_source)) for name in classes},
     )
+
+
+def labels_of(store: Store, case_ids: Sequence[str], source: str) -> dict[str, dict[str, float]]:
+    """Labels of whole cases: ``{case: {class: value}}``, without those that are missing. Kept in the store's folder.
+
+    Raises:
+        InputError: the store lacks a case, a description is damaged, or the array is no label of the whole case.
+    """
+    ids = sorted(set(case_ids))
+
+    def find() -> dict[str, dict[str, float]]:
+        found: dict[str, dict[str, float]] = {}
+        for case_id in ids:
+            case = store.open(case_id)
+            names = case.channels.get(source, ())
+            if names and len(case.shape(source)) > 1:
+                raise InputError(f"case {case_id}: {source!r} is an array of pixels: name one of labels of whole cases")
+            values = case.read(source).astype(float).tolist() if names else []
+            found[case_id] = dict(zip(names, values, strict=True))
+        return found
+
+    return _cached(store, ["labels", store.fingerprint_of(ids), source], set(ids), find)
+
+
+def digests_of(store: Store, case_ids: Sequence[str], name: str) -> dict[str, str]:
+    """Digest of an array's values, by case; equal ones are equal arrays. Cases that lack it are left out.
+
+    Raises:
+        InputError: the store lacks a case, or a description is damaged.
+    """
+    ids = sorted(set(case_ids))
+
+    def find() -> dict[str, str]:
+        cases = {case_id: store.open(case_id) for case_id in ids}
+        return {case_id: case.digest(name) if name in case else "" for case_id, case in cases.items()}
+
+    found = _cached(store, ["digests", store.fingerprint_of(ids), name], set(ids), find)
+    return {case: value for case, value in found.items() if value}
 
 
 def slices_with(
@@ -122,7 +161,7 @@ class _Voxels:
             if self.name not in names:
                 continue
             values = case.read(self.source, [names.index(self.name)])
-            if self.region_source is None:
+            if self.region_source is None or values.ndim == 1:
                 yield values.reshape(-1), values.reshape(-1)
                 continue
             shape = case.shape(self.region_source)

@@ -41,36 +41,50 @@ class Head:
 
 @dataclass(frozen=True)
 class Metric:
-    """Name, unit and direction of a figure in the table of scores."""
+    """Name, unit and direction of a figure in the table of scores.
+
+    Attributes:
+        of: ``case``: every case has one, and its mean over cases is the result; ``cohort``: only many cases together
+            have one (an AUC, an R^2): a name of :data:`crosstask.functional.cohort.COHORT_METRICS`.
+    """
 
     name: str
     unit: str
     higher_is_better: bool
+    of: Literal["case", "cohort"] = "case"
 
 
 class Task(ABC):
     """One thing to predict. A subclass is a *kind*: level, loss, target format, decoding and metrics together.
 
     A task reads its target from one array of a case, by channel name; a channel that the case lacks is a missing
-    label: the target is zero there and ``present`` is False, and neither loss nor metric may look at it.
+    label: the target is zero there and ``present`` is False, and neither loss nor metric may look at it. Shapes below
+    are those of pixel level; at image level there is no ``*s``, and regions do not matter.
 
     Attributes:
         name: key of the task in targets, outputs and tables.
         source: name of the case array that holds the target.
+        scored_source: the same for scores and validation, where these look at fewer cases than training.
+        values: what predictions are, for tables of image-level predictions: ``softmax`` (probabilities of classes that
+            exclude each other), ``sigmoid`` (one probability a class) or ``quantity``.
         classes: channel names, in the order of the output channels.
         unit: physical unit of the decoded prediction (``""`` for probabilities).
         kind: name of the task kind.
         level: level of its head.
-        picture: how reports draw it: ``contours`` of probabilities at one half, or ``colours`` of a quantity.
+        picture: how reports draw it: ``contours`` of probabilities at one half, ``colours`` of a quantity, or ``text``.
     """
 
     kind: str
     level: Level
-    picture: Literal["contours", "colours"]
+    picture: Literal["contours", "colours", "text"]
+    values: Literal["softmax", "sigmoid", "quantity"]
 
-    def __init__(self, name: str, source: str, classes: Sequence[str], unit: str = "") -> None:
+    def __init__(
+        self, name: str, source: str, classes: Sequence[str], unit: str = "", *, scored_source: str | None = None
+    ) -> None:
         self.name = name
         self.source = source
+        self.scored_source = scored_source or source
         self.classes = tuple(classes)
         self.unit = unit
 
@@ -100,6 +114,23 @@ class Task(ABC):
         """Channels of the source whose voxels training may look for more often; none by default."""
         return ()
 
+    @property
+    def thresholds(self) -> tuple[float, ...] | None:
+        """Probability above which each class is decided for; None where nothing is decided by a threshold."""
+        return None
+
+    @thresholds.setter
+    def thresholds(self, values: Sequence[float]) -> None:
+        raise AttributeError(f"task {self.name!r} decides nothing by a threshold")
+
+    def choose_thresholds(self, target: np.ndarray, prediction: np.ndarray, present: np.ndarray) -> tuple[float, ...]:
+        """The thresholds that fit validation cases best (``n c`` each); for tasks that have thresholds."""
+        raise AttributeError(f"task {self.name!r} decides nothing by a threshold")
+
+    def decide(self, prediction: np.ndarray) -> np.ndarray:
+        """What an image-level prediction ``... c`` amounts to: 0 or 1 a class; a quantity is its own decision."""
+        return prediction
+
     def resized(self, target: torch.Tensor) -> torch.Tensor:
         """A target ``c *s`` after linear interpolation to another grid, made a valid target again."""
         return target
@@ -126,7 +157,7 @@ class Task(ABC):
         """Sums over a batch from which :meth:`skill` is computed; sums of several batches may be added.
 
         Shapes:
-            prediction: ``b c *s``, decoded; the others as in :meth:`loss`.  returns: ``2 c``, float64.
+            prediction: ``b c *s``, decoded; the others as in :meth:`loss`.  returns: ``2 c ...``, float64.
         """
 
     @abstractmethod
@@ -146,7 +177,7 @@ class Task(ABC):
 
     @abstractmethod
     def metrics(self) -> tuple[Metric, ...]:
-        """Every figure that :meth:`score` gives; the first is the task's M in the papers' Table 2."""
+        """Every figure of the task; the first is its M in the papers' Table 2. :meth:`score` gives those of a case."""
 
     @abstractmethod
     def score(

@@ -33,6 +33,7 @@ class RegressionTask(Task):
 
     kind = "regression"
     level = "pixel"
+    values = "quantity"
     picture = "colours"
 
     def __init__(

@@ -37,6 +37,7 @@ class SegmentationTask(Task):
 
     kind = "segmentation"
     level = "pixel"
+    values = "sigmoid"
     picture = "contours"
 
     def __init__(

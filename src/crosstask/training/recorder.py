@@ -12,7 +12,8 @@ from typing import Any
 import lightning as L
 from safetensors.torch import save
 
-from crosstask.runs import BEST, FINAL, HISTORY, LAST, write_atomically
+from crosstask.files import write_atomically
+from crosstask.runs import BEST, FINAL, HISTORY, LAST
 from crosstask.training.module import TrainingModule
 
 

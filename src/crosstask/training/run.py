@@ -8,7 +8,7 @@ import math
 import platform
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +16,26 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
-from crosstask.assembly import Assembly
+from crosstask.assembly import Assembly, assembly_of, dataset_of
 from crosstask.datasets.base import Split
 from crosstask.errors import CrosstaskError, InputError
-from crosstask.experiment import Experiment
+from crosstask.experiment import Experiment, TrainingSection
 from crosstask.locks import locked
-from crosstask.network import assembly_of, build_architecture, dataset_of, spatial_dims
+from crosstask.network import build_architecture, check_networks, spatial_dims
 from crosstask.runs import LAST, RunPlan, check_data, environment, is_trained, open_run, read_record, write_record
-from crosstask.sample import collate
-from crosstask.splits import split_cases
+from crosstask.sample import Sample, collate
+from crosstask.splits import splits_of
 from crosstask.store import Store
-from crosstask.store.statistics import channel_statistics, slices_with
+from crosstask.store.statistics import channel_statistics
+from crosstask.training.augmentation import Augmentation, AugmentedSamples, check_augmentation
+from crosstask.training.cache import CachedSamples
 from crosstask.training.module import TrainingModule
+from crosstask.training.pools import balanced_task, class_pools, foreground_pools, labelled_pools
 from crosstask.training.recorder import Recorder
-from crosstask.training.samples import EpochSampler, PatchSamples, SliceSamples, spread
+from crosstask.training.sampler import EpochSampler, NumberedSampler
+from crosstask.training.samples import CaseSamples, PatchSamples, SliceSamples, WholeSamples, spread
 from crosstask.weighting import build_weighting
 
 LOCK_NAME = "train.lock"
@@ -42,38 +46,73 @@ def _foreground_classes(whole: Assembly) -> list[tuple[str, str]]:
     return [(task.source, name) for task in whole.tasks for name in task.foreground]
 
 
+def _samples(experiment: Experiment, store: Store, cases: list[str], assembly: Assembly, **patches: Any) -> CaseSamples:
+    """All samples of the cases; ``patches`` are options of patches alone."""
+    sample = experiment.sample
+    if sample.kind == "patch":
+        return PatchSamples(store, cases, assembly, sample.size, **patches)
+    kind = SliceSamples if sample.kind == "slice" else WholeSamples
+    return kind(store, cases, assembly, sample.size)
+
+
 def _training_samples(
     plan: RunPlan, store: Store, cases: list[str], assembly: Assembly, whole: Assembly
-) -> tuple[SliceSamples | PatchSamples, EpochSampler]:
-    """Samples and their order. Foreground is that of the whole experiment, so that all methods see the same samples."""
-    sample, settings = plan.experiment.sample, plan.experiment.training
+) -> tuple[Dataset[Sample], EpochSampler | NumberedSampler]:
+    """Samples and their order, which follows from the whole experiment, so that all methods see the same samples."""
+    experiment, settings = plan.experiment, plan.experiment.training
     classes = _foreground_classes(whole)
     if settings.foreground and not classes:
         raise InputError("training.foreground: the experiment has no segmentation task whose classes to draw; set it 0")
-    if sample.kind == "patch":
-        patches = PatchSamples(
-            store, cases, assembly, sample.size, seed=plan.seed, foreground=settings.foreground, classes=classes
-        )
-        return patches, EpochSampler(len(patches), settings.samples_per_epoch, plan.seed)
-    slices = SliceSamples(store, cases, assembly, sample.size)
-    pools: list[list[int]] = []
-    if settings.foreground:
-        for source in dict.fromkeys(source for source, _ in classes):
-            names = [name for other, name in classes if other == source]
-            found = slices_with(store, cases, source, names)
-            pools += [[slices.index_of(case, z) for case in cases for z in found[case].get(name, ())] for name in names]
+    balanced = None if settings.balance is None else balanced_task(whole, settings.balance)
+    if settings.augmentation is not None:
+        check_augmentation(settings.augmentation, whole, spatial_dims(experiment))
+    aimed = {"seed": plan.seed, "foreground": settings.foreground, "classes": classes}
+    samples = _samples(experiment, store, cases, assembly, **aimed)
+    drawn = bool(settings.foreground) and experiment.sample.kind != "patch"  # patches see to it by their place
     order = EpochSampler(
-        len(slices), settings.samples_per_epoch, plan.seed, foreground=settings.foreground, pools=pools
+        len(samples),
+        settings.samples_per_epoch,
+        plan.seed,
+        foreground=settings.foreground if drawn else 0.0,
+        pools=foreground_pools(samples, store, classes) if drawn else (),
+        strata=class_pools(samples, store, balanced) if balanced else (),
+        labelled=labelled_pools(samples, store, whole.tasks),
     )
-    return slices, order
+    kept = _kept(settings, samples, samples.cases, assembly)
+    if settings.augmentation is not None:
+        augmentation = Augmentation(settings.augmentation, assembly)
+        if augmentation.changes:
+            return AugmentedSamples(kept, augmentation, plan.seed), NumberedSampler(order)
+    return kept, order
 
 
-def _validation_samples(experiment: Experiment, store: Store, cases: list[str], assembly: Assembly) -> Subset[Any]:
+def _validation_samples(experiment: Experiment, store: Store, cases: list[str], assembly: Assembly) -> Dataset[Sample]:
     """An even choice of the validation samples, the same for every method and seed."""
-    sample = experiment.sample
-    kind = SliceSamples if sample.kind == "slice" else PatchSamples
-    samples = kind(store, cases, assembly, sample.size)
-    return Subset(samples, spread(len(samples), experiment.training.validation_samples))
+    samples = _samples(experiment, store, cases, assembly)
+    chosen = spread(len(samples), experiment.training.validation_samples)
+    return _kept(experiment.training, Subset(samples, chosen), [samples.cases[index] for index in chosen], assembly)
+
+
+def _kept(settings: TrainingSection, samples: Dataset[Sample], cases: list[str], assembly: Assembly) -> Dataset[Sample]:
+    """The samples, in memory if they are to be kept there."""
+    if not settings.cache or not cases:
+        return samples
+    return CachedSamples(samples, cases, assembly, shared=settings.loader_workers > 0)
+
+
+def check_plans(plans: Sequence[RunPlan]) -> None:
+    """What can be told before hours of work: networks that cannot be built, samples that cannot be had.
+
+    Raises:
+        InputError: an option that there is not, or that does not fit the experiment's tasks.
+    """
+    check_networks(plans)
+    experiment = plans[0].experiment
+    settings, whole = experiment.training, assembly_of(experiment, dataset_of(experiment))
+    if settings.balance is not None:
+        balanced_task(whole, settings.balance)
+    if settings.augmentation is not None:
+        check_augmentation(settings.augmentation, whole, spatial_dims(experiment))
 
 
 def train(plan: RunPlan, store: Store, *, show_progress: bool = False) -> dict[str, Any]:
@@ -103,7 +142,7 @@ def _train(plan: RunPlan, store: Store, *, show_progress: bool) -> dict[str, Any
     dataset = dataset_of(experiment)
     whole = assembly_of(experiment, dataset)
     assembly = whole.only(plan.tasks)
-    splits = split_cases(store.cases, experiment.dataset, needed=("train", "validation"))
+    splits = splits_of(store, experiment.dataset, dataset.image_source, needed=("train", "validation"))
     for task in assembly.tasks:
         task.fit(channel_statistics(store, splits["train"], task.source, task.classes, assembly.region_source))
     L.seed_everything(plan.seed, verbose=False)
@@ -188,9 +227,10 @@ def _loaders(
 ) -> tuple[DataLoader[Any], DataLoader[Any]]:
     experiment, settings = plan.experiment, plan.experiment.training
     training, order = _training_samples(plan, store, splits["train"], assembly, whole)
-    if len(training) < settings.batch_size:
+    count = len(training)  # type: ignore[arg-type]
+    if count < settings.batch_size:
         raise InputError(
-            f"training.batch_size: {settings.batch_size} is more than the {len(training)} training samples; lower it"
+            f"training.batch_size: {settings.batch_size} is more than the {count} training samples; lower it"
         )
     workers: dict[str, Any] = {"num_workers": settings.loader_workers, "collate_fn": collate}
     if settings.loader_workers:
@@ -204,7 +244,7 @@ def _loaders(
             **workers,
         ),
         DataLoader(
-            _validation_samples(experiment, store, splits["validation"], assembly),
+            _validation_samples(experiment, store, splits["validation"], assembly.for_scoring()),
             batch_size=settings.batch_size,
             **workers,
         ),

@@ -1,16 +1,16 @@
-"""Samples of prepared cases: slices resized to one size, or patches; and the order in which an epoch sees them."""
+"""Samples of prepared cases: slices or whole cases, resized to one size, or patches."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from crosstask.assembly import Assembly, Slices
 from crosstask.functional.resize import resize
@@ -22,7 +22,7 @@ def _sample(
     assembly: Assembly,
     case_id: str,
     store: Store,
-    slices: Slices,
+    slices: Slices | None,
     position: tuple[int, ...],
     size: Sequence[int] | None,
 ) -> Sample:
@@ -35,7 +35,7 @@ def _sample(
     targets, present = {}, {}
     for task in assembly.tasks:
         target, labelled = assembly.target(task, case, slices)
-        targets[task.name] = task.resized(tensor(target))
+        targets[task.name] = torch.from_numpy(target) if task.level == "image" else task.resized(tensor(target))
         present[task.name] = torch.from_numpy(labelled)
     region = assembly.region(case, slices)
     return Sample(
@@ -48,7 +48,20 @@ def _sample(
     )
 
 
-class SliceSamples(Dataset[Sample]):
+class CaseSamples(Dataset[Sample]):
+    """Samples of cases; the same index always gives the same one.
+
+    Attributes:
+        cases: the case of each sample.
+    """
+
+    cases: list[str]
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+
+class SliceSamples(CaseSamples):
     """Every axial slice of the cases, resized to ``size``.
 
     Args:
@@ -61,23 +74,38 @@ class SliceSamples(Dataset[Sample]):
     def __init__(self, store: Store, case_ids: Sequence[str], assembly: Assembly, size: Sequence[int]) -> None:
         self._store, self._assembly, self._size = store, assembly, tuple(size)
         depth = {case: store.open(case).geometry.shape[0] for case in case_ids}
-        self._positions = [(case, z) for case in case_ids for z in range(depth[case])]
+        self.cases = [case for case in case_ids for _ in range(depth[case])]
         starts = itertools.accumulate((depth[case] for case in case_ids), initial=0)
         self._first = dict(zip(case_ids, starts, strict=False))
-
-    def __len__(self) -> int:
-        return len(self._positions)
 
     def index_of(self, case: str, z: int) -> int:
         """Index of a slice."""
         return self._first[case] + z
 
     def __getitem__(self, index: int) -> Sample:
-        case, z = self._positions[index]
+        case = self.cases[index]
+        z = range(len(self.cases))[index] - self._first[case]
         return _sample(self._assembly, case, self._store, (z,), (z,), self._size)
 
 
-class PatchSamples(Dataset[Sample]):
+class WholeSamples(CaseSamples):
+    """Each case as a whole, an image or a volume, resized to ``size``.
+
+    Args:
+        store: the prepared cases.
+        case_ids: which of them.
+        assembly: how to look at a case.
+        size: of a sample, height and width, or z y x.
+    """
+
+    def __init__(self, store: Store, case_ids: Sequence[str], assembly: Assembly, size: Sequence[int]) -> None:
+        self._store, self.cases, self._assembly, self._size = store, list(case_ids), assembly, tuple(size)
+
+    def __getitem__(self, index: int) -> Sample:
+        return _sample(self._assembly, self.cases[index], self._store, None, (), self._size)
+
+
+class PatchSamples(CaseSamples):
     """Patches at random places; the same index gives the same patch, whoever loads it and whenever.
 
     Args:
@@ -104,17 +132,14 @@ class PatchSamples(Dataset[Sample]):
     ) -> None:
         self._store, self._assembly, self._size, self._seed = store, assembly, tuple(size), seed
         self._foreground, self._classes = foreground, tuple(classes)
-        self._cases: list[tuple[str, tuple[int, ...]]] = []
+        self.cases, self._shapes = [], {case: store.open(case).geometry.shape for case in case_ids}
         for case in case_ids:
-            shape = store.open(case).geometry.shape
-            count = per_case or math.prod(math.ceil(length / part) for length, part in zip(shape, size, strict=True))
-            self._cases += [(case, shape)] * count
-
-    def __len__(self) -> int:
-        return len(self._cases)
+            parts = zip(self._shapes[case], size, strict=True)
+            self.cases += [case] * (per_case or math.prod(math.ceil(length / part) for length, part in parts))
 
     def __getitem__(self, index: int) -> Sample:
-        case, shape = self._cases[index]
+        case = self.cases[index]
+        shape = self._shapes[case]
         generator = np.random.default_rng([self._seed, index])
         room = [max(length - part, 0) for length, part in zip(shape, self._size, strict=True)]
         voxel = self._foreground_voxel(case, generator) if generator.random() < self._foreground else None
@@ -145,58 +170,13 @@ class PatchSamples(Dataset[Sample]):
             return sample
         widths = [width for gap in reversed(missing) for width in (0, gap)]
         sample.image = torch.from_numpy(self._assembly.padded(sample.image.numpy(), self._size))
-        sample.targets = {task: F.pad(target, widths) for task, target in sample.targets.items()}
+        sample.targets = {
+            task: F.pad(target, widths) if target.ndim == sample.image.ndim else target
+            for task, target in sample.targets.items()
+        }
         if sample.region is not None:
             sample.region = F.pad(sample.region, widths)
         return sample
-
-
-class EpochSampler(Sampler[int]):
-    """An endless shuffled order of all samples, cut into epochs.
-
-    Epoch k sees the k-th stretch of one long sequence of permutations, so epochs shorter than the data still see
-    every sample equally often; and the order of an epoch depends on seed and epoch alone, so that a resumed run goes
-    on as the unbroken one would.
-
-    Args:
-        count: number of samples there are.
-        per_epoch: number of samples an epoch takes; None for all.
-        seed: of the permutations.
-        foreground: share of the samples that are taken from ``pools`` instead, each pool as often.
-        pools: indexes of the samples that hold each class; empty ones are left out.
-    """
-
-    def __init__(
-        self,
-        count: int,
-        per_epoch: int | None,
-        seed: int,
-        *,
-        foreground: float = 0.0,
-        pools: Sequence[Sequence[int]] = (),
-    ) -> None:
-        self._count, self._per_epoch, self._seed, self._epoch = count, per_epoch or count, seed, 0
-        self._pools = [np.asarray(pool) for pool in pools if len(pool)]
-        self._foreground = foreground if self._pools else 0.0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration gives."""
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        return self._per_epoch
-
-    def __iter__(self) -> Iterator[int]:
-        start = self._epoch * self._per_epoch
-        rounds = range(start // self._count, (start + self._per_epoch - 1) // self._count + 1)
-        stream = np.concatenate([np.random.default_rng([self._seed, r]).permutation(self._count) for r in rounds])
-        offset = start - rounds[0] * self._count
-        epoch = stream[offset : offset + self._per_epoch]
-        if self._foreground:
-            generator = np.random.default_rng([self._seed, self._epoch, 1])
-            for place in np.flatnonzero(generator.random(len(epoch)) < self._foreground):
-                epoch[place] = generator.choice(self._pools[generator.integers(len(self._pools))])
-        return iter(epoch.tolist())
 
 
 def spread(count: int, wanted: int | None) -> list[int]:

@@ -1,24 +1,25 @@
-"""Samples of a small prepared phantom, their collation, and the order of an epoch."""
+"""Samples of a small prepared phantom and of labelled images, their collation, and those kept in memory."""
 
 from __future__ import annotations
 
 import pickle
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crosstask.assembly import Assembly, assemble
 from crosstask.datasets import Phantom
+from crosstask.errors import InputError
 from crosstask.functional.resize import resize
 from crosstask.sample import Sample, collate
 from crosstask.store import Store, prepare
-from crosstask.training.samples import EpochSampler, PatchSamples, SliceSamples, spread
+from crosstask.training.cache import CachedSamples
+from crosstask.training.samples import CaseSamples, PatchSamples, SliceSamples, WholeSamples, spread
 
 SIZE = 32
 CASES = ("pt_1", "pt_2", "pt_3")
@@ -237,71 +238,7 @@ def test_a_sample_without_region_has_it_everywhere_in_a_batch_that_has_one(store
     assert collate([replace(samples[0], region=None), replace(samples[1], region=None)]).region is None
 
 
-# Order
-
-
-@settings(max_examples=60)
-@given(count=st.integers(1, 30), per_epoch=st.one_of(st.none(), st.integers(1, 70)), seed=st.integers(0, 9))
-def test_every_sample_is_seen_equally_often_at_any_time(count, per_epoch, seed):
-    sampler = EpochSampler(count, per_epoch, seed)
-    length = per_epoch or count
-    seen: Counter[int] = Counter(dict.fromkeys(range(count), 0))
-    for epoch in range(5):
-        sampler.set_epoch(epoch)
-        order = list(sampler)
-        assert len(order) == len(sampler) == length
-        assert all(type(index) is int and 0 <= index < count for index in order)
-        seen.update(order)
-        assert max(seen.values()) - min(seen.values()) <= 1
-    assert set(seen) == set(range(count))
-
-
-@settings(max_examples=30)
-@given(count=st.integers(2, 30), per_epoch=st.integers(1, 70), seed=st.integers(0, 9), epoch=st.integers(0, 20))
-def test_an_epoch_depends_on_seed_and_number_alone(count, per_epoch, seed, epoch):
-    unbroken = EpochSampler(count, per_epoch, seed)
-    for earlier in range(epoch + 1):
-        unbroken.set_epoch(earlier)
-        order = list(unbroken)
-    resumed = EpochSampler(count, per_epoch, seed)
-    resumed.set_epoch(epoch)
-    assert list(resumed) == order == list(resumed)
-
-
-def test_orders_are_shuffled_and_differ():
-    def order(epoch: int, seed: int) -> list[int]:
-        sampler = EpochSampler(50, None, seed)
-        sampler.set_epoch(epoch)
-        return list(sampler)
-
-    orders = [tuple(order(epoch, seed)) for epoch in range(3) for seed in range(3)]
-    assert len({*orders, tuple(range(50))}) == 10
-    assert all(sorted(values) == list(range(50)) for values in orders)
-
-
-@pytest.mark.parametrize("per_epoch", [None, 700])
-def test_a_share_of_foreground_comes_from_each_pool_alike(per_epoch: int | None):
-    pools = [[1, 2, 3], [], [400], list(range(200, 300))]
-    plain, sampler = (EpochSampler(500, per_epoch, 3, foreground=share, pools=pools) for share in (0.0, 0.6))
-    taken: list[int] = []
-    changed = total = 0
-    for epoch in range(8):
-        plain.set_epoch(epoch)
-        sampler.set_epoch(epoch)
-        before, after = list(plain), list(sampler)
-        assert len(after) == len(sampler) == len(before)
-        assert after == list(sampler)  # by seed and epoch alone
-        different = [new for old, new in zip(before, after, strict=True) if old != new]
-        taken += different
-        changed, total = changed + len(different), total + len(after)
-    assert changed / total == pytest.approx(0.6, abs=0.05)
-    for pool in filter(None, pools):
-        assert sum(index in pool for index in taken) / changed == pytest.approx(1 / 3, abs=0.05)
-
-
-def test_foreground_without_any_changes_nothing():
-    for pools in ([], [[], []]):
-        assert list(EpochSampler(20, 30, 1, foreground=0.9, pools=pools)) == list(EpochSampler(20, 30, 1))
+# Choice
 
 
 @given(st.integers(1, 500), st.one_of(st.none(), st.integers(1, 600)))
@@ -342,3 +279,75 @@ def test_halving_a_plane_averages():
     values = torch.zeros(1, 1, 16, 16)
     values[..., ::2] = 1  # stripes of one voxel, which plain interpolation could miss or keep
     assert resize(values, (8, 8))[..., 1:-1].sub(0.5).abs().max() < 0.15
+
+
+# In memory
+
+
+class Counting(CaseSamples):
+    """Samples that count how often each was loaded."""
+
+    def __init__(self, samples: CaseSamples) -> None:
+        self.samples, self.cases, self.loaded = samples, samples.cases, [0] * len(samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        self.loaded[index] += 1
+        return self.samples[index]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("kind", ["slice", "patch", "volume"])
+def test_samples_in_memory_are_the_samples(store: Store, assembly: Assembly, kind: str, shared: bool):
+    if kind == "slice":
+        plain: CaseSamples = SliceSamples(store, CASES, assembly, (16, 16))
+    elif kind == "patch":
+        plain = PatchSamples(store, CASES, assembly, (16, 16, 16), per_case=2)
+    else:
+        plain = WholeSamples(store, CASES, assembly, (16, 20, 24))
+    counting = Counting(plain)
+    cached = CachedSamples(counting, counting.cases, assembly, shared=shared)
+    assert len(cached) == len(plain)
+    for _ in range(2):
+        assert all(equal(cached[index], plain[index]) for index in range(0, len(plain), 2))
+    assert counting.loaded == [1 - index % 2 for index in range(len(plain))]
+
+
+def test_samples_in_memory_keep_what_has_no_region(store: Store, assembly: Assembly):
+    class Some(Counting):
+        def __getitem__(self, index: int) -> Sample:
+            return replace(super().__getitem__(index), region=None) if index % 2 else super().__getitem__(index)
+
+    samples = Some(WholeSamples(store, CASES, assembly, (16, 16, 16)))
+    cached = CachedSamples(samples, samples.cases, assembly)
+    for _ in range(2):
+        assert [cached[index].region is None for index in range(3)] == [False, True, False]
+    without = replace(assembly, region_source=None)
+    assert CachedSamples(WholeSamples(store, CASES, without, (16, 16, 16)), CASES, without)[0].region is None
+
+
+def test_too_little_memory_to_share_is_told(store: Store, assembly: Assembly, monkeypatch: pytest.MonkeyPatch):
+    def full(self: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("unable to allocate shared memory(shm)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    samples = WholeSamples(store, CASES, assembly, (16, 16, 16))
+    with pytest.raises(InputError, match=r"training\.cache: .*loader_workers=0"):
+        CachedSamples(samples, samples.cases, assembly, shared=True)
+
+
+# Whole volumes
+
+
+def test_a_whole_volume(store: Store, assembly: Assembly):
+    samples = WholeSamples(store, CASES, assembly, (SIZE, SIZE, SIZE))
+    assert len(samples) == 3 and samples.cases == list(CASES)
+    for index, case_id in enumerate(CASES):
+        sample, case = samples[index], store.open(case_id)
+        check(sample, (SIZE, SIZE, SIZE))
+        assert (sample.case, sample.position) == (case_id, ())
+        np.testing.assert_array_equal(sample.image, assembly.image(case))
+    small = WholeSamples(store, CASES, assembly, (16, 20, 24))[0]
+    check(small, (16, 20, 24))
+    assert small.targets["dose"].mean() == pytest.approx(samples[0].targets["dose"].mean().item(), rel=0.1)
+    batch = collate([samples[0], samples[1]])
+    assert batch.image.shape == (2, 2, SIZE, SIZE, SIZE) and batch.positions == [(), ()]

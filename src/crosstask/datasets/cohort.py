@@ -1,0 +1,317 @@
+"""Any data set of one table and files of images and masks, described by one YAML file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crosstask.datasets.base import Case, CaseData, Dataset, Finding
+from crosstask.datasets.cohort_check import check_cohort
+from crosstask.datasets.cohort_labels import ClassesLabel, FindingsLabel, NumberLabel
+from crosstask.datasets.cohort_rows import CohortRows
+from crosstask.datasets.cohort_spec import IMAGE, CohortFile, CohortSpec, MaskSource, load_cohort
+from crosstask.datasets.names import unknown_name
+from crosstask.errors import InputError
+from crosstask.geometry import Geometry
+from crosstask.io.images import read_image, resample
+from crosstask.io.tables import Row
+from crosstask.tasks import ClassificationTask, ScalarTask, SegmentationTask
+from crosstask.tasks.base import Task
+
+COHORT_FILE = "cohort.yaml"
+"""Name of the file that is looked for when the root is a folder."""
+_LUMA = np.array([0.299, 0.587, 0.114])
+"""Weights of red, green and blue in a grey value (ITU-R BT.601)."""
+
+
+class Cohort(Dataset):
+    """A data set of one's own: a table with one row a case, and files that its cells name.
+
+    The cohort file is described in docs/your-own-data.md; ``crosstask cohort init TABLE`` proposes one.
+
+    Arrays of a case: ``image`` (``c *s``, in the files' own type), one uint8 array for each entry of ``masks`` with a
+    channel per class whose file exists, and one float32 array without spatial axes for each entry of ``labels`` with
+    a channel per value that is known. What the table or the folders lack is a missing label.
+
+    Tasks: every entry of ``masks`` (options ``classes``, ``exclusive``) and of ``labels`` (``class_weights`` and
+    ``measure`` of classifications, ``classes`` of findings).
+
+    Args:
+        root: the cohort file, or the folder of a ``cohort.yaml``.
+        folder: where the file's relative paths begin, instead of what it says itself.
+    """
+
+    name = "cohort"
+    image_source = IMAGE
+    licence = "as the cohort file states"
+    source = "as the cohort file states"
+    citation = "as the cohort file states"
+
+    def __init__(self, root: Path, folder: str | Path | None = None) -> None:
+        super().__init__(root)
+        self._given_folder = None if folder is None else Path(folder).expanduser()
+        self._file: CohortFile | None = None
+        self._rows: CohortRows | None = None
+        self._dimensions: int | None = None
+        path = self._path()
+        if path.is_file():
+            spec = self._cohort.spec
+            self.licence, self.source, self.citation = spec.licence, spec.source, spec.citation
+
+    # --- what the file says ---
+
+    @property
+    def spec(self) -> CohortSpec:
+        """The validated cohort file."""
+        return self._cohort.spec
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths begin."""
+        if self._given_folder is not None:
+            return self._given_folder
+        return self._path().parent / self.spec.folder.expanduser()
+
+    @property
+    def rows(self) -> CohortRows:
+        """The table, read once.
+
+        Raises:
+            InputError: it cannot be read, or lacks a column that the cohort file names.
+        """
+        if self._rows is None:
+            self._rows = CohortRows(self._cohort, self.folder)
+        return self._rows
+
+    @property
+    def image_channels(self) -> int:  # type: ignore[override]
+        """3 for colour, else the number of image files of a case."""
+        return 3 if self.spec.channels == "colour" else len(self.spec.image)
+
+    @property
+    def spatial_dims(self) -> int:  # type: ignore[override]
+        """2 for pictures, 3 for volumes: as the cohort file says, or as the first image is.
+
+        Raises:
+            InputError: the file does not say it and no image can be read.
+        """
+        if self._dimensions is None:
+            self._dimensions = self.spec.dimensions
+        if self._dimensions is None:
+            first = self.rows.images_of(self.rows.row(self.rows.cases()[0].id))[0]
+            self._dimensions = len(read_image(first)[1].shape)
+        return self._dimensions
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return (*self.spec.masks, *self.spec.labels)
+
+    def task(self, name: str, **options: Any) -> Task:
+        """A task of ``masks`` or ``labels``; see the class for options.
+
+        Raises:
+            InputError: no such task, option or class.
+        """
+        if name not in self.tasks:
+            raise unknown_name("task of the cohort", name, self.tasks)
+        label = self.spec.labels.get(name)
+        accepted: tuple[str, ...] = ("class_weights", "measure")
+        if label is None:
+            accepted = ("classes", "exclusive")
+        elif isinstance(label, NumberLabel):
+            accepted = ()
+        elif isinstance(label, FindingsLabel):
+            accepted = ("classes", *accepted)
+        for option in options:
+            if option not in accepted:
+                raise InputError(f"task {name!r} has no option {option!r}; options: {', '.join(accepted) or 'none'}")
+        if label is None:
+            classes = _chosen(options.pop("classes", None), tuple(self.spec.masks[name].classes))
+            return SegmentationTask(name, name, classes, **options)
+        if isinstance(label, NumberLabel):
+            return ScalarTask(name, name, label.unit, minimum=label.minimum)
+        classes = _chosen(options.pop("classes", None), label.channels(name))
+        return ClassificationTask(name, name, classes, exclusive=isinstance(label, ClassesLabel), **options)
+
+    def read_settings(self) -> Mapping[str, Any]:
+        return self.spec.reading()
+
+    # --- cases ---
+
+    def cases(self) -> list[Case]:
+        """All rows with an id whose image files exist, sorted naturally by id; labels are not looked at.
+
+        A change of the table makes all prepared cases stale: it is among the files of each.
+
+        Raises:
+            InputError: the cohort file or the table cannot be used, two rows have one id, or no case has its image.
+        """
+        return self.rows.cases()
+
+    def read(self, case: Case) -> CaseData:
+        """All arrays of a case; see the class.
+
+        Raises:
+            InputError: a file cannot be read, is of another kind or size than the others, or a cell of the table holds
+                what its label does not accept. The message names the file, or row, column and value.
+        """
+        row = self.rows.row(case.id)
+        images = self.rows.images_of(row)
+        if missing := next((path for path in images if not path.exists()), None):
+            raise InputError(f"{missing}: no such image; add it, or take row {row.number} out of the table")
+        information: dict[str, Any] = {}
+        labels, faults = self.rows.labels_of(row)
+        if faults:
+            raise InputError(faults[0])
+        image, native = self._image(images, information)
+        channels: dict[str, tuple[str, ...]] = {IMAGE: self._channel_names()}
+        arrays: dict[str, np.ndarray] = {}
+        for task in self.spec.masks:
+            channels[task], arrays[task] = self._masks(task, row, images[0], native, information)
+        geometry = native
+        if self.spec.spacing is not None:
+            arrays = {task: _resampled(mask, native, self.spec.spacing, mask=True)[0] for task, mask in arrays.items()}
+            image, geometry = _resampled(image, native, self.spec.spacing, mask=False)
+        arrays[IMAGE] = image
+        for name, values in labels.items():
+            arrays[name], channels[name] = np.array(list(values.values()), np.float32), tuple(values)
+        return CaseData(arrays, channels, geometry, information)
+
+    # --- files ---
+
+    def _channel_names(self) -> tuple[str, ...]:
+        if self.spec.channels == "colour":
+            return ("red", "green", "blue")
+        count = len(self.spec.image)
+        return (IMAGE,) if count == 1 else tuple(f"{IMAGE} {number}" for number in range(1, count + 1))
+
+    def _image(self, paths: Sequence[Path], information: dict[str, Any]) -> tuple[np.ndarray, Geometry]:
+        """``c *s`` of all image files, and the grid that they share."""
+        parts: list[np.ndarray] = []
+        geometry: Geometry | None = None
+        for path in paths:
+            values, grid = read_image(path)
+            have, want = len(grid.shape), self.spatial_dims
+            if have != want:
+                kinds = {2: "a picture", 3: "a volume"}
+                raise InputError(
+                    f"{path}: is {kinds[have]}, this cohort is of {kinds[want][2:]}s; describe the two kinds in "
+                    "cohort files of their own, or mend dimensions"
+                )
+            if geometry is None:
+                geometry = grid
+            elif grid.shape != geometry.shape:
+                raise InputError(f"{path}: is {_size(grid)}, {paths[0]} is {_size(geometry)}; channels need one size")
+            parts.append(self._coloured(values, information))
+        assert geometry is not None
+        return np.concatenate(parts), geometry
+
+    def _coloured(self, values: np.ndarray, information: dict[str, Any]) -> np.ndarray:
+        """One channel, or three of a colour cohort, of an image with one or three."""
+        if self.spec.channels == "grey" and len(values) == 3:
+            grey = np.tensordot(_LUMA, values.astype(np.float64), 1)
+            if not (values == values[:1]).all():
+                information["converted"] = "colour to grey"
+            rounded = np.rint(grey) if values.dtype.kind in "iu" else grey
+            return rounded.astype(values.dtype)[None]
+        if self.spec.channels == "colour" and len(values) == 1:
+            information["converted"] = "grey to colour"
+            return np.repeat(values, 3, axis=0)
+        return values
+
+    def _masks(
+        self, task: str, row: Row, image: Path, geometry: Geometry, information: dict[str, Any]
+    ) -> tuple[tuple[str, ...], np.ndarray]:
+        """Classes whose file exists, and their masks ``c *s``."""
+        files: dict[Path, np.ndarray] = {}
+        found: dict[str, np.ndarray] = {}
+        for name, mask in self.spec.masks[task].classes.items():
+            path = self.rows.resolved(mask.path, row)
+            if path is None or not path.exists():
+                continue
+            if path not in files:
+                values, grid = read_image(path)
+                if grid.shape != geometry.shape:
+                    raise InputError(
+                        f"{path}: the mask is {_size(grid)}, its image {image} is {_size(geometry)}; make them one size"
+                    )
+                if not _same_place(grid, geometry):
+                    information.setdefault("displaced", []).append(str(path))
+                files[path] = values
+            found[name] = _belongs(files[path], mask, path)
+        masks = np.stack(list(found.values())) if found else np.empty((0, *geometry.shape), np.uint8)
+        return tuple(found), masks
+
+    # --- check ---
+
+    def check(self) -> Iterator[Finding]:
+        """Read table and files and say what is wrong; see the base class."""
+        try:
+            rows = self.rows
+        except InputError as error:
+            yield Finding(str(self.root), "error", str(error))
+            return
+        yield from check_cohort(rows, self.read)
+
+    # --- helpers ---
+
+    @property
+    def _cohort(self) -> CohortFile:
+        if self._file is None:
+            self._file = load_cohort(self._path())
+        return self._file
+
+    def _path(self) -> Path:
+        return self.root / COHORT_FILE if self.root.is_dir() else self.root
+
+
+def _chosen(classes: Any, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of classes from what an experiment file may say."""
+    if classes is None or classes == "all":
+        return known
+    names = tuple(map(str, [classes] if isinstance(classes, str) else classes))
+    if not names:
+        raise InputError("classes is empty; name at least one, or 'all'")
+    for name, times in Counter(names).items():
+        if name not in known:
+            raise unknown_name("class", name, known)
+        if times > 1:
+            raise InputError(f"class {name!r} stands there {times} times; name it once")
+    return names
+
+
+def _belongs(values: np.ndarray, mask: MaskSource, path: Path) -> np.ndarray:
+    """Where a file's values ``c *s`` belong to a class: ``*s``, uint8."""
+    if mask.values == ">0":
+        return np.asarray((values > 0).any(0), np.uint8)
+    if len(values) > 1 and not (values == values[:1]).all():
+        raise InputError(f"{path}: the mask is in colour, so it has no values {mask.values}; save it as a grey picture")
+    return np.isin(values[0], mask.values).astype(np.uint8)
+
+
+def _resampled(
+    values: np.ndarray, geometry: Geometry, spacing: Sequence[float], *, mask: bool
+) -> tuple[np.ndarray, Geometry]:
+    """All channels of ``c z y x`` on another grid."""
+    if len(geometry.shape) != 3:
+        raise InputError("spacing: this cohort is of pictures, which have no millimetres; leave spacing out")
+    # no channel still has a grid
+    parts = [resample(channel, geometry, spacing, mask=mask) for channel in values if len(values)]
+    grid = parts[0][1] if parts else resample(np.zeros(geometry.shape, np.uint8), geometry, spacing, mask=True)[1]
+    return np.stack([part for part, _ in parts]) if parts else np.empty((0, *grid.shape), values.dtype), grid
+
+
+def _same_place(first: Geometry, second: Geometry) -> bool:
+    """Whether two grids of one shape lie at one place: no corner is displaced by half a voxel or more."""
+    ends = [np.array(grid.origin) + np.array(grid.spacing) * (np.array(grid.shape) - 1) for grid in (first, second)]
+    begin = np.abs(np.array(first.origin) - np.array(second.origin))
+    spacing = np.array(first.spacing)
+    return bool((begin < spacing / 2).all() and (np.abs(ends[0] - ends[1]) < spacing / 2).all())
+
+
+def _size(geometry: Geometry) -> str:
+    return " x ".join(map(str, geometry.shape))

@@ -1,0 +1,267 @@
+"""Labels of a cohort: from the text of a table's cells to the values of a case, missing ones left out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+MISSING = ("", "NA", "N/A", "NaN", "nan", "None", "unknown")
+"""Texts that mean a missing value, whatever their case, unless the cohort's file says otherwise."""
+POSITIVE = ("1", "true", "yes", "positive")
+NEGATIVE = ("0", "false", "no", "negative")
+
+
+class Section(BaseModel):
+    """A part of the cohort's file; a key that it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class LabelError(ValueError):
+    """A cell holds what a label does not accept.
+
+    Attributes:
+        column, value: the cell.
+        accepted: what would be, and what to do.
+    """
+
+    def __init__(self, column: str, value: str, accepted: str) -> None:
+        super().__init__(f"column {column!r} holds {value!r}: {accepted}")
+        self.column, self.value, self.accepted = column, value, accepted
+
+
+def is_missing(value: str, missing: Sequence[str]) -> bool:
+    """Whether a cell is one of the texts that mean a missing value, whatever its case."""
+    return value.casefold() in {text.casefold() for text in missing}
+
+
+def plain(value: str) -> str:
+    """A cell for comparison: ``1.0`` and ``01`` are ``1``, all else is itself."""
+    number = as_number(value)
+    return str(int(number)) if number is not None and number.is_integer() and abs(number) < 2**53 else value
+
+
+def as_number(value: str) -> float | None:
+    """A finite number, or None if the text is none."""
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and "_" not in value else None
+
+
+class _Label(Section):
+    missing: list[str] | None = Field(default=None, description="texts that mean missing here, e.g. ['', '9']")
+
+    def columns_used(self) -> list[tuple[tuple[str | int, ...], str]]:
+        """(place of the key in this section, column) of every column that the label reads."""
+        raise NotImplementedError
+
+    def channels(self, name: str) -> tuple[str, ...]:
+        """Names of all channels that the array ``name`` can have."""
+        raise NotImplementedError
+
+    def values(self, name: str, cells: Mapping[str, str], missing: Sequence[str]) -> dict[str, float]:
+        """``{channel: value}`` of a row, without what is missing.
+
+        Raises:
+            LabelError: a cell holds what is not accepted.
+        """
+        raise NotImplementedError
+
+    def _known(self, column: str, cells: Mapping[str, str], missing: Sequence[str]) -> str | None:
+        value = cells[column]
+        return None if is_missing(value, missing if self.missing is None else self.missing) else value
+
+
+class _YesNo(_Label):
+    positive: list[str] | None = Field(
+        default=None, min_length=1, description="values that count as positive; by default 1, true, yes, positive"
+    )
+    negative: list[str] | None = Field(
+        default=None, description="values that count as negative; any other is then an error"
+    )
+
+    @model_validator(mode="after")
+    def _apart(self) -> _YesNo:
+        both = {plain(value) for value in self.positive or ()} & {plain(value) for value in self.negative or ()}
+        if both:
+            raise ValueError(f"{sorted(both)[0]!r} cannot be both positive and negative")
+        return self
+
+    def _sign(self, column: str, value: str) -> float:
+        given = plain(value)
+        if self.positive is None and self.negative is None:
+            if given.casefold() in POSITIVE or given.casefold() in NEGATIVE:
+                return float(given.casefold() in POSITIVE)
+            raise LabelError(column, value, "neither 0 nor 1 (nor true, false, yes, no); list the positive values")
+        positive = [plain(text) for text in (POSITIVE if self.positive is None else self.positive)]
+        negative = [plain(text) for text in (self.negative or ())]
+        if given in positive:
+            return 1.0
+        if given in negative:
+            return 0.0
+        near = next((text for text in (*positive, *negative) if text.casefold() == given.casefold()), None)
+        if near is not None:
+            raise LabelError(column, value, f"differs from {near!r} only in upper and lower case; list both")
+        if self.negative is not None:
+            raise LabelError(column, value, "neither among the positive nor the negative values; add it or mend it")
+        return 0.0
+
+
+class BinaryLabel(_YesNo):
+    """Yes or no, from one column: by its values, or by a threshold on a number."""
+
+    kind: Literal["binary"]
+    column: str = Field(description="the column")
+    at_least: float | None = Field(default=None, description="a number from which on the label is positive")
+    at_most: float | None = Field(default=None, description="a number up to which the label is positive")
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> BinaryLabel:
+        rules = [key for key in ("at_least", "at_most") if getattr(self, key) is not None]
+        if len(rules) > 1 or (rules and (self.positive is not None or self.negative is not None)):
+            raise ValueError("give values (positive, negative) or one threshold (at_least, at_most), not both")
+        return self
+
+    def columns_used(self) -> list[tuple[tuple[str | int, ...], str]]:
+        return [(("column",), self.column)]
+
+    def channels(self, name: str) -> tuple[str, ...]:
+        return (name,)
+
+    def values(self, name: str, cells: Mapping[str, str], missing: Sequence[str]) -> dict[str, float]:
+        value = self._known(self.column, cells, missing)
+        if value is None:
+            return {}
+        if self.at_least is not None:
+            return {name: float(_number(self.column, value) >= self.at_least)}
+        if self.at_most is not None:
+            return {name: float(_number(self.column, value) <= self.at_most)}
+        return {name: self._sign(self.column, value)}
+
+
+class ClassesLabel(_Label):
+    """One of several classes that exclude each other, from one column."""
+
+    kind: Literal["classes"]
+    column: str = Field(description="the column")
+    classes: dict[str, list[str]] = Field(
+        min_length=2, description="the values in order, e.g. [mild, severe], or {name: [values]} to rename or join them"
+    )
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _named(cls, classes: object) -> object:
+        if isinstance(classes, list):
+            named = {str(name): [name] for name in classes}
+            if len(named) < len(classes):
+                raise ValueError("a class stands there twice")
+            return named
+        if isinstance(classes, dict):
+            return {name: values if isinstance(values, list) else [values] for name, values in classes.items()}
+        return classes
+
+    @model_validator(mode="after")
+    def _apart(self) -> ClassesLabel:
+        seen: dict[str, str] = {}
+        for name, values in self.classes.items():
+            for value in values:
+                if seen.setdefault(plain(value), name) != name:
+                    raise ValueError(f"{value!r} belongs to both {seen[plain(value)]!r} and {name!r}")
+        return self
+
+    def columns_used(self) -> list[tuple[tuple[str | int, ...], str]]:
+        return [(("column",), self.column)]
+
+    def channels(self, name: str) -> tuple[str, ...]:
+        return tuple(self.classes)
+
+    def values(self, name: str, cells: Mapping[str, str], missing: Sequence[str]) -> dict[str, float]:
+        value = self._known(self.column, cells, missing)
+        if value is None:
+            return {}
+        true = next((own for own, texts in self.classes.items() if plain(value) in map(plain, texts)), None)
+        if true is None:
+            raise LabelError(self.column, value, f"none of {', '.join(self.classes)}; mend it, or add it to classes")
+        return {own: float(own == true) for own in self.classes}
+
+
+class FindingsLabel(_YesNo):
+    """Several findings that may occur together, one yes-or-no column each; each may be missing alone."""
+
+    kind: Literal["findings"]
+    columns: dict[str, str] = Field(
+        min_length=1, description="the columns, e.g. [edema, nodule], or {name: column} to rename them"
+    )
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _named(cls, columns: object) -> object:
+        if not isinstance(columns, list):
+            return columns
+        if len(set(map(str, columns))) < len(columns):
+            raise ValueError("a column stands there twice")
+        return {str(column): column for column in columns}
+
+    def columns_used(self) -> list[tuple[tuple[str | int, ...], str]]:
+        return [
+            (("columns", place if name == column else name), column)
+            for place, (name, column) in enumerate(self.columns.items())
+        ]
+
+    def channels(self, name: str) -> tuple[str, ...]:
+        return tuple(self.columns)
+
+    def values(self, name: str, cells: Mapping[str, str], missing: Sequence[str]) -> dict[str, float]:
+        known = {own: self._known(column, cells, missing) for own, column in self.columns.items()}
+        return {own: self._sign(self.columns[own], value) for own, value in known.items() if value is not None}
+
+
+class NumberLabel(_Label):
+    """A quantity, such as age or a score."""
+
+    kind: Literal["number"]
+    column: str = Field(description="the column")
+    unit: str = Field(default="", description="its unit, e.g. years")
+    minimum: float | None = Field(default=None, description="the lowest possible value; a lower one is an error")
+    maximum: float | None = Field(default=None, description="the highest possible value; a higher one is an error")
+
+    def columns_used(self) -> list[tuple[tuple[str | int, ...], str]]:
+        return [(("column",), self.column)]
+
+    def channels(self, name: str) -> tuple[str, ...]:
+        return (name,)
+
+    def values(self, name: str, cells: Mapping[str, str], missing: Sequence[str]) -> dict[str, float]:
+        value = self._known(self.column, cells, missing)
+        if value is None:
+            return {}
+        number = _number(self.column, value)
+        if self.minimum is not None and number < self.minimum:
+            raise LabelError(self.column, value, f"below the minimum {self.minimum:g}; mend it or the minimum")
+        if self.maximum is not None and number > self.maximum:
+            raise LabelError(self.column, value, f"above the maximum {self.maximum:g}; mend it or the maximum")
+        return {name: number}
+
+
+Label = Annotated[BinaryLabel | ClassesLabel | FindingsLabel | NumberLabel, Field(discriminator="kind")]
+LABELS: dict[str, type[Section]] = {
+    "binary": BinaryLabel,
+    "classes": ClassesLabel,
+    "findings": FindingsLabel,
+    "number": NumberLabel,
+}
+"""Kind in the cohort's file -> section."""
+
+
+def _number(column: str, value: str) -> float:
+    number = as_number(value)
+    if number is None:
+        comma = as_number(value.replace(",", ".")) is not None
+        hint = "write a decimal point" if comma else "mend it, or add it to missing"
+        raise LabelError(column, value, f"not a number; {hint}")
+    return number

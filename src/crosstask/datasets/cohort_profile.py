@@ -1,0 +1,252 @@
+"""What a table's columns and the files near it look like: the evidence from which a cohort file is proposed."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from crosstask.datasets.cohort_labels import MISSING, NEGATIVE, POSITIVE, as_number, is_missing, plain
+from crosstask.datasets.cohort_spec import pattern_columns, stem
+from crosstask.io.images import PICTURE_ENDINGS, VOLUME_ENDINGS, ending
+from crosstask.io.tables import Table
+
+Look = Literal["empty", "constant", "yes or no", "classes", "rating", "number", "text"]
+
+MORE_MISSING = ("#N/A", "-", ".", "?", "missing", "n.a.", "not available", "null")
+"""Texts that a proposal takes as missing too, where a table has them."""
+_DEPTH = 5
+_MOST_FILES = 200_000
+_SAMPLE = 24
+_MASK_WORDS = {"annotation", "annotations", "contour", "contours", "gt", "label", "labels", "mask", "masks", "roi"} | {
+    "seg", "segmentation", "segmentations", "segs"
+}  # fmt: skip
+_IMAGE_WORDS = {"ct", "image", "images", "img", "imgs", "mr", "mri", "picture", "scan", "scans", "volume", "volumes"}
+_RATING = 11
+"""Whole numbers of fewer different values than this look like a rating."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        name: of the column.
+        cells: all of them.
+        missing: texts that mean a missing value.
+    """
+
+    name: str
+    cells: tuple[str, ...]
+    missing: tuple[str, ...]
+
+    @cached_property
+    def known(self) -> list[str]:
+        """The cells that are not missing."""
+        return [cell for cell in self.cells if not is_missing(cell, self.missing)]
+
+    @cached_property
+    def counts(self) -> Counter[str]:
+        """How often each known value occurs, ``1.0`` and ``1`` being one."""
+        return Counter(map(plain, self.known))
+
+    @cached_property
+    def unique(self) -> bool:
+        """Every cell is known, and no two are alike."""
+        return len(self.known) == len(self.cells) == len(set(self.known))
+
+    @cached_property
+    def words(self) -> set[str]:
+        """Words of the name, in lower case: ``PatientID`` has patient and id."""
+        return words_of(self.name)
+
+    @cached_property
+    def look(self) -> Look:
+        """What the values could be as a label."""
+        different = len(self.counts)
+        if different < 2:
+            return "constant" if different else "empty"
+        if {value.casefold() for value in self.counts} <= {*POSITIVE, *NEGATIVE} and different == 2:
+            return "yes or no"
+        numbers = [as_number(value) for value in self.counts]
+        if all(number is not None for number in numbers):
+            whole = all(number is not None and number.is_integer() for number in numbers)
+            return "rating" if whole and different < min(_RATING, len(self.known) / 4) else "number"
+        return "classes" if different <= max(2, min(20, len(self.known) // 4)) else "text"
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A pattern of file names that fits a table.
+
+    Attributes:
+        text: e.g. ``images/{id}.png``.
+        found: rows whose file exists.
+        example: one of these files, relative to the folder.
+    """
+
+    text: str
+    found: int
+    example: str
+
+    @property
+    def words(self) -> set[str]:
+        """Words of the parts that are the same for all rows."""
+        return words_of(re.sub(r"\{[^{}]*\}", " ", self.text)) - words_of(self._ending)
+
+    @property
+    def is_mask(self) -> bool:
+        """Its words, or its column's, speak of masks."""
+        return bool((self.words | self._column_words) & _MASK_WORDS)
+
+    @property
+    def rank(self) -> tuple[int, int, int, str]:
+        """Key by which the likeliest image comes first."""
+        imagelike = bool((self.words | self._column_words) & _IMAGE_WORDS)
+        return (-self.found, -int(imagelike), len(self.text), self.text)
+
+    @property
+    def class_name(self) -> str:
+        """What the words say of the class of a mask: ``Liver`` for ``masks/{id}_liver.png``."""
+        words = self.words | (self._column_words if self.text.startswith("{") else set())
+        left = sorted(words - _MASK_WORDS - _IMAGE_WORDS - {"id", "path", "file", "filename", "name"})
+        return " ".join(left).capitalize() if left else "Structure"
+
+    @property
+    def _ending(self) -> str:
+        return ending(Path(self.example))
+
+    @property
+    def _column_words(self) -> set[str]:
+        return set().union(*map(words_of, pattern_columns(self.text)))
+
+
+def words_of(text: str) -> set[str]:
+    """Words of a name, in lower case."""
+    apart = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", text)
+    return {word.lower() for word in re.split(r"[^A-Za-z0-9]+|(?<=\D)(?=\d)", apart) if word}
+
+
+def columns_of(table: Table) -> dict[str, Column]:
+    """The columns of a table by name; texts that usually mean missing are taken so."""
+    missing = tuple(missing_in(table))
+    return {name: Column(name, tuple(table.column(name)), missing) for name in table.columns}
+
+
+def missing_in(table: Table) -> list[str]:
+    """The texts that mean missing: the usual ones, and those of :data:`MORE_MISSING` that the table has."""
+    there = {cell.casefold() for row in table.rows for cell in row.cells.values()}
+    return [*MISSING, *(text for text in MORE_MISSING if text.casefold() in there)]
+
+
+def image_files(folder: Path) -> list[str]:
+    """Images below a folder, relative and with ``/``: files of the known endings, and folders of DICOM files."""
+    found: list[str] = []
+    for parent, folders, files in os.walk(folder):
+        relative = Path(parent).relative_to(folder)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if len(relative.parts) >= _DEPTH:
+            folders.clear()
+        if any(name.lower().endswith(".dcm") for name in files):
+            found.append(relative.as_posix())
+        images = (name for name in sorted(files) if ending(Path(name)) in (*PICTURE_ENDINGS, *VOLUME_ENDINGS))
+        found += [(relative / name).as_posix() for name in images]
+        if len(found) > _MOST_FILES:
+            break
+    return found
+
+
+def find_patterns(columns: Mapping[str, Column], files: Sequence[str]) -> list[Pattern]:
+    """Patterns of one column that name existing files, the likeliest image first.
+
+    In the paths that contain a row's value, the value is replaced by the column. What comes out for several rows is
+    held against all of them. A value is looked for as it is, and without its folders and ending.
+    """
+    there = set(files)
+    patterns: dict[frozenset[tuple[int, str]], Pattern] = {}
+    for name, column in columns.items():
+        if len(set(column.known)) < max(2, len(column.known) // 2):
+            continue
+        rows = [(row, cell) for row, cell in enumerate(column.cells) if not is_missing(cell, column.missing)]
+        step = max(1, len(rows) // _SAMPLE)
+        candidates: Counter[str] = Counter()
+        for _, cell in rows[::step]:
+            candidates.update(set(_candidates(name, cell, files)))
+        for text, _ in candidates.most_common(30):
+            hits = {(row, path) for row, cell in rows if (path := _filled(text, name, cell)) in there}
+            # fewer files than rows by far, or one file for many rows, is an accident
+            if len(hits) * 2 < len(rows) or len({path for _, path in hits}) * 2 < len(hits):
+                continue
+            pattern = Pattern(text, len(hits), min(hits)[1])
+            same = patterns.get(frozenset(hits))
+            if same is None or len(text) < len(same.text):
+                patterns[frozenset(hits)] = pattern
+    # a pattern all of whose files another one finds too, and more, is the same by accident
+    whole = [pattern for hits, pattern in patterns.items() if not any(hits < others for others in patterns)]
+    return sorted(whole, key=lambda pattern: pattern.rank)
+
+
+def _candidates(name: str, cell: str, files: Sequence[str]) -> Iterator[str]:
+    value = cell.replace("\\", "/").lstrip("./")
+    short = stem(cell)
+    for path in files:
+        if value and value in path:
+            yield from _templates(path, value, f"{{{name}}}")
+        elif short and short in path:
+            yield from _templates(path, short, f"{{{name}|stem}}")
+
+
+def _templates(path: str, value: str, part: str) -> Iterator[str]:
+    """The path with a value replaced wherever it is a word of its own."""
+    text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(value)}(?![A-Za-z0-9])", lambda _: part, path)
+    if text != path and not re.search(r"[{}]", text.replace(part, "")):
+        yield text
+
+
+def _filled(text: str, name: str, cell: str) -> str:
+    filled = text.replace(f"{{{name}|stem}}", stem(cell)).replace(f"{{{name}}}", cell)
+    return os.path.normpath(filled.replace("\\", "/")).replace("\\", "/")
+
+
+def determines(first: Column, second: Column) -> bool:
+    """Whether a column says nearly all about another: few values, and for each nearly always the same other value."""
+    pairs = [
+        (plain(a), plain(b))
+        for a, b in zip(first.cells, second.cells, strict=True)
+        if not is_missing(a, first.missing) and not is_missing(b, second.missing)
+    ]
+    if len(pairs) < 8 or len({b for _, b in pairs}) < 2 or len({a for a, _ in pairs}) > max(2, len(pairs) // 5):
+        return False
+    table: dict[str, Counter[str]] = {}
+    for a, b in pairs:
+        table.setdefault(a, Counter())[b] += 1
+    right = sum(max(counts.values()) for counts in table.values())
+    usual = max(Counter(b for _, b in pairs).values())
+    return right >= 0.97 * len(pairs) and len(pairs) - right <= 0.2 * (len(pairs) - usual)
+
+
+def correlation(first: Column, second: Column) -> float:
+    """Pearson's correlation of the cells that are numbers in both columns; 0 where there are too few."""
+    pairs = [(as_number(a), as_number(b)) for a, b in zip(first.cells, second.cells, strict=True)]
+    numbers = np.array([(a, b) for a, b in pairs if a is not None and b is not None], np.float64).reshape(-1, 2)
+    if len(numbers) < 8 or not (numbers.std(0) > 0).all():
+        return 0.0
+    return float(np.corrcoef(numbers.T)[0, 1])
+
+
+def implied_by_all(column: Column, others: Sequence[Column]) -> bool:
+    """Whether a yes-or-no column is yes wherever any of the others is, and more often than each."""
+    yes = _yes(column)
+    any_other: set[int] = set().union(*(_yes(other) for other in others))
+    return bool(any_other) and any_other <= yes and all(_yes(other) < yes for other in others)
+
+
+def _yes(column: Column) -> set[int]:
+    return {row for row, cell in enumerate(column.cells) if plain(cell).casefold() in POSITIVE}

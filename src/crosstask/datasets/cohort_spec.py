@@ -1,0 +1,354 @@
+"""The YAML file that describes a cohort: its keys, and one-line errors with the line where they are."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field, PositiveFloat, ValidationError, field_validator, model_validator
+
+from crosstask.datasets.cohort_labels import LABELS, MISSING, Label, Section, is_missing
+from crosstask.errors import InputError
+
+Key = tuple[Any, ...]
+
+NOT_STATED = "not stated"
+IMAGE = "image"
+"""Name of the case array that holds the image; no label may have it."""
+_PART = re.compile(r"\{([^{}|]+)(\|stem)?\}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]*")
+
+
+def pattern_columns(pattern: str) -> list[str]:
+    """Columns that a pattern such as ``images/{id}.png`` or ``masks/{image|stem}.png`` names."""
+    return [match[1] for match in _PART.finditer(pattern)]
+
+
+def fill(pattern: str, cells: Mapping[str, str], missing: Sequence[str]) -> str | None:
+    """A pattern with a row's values; None where one of them is missing. ``|stem`` takes folders and ending off."""
+    values = {column: cells[column] for column in pattern_columns(pattern)}
+    if any(is_missing(value, missing) for value in values.values()):
+        return None
+    return _PART.sub(lambda match: stem(values[match[1]]) if match[2] else values[match[1]], pattern)
+
+
+def stem(name: str) -> str:
+    """A file name without folders and without its ending, ``.nii.gz`` being one."""
+    last = re.split(r"[/\\]", name)[-1]
+    return re.sub(r"(?i)\.nii\.gz$|(?<=.)\.[A-Za-z][A-Za-z0-9]{0,5}$", "", last)
+
+
+def _pattern(text: str) -> str:
+    if not text.strip():
+        raise ValueError("it is empty; write for example images/{id}.png")
+    if re.search(r"[{}]", _PART.sub("", text)):
+        raise ValueError("each part is {column} or {column|stem}, with both braces")
+    return text
+
+
+class SplitSection(Section):
+    """The split that the table itself gives."""
+
+    column: str = Field(description="the column")
+    train: list[str] = Field(default=["train", "training"], description="values that mean training")
+    validation: list[str] = Field(default=["validation", "valid", "val", "dev"], description="values: validation")
+    test: list[str] = Field(default=["test", "testing"], description="values that mean test")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"column": value} if isinstance(value, str) else value
+
+    def of(self, value: str) -> Literal["train", "validation", "test"] | None:
+        """The split that a value means; None if it means none."""
+        folded = value.casefold()
+        if folded in [text.casefold() for text in self.train]:
+            return "train"
+        if folded in [text.casefold() for text in self.validation]:
+            return "validation"
+        return "test" if folded in [text.casefold() for text in self.test] else None
+
+
+class MaskSource(Section):
+    """Where the mask of one class lies."""
+
+    path: str = Field(description="a pattern such as masks/{id}.png")
+    values: Literal[">0"] | list[int] = Field(
+        default=">0", description="values of the file that belong to the class, e.g. [1, 2], or '>0' for all but zero"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+    @field_validator("path")
+    @classmethod
+    def _is_pattern(cls, path: str) -> str:
+        return _pattern(path)
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _listed(cls, values: Any) -> Any:
+        if isinstance(values, str):
+            values = ">0" if values.replace(" ", "") == ">0" else [values]
+        if values == ">0":
+            return values
+        try:
+            numbers = [int(value) for value in values]
+        except (TypeError, ValueError):
+            numbers = []
+        if not numbers:
+            raise ValueError("whole numbers such as [1, 2], or '>0'")
+        return numbers
+
+
+class MaskSection(Section):
+    """A segmentation task: its classes, each with its file."""
+
+    classes: dict[str, MaskSource] = Field(min_length=1, description="{class: {path: ..., values: ...}}")
+
+
+class CohortSpec(Section):
+    """A cohort: one table, and the files that its rows name."""
+
+    folder: Path = Field(default=Path(), description="where relative paths begin; itself relative to this file")
+    table: Path = Field(description="the table: .csv, .tsv, .xlsx or .parquet")
+    sheet: str | None = Field(default=None, description="of an .xlsx table; by default the first")
+    missing: list[str] = Field(
+        default=list(MISSING), description="texts that mean a missing value, whatever their case"
+    )
+    case: str = Field(description="the column of unique ids, or a pattern such as {patient}_{exam}")
+    group: str | None = Field(
+        default=None, description="the column (or pattern) of what no split may divide: the patient"
+    )
+    split: SplitSection | None = Field(default=None, description="the column of the split, if the table gives one")
+    image: list[str] = Field(
+        min_length=1, description="a pattern such as images/{id}.png, or a list of patterns, one a channel"
+    )
+    channels: Literal["grey", "colour"] = Field(default="grey", description="grey or colour")
+    dimensions: Literal[2, 3] | None = Field(
+        default=None, description="2 for pictures, 3 for volumes; by default as the first image is"
+    )
+    spacing: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = Field(
+        default=None, description="volumes are resampled to this, z y x in mm"
+    )
+    masks: dict[str, MaskSection] = Field(default={}, description="segmentation tasks by name")
+    labels: dict[str, Label] = Field(default={}, description="labels of whole cases by name")
+    licence: str = NOT_STATED
+    source: str = NOT_STATED
+    citation: str = NOT_STATED
+
+    @field_validator("image", mode="before")
+    @classmethod
+    def _one(cls, image: Any) -> Any:
+        if isinstance(image, dict):
+            raise ValueError("a pattern that begins with a brace needs quotes, e.g. '{id}.png'")
+        return [image] if isinstance(image, str) else image
+
+    @field_validator("dimensions", mode="before")
+    @classmethod
+    def _digit(cls, value: Any) -> Any:
+        return int(value) if isinstance(value, str) and value.isdigit() else value
+
+    @field_validator("image")
+    @classmethod
+    def _patterns(cls, image: list[str]) -> list[str]:
+        return [_pattern(text) for text in image]
+
+    @field_validator("case", "group")
+    @classmethod
+    def _column_or_pattern(cls, text: str | None) -> str | None:
+        return text if text is None else _pattern(text)
+
+    @field_validator("masks", "labels")
+    @classmethod
+    def _names(cls, named: dict[str, Any]) -> dict[str, Any]:
+        for name in named:
+            if name == IMAGE or not _NAME.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} cannot be the name of a task; choose one of letters and digits, not 'image'"
+                )
+        return named
+
+    @model_validator(mode="after")
+    def _whole(self) -> CohortSpec:
+        both = sorted(set(self.masks) & set(self.labels))
+        if both:
+            raise ValueError(f"{both[0]!r} is the name of masks and of a label; rename one of them")
+        if self.channels == "colour" and len(self.image) > 1:
+            raise ValueError("channels: colour pictures come from one file each; give one image pattern, or grey")
+        if self.spacing is not None and self.dimensions == 2:
+            raise ValueError("spacing is for volumes (dimensions: 3); leave it out")
+        return self
+
+    def columns_used(self) -> list[tuple[Key, str]]:
+        """(key, column) of every column of the table that is read."""
+        patterns: list[tuple[Key, str]] = [(("image", place), pattern) for place, pattern in enumerate(self.image)]
+        for task, section in self.masks.items():
+            patterns += [
+                (("masks", task, "classes", name, "path"), mask.path) for name, mask in section.classes.items()
+            ]
+        found = [(key, column) for key, pattern in patterns for column in pattern_columns(pattern)]
+        found += [(("case",), column) for column in pattern_columns(self.case) or [self.case]]
+        if self.group is not None:
+            found += [(("group",), column) for column in pattern_columns(self.group) or [self.group]]
+        if self.split is not None:
+            found.append((("split", "column"), self.split.column))
+        for name, label in self.labels.items():
+            found += [(("labels", name, *rest), column) for rest, column in label.columns_used()]
+        return found
+
+    def reading(self) -> dict[str, Any]:
+        """All that changes what is read of a case."""
+        return self.model_dump(
+            mode="json", include={"missing", "case", "image", "channels", "spacing", "masks", "labels"}
+        )
+
+
+@dataclass(frozen=True)
+class CohortFile:
+    """A validated cohort file, and where each of its keys stands."""
+
+    path: Path
+    spec: CohortSpec
+    lines: Mapping[Key, int]
+
+    def fault(self, key: Key, message: str) -> InputError:
+        """The error for what is wrong with a key."""
+        return InputError(f"{_where(self.path, self.lines, key)}: {'.'.join(map(str, key))}: {message}")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose plain values are text, so that ``yes``, ``007`` and ``1.0`` stay what the table holds."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def load_cohort(path: Path) -> CohortFile:
+    """Read and validate a cohort file.
+
+    Raises:
+        InputError: one line for the first fault: file, line, key, value and what would be accepted.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such cohort file; `crosstask cohort init TABLE` proposes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text ({error}); give a YAML file") from None
+    return parse_cohort(text, path)
+
+
+def parse_cohort(text: str, path: Path) -> CohortFile:
+    """Validate the text of a cohort file.
+
+    Args:
+        text: YAML.
+        path: where it stands or shall stand, for messages.
+
+    Raises:
+        InputError: as :func:`load_cohort`.
+    """
+    try:
+        values = yaml.load(text, Loader=_Loader)  # a safe loader with fewer types
+        lines = _lines(yaml.compose(text, Loader=_Loader))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}, line {mark.line + 1}" if mark else str(path)
+        reason = " ".join(str(getattr(error, "problem", None) or error).split())
+        hint = "; a value that begins with { needs quotes" if "{" in text else ""
+        raise InputError(f"{where}: not valid YAML: {reason}{hint}") from None
+    except RecursionError:
+        raise InputError(f"{path}: an alias refers to itself, or too many levels; write the values out") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: a cohort is a mapping of keys to values; `crosstask cohort init TABLE` proposes one")
+    try:
+        return CohortFile(path, CohortSpec.model_validate(values), lines)
+    except ValidationError as error:
+        faults = error.errors()
+        # a key that is misspelled says more than the one that is missing for it
+        first = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
+        key = _key(first["loc"])
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        name = f"{'.'.join(map(str, key))}: " if key else ""
+        raise InputError(f"{_where(path, lines, key)}: {name}{_reason(first)}{more}") from None
+
+
+def _lines(node: Any, prefix: Key = ()) -> dict[Key, int]:
+    """Line of every key path of a YAML document."""
+    found: dict[Key, int] = {}
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            path = (*prefix, key.value)
+            if path in found:  # YAML would silently take the last
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value!r} stands there twice", problem_mark=key.start_mark
+                )
+            found[path] = key.start_mark.line + 1
+            found |= _lines(value, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            path = (*prefix, index)
+            found[path] = value.start_mark.line + 1
+            found |= _lines(value, path)
+    return found
+
+
+def _where(path: Path, lines: Mapping[Key, int], key: Key) -> str:
+    for length in range(len(key), 0, -1):
+        if key[:length] in lines:
+            return f"{path}, line {lines[key[:length]]}"
+    return str(path)
+
+
+def _key(place: Sequence[Any]) -> Key:
+    """The key of a fault as it stands in the file: without the kind that pydantic puts between label and key."""
+    if len(place) > 2 and place[0] == "labels" and place[2] in LABELS:
+        place = (*place[:2], *place[3:])
+    return tuple(place)
+
+
+def _reason(fault: Mapping[str, Any]) -> str:
+    """What was found and what would be accepted."""
+    kind, value, place = fault["type"], fault["input"], fault["loc"]
+    section = _section(place[:-1])
+    last = str(place[-1]) if place else ""
+    if kind == "extra_forbidden":
+        known = list(section.model_fields) if section is not None else []
+        near = difflib.get_close_matches(last, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"accepted: {', '.join(known)}"
+        return f"no such key; {hint}"
+    if kind == "missing":
+        field = section.model_fields.get(last) if section is not None else None
+        return f"is missing; give {field.description}" if field is not None and field.description else "is missing"
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        kinds = ", ".join(LABELS)
+        given = value.get("kind") if isinstance(value, dict) else None
+        if given is None:
+            return f"needs a kind; accepted: {kinds}"
+        near = difflib.get_close_matches(str(given), LABELS, n=1)
+        return f"kind {given!r} is not accepted: " + (f"did you mean {near[0]!r}?" if near else f"one of {kinds}")
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    return message if isinstance(value, dict) else f"{value!r} is not accepted: {message}"
+
+
+def _section(place: Sequence[Any]) -> type[BaseModel] | None:
+    """The section in which a fault's key stands."""
+    if not place:
+        return CohortSpec
+    if place[0] == "labels":
+        return LABELS[place[2]] if len(place) == 3 and place[2] in LABELS else None
+    if place[0] == "masks":
+        return MaskSection if len(place) == 2 else MaskSource if len(place) == 4 else None
+    return SplitSection if tuple(place) == ("split",) else None

@@ -1,0 +1,23 @@
+"""Names: their natural order, and what to say of one that there is not."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from crosstask.errors import InputError
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """Key by which ``b2`` comes before ``b10``."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+
+
+def unknown_name(what: str, name: object, known: Iterable[str]) -> InputError:
+    """The error for a name that does not exist, with the closest one that does."""
+    names = list(known)
+    close = {known_name.lower(): known_name for known_name in names}
+    match = difflib.get_close_matches(str(name).lower(), close, n=1)
+    hint = f"did you mean {close[match[0]]!r}? " if match else ""
+    return InputError(f"no {what} {name!r}: {hint}There is {', '.join(names)}")

@@ -1,0 +1,234 @@
+"""Figures that only many cases together have: accuracy, AUC, calibration, R^2; with weights, for resampling.
+
+Weights say how often each case was drawn, so that thousands of bootstrap samples are one matrix ``r n``. NumPy alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+_CALIBRATION_BINS = 10
+_BLOCK = 1 << 18  # weights at a time: 2 MB, which stays in the processor's cache
+_ROUNDING = 1e-12  # variance below this share of the squares is none, but rounding
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Image-level targets and predictions of several cases of one task.
+
+    Attributes:
+        target: ``n c``: 0 or 1 a class, or the quantity.
+        prediction: ``n c``: probabilities, or the quantity.
+        decision: ``n c``: 0 or 1 a class.
+        present: ``n c``, bool: where there is a label; nothing else is looked at.
+        exclusive: exactly one class is true (softmax). A case counts if every class is labelled, and one true.
+
+    Raises:
+        ValueError: the shapes differ, or are not ``n c``.
+    """
+
+    target: np.ndarray
+    prediction: np.ndarray
+    decision: np.ndarray
+    present: np.ndarray
+    exclusive: bool = False
+
+    def __post_init__(self) -> None:
+        shapes = [array.shape for array in (self.target, self.prediction, self.decision, self.present)]
+        if len(set(shapes)) > 1 or len(shapes[0]) != 2:
+            raise ValueError(f"target, prediction, decision and present must all be n c, not {shapes}")
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """Where a case counts for a class: ``n c``, bool."""
+        present = np.asarray(self.present, dtype=bool)
+        if not self.exclusive:
+            return present
+        whole = present.all(1, keepdims=True)
+        return np.broadcast_to(whole & (np.where(whole, self.target, 0) > 0.5).any(1, keepdims=True), present.shape)
+
+
+def cohort_metric(name: str, cohort: Cohort, weight: np.ndarray | None = None) -> np.ndarray:
+    """A metric of a cohort, or of many resamplings of it.
+
+    Args:
+        name: a name of :data:`COHORT_METRICS`.
+        cohort: ``n`` cases, ``c`` classes.
+        weight: ``r n``, how often each case is in each resampling; None for every case once.
+
+    Returns:
+        ``r k``: a figure per class (k = c), or one of all classes together (k = 1); NaN where it is not defined, e.g. a
+        sensitivity without a positive case. The mean over the defined ones is the metric of the task. ``r`` is 1
+        without weights. In percent, but R^2.
+
+    Raises:
+        KeyError: there is no such metric.
+        ValueError: the weights are not ``r n``.
+    """
+    metric = COHORT_METRICS[name]
+    number = len(cohort.target)
+    weights = np.ones((1, number)) if weight is None else np.asarray(weight)
+    if weights.ndim != 2 or weights.shape[1] != number:
+        raise ValueError(f"weights must be r {number}, not {weights.shape}")
+    rows = max(1, _BLOCK // max(number, 1))
+    blocks = [weights[start : start + rows] for start in range(0, max(len(weights), 1), rows)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.concatenate([metric(cohort, block.astype(np.float64, copy=False)) for block in blocks])
+
+
+def mean_over_classes(values: np.ndarray) -> np.ndarray:
+    """Mean over the classes where a figure is defined: ``r k`` to ``r``; NaN where none is."""
+    defined = np.isfinite(values)
+    count = defined.sum(1)
+    total = np.where(defined, values, 0.0).sum(1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _sums(cohort: Cohort, weight: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Weighted sum over the labelled cases of values ``n c``: ``r c``."""
+    return weight @ np.where(cohort.labelled, values, 0).astype(np.float64)
+
+
+def sensitivity(cohort: Cohort, weight: np.ndarray) -> np.ndarray:
+    """Share of a class's cases that are decided to be so."""
+    return 100 * _sums(cohort, weight, cohort.target * cohort.decision) / _sums(cohort, weight, cohort.target)
+
+
+def specificity(cohort: Cohort, weight: np.ndarray) -> np.ndarray:
+    """Share of the cases without a class that are decided to be without it."""
+    negative = 1 - cohort.target
+    return 100 * _sums(cohort, weight, negative * (1 - cohort.decision)) / _sums(cohort, weight, negative)
+
+
+def accuracy(cohort: Cohort, weight: np.ndarray) -> np.ndarray:
+    """Share of right decisions: of the one class where classes exclude each other, else of each class."""
+    if cohort.exclusive:
+        hits = _sums(cohort, weight, cohort.target * cohort.decision).sum(1, keepdims=True)
+        return 100 * hits / _sums(cohort, weight, cohort.target).sum(1, keepdims=True)
+    right = (cohort.target > 0.5) == (cohort.decision > 0.5)
+    return 100 * _sums(cohort, weight, right) / _sums(cohort, weight, np.ones_like(right))
+
+
+def balanced_accuracy(cohort: Cohort, weight: np.ndarray) -> np.ndarray:
+    """Mean sensitivity over the classes that occur; of each sigmoid the mean of sensitivity and specificity."""
+    if cohort.exclusive:
+        return mean_over_classes(sensitivity(cohort, weight))[:, None]
+    return (sensitivity(cohort, weight) + specificity(cohort, weight)) / 2
+
+
+def f1(cohort: Cohort, weight: np.ndarray) -> np.ndarray:
+    """F1 of each class; undefined where a class neither occurs nor is decided for."""
+    hits = _sums(cohort, weight, cohort.target * cohort.decision)
+    return 100 * 2 * hits / (_sums(cohort, weight, cohort.target) + _sums(cohort, weight, cohort.decision))
+
+
+def auc(cohort: Cohort, weight: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve of each class (against all others), ties counting one half."""
+    wanted = cohort.target > 0.5
+    areas = [
+        _area(cohort.prediction[:, index], np.flatnonzero(labelled & true), np.flatnonzero(labelled & ~true), weight)
+        for index, (labelled, true) in enumerate(zip(cohort.labelled.T, wanted.T, strict=True))
+    ]
+    return 100 * np.stack(areas, axis=1)
+
+
+def _area(values: np.ndarray, positive: np.ndarray, negative: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Share of the pairs of a positive and a negative case in which the positive one has the higher value: ``r``."""
+    if not positive.size or not negative.size or np.isnan(values[positive]).any() or np.isnan(values[negative]).any():
+        return np.full(len(weight), np.nan)
+    negative = negative[np.argsort(values[negative])]
+    count = np.zeros((len(weight), negative.size + 1))
+    np.cumsum(weight[:, negative], axis=1, out=count[:, 1:])
+    below, up_to = (np.searchsorted(values[negative], values[positive], side=side) for side in ("left", "right"))
+    drawn = weight[:, positive]
+    wins = np.einsum("rp,rp->r", drawn, count[:, below] + count[:, up_to]) / 2
+    return wins / (drawn.sum(1) * count[:, -1])
+
+
+def calibration_error(cohort: Cohort, weight: np.ndarray) -> np.ndarray:
+    """Expected calibration error (Guo et al., ICML 2017) over ten equal bins of probability.
+
+    Of the most probable class and how often it is right, where classes exclude each other; else of each class and how
+    often it is true.
+    """
+    if not cohort.exclusive:
+        columns = zip(cohort.prediction.T, cohort.target.T, cohort.labelled.T, strict=True)
+        return np.stack([_expected_error(*column, weight) for column in columns], axis=1)
+    winner = cohort.prediction.argmax(1)[:, None]
+    probability, true = (np.take_along_axis(values, winner, 1)[:, 0] for values in (cohort.prediction, cohort.target))
+    return _expected_error(probability, true, cohort.labelled[:, 0], weight)[:, None]
+
+
+def _expected_error(probability: np.ndarray, true: np.ndarray, labelled: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    probability, drawn = probability[labelled].astype(np.float64), weight[:, labelled]
+    if np.isnan(probability).any():
+        return np.full(len(weight), np.nan)
+    bins = np.clip(probability * _CALIBRATION_BINS, 0, _CALIBRATION_BINS - 1).astype(int)
+    inside = bins[:, None] == np.arange(_CALIBRATION_BINS)
+    gap = drawn @ (inside * (probability - true[labelled])[:, None])
+    return 100 * np.abs(gap).sum(1) / drawn.sum(1)
+
+
+def r2(cohort: Cohort, weight: np.ndarray) -> np.ndarray:
+    """Coefficient of determination: the share of the variance that the prediction explains; negative if it adds."""
+    target, labelled = cohort.target.astype(np.float64), cohort.labelled
+    middle = np.where(labelled, target, 0).sum(0) / np.maximum(labelled.sum(0), 1)
+    target = target - middle  # or the squares of a distant mean would swallow the variance
+    squares = _sums(cohort, weight, target**2)
+    spread = squares - _sums(cohort, weight, target) ** 2 / _sums(cohort, weight, labelled)
+    error = _sums(cohort, weight, (cohort.prediction - middle - target) ** 2)
+    return np.where(spread > _ROUNDING * squares, 1 - error / spread, np.nan)
+
+
+COHORT_METRICS: dict[str, Callable[[Cohort, np.ndarray], np.ndarray]] = {
+    function.__name__: function
+    for function in (
+        accuracy,
+        balanced_accuracy,
+        f1,
+        auc,
+        sensitivity,
+        specificity,
+        calibration_error,
+        r2,
+    )
+}
+"""Name in tables -> formula."""
+
+
+def confusion_matrix(cohort: Cohort) -> np.ndarray:
+    """How many cases of each class (rows) were decided to be of each class (columns): ``c c``, int64.
+
+    Raises:
+        ValueError: the classes do not exclude each other.
+    """
+    if not cohort.exclusive:
+        raise ValueError("a confusion matrix needs classes that exclude each other")
+    true, decided = (np.where(cohort.labelled, values, 0) > 0.5 for values in (cohort.target, cohort.decision))
+    return true.astype(np.int64).T @ decided.astype(np.int64)
+
+
+def best_threshold(target: np.ndarray, probability: np.ndarray) -> float:
+    """Threshold of highest balanced accuracy (Youden's index) on some cases: ``n`` each.
+
+    Halfway between two neighbouring probabilities; of equally good ones that nearest one half. 0.5 without a positive
+    or a negative case. What is above the threshold is decided to be positive.
+    """
+    probability = np.asarray(probability, dtype=np.float64)
+    usable = ~np.isnan(probability)
+    true, probability = np.asarray(target)[usable] > 0.5, probability[usable]
+    if true.all() or not true.any():
+        return 0.5
+    values, place = np.unique(probability, return_inverse=True)
+    missed, right = (np.bincount(place[side], minlength=len(values)).cumsum() for side in (true, ~true))
+    lower, upper = np.r_[0.0, values], np.r_[values, 1.0]
+    middle = (lower + upper) / 2
+    candidates = np.where(middle < upper, middle, lower)
+    quality = np.r_[0.0, right / right[-1] - missed / missed[-1]]
+    if values[0] <= 0:  # no threshold lies below
+        candidates, quality = candidates[1:], quality[1:]
+    best = np.flatnonzero(quality >= quality.max() - _ROUNDING)
+    return float(candidates[best[np.argmin(np.abs(candidates[best] - 0.5))]])

@@ -1,0 +1,199 @@
+"""Scores of runs with image-level tasks: thresholds, the cases that count, and the constant predictor."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from run_fakes import FAKES, fake_experiment, fake_run
+
+from crosstask.assembly import assembly_of, dataset_of
+from crosstask.benchmark.comparison import compare, measure_of
+from crosstask.benchmark.evaluate import evaluate_constant, evaluate_run
+from crosstask.benchmark.examples import choose_examples, save_examples
+from crosstask.datasets import DATASETS
+from crosstask.errors import InputError
+from crosstask.experiment import Experiment
+from crosstask.prediction.predictor import Prediction, Predictor
+from crosstask.splits import splits_of
+from crosstask.store import Store, prepare
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, dataset in FAKES.items():
+        monkeypatch.setitem(DATASETS, name, dataset)
+
+
+def prepared(experiment: Experiment) -> Store:
+    prepare(dataset_of(experiment), experiment.store_folder, workers=1)
+    return Store(experiment.store_folder)
+
+
+@pytest.fixture
+def pictures(fakes: None, tmp_path: Path) -> tuple[Experiment, Store, Path]:
+    experiment = fake_experiment(tmp_path / "raw", tmp_path / "out")
+    return experiment, prepared(experiment), fake_run(experiment)
+
+
+def answers(monkeypatch: pytest.MonkeyPatch, store: Store, validation: list[str]) -> list[str]:
+    """Predictions that rank findings without a fault, but on another scale in validation; the cases predicted."""
+    asked: list[str] = []
+
+    def predict(self, case_id, case, geometry):
+        asked.append(case_id)
+        high, low = (0.8, 0.6) if case_id in validation else (0.3, 0.1)
+        signs = store.open(case_id).read("signs")
+        values = {
+            "lesion": np.ones((1, *geometry.shape), np.float32),
+            "kind": np.array([0.5, 0.3, 0.2], np.float32),
+            "signs": np.where(np.resize(signs, 2) > 0, high, low).astype(np.float32),
+            "age": np.array([30.0], np.float32),
+        }
+        return Prediction(case_id, values, geometry)
+
+    monkeypatch.setattr(Predictor, "predict", predict)
+    return asked
+
+
+def test_thresholds_are_chosen_on_validation_cases_and_kept(pictures, monkeypatch):
+    experiment, store, folder = pictures
+    splits = splits_of(store, experiment.dataset, "image")
+    asked = answers(monkeypatch, store, splits["validation"])
+    found = evaluate_run(folder, store)
+    assert asked == splits["validation"] + splits["test"]
+    chosen = json.loads((folder / "thresholds.json").read_text())
+    assert list(chosen) == ["best"] and list(chosen["best"]) == ["signs"]
+    assert chosen["best"]["signs"][0] == pytest.approx(0.7)  # between 0.6 and 0.8; on test it would be 0.2
+    signs = found.predictions[found.predictions["task"] == "signs"]
+    assert (signs["decision"] == 0).all() and (signs["target"] > 0).any()
+    auc = found.scores[(found.scores["metric"] == "auc") & (found.scores["task"] == "signs")]
+    assert (auc["value"] == 100).all() and len(auc)
+
+    asked.clear()
+    again = evaluate_run(folder, store)
+    assert asked == splits["test"]
+    assert again.scores.equals(found.scores)
+    evaluate_run(folder, store, weights="final")
+    assert set(json.loads((folder / "thresholds.json").read_text())) == {"best", "final"}
+
+
+def test_a_damaged_file_of_thresholds_is_named(pictures):
+    _, store, folder = pictures
+    (folder / "thresholds.json").write_text("{")
+    with pytest.raises(InputError, match=r"thresholds\.json: is damaged; remove it"):
+        evaluate_run(folder, store)
+
+
+def test_a_finding_that_validation_cases_lack_is_decided_at_one_half(pictures, monkeypatch):
+    experiment, store, folder = pictures
+    splits = splits_of(store, experiment.dataset, "image")
+    answers(monkeypatch, store, splits["validation"])
+    real = Store.open
+
+    def without_lines(self, case_id):
+        case = real(self, case_id)
+        if case_id in splits["validation"]:
+            case.channels = {**case.channels, "signs_scored": case.channels["signs_scored"][:1]}
+        return case
+
+    monkeypatch.setattr(Store, "open", without_lines)
+    evaluate_run(folder, store)
+    assert json.loads((folder / "thresholds.json").read_text())["best"]["signs"] == [pytest.approx(0.7), 0.5]
+
+
+def test_only_labelled_cases_and_those_that_are_to_be_scored_count(pictures):
+    experiment, store, folder = pictures
+    splits = splits_of(store, experiment.dataset, "image")
+    found = evaluate_run(folder, store, split="train")
+    predictions, scores = found.predictions, found.scores
+    train = splits["train"]
+
+    def cases(table, task: str) -> set[str]:
+        return set(table[table["task"] == task]["case"]) - {""}
+
+    assert cases(predictions, "signs") == {case for case in train if int(case[1:]) % 2 == 0}  # scored_source
+    assert cases(predictions, "kind") == {case for case in train if case != "c4"}
+    assert cases(predictions, "age") == cases(scores, "age") == {case for case in train if case != "c6"}
+    assert cases(scores, "lesion") == {case for case in train if case != "c3"}
+    assert cases(predictions, "lesion") == set()
+    assert (scores[scores["metric"].isin(["auc", "balanced_accuracy", "r2"])]["case"] == "").all()
+    ages = predictions[predictions["task"] == "age"]
+    assert (ages["decision"] == ages["prediction"]).all() and set(ages["values"]) == {"quantity"}
+
+
+def test_the_constant_predictor_has_image_level_figures(pictures):
+    experiment, store, folder = pictures
+    found = evaluate_constant(experiment, store)
+    figures = found.scores.groupby(["task", "metric"])["value"].mean()
+    assert set(found.scores["method"]) == {"constant"}
+    assert figures["signs", "auc"] == 50 and figures["kind", "balanced_accuracy"] == pytest.approx(100 / 3, abs=17)
+    assert figures["age", "r2"] <= 0
+    train = splits_of(store, experiment.dataset, "image")["train"]
+    median = np.median([10 + 5 * int(case[1:]) for case in train if case != "c6"])
+    assert set(found.predictions[found.predictions["task"] == "age"]["prediction"]) == {median}
+    kinds = found.predictions[found.predictions["task"] == "kind"]
+    assert kinds.groupby("case")["prediction"].sum().to_numpy() == pytest.approx(1, abs=1e-5)
+    assert (kinds.groupby("case")["decision"].sum() == 1).all()
+
+
+def test_a_comparison_of_all_four_kinds_of_measures(pictures):
+    experiment, store, folder = pictures
+    found, tasks = evaluate_run(folder, store), assembly_of(experiment, dataset_of(experiment)).tasks
+    comparison = compare(
+        found.scores,
+        dataset="d",
+        methods=("hps",),
+        predictions=found.predictions,
+        measures=[measure_of(task) for task in tasks],
+        groups={case.id: case.group for case in store.cases},
+    )
+    assert [m.metric for m in comparison.measures] == ["dice", "balanced_accuracy", "auc", "mae"]
+    assert comparison.groups < max(comparison.cases.values())
+    table = found.scores.groupby(["task", "metric"])["value"].mean()
+    for measure in comparison.measures:
+        assert comparison.rows[0].cells[measure.task].value == pytest.approx(table[measure.task, measure.metric])
+
+
+# Examples
+
+
+def test_examples_are_of_different_classes_and_well_labelled(pictures):
+    experiment, store, folder = pictures
+    assembly = assembly_of(experiment, dataset_of(experiment))
+    ids = [case.id for case in store.cases]
+    chosen = choose_examples(store, ids, assembly)
+    assert chosen == choose_examples(store, ids, assembly)
+    assert len({int(case[1:]) % 3 for case in chosen if case != "c4"}) == 3 and len(chosen) <= 4
+    assert chosen == sorted(chosen, key=lambda case: int(case[1:]))
+    assert set(chosen) - {"c4"} <= {case for case in ids if int(case[1:]) % 2 == 0}  # all four tasks
+    assert choose_examples(store, ids, assembly.only(["lesion"])) == ["c0", "c1"]
+    assert choose_examples(store, ids[:1], assembly) == ["c0"]
+
+
+def test_examples_in_colour(pictures):
+    experiment, store, folder = pictures
+    save_examples(folder, store, ["c0", "c3"])
+    with np.load(folder / "examples.npz") as arrays:
+        assert arrays["c0/image"].shape == (3, 24, 40) and np.abs(arrays["c0/image"]).max() <= 1
+        assert arrays["c0/spacing"].shape == (2,)
+        assert arrays["c0/lesion/prediction"].shape == arrays["c0/lesion/target"].shape == (1, 24, 40)
+        assert not arrays["c3/lesion/present"].any()
+        assert arrays["c0/kind/prediction"].shape == arrays["c0/kind/decision"].shape == (3,)
+        assert arrays["c0/kind/target"].tolist() == [1, 0, 0]
+        assert arrays["c0/age/picture"].tolist() == ["text", "years"]
+
+
+@pytest.mark.parametrize(("tasks", "place"), [(["kind", "age"], 2), (["lesion", "kind"], 0)])
+def test_examples_of_volumes_are_one_slice(fakes, tmp_path, tasks, place):
+    experiment = fake_experiment(tmp_path / "raw", tmp_path / "out", dataset={"name": "scans", "tasks": tasks})
+    store = prepared(experiment)
+    folder = fake_run(experiment)
+    save_examples(folder, store, ["c0"])
+    data = dataset_of(experiment)
+    image = data.read(data.cases()[0]).arrays["image"][0, place].astype(np.float32) * (2 / 255) - 1
+    with np.load(folder / "examples.npz") as arrays:
+        np.testing.assert_allclose(arrays["c0/image"], image, atol=1e-5)
+        assert arrays[f"c0/{tasks[-1]}/prediction"].ndim == 1
