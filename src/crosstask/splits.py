@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar, cast
 from crosstask.datasets.base import SPLITS, Split
 from crosstask.errors import InputError
 from crosstask.experiment import DatasetSection, SplitSection
-from crosstask.files import write_atomically
+from crosstask.files import write_atomically, writing
 from crosstask.store import Store
 from crosstask.store.statistics import digests_of, labels_of
 
@@ -294,6 +294,8 @@ def write_splits(path: Path, cases: Sequence[Grouped], splits: Mapping[Split, Se
     writer.writerow(["case", "group", "split"])
     for split in SPLITS:
         writer.writerows([case, groups[case], split] for case in splits[split])
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, text.getvalue())
 
 

@@ -83,7 +83,7 @@ def test_the_interval_is_that_of_a_paired_bootstrap_of_groups():
     found = compared(signs("stl", target, worse) + signs("hps", target, better), groups=groups, resamplings=2000)
     rng = np.random.default_rng(7)
     draws = []
-    for _ in range(1000):
+    for _ in range(600):
         chosen = rng.integers(0, 20, 20)
         cases = np.concatenate([[2 * group, 2 * group + 1] for group in chosen])
         both = [roc_auc_score(target[cases], values[cases]) for values in (worse, better)]
@@ -91,8 +91,8 @@ def test_the_interval_is_that_of_a_paired_bootstrap_of_groups():
     low, high = np.percentile(draws, [2.5, 97.5])
     assert found.groups == 20
     width = high - low
-    assert cell(found).low == pytest.approx(low, abs=0.1 * width)
-    assert cell(found).high == pytest.approx(high, abs=0.1 * width)
+    assert cell(found).low == pytest.approx(low, abs=0.12 * width)
+    assert cell(found).high == pytest.approx(high, abs=0.12 * width)
     assert cell(found).low < cell(found).improvement < cell(found).high
 
 
@@ -106,22 +106,24 @@ def test_balanced_accuracy_is_resampled_as_sklearn_has_it():
         for i in range(60)
         for k, name in enumerate("xyz")
     ]  # fmt: skip
-    comparison = compared(rows, tasks=(KIND,), resamplings=2000)
+    comparison = compared(rows, tasks=(KIND,), resamplings=3000)
     found = cell(comparison, task="kind")
     assert found.value == pytest.approx(100 * recall_score(true, decided["hps"], average="macro"))
     assert found.companion == pytest.approx(100 * (true == decided["hps"]).mean())  # accuracy, never left out
     draws = []
-    for _ in range(1500):
+    for _ in range(3000):
         chosen = rng.integers(0, 60, 60)
-        first, second = (
-            recall_score(true[chosen], decided[m][chosen], average="macro", labels=np.unique(true[chosen]))
+        recalls = [
+            np.mean([(decided[m][chosen][true[chosen] == k] == k).mean() for k in set(true[chosen].tolist())])
             for m in ("stl", "hps")
-        )
-        draws.append(100 * (second / first - 1))
+        ]
+        draws.append(100 * (recalls[1] / recalls[0] - 1))
     low, high = np.percentile(draws, [2.5, 97.5])
-    assert (found.low, found.high) == (pytest.approx(low, abs=3), pytest.approx(high, abs=3))
-    (_, _, _, _), rows = comparison_table([comparison], [{}])[0][:4], comparison_table([comparison], [{}])[1]
-    assert rows[1][2] == f"{found.value:.2f} ({found.companion:.2f})"
+    assert found.low == pytest.approx(low, abs=0.1 * (high - low))
+    assert found.high == pytest.approx(high, abs=0.1 * (high - low))
+    titles, lines = comparison_table([comparison], [{}])
+    assert titles[2] == "M kind: balanced_accuracy (accuracy) % (up)"
+    assert lines[1][2] == f"{found.value:.2f} ({found.companion:.2f})"
 
 
 def test_copies_of_a_case_are_no_further_cases():

@@ -9,7 +9,7 @@ from hashlib import blake2b
 import numpy as np
 
 from crosstask.datasets.base import SPLITS, Case, CaseData, Finding
-from crosstask.datasets.cohort_labels import ClassesLabel, NumberLabel
+from crosstask.datasets.cohort_labels import ClassesLabel, NumberLabel, is_missing
 from crosstask.datasets.cohort_rows import CohortRows, same_id
 from crosstask.datasets.cohort_spec import IMAGE
 from crosstask.errors import InputError
@@ -65,7 +65,7 @@ def _check_table(rows: CohortRows) -> Iterator[Finding]:
         counts[split or "no split"] += 1
         if split is not None:
             splits.setdefault(rows.group_of(row) or case_id, {}).setdefault(split, []).append(case_id)
-        elif value.casefold() not in [text.casefold() for text in spec.missing]:
+        elif not is_missing(value, spec.missing):
             message = (
                 f"{table.path}, row {row.number}: column {spec.split.column!r} holds {value!r}, which is no split; add "
                 "it to split.train, split.validation or split.test"

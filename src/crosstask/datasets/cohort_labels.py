@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 MISSING = ("", "NA", "N/A", "NaN", "nan", "None", "unknown")
-"""Texts that mean a missing value, whatever their case, unless the cohort's file says otherwise."""
+"""Texts that mean a missing value, unless the cohort's file says otherwise; ``none`` may well be a class."""
 POSITIVE = ("1", "true", "yes", "positive")
 NEGATIVE = ("0", "false", "no", "negative")
 
@@ -34,8 +34,8 @@ class LabelError(ValueError):
 
 
 def is_missing(value: str, missing: Sequence[str]) -> bool:
-    """Whether a cell is one of the texts that mean a missing value, whatever its case."""
-    return value.casefold() in {text.casefold() for text in missing}
+    """Whether a cell is one of the texts that mean a missing value."""
+    return value in missing
 
 
 def plain(value: str) -> str:

@@ -20,8 +20,8 @@ from crosstask.io.tables import Table
 
 Look = Literal["empty", "constant", "yes or no", "classes", "rating", "number", "text"]
 
-MORE_MISSING = ("#N/A", "-", ".", "?", "missing", "n.a.", "not available", "null")
-"""Texts that a proposal takes as missing too, where a table has them."""
+MORE_MISSING = ("#n/a", "-", ".", "?", "missing", "n.a.", "n/a", "na", "nan", "not available", "null", "unknown")
+"""Texts that a proposal takes as missing too, in upper or lower case, where a table has them."""
 _DEPTH = 5
 _MOST_FILES = 200_000
 _SAMPLE = 24
@@ -142,8 +142,8 @@ def columns_of(table: Table) -> dict[str, Column]:
 
 def missing_in(table: Table) -> list[str]:
     """The texts that mean missing: the usual ones, and those of :data:`MORE_MISSING` that the table has."""
-    there = {cell.casefold() for row in table.rows for cell in row.cells.values()}
-    return [*MISSING, *(text for text in MORE_MISSING if text.casefold() in there)]
+    there = {cell for row in table.rows for cell in row.cells.values()}
+    return [*MISSING, *sorted(cell for cell in there - set(MISSING) if cell.casefold() in MORE_MISSING)]
 
 
 def image_files(folder: Path) -> list[str]:
@@ -170,7 +170,7 @@ def find_patterns(columns: Mapping[str, Column], files: Sequence[str]) -> list[P
     held against all of them. A value is looked for as it is, and without its folders and ending.
     """
     there = set(files)
-    patterns: dict[frozenset[tuple[int, str]], Pattern] = {}
+    patterns: dict[frozenset[str], Pattern] = {}
     for name, column in columns.items():
         if len(set(column.known)) < max(2, len(column.known) // 2):
             continue
@@ -185,11 +185,12 @@ def find_patterns(columns: Mapping[str, Column], files: Sequence[str]) -> list[P
             if len(hits) * 2 < len(rows) or len({path for _, path in hits}) * 2 < len(hits):
                 continue
             pattern = Pattern(text, len(hits), min(hits)[1])
-            same = patterns.get(frozenset(hits))
-            if same is None or len(text) < len(same.text):
-                patterns[frozenset(hits)] = pattern
+            found = frozenset(path for _, path in hits)
+            same = patterns.get(found)
+            if same is None or (-pattern.found, len(text)) < (-same.found, len(same.text)):
+                patterns[found] = pattern
     # a pattern all of whose files another one finds too, and more, is the same by accident
-    whole = [pattern for hits, pattern in patterns.items() if not any(hits < others for others in patterns)]
+    whole = [pattern for found, pattern in patterns.items() if not any(found < others for others in patterns)]
     return sorted(whole, key=lambda pattern: pattern.rank)
 
 

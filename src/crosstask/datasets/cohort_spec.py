@@ -120,9 +120,7 @@ class CohortSpec(Section):
     folder: Path = Field(default=Path(), description="where relative paths begin; itself relative to this file")
     table: Path = Field(description="the table: .csv, .tsv, .xlsx or .parquet")
     sheet: str | None = Field(default=None, description="of an .xlsx table; by default the first")
-    missing: list[str] = Field(
-        default=list(MISSING), description="texts that mean a missing value, whatever their case"
-    )
+    missing: list[str] = Field(default=list(MISSING), description="texts that mean a missing value")
     case: str = Field(description="the column of unique ids, or a pattern such as {patient}_{exam}")
     group: str | None = Field(
         default=None, description="the column (or pattern) of what no split may divide: the patient"
