@@ -134,7 +134,7 @@ def test_an_override_mends_a_fault_of_the_file(path: Path):
         ("epochs: 8", "learning_rate: .nan", 14, ["training.learning_rate: nan"]),
         ("epochs: 8", "channels_last: perhaps", 14, ["training.channels_last: 'perhaps'", "boolean"]),
         ("precision: 32", "precision: half", 15, ["training.precision: 'half'", "'32', 'bf16-mixed' or '16-mixed'"]),
-        ("kind: slice", "kind: volume", 11, ["sample.kind: 'volume'", "'slice' or 'patch'"]),
+        ("kind: slice", "kind: slab", 11, ["sample.kind: 'slab'", "'slice', 'patch', 'image' or 'volume'"]),
         ("size: [64, 64]", "size: [64, 63]", 12, ["sample.size: [64, 63]", "even and at least 16"]),
         ("size: [64, 64]", "size: [64, 8]", 12, ["sample.size: [64, 8]", "even and at least 16"]),
         ("size: [64, 64]", "size: [64, x]", 12, ["sample.size.1: 'x'", "integer"]),
@@ -228,7 +228,7 @@ def test_faults_of_the_command_line(path: Path, override: str, said: str):
 
 
 def test_a_fault_of_the_file_keeps_its_line_beside_overrides(path: Path):
-    path.write_text(TEXT.replace("kind: slice", "kind: volume"))
+    path.write_text(TEXT.replace("kind: slice", "kind: slab"))
     assert refused(path, "sample.size=[32, 32]", "training.epochs=1").startswith(f"{path}, line 11: sample.kind")
 
 

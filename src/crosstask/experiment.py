@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from crosstask.errors import InputError
+from crosstask.io.yaml_lines import Key, parse_yaml, place_of
 from crosstask.weighting import WEIGHTINGS, build_weighting, weighting_options
 
 Name = str
@@ -250,7 +251,7 @@ class EvaluationSection(_Section):
     pooling: Literal["mean", "median", "max"] = Field(
         default="mean",
         description="slice, patch: how their image-level predictions become that of the case; max is the largest "
-        "probability of each class",
+        "probability of each class (quantities are averaged)",
     )
     bootstrap: PositiveInt = Field(default=2000, description="resamplings of the cases behind each interval")
     keep_predictions: bool = Field(default=False, description="keep the predicted volumes in the run folder")
@@ -313,19 +314,10 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         raise InputError(f"{path}: no such experiment file; see configs/ for examples") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text ({error})") from None
-    try:
-        values = yaml.safe_load(text)
-        lines = _lines(yaml.compose(text, Loader=yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}, line {mark.line + 1}" if mark else str(path)
-        reason = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise InputError(f"{where}: not valid YAML: {reason}") from None
-    except RecursionError:
-        raise InputError(f"{path}: an alias refers to itself, or too many levels; write the values out") from None
+    values, lines = parse_yaml(text, Path(path))
     if not isinstance(values, dict):
         raise InputError(f"{path}: an experiment is a mapping of keys to values; see configs/ for examples")
-    origin: dict[tuple[Any, ...], str] = {key: f"{path}, line {line}" for key, line in lines.items()}
+    origin: dict[Key, str] = {key: f"{path}, line {line}" for key, line in lines.items()}
     for override in overrides:
         key = _override(values, override)
         origin[key] = "command line"
@@ -337,26 +329,6 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
 def experiment_from(values: Mapping[str, Any], name: str = "experiment") -> Experiment:
     """Validate an experiment that is already a mapping (of a run folder, or made in Python)."""
     return _validate(dict(values), {}, name)
-
-
-def _lines(node: Any, prefix: tuple[Any, ...] = ()) -> dict[tuple[Any, ...], int]:
-    """Line of every key path of a YAML document."""
-    found: dict[tuple[Any, ...], int] = {}
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            path = (*prefix, key.value)
-            if path in found:  # YAML would silently take the last
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key.value!r} stands there twice", problem_mark=key.start_mark
-                )
-            found[path] = key.start_mark.line + 1
-            found |= _lines(value, path)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            path = (*prefix, index)
-            found[path] = value.start_mark.line + 1
-            found |= _lines(value, path)
-    return found
 
 
 def _override(values: dict[str, Any], override: str) -> tuple[Any, ...]:
@@ -387,14 +359,7 @@ def _validate(values: dict[str, Any], origin: Mapping[tuple[Any, ...], str], nam
         first = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
         key = tuple(first["loc"])
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise InputError(f"{_where(key, origin, name)}: {'.'.join(map(str, key))}: {_reason(first)}{more}") from None
-
-
-def _where(key: tuple[Any, ...], origin: Mapping[tuple[Any, ...], str], name: str) -> str:
-    for length in range(len(key), 0, -1):
-        if key[:length] in origin:
-            return origin[key[:length]]
-    return name
+        raise InputError(f"{place_of(key, origin, name)}: {'.'.join(map(str, key))}: {_reason(first)}{more}") from None
 
 
 def _reason(fault: Mapping[str, Any]) -> str:

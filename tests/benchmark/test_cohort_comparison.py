@@ -101,11 +101,11 @@ def test_balanced_accuracy_is_resampled_as_sklearn_has_it():
     true = rng.choice(3, 60, p=[0.6, 0.25, 0.15])
     decided = {"stl": np.where(rng.random(60) < 0.5, true, 0), "hps": np.where(rng.random(60) < 0.7, true, 0)}
     rows = [
-        (method, 0, f"c{i}", "kind", "softmax", name, float(true[i] == k), float(decided[method][i] == k), float(decided[method][i] == k))
-        for method in decided
+        (method, 0, f"c{i}", "kind", "softmax", name, float(true[i] == k), float(chosen[i] == k), float(chosen[i] == k))
+        for method, chosen in decided.items()
         for i in range(60)
         for k, name in enumerate("xyz")
-    ]  # fmt: skip
+    ]
     comparison = compared(rows, tasks=(KIND,), resamplings=3000)
     found = cell(comparison, task="kind")
     assert found.value == pytest.approx(100 * recall_score(true, decided["hps"], average="macro"))
@@ -159,7 +159,7 @@ def test_groups_widen_the_interval_of_measures_of_single_cases_too():
 
 def test_missing_labels_are_left_out():
     target, worse, better = fake(30, 6)
-    missing = tuple((case, "b") for case in range(0, 30, 3)) + ((1, "a"), (1, "b"))
+    missing = (*((case, "b") for case in range(0, 30, 3)), (1, "a"), (1, "b"))
     rows = [row for m, v in (("stl", worse), ("hps", better)) for row in signs(m, target, v, missing=missing)]
     comparison = compared(rows)
     a = np.array([case for case in range(30) if case != 1])
@@ -200,9 +200,7 @@ def test_a_metric_of_cases_and_one_of_all_share_the_resampling():
         for m, values in {"stl": rng.uniform(1, 2, 30), "hps": rng.uniform(1, 2, 30)}.items()
         for i, v in enumerate(values)
     ]
-    comparison = compared(
-        signs("stl", target, worse) + signs("hps", target, better), tasks=(AGE, SIGNS), scores=scores
-    )
+    comparison = compared(signs("stl", target, worse) + signs("hps", target, better), tasks=(AGE, SIGNS), scores=scores)
     hps = comparison.rows[1]
     assert [measure.of for measure in comparison.measures] == ["case", "cohort"]
     gains = [value.improvement for value in hps.cells.values()]

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from run_fakes import FAKES, fake_experiment, fake_run
 
 from crosstask.assembly import assembly_of, dataset_of
 from crosstask.benchmark.comparison import compare, measure_of
@@ -19,6 +18,7 @@ from crosstask.experiment import Experiment
 from crosstask.prediction.predictor import Prediction, Predictor
 from crosstask.splits import splits_of
 from crosstask.store import Store, prepare
+from run_fakes import FAKES, fake_experiment, fake_run
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_only_labelled_cases_and_those_that_are_to_be_scored_count(pictures):
 
 
 def test_the_constant_predictor_has_image_level_figures(pictures):
-    experiment, store, folder = pictures
+    experiment, store, _ = pictures
     found = evaluate_constant(experiment, store)
     figures = found.scores.groupby(["task", "metric"])["value"].mean()
     assert set(found.scores["method"]) == {"constant"}
@@ -165,7 +165,7 @@ def test_a_comparison_of_all_four_kinds_of_measures(pictures):
 
 
 def test_examples_are_of_different_classes_and_well_labelled(pictures):
-    experiment, store, folder = pictures
+    experiment, store, _ = pictures
     assembly = assembly_of(experiment, dataset_of(experiment))
     ids = [case.id for case in store.cases]
     chosen = choose_examples(store, ids, assembly)
@@ -178,7 +178,7 @@ def test_examples_are_of_different_classes_and_well_labelled(pictures):
 
 
 def test_examples_in_colour(pictures):
-    experiment, store, folder = pictures
+    _, store, folder = pictures
     save_examples(folder, store, ["c0", "c3"])
     with np.load(folder / "examples.npz") as arrays:
         assert arrays["c0/image"].shape == (3, 24, 40) and np.abs(arrays["c0/image"]).max() <= 1

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from run_fakes import FAKES, fake_experiment, fake_run
 
 from crosstask.assembly import dataset_of
 from crosstask.datasets import DATASETS
 from crosstask.functional.resize import resize
 from crosstask.prediction.predictor import Predictor
+from run_fakes import FAKES, fake_experiment, fake_run
 
 
 @pytest.fixture(autouse=True)

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from crosstask.benchmark.comparison import Cell, Comparison, average, compare
 from crosstask.benchmark.scores import score_table
+from crosstask.report.joint import write_joint_table
 from crosstask.report.tables import (
     CONSTANT_LABEL,
     all_metrics,
     body,
+    comparison_table,
     csv_table,
     floor_of,
     header,
@@ -275,3 +277,91 @@ def test_all_metrics_of_chosen_methods(methods: list[str]):
     assert titles[4:] == [label(method) for method in methods]
     assert all(len(row) == len(titles) for row in rows)
     assert len(rows) == 2
+
+
+# Many tasks, and figures of all cases together
+
+FOUR = [
+    ("lesion", "lesion", "dice", "%", True),
+    ("kind", "", "balanced_accuracy", "%", True),
+    ("age", "age", "mae", "years", False),
+    ("site", "", "auc", "%", True),
+]
+
+
+def four(dataset: str = "ham", number: int = 4) -> Comparison:
+    rows = []
+    for method, gain in {"stl": 0.0, "hps": 2.0, "mtan": -1.0, "ctan": 3.0}.items():
+        for kind in FOUR[:number]:
+            rows += [(method, 0, f"c{i}", *kind[:3], 50.0 + i + gain, *kind[3:]) for i in range(6)]
+        rows += [(method, 0, "", "kind", "", "accuracy", 80.0 + gain, "%", True)]
+    return compare(score_table(rows), dataset=dataset, methods=("stl", "hps", "mtan", "ctan"), resamplings=50)
+
+
+def test_many_tasks_stand_below_each_other():
+    floor = {kind[0]: Cell(10.0, math.nan, companion=20.0 if kind[0] == "kind" else math.nan) for kind in FOUR}
+    titles, rows = comparison_table([four()], [floor])
+    assert titles == ["Data set", "Task", "Figure", CONSTANT_LABEL, "STL", "HPS", "MTAN", "CTAN"]
+    assert [(row[1], row[2]) for row in rows[3:6]] == [
+        ("kind", "M: balanced_accuracy (accuracy) % (up)"), ("kind", "Δ"), ("kind", "Δ [95 %]"),
+    ]  # fmt: skip
+    assert rows[3][3:6] == ["10.00 (20.00)", "52.50 (80.00)", "54.50 (82.00)"]
+    assert rows[4][3:6] == ["", "", "+3.81 %"] and rows[5][5].startswith("[+")
+    assert rows[-1] == ["ham", "", "Rank", "", "3", "2", "4", "1"]
+    assert len(rows) == 3 * 4 + 2 + 1
+    assert max(map(len, text_table(titles, rows).splitlines())) <= 160
+    for table in (text_table, markdown_table, latex_table):
+        assert table(titles, rows).count("balanced") == 1
+
+
+def test_two_tasks_stand_side_by_side():
+    whole = comparison()
+    assert comparison_table([whole], [FLOOR]) == (header(whole), body(whole, FLOOR))
+
+
+def test_accuracy_is_never_alone():
+    one = four(number=2)
+    assert header(one)[4] == "M kind: balanced_accuracy (accuracy) % (up)"
+    assert body(one)[1][4] == "54.50 (82.00)"
+    lines = list(csv.DictReader(io.StringIO(csv_table([one], [{}]))))
+    kind = [line for line in lines if line["task"] == "kind" and line["method"] == "hps"]
+    assert [(line["companion_metric"], float(line["companion_value"])) for line in kind] == [("accuracy", 82.0)]
+    assert {line["companion_metric"] for line in lines if line["task"] == "lesion"} == {""}
+
+
+def test_all_metrics_of_all_cases_together():
+    table = score_table(
+        [
+            ("stl", seed, "", "signs", name, "auc", value + seed, "%", True)
+            for seed in (0, 1)
+            for name, value in (("a", 60.0), ("b", 80.0))
+        ]
+        + [("stl", 0, "c", "first", "x", "dice", 1.0, "%", True)]
+    )
+    _, rows = all_metrics(table, ["stl"], tasks=["first", "signs"])
+    assert rows[1:] == [
+        ["signs", "auc", "a", "%", "60.50"],
+        ["signs", "auc", "b", "%", "80.50"],
+        ["signs", "auc", "mean", "%", "70.50"],
+    ]
+    assert rows[0][0] == "first"
+    _, means = all_metrics(table, ["stl"], by_class=False)
+    assert [row[2] for row in means] == ["mean", ""]
+
+
+def test_the_joint_table_averages_data_sets_with_the_same_number_of_tasks(tmp_path):
+    path = write_joint_table([comparison("a"), comparison("b")], [FLOOR, FLOOR], tmp_path)
+    text = path.read_text(encoding="utf-8")
+    assert "Average" in text and "M task 1" in text and "No average" not in text
+    assert "M of a: organs by dice, %, dose by mae, Gy; b:" in text
+    text = write_joint_table([four("a"), four("b")], [{}, {}], tmp_path).read_text(encoding="utf-8")
+    assert "Average" in text and "task 4" in text
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["table.csv", "table.md", "table.tex", "table.txt"]
+
+
+def test_the_joint_table_of_different_numbers_of_tasks_has_no_average_and_says_so(tmp_path):
+    text = write_joint_table([four("a"), four("b", 2)], [{}, {}], tmp_path).read_text(encoding="utf-8")
+    assert "No average: it goes by the position of tasks, and their number differs (a has 4, b has 2)" in text
+    assert "Average" not in text.replace("No average", "")
+    lines = list(csv.DictReader(io.StringIO((tmp_path / "table.csv").read_text(encoding="utf-8"))))
+    assert {line["dataset"] for line in lines} == {"a", "b"}

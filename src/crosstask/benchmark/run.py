@@ -61,7 +61,7 @@ def run_all(
         InputError: a run folder belongs to other settings or other data; nothing is trained.
         CrosstaskError: a run failed, or its process was killed.
     """
-    _check_belonging(plans, store_root)
+    check_belonging(plans, store_root)
     context = SpawnContext()
     waiting = [plan for plan in plans if not is_done(plan)]
     at_work: list[tuple[RunPlan, SpawnProcess]] = []
@@ -87,8 +87,16 @@ def run_all(
         raise _failure(*failed[0], others=len(failed) - 1)
 
 
-def _check_belonging(plans: list[RunPlan], store_root: Path) -> None:
-    """Refuse folders of other settings or data before hours are spent, and before their scores are taken for ours."""
+def check_belonging(plans: list[RunPlan], store_root: Path) -> None:
+    """Refuse folders of other settings or data before hours are spent, and before their scores are taken for ours.
+
+    Args:
+        plans: the runs.
+        store_root: the prepared cases.
+
+    Raises:
+        InputError: a run folder belongs to other settings or other data; nothing is touched.
+    """
     for plan in plans:
         check_settings(plan)
     if not any(plan.folder.exists() for plan in plans):

@@ -23,7 +23,10 @@ def _cohort() -> None:
 
 @cohort_app.command()
 def init(
-    table: Annotated[Path, typer.Argument(help="CSV, TSV, Excel or Parquet, one row a case; images lie near it.")],
+    table: Annotated[
+        Path,
+        typer.Argument(help="CSV, TSV, Excel or Parquet, one row a case; images lie near it.", metavar="TABLE"),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The cohort file to write.")] = Path("cohort.yaml"),
     experiment: Annotated[
         Optional[Path],  # noqa: UP045 - typer reads annotations at run time, also on Python 3.10

@@ -152,7 +152,7 @@ def predict_cases(
         _one_of("--format", kind, tuple(FORMATS))
     experiment = load_plan(run).experiment
     dataset = open_dataset(experiment.dataset.name, root, **experiment.dataset.options)
-    chosen = _of_split(dataset, split, read_record(run))
+    chosen = _of_split(dataset, split, read_record(run), given=experiment.dataset.splits.rule == "original")
     if cases:
         known = {case.id: case for case in chosen}
         missing = [case for case in cases if case not in known]
@@ -185,10 +185,16 @@ def predict_cases(
     out.print(f"{len(chosen) - len(failed)} cases predicted: {output}", markup=False)
 
 
-def _of_split(dataset: Dataset, split: str | None, record: dict[str, Any]) -> list[Case]:
-    """Cases of a split: that of the data set, or that in which the run saw a case where the data set gives none."""
+def _of_split(dataset: Dataset, split: str | None, record: dict[str, Any], *, given: bool) -> list[Case]:
+    """Cases of a split: that of the data set if the run used it, else that in which the run saw a case.
+
+    Where one of them says nothing of a case, the other does.
+    """
     seen = {case: name for name, cases in record.get("data", {}).get("cases", {}).items() for case in cases}
-    return [case for case in dataset.cases() if split in (None, case.split or seen.get(case.id))]
+    cases = dataset.cases()
+    if given:
+        return [case for case in cases if split in (None, case.split or seen.get(case.id))]
+    return [case for case in cases if split in (None, seen.get(case.id, case.split))]
 
 
 def run_benchmark(experiment: Experiment, jobs: int) -> Result:
@@ -200,11 +206,12 @@ def run_benchmark(experiment: Experiment, jobs: int) -> Result:
     check_plans(plans)
     store = prepare_store(experiment)
     splits = splits_of(store, experiment.dataset, dataset_of(experiment).image_source)
-    write_splits(experiment.output_folder / SPLIT_FILE, store.cases, splits)
     from crosstask.benchmark.predictions import write_predictions
-    from crosstask.benchmark.run import collect_predictions, collect_scores, run_all
+    from crosstask.benchmark.run import check_belonging, collect_predictions, collect_scores, run_all
     from crosstask.benchmark.scores import write_scores
 
+    check_belonging(plans, experiment.store_folder)  # before anything that is there is replaced
+    write_splits(experiment.output_folder / SPLIT_FILE, store.cases, splits)
     if jobs > 1 and experiment.training.threads is None:
         threads = max(1, (os.cpu_count() or 1) // jobs)
         experiment = experiment.model_copy(

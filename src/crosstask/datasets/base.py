@@ -26,12 +26,15 @@ class Case:
         group: what no split may divide (the patient).
         split: the split that the data set itself gives; empty if it gives none.
         files: every raw file that :meth:`Dataset.read` opens; a change of any makes the prepared case stale.
+        facts: what else it reads of this case, as plain values (the row of a table that all cases share); a change
+            makes the prepared case stale too.
     """
 
     id: str
     group: str
     split: Split | Literal[""]
     files: tuple[Path, ...]
+    facts: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass

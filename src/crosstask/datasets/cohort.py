@@ -101,9 +101,15 @@ class Cohort(Dataset):
         """
         if self._dimensions is None:
             self._dimensions = self.spec.dimensions
+        fault: InputError | None = None
+        for case in self.rows.cases() if self._dimensions is None else ():
+            try:
+                self._dimensions = len(read_image(self.rows.images_of(self.rows.row(case.id))[0])[1].shape)
+                break
+            except InputError as error:
+                fault = fault or error
         if self._dimensions is None:
-            first = self.rows.images_of(self.rows.row(self.rows.cases()[0].id))[0]
-            self._dimensions = len(read_image(first)[1].shape)
+            raise fault or InputError(f"{self.root}: no image can be read; run the check")
         return self._dimensions
 
     @property
@@ -145,7 +151,7 @@ class Cohort(Dataset):
     def cases(self) -> list[Case]:
         """All rows with an id whose image files exist, sorted naturally by id; labels are not looked at.
 
-        A change of the table makes all prepared cases stale: it is among the files of each.
+        A change of a row makes its prepared case stale, and no other.
 
         Raises:
             InputError: the cohort file or the table cannot be used, two rows have one id, or no case has its image.

@@ -117,7 +117,7 @@ class Pattern:
         """What the words say of the class of a mask: ``Liver`` for ``masks/{id}_liver.png``."""
         words = self.words | (self._column_words if self.text.startswith("{") else set())
         left = sorted(words - _MASK_WORDS - _IMAGE_WORDS - {"id", "path", "file", "filename", "name"})
-        return " ".join(left).capitalize() if left else "Structure"
+        return " ".join(left).capitalize() if 0 < len(left) <= 2 else "Structure"
 
     @property
     def _ending(self) -> str:

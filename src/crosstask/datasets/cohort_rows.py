@@ -109,20 +109,23 @@ class CohortRows:
         return None if filled is None else self.folder / filled.replace("\\", "/")
 
     def case(self, case_id: str, row: Row) -> Case | None:
-        """The case of a row, or None if an image is missing. The table is among its files, for its labels."""
+        """The case of a row, or None if an image is missing. What is read of the row itself are its facts."""
         try:
             images = self.images_of(row)
         except InputError:
             return None
         if not all(path.exists() for path in images):
             return None
-        files = [self.table.path]
+        files: list[Path] = []
         for path in (*images, *self.masks_of(row)):
             if path.is_dir():
                 files += sorted(file for file in path.rglob("*") if file.is_file())
             elif path.exists():
                 files.append(path)
-        return Case(case_id, self.group_of(row) or case_id, self.split_of(row) or "", tuple(dict.fromkeys(files)))
+        facts = {column: row[column] for key, column in self.spec.columns_used() if key[0] not in ("group", "split")}
+        return Case(
+            case_id, self.group_of(row) or case_id, self.split_of(row) or "", tuple(dict.fromkeys(files)), facts
+        )
 
     def cases(self) -> list[Case]:
         """The cases of all rows with an id whose images exist, sorted naturally by id.

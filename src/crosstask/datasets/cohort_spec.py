@@ -14,8 +14,7 @@ from pydantic import BaseModel, Field, PositiveFloat, ValidationError, field_val
 
 from crosstask.datasets.cohort_labels import LABELS, MISSING, Label, Section, is_missing
 from crosstask.errors import InputError
-
-Key = tuple[Any, ...]
+from crosstask.io.yaml_lines import Key, parse_yaml, place_of
 
 NOT_STATED = "not stated"
 IMAGE = "image"
@@ -215,11 +214,11 @@ class CohortFile:
 
     path: Path
     spec: CohortSpec
-    lines: Mapping[Key, int]
+    lines: Mapping[Key, str]
 
     def fault(self, key: Key, message: str) -> InputError:
         """The error for what is wrong with a key."""
-        return InputError(f"{_where(self.path, self.lines, key)}: {'.'.join(map(str, key))}: {message}")
+        return InputError(f"{place_of(key, self.lines, str(self.path))}: {'.'.join(map(str, key))}: {message}")
 
 
 class _Loader(yaml.SafeLoader):
@@ -257,17 +256,9 @@ def parse_cohort(text: str, path: Path) -> CohortFile:
     Raises:
         InputError: as :func:`load_cohort`.
     """
-    try:
-        values = yaml.load(text, Loader=_Loader)  # a safe loader with fewer types
-        lines = _lines(yaml.compose(text, Loader=_Loader))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}, line {mark.line + 1}" if mark else str(path)
-        reason = " ".join(str(getattr(error, "problem", None) or error).split())
-        hint = "; a value that begins with { needs quotes" if "{" in text else ""
-        raise InputError(f"{where}: not valid YAML: {reason}{hint}") from None
-    except RecursionError:
-        raise InputError(f"{path}: an alias refers to itself, or too many levels; write the values out") from None
+    hint = "; a value that begins with { needs quotes" if "{" in text else ""
+    values, numbers = parse_yaml(text, path, loader=_Loader, hint=hint)
+    lines = {key: f"{path}, line {number}" for key, number in numbers.items()}
     if not isinstance(values, dict):
         raise InputError(f"{path}: a cohort is a mapping of keys to values; `crosstask cohort init TABLE` proposes one")
     try:
@@ -279,34 +270,7 @@ def parse_cohort(text: str, path: Path) -> CohortFile:
         key = _key(first["loc"])
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         name = f"{'.'.join(map(str, key))}: " if key else ""
-        raise InputError(f"{_where(path, lines, key)}: {name}{_reason(first)}{more}") from None
-
-
-def _lines(node: Any, prefix: Key = ()) -> dict[Key, int]:
-    """Line of every key path of a YAML document."""
-    found: dict[Key, int] = {}
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            path = (*prefix, key.value)
-            if path in found:  # YAML would silently take the last
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key.value!r} stands there twice", problem_mark=key.start_mark
-                )
-            found[path] = key.start_mark.line + 1
-            found |= _lines(value, path)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            path = (*prefix, index)
-            found[path] = value.start_mark.line + 1
-            found |= _lines(value, path)
-    return found
-
-
-def _where(path: Path, lines: Mapping[Key, int], key: Key) -> str:
-    for length in range(len(key), 0, -1):
-        if key[:length] in lines:
-            return f"{path}, line {lines[key[:length]]}"
-    return str(path)
+        raise InputError(f"{place_of(key, lines, str(path))}: {name}{_reason(first)}{more}") from None
 
 
 def _key(place: Sequence[Any]) -> Key:

@@ -24,7 +24,7 @@ from typing import Any
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.locks import locked
 from crosstask.processes import follow_parent
-from crosstask.store.fingerprint import RawFile, fingerprint, same_content, seems_unchanged
+from crosstask.store.fingerprint import RawFile, digest, fingerprint, same_content, seems_unchanged
 from crosstask.store.format import (
     HEADER_NAME,
     CaseHeader,
@@ -199,7 +199,7 @@ class _Preparation:
         except InputError:
             existed = entry is not None or (self.folder / folder).exists()
             return _Job(case, folder, None, existed, self.verify)
-        if header.id != case.id or header.settings != self.settings:
+        if header.id != case.id or header.settings != _settings_of(case, self.settings):
             return _Job(case, folder, None, True, self.verify)
         # A kill can fall between the naming of a folder and its entry in the index: then the folder's own word counts.
         known = entry.raw if entry is not None and entry.checksum == header.checksum else header.raw
@@ -374,7 +374,7 @@ def _work(dataset: Source[Any], folder: Path, settings: str, job: _Job) -> _Outc
     try:
         with _write_errors(folder.parent):
             temporary.mkdir()
-            header = write_case(temporary, case.id, data, settings=settings, raw=raw)
+            header = write_case(temporary, case.id, data, settings=_settings_of(case, settings), raw=raw)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, MemoryError):
@@ -398,6 +398,12 @@ def _still_true(folder: Path, job: _Job, raw: tuple[RawFile, ...]) -> CaseHeader
 
 
 # --- small helpers ---
+
+
+def _settings_of(case: Any, settings: str) -> str:
+    """Digest of all but the raw files that a case was read with."""
+    facts = getattr(case, "facts", None)
+    return digest([settings, facts]) if facts else settings
 
 
 def _check_root(root: Path) -> None:

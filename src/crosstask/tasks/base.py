@@ -135,6 +135,10 @@ class Task(ABC):
         """A target ``c *s`` after linear interpolation to another grid, made a valid target again."""
         return target
 
+    def counted(self, present: torch.Tensor) -> torch.Tensor:
+        """Which samples :meth:`loss` looks at: ``b c`` to ``b``, bool. By default those with any label."""
+        return present.any(1)
+
     @abstractmethod
     def loss(
         self, output: torch.Tensor, target: torch.Tensor, present: torch.Tensor, region: torch.Tensor | None

@@ -99,6 +99,10 @@ class SegmentationTask(Task):
         """A mask again: a voxel belongs to what covers more than half of it."""
         return (target > 0.5).float()
 
+    def counted(self, present: torch.Tensor) -> torch.Tensor:
+        """Samples with any label; with a softmax those with every label."""
+        return present.all(1) if self.exclusive else present.any(1)
+
     def loss(
         self, output: torch.Tensor, target: torch.Tensor, present: torch.Tensor, region: torch.Tensor | None
     ) -> torch.Tensor:

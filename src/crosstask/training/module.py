@@ -70,10 +70,10 @@ class TrainingModule(L.LightningModule):
         total: Tensor | None = None
         for task in self.tasks:
             present = batch.present[task.name]
-            if not bool(present.any()):
+            labelled = task.counted(present).sum()
+            if not bool(labelled):
                 continue
             loss = task.loss(outputs[task.name], batch.targets[task.name], present, batch.region)
-            labelled = present.any(1).sum()
             self._sums[task.name].append(torch.stack([loss.detach() * labelled, labelled.to(loss.dtype)]))
             weighted = self.epoch_weights[task.name] * loss
             total = weighted if total is None else total + weighted

@@ -1,0 +1,65 @@
+"""YAML with the line of every key, so that a message can say where a fault stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from crosstask.errors import InputError
+
+Key = tuple[Any, ...]
+
+
+def parse_yaml(
+    text: str, path: Path, *, loader: type[yaml.SafeLoader] = yaml.SafeLoader, hint: str = ""
+) -> tuple[Any, dict[Key, int]]:
+    """The values of a document, and the line of every key path and list item.
+
+    Args:
+        text: the document.
+        path: of its file, for messages.
+        loader: a safe loader.
+        hint: added to the message for a document that is no YAML.
+
+    Raises:
+        InputError: it is no YAML, a key stands there twice, or an alias refers to itself.
+    """
+    try:
+        return yaml.load(text, Loader=loader), _lines(yaml.compose(text, Loader=loader))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}, line {mark.line + 1}" if mark else str(path)
+        reason = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise InputError(f"{where}: not valid YAML: {reason}{hint}") from None
+    except RecursionError:
+        raise InputError(f"{path}: an alias refers to itself, or too many levels; write the values out") from None
+
+
+def place_of(key: Key, places: Mapping[Key, str], otherwise: str) -> str:
+    """Where a key stands, or else the nearest key above it."""
+    for length in range(len(key), 0, -1):
+        if key[:length] in places:
+            return places[key[:length]]
+    return otherwise
+
+
+def _lines(node: Any, prefix: Key = ()) -> dict[Key, int]:
+    found: dict[Key, int] = {}
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            path = (*prefix, key.value)
+            if path in found:  # YAML would silently take the last
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value!r} stands there twice", problem_mark=key.start_mark
+                )
+            found[path] = key.start_mark.line + 1
+            found |= _lines(value, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            path = (*prefix, index)
+            found[path] = value.start_mark.line + 1
+            found |= _lines(value, path)
+    return found
