@@ -326,6 +326,18 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     return _validate(values, origin, str(path))
 
 
+def override_values(overrides: Sequence[str]) -> dict[str, Any]:
+    """The values of ``key=value`` arguments, as a mapping.
+
+    Raises:
+        InputError: one is no such argument, or its value is no YAML.
+    """
+    values: dict[str, Any] = {}
+    for override in overrides:
+        _override(values, override)
+    return values
+
+
 def experiment_from(values: Mapping[str, Any], name: str = "experiment") -> Experiment:
     """Validate an experiment that is already a mapping (of a run folder, or made in Python)."""
     return _validate(dict(values), {}, name)

@@ -94,13 +94,18 @@ def fetch(
 @app.command()
 def check(
     dataset: Annotated[str, typer.Argument(help="Name of the data set, e.g. openkbp.")],
-    root: Annotated[Path, typer.Argument(help="Its folder.")],
+    root: Annotated[Path, typer.Argument(help="Its folder, or the YAML file of a cohort.")],
+    options: Annotated[
+        Optional[list[str]],  # noqa: UP045 - typer reads annotations at run time, also on Python 3.10
+        typer.Argument(help="Options of the data set's reader, e.g. folder=data/covid_ct", metavar="[OPTION=VALUE]..."),
+    ] = None,
     notes: Annotated[bool, typer.Option("--notes", help="Show notes too, not only errors and warnings.")] = False,
 ) -> None:
     """Read a raw data set and say what is wrong with it, case by case."""
     from crosstask.datasets import open_dataset
+    from crosstask.experiment import override_values
 
-    data = open_dataset(dataset, root)
+    data = open_dataset(dataset, root, **override_values(options or ()))
     fault: InputError | None = None
     try:
         cases = len(data.cases())
