@@ -10,11 +10,10 @@ from crosstask.datasets.base import SPLITS, Case, CaseData, Dataset, Finding, Sp
 from crosstask.datasets.cohort import Cohort
 from crosstask.datasets.ham10000 import HAM10000
 from crosstask.datasets.hidden import HiddenLabels
-from crosstask.datasets.names import unknown_name
+from crosstask.datasets.names import refuse_options, unknown_name
 from crosstask.datasets.openkbp import OpenKBP
 from crosstask.datasets.phantom import Phantom
 from crosstask.datasets.stoic import STOIC
-from crosstask.errors import InputError
 
 DATASETS: dict[str, type[Dataset]] = {
     "cohort": Cohort,
@@ -40,9 +39,7 @@ def open_dataset(name: str, root: str | Path, **options: Any) -> Dataset:
     if name not in DATASETS:
         raise unknown_name("data set", name, DATASETS)
     accepted = [option for option in inspect.signature(DATASETS[name]).parameters if option != "root"]
-    for option in options:
-        if option not in accepted:
-            raise InputError(f"data set {name!r} has no option {option!r}; options: {', '.join(accepted) or 'none'}")
+    refuse_options(f"data set {name!r}", options, accepted)
     return DATASETS[name](Path(root).expanduser(), **options)
 
 

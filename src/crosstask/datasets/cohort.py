@@ -14,7 +14,7 @@ from crosstask.datasets.cohort_check import check_cohort
 from crosstask.datasets.cohort_labels import ClassesLabel, FindingsLabel, NumberLabel
 from crosstask.datasets.cohort_rows import CohortRows
 from crosstask.datasets.cohort_spec import IMAGE, CohortFile, CohortSpec, MaskSource, load_cohort
-from crosstask.datasets.names import unknown_name
+from crosstask.datasets.names import refuse_options, unknown_name
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
 from crosstask.io.images import read_image, resample
@@ -132,9 +132,7 @@ class Cohort(Dataset):
             accepted = ()
         elif isinstance(label, FindingsLabel):
             accepted = ("classes", *accepted)
-        for option in options:
-            if option not in accepted:
-                raise InputError(f"task {name!r} has no option {option!r}; options: {', '.join(accepted) or 'none'}")
+        refuse_options(f"task {name!r}", options, accepted)
         if label is None:
             classes = _chosen(options.pop("classes", None), tuple(self.spec.masks[name].classes))
             return SegmentationTask(name, name, classes, **options)

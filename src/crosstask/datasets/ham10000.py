@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from crosstask.datasets.base import Case, CaseData, Dataset, Finding
-from crosstask.datasets.names import natural, unknown_name
+from crosstask.datasets.names import natural, refuse_options, unknown_name
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
 from crosstask.io.images import read_picture
@@ -244,10 +244,7 @@ class HAM10000(Dataset):
         """
         if name not in _TASK_OPTIONS:
             raise unknown_name(f"task of {self.name}", name, self.tasks)
-        for option in options:
-            if option not in _TASK_OPTIONS[name]:
-                known = ", ".join(_TASK_OPTIONS[name]) or "none"
-                raise InputError(f"task {name!r} of {self.name} has no option {option!r}; options: {known}")
+        refuse_options(f"task {name!r} of {self.name}", options, _TASK_OPTIONS[name])
         if name == "segmentation":
             return SegmentationTask(name, "lesion", ("lesion",))
         if name == "age":

@@ -21,3 +21,15 @@ def unknown_name(what: str, name: object, known: Iterable[str]) -> InputError:
     match = difflib.get_close_matches(str(name).lower(), close, n=1)
     hint = f"did you mean {close[match[0]]!r}? " if match else ""
     return InputError(f"no {what} {name!r}: {hint}There is {', '.join(names)}")
+
+
+def refuse_options(what: str, options: Iterable[str], accepted: Iterable[str]) -> None:
+    """Refuse an option that something does not take.
+
+    Raises:
+        InputError: the message names it and lists what there is.
+    """
+    known = list(accepted)
+    for option in options:
+        if option not in known:
+            raise InputError(f"{what} has no option {option!r}; options: {', '.join(known) or 'none'}")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from crosstask.datasets.base import SPLITS, Case, CaseData, Dataset, Finding, Split
-from crosstask.datasets.names import unknown_name
+from crosstask.datasets.names import refuse_options, unknown_name
 from crosstask.errors import InputError
 from crosstask.functional.openkbp_score import STRUCTURES, dose_score, dvh_errors
 from crosstask.geometry import Geometry
@@ -240,10 +240,7 @@ class OpenKBP(Dataset):
         accepted = {"segmentation": ("classes",), "dose": ()}.get(name)
         if accepted is None:
             raise unknown_name(f"task of {self.name}", name, self.tasks)
-        for option in options:
-            if option not in accepted:
-                known = ", ".join(accepted) or "none"
-                raise InputError(f"task {name!r} of {self.name} has no option {option!r}; options: {known}")
+        refuse_options(f"task {name!r} of {self.name}", options, accepted)
         if name == "dose":
             return RegressionTask("dose", "dose", ("dose",), "Gy")
         return SegmentationTask("segmentation", "structures", _classes(options.get("classes")))
