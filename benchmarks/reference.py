@@ -82,7 +82,9 @@ def experiments(options: argparse.Namespace) -> dict[str, Experiment]:
     overrides = [] if options.device == "cpu" else [*GPU, f"encoder.weights={options.weights or 'null'}"]
     found = {}
     for name, store in (item.split("=", 1) for item in options.store):
-        own = [f"store={store}", f"output={options.output / name}", f"seeds={list(range(options.seeds))}"]
+        own = [f"store={store}", f"output={options.output / name}"]
+        if options.seeds:
+            own.append(f"seeds={list(range(options.seeds))}")
         if options.epochs:
             own.append(f"training.epochs={options.epochs}")
         found[name] = load_experiment(CONFIGS / files[name], [*overrides, *own, *options.set])
@@ -170,7 +172,7 @@ def main() -> None:
     parser.add_argument("--weights", default="", help="imagenet, or a file; none by default")
     parser.add_argument("--minutes", type=float, default=28)
     parser.add_argument("--epochs", type=int)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, help="how many; by default those of the configuration")
     parser.add_argument("--jobs", type=int, default=4, help="runs at a time: small networks leave a large GPU idle")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="more keys to change")
     options = parser.parse_args()
