@@ -148,9 +148,8 @@ def page(found: dict[str, Experiment], parts: list[dict[str, float]]) -> str:
             predictions=collect_predictions(plans),
             groups={case.id: case.group for case in store.cases},
         )
-        counts = {
-            k: len(v) for k, v in splits_of(store, experiment.dataset, dataset_of(experiment).image_source).items()
-        }
+        splits = splits_of(store, experiment.dataset, dataset_of(experiment).image_source)
+        counts = ", ".join(f"{len(cases)} {split}" for split, cases in splits.items())
         text += f"## {name}\n\n{markdown_table(header(comparison), body(comparison))}\n"
         text += f"Cases: {counts}; seeds: {experiment.seeds}; encoder {experiment.encoder.name}, "
         text += f"weights {experiment.encoder.weights or 'random'}, {experiment.training.epochs} epochs.\n\n"
