@@ -85,8 +85,8 @@ def cohort_of(
     """
     order = list(dict.fromkeys(part["case"])) if cases is None else list(cases)
     names = list(dict.fromkeys(part["class"])) if classes is None else list(classes)
-    rows = pd.Index(order).get_indexer(part["case"])
-    columns = pd.Index(names).get_indexer(part["class"])
+    rows = pd.Index(order).get_indexer(pd.Index(part["case"]))
+    columns = pd.Index(names).get_indexer(pd.Index(part["class"]))
     arrays = {name: np.zeros((len(order), len(names))) for name in ("target", "prediction", "decision")}
     for name, array in arrays.items():
         array[rows, columns] = part[name].to_numpy(dtype=float)
