@@ -30,7 +30,8 @@ from crosstask.assembly import dataset_of
 from crosstask.benchmark.comparison import compare
 from crosstask.benchmark.run import collect_predictions, collect_scores, is_done, run_all
 from crosstask.experiment import Experiment, load_experiment
-from crosstask.report.tables import body, header, label, markdown_table
+from crosstask.methods import label_of
+from crosstask.report.tables import body, header, markdown_table
 from crosstask.runs import HISTORY, RunPlan, plan_runs, read_record
 from crosstask.splits import splits_of
 from crosstask.store import Store
@@ -132,7 +133,7 @@ def speed(plans: list[RunPlan]) -> list[list[str]]:
         settings = own[0].experiment.training
         each = settings.samples_per_epoch or len(read_record(own[0].folder)["data"]["cases"]["train"])
         images = sum(len(history) for history in histories) * each
-        rows.append([label(method), f"{images / seconds:.0f}", f"{seconds / 60:.1f}", str(len(own))])
+        rows.append([label_of(method), f"{images / seconds:.0f}", f"{seconds / 60:.1f}", str(len(own))])
     return rows
 
 
@@ -154,7 +155,7 @@ def page(found: dict[str, Experiment], parts: list[dict[str, float]]) -> str:
         text += f"Cases: {counts}; seeds: {experiment.seeds}; encoder {experiment.encoder.name}, "
         text += f"weights {experiment.encoder.weights or 'random'}, {experiment.training.epochs} epochs.\n\n"
         if name in PUBLISHED:
-            rows = [[label(method), f"{one:.2f}", f"{two:.2f}"] for method, (one, two) in PUBLISHED[name].items()]
+            rows = [[label_of(method), f"{one:.2f}", f"{two:.2f}"] for method, (one, two) in PUBLISHED[name].items()]
             text += "Published (Kim et al. 2023, Table 2):\n\n"
             text += markdown_table(["Method", *(measure.task for measure in comparison.measures)], rows) + "\n"
         text += markdown_table(["Method", "Images a second", "Minutes", "Runs"], speed(plans)) + "\n"

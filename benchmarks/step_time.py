@@ -51,6 +51,7 @@ def main() -> None:
     tasks = TASKS[arguments.tasks]
     shape = (arguments.batch, arguments.in_channels, arguments.size, arguments.size)
     image = torch.randn(shape)
+    at_image_level = all(level == "image" for level, _ in tasks.values())
     networks = {
         name: build(
             name,
@@ -58,8 +59,10 @@ def main() -> None:
             tasks=tasks,
             in_channels=arguments.in_channels,
             upsampling_blocks=arguments.upsampling_blocks,
+            **({"major": next(iter(tasks))} if name == "auxiliary" else {}),
         )
         for name in ARCHITECTURES
+        if name != "auxiliary" or at_image_level
     }
     times: dict[str, list[float]] = {name: [] for name in networks}
     for round_number in range(arguments.rounds + 1):
@@ -71,10 +74,10 @@ def main() -> None:
     medians = {name: statistics.median(seconds) for name, seconds in times.items()}
     print(f"{arguments.encoder}, {' x '.join(map(str, shape))}, {len(tasks)} tasks ({arguments.tasks} level),")
     print(f"forward + backward, CPU seconds, one thread, median of {arguments.rounds}; torch {torch.__version__}")
-    print(f"{'':6}{'seconds':>9}{'x HPS':>8}{'parameters':>14}")
+    print(f"{'':10}{'seconds':>9}{'x HPS':>8}{'parameters':>14}")
     for name, seconds in medians.items():
         parameters = sum(parameter.numel() for parameter in networks[name].parameters())
-        print(f"{name:6}{seconds:9.2f}{seconds / medians['hps']:8.2f}{parameters / 1e6:12.1f} M")
+        print(f"{name:10}{seconds:9.2f}{seconds / medians['hps']:8.2f}{parameters / 1e6:12.1f} M")
 
 
 if __name__ == "__main__":

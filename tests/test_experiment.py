@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import experiment_from, load_experiment
-from crosstask.methods import METHODS, get_method
+from crosstask.methods import METHODS, baseline_of, get_method, label_of
+from crosstask.runs import RunPlan, keys_of, load_plan, open_run, plan_runs, write_record
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
@@ -133,8 +134,13 @@ def test_an_override_mends_a_fault_of_the_file(path: Path):
         ("epochs: 8", "learning_rate: .inf", 14, ["training.learning_rate: inf", "finite"]),
         ("epochs: 8", "learning_rate: .nan", 14, ["training.learning_rate: nan"]),
         ("epochs: 8", "channels_last: perhaps", 14, ["training.channels_last: 'perhaps'", "boolean"]),
-        ("precision: 32", "precision: half", 15, ["training.precision: 'half'", "'32', 'bf16-mixed' or '16-mixed'"]),
-        ("kind: slice", "kind: slab", 11, ["sample.kind: 'slab'", "'slice', 'patch', 'image' or 'volume'"]),
+        (
+            "precision: 32",
+            "precision: half",
+            15,
+            ["training.precision: 'half'", "'32', 'bf16-mixed', '16-mixed' or 'auto'"],
+        ),
+        ("kind: slice", "kind: slab", 11, ["sample.kind: 'slab'", "'slice', 'patch', 'image', 'volume' or 'lesion'"]),
         ("size: [64, 64]", "size: [64, 63]", 12, ["sample.size: [64, 63]", "even and at least 16"]),
         ("size: [64, 64]", "size: [64, 8]", 12, ["sample.size: [64, 8]", "even and at least 16"]),
         ("size: [64, 64]", "size: [64, x]", 12, ["sample.size.1: 'x'", "integer"]),
@@ -284,7 +290,7 @@ def test_methods_by_name():
     assert [method.name for method in METHODS.values() if method.run_per_task] == ["stl"]
     with pytest.raises(InputError, match="methods: 'mtann' is not known; did you mean 'mtan'"):
         get_method("mtann")
-    with pytest.raises(InputError, match="methods: 'xyz' is not known; one of stl, hps, mtan, ctan"):
+    with pytest.raises(InputError, match="methods: 'xyz' is not known; one of stl, hps, mtan, ctan, auxiliary"):
         get_method("xyz")
 
 
@@ -296,3 +302,91 @@ def test_a_null_is_no_option_of_a_weighting():
     values = {"name": "a", "dataset": {"name": "phantom", "root": "x", "tasks": ["dose"]}}
     section = experiment_from({**values, "weighting": {"name": "dwa", "temperature": 3, "weights": None}}).weighting
     assert section.options() == {"temperature": 3}
+
+
+VALUES = {"name": "a", "dataset": {"name": "cohort", "root": "x", "tasks": ["stage", "age"]}, "seeds": [0, 1]}
+
+
+def test_a_major_task_and_what_needs_one():
+    experiment = experiment_from({**VALUES, "major": "stage", "methods": ["stl", "auxiliary"]})
+    assert experiment.stl_network == "auxiliary"  # the baseline is the same network
+    assert [(plan.key, plan.seed, plan.tasks) for plan in plan_runs(experiment)] == [
+        ("stl", 0, ("stage",)),
+        ("auxiliary", 0, ("stage", "age")),
+        ("stl", 1, ("stage",)),
+        ("auxiliary", 1, ("stage", "age")),
+    ]
+    assert {plan.method.architecture for plan in plan_runs(experiment)} == {"auxiliary"}
+    assert experiment_from({**VALUES, "major": "stage", "methods": ["stl", "hps"]}).stl_network == "stl"
+    for changes, said in (
+        ({"major": "grade"}, "major: 'grade' is no task; dataset.tasks has stage, age"),
+        ({"methods": ["auxiliary"]}, "methods: 'auxiliary' needs major, the task that the others help; name it"),
+        ({"stl_network": "auxiliary"}, "stl_network: 'auxiliary' needs major, the task that the others help; name it"),
+    ):
+        with pytest.raises(InputError) as error:
+            experiment_from({**VALUES, **changes}, "file.yaml")
+        assert str(error.value) == f"file.yaml: {said}"
+
+
+def test_variants_are_experiments_of_their_own():
+    variants = {"TL": {"encoder": {"weights": "imagenet", "learning_rate": 2e-4}}, "RI": {}}
+    experiment = experiment_from({**VALUES, "encoder": {"name": "resnet18"}, "variants": variants})
+    plans = plan_runs(experiment)
+    assert len(plans) == 2 * 2 * (2 + 3)  # seeds, variants; two single-task runs and three others
+    assert {plan.folder.relative_to("runs/a/runs").parts[0] for plan in plans} == {
+        f"{name}+{variant}" for name in ("stl", "hps", "mtan", "ctan") for variant in ("TL", "RI")
+    }
+    tl, ri = (next(plan.experiment for plan in plans if plan.variant == name) for name in ("TL", "RI"))
+    assert (tl.encoder.name, tl.encoder.weights, tl.encoder.learning_rate) == ("resnet18", "imagenet", 2e-4)
+    assert (ri.encoder.weights, ri.encoder.learning_rate, ri.variants) == (None, None, {})
+    assert keys_of(experiment)[:4] == ["stl+TL", "stl+RI", "hps+TL", "hps+RI"]
+    assert [baseline_of(key) for key in ("hps+TL", "hps")] == ["stl+TL", "stl"]
+    assert [label_of(key) for key in ("auxiliary+TL", "ctan", "constant")] == ["MTL + TL", "CTAN", "constant"]
+
+
+def test_a_weighting_of_another_name_keeps_no_options_of_the_old_one():
+    weighting = {"name": "dwa", "temperature": 3.0}
+    variants = {"even": {"weighting": {"name": "equal"}}, "hot": {"weighting": {"temperature": 4.0}}}
+    experiment = experiment_from({**VALUES, "weighting": weighting, "variants": variants})
+    assert experiment.resolved("even", 0).weighting.options() == {}
+    assert experiment.resolved("hot", 0).weighting.options() == {"temperature": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("variants", "said"),
+    [
+        ({"a+b": {}}, "'a+b' cannot name a variant"),
+        ({"TL": {"dataset": {}}}, "variant 'TL' cannot change 'dataset'; it may change encoder, architecture"),
+        ({"TL": {"encoder": {"wieghts": "x"}}}, "variants.TL: encoder.wieghts: Extra inputs"),
+        ({"TL": {"training": {"epochs": 0}}}, "variants.TL: training.epochs: Input should be greater than 0"),
+    ],
+)
+def test_variants_that_are_refused(variants: dict[str, dict[str, object]], said: str):
+    with pytest.raises(InputError) as error:
+        experiment_from({**VALUES, "variants": variants}, "file.yaml")
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_splits_by_seed():
+    drawn = {**VALUES["dataset"], "splits": {"rule": "drawn", "seed": 5, "by_seed": True}}
+    experiment = experiment_from({**VALUES, "dataset": drawn, "methods": ["hps"]})
+    found = [plan.experiment.dataset.splits for plan in plan_runs(experiment)]
+    assert [(splits.seed, splits.by_seed) for splits in found] == [(5, False), (6, False)]
+    folds = {**VALUES["dataset"], "splits": {"rule": "folds", "folds": 3, "fold": 2, "by_seed": True}}
+    experiment = experiment_from({**VALUES, "dataset": folds, "methods": ["hps"], "seeds": [0, 1, 2]})
+    assert [plan.experiment.dataset.splits.fold for plan in plan_runs(experiment)] == [2, 0, 1]
+    with pytest.raises(InputError, match="by_seed needs rule drawn or folds; original is the same for every seed"):
+        experiment_from({**VALUES, "dataset": {**VALUES["dataset"], "splits": {"by_seed": True}}})
+
+
+def test_a_run_folder_remembers_its_variant(tmp_path: Path):
+    variants = {"TL": {"encoder": {"name": "resnet18"}}}
+    experiment = experiment_from({**VALUES, "output": str(tmp_path), "variants": variants, "methods": ["hps"]})
+    plan = plan_runs(experiment)[0]
+    open_run(plan)
+    record = {"method": "hps", "variant": "TL", "seed": 0, "tasks": ["stage", "age"], "task_state": {}}
+    write_record(plan.folder, record)
+    assert load_plan(plan.folder) == RunPlan(
+        plan.experiment.model_copy(update={"methods": ["hps"], "seeds": [0]}), plan.method, 0, plan.tasks, "TL"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -10,7 +11,9 @@ import numpy as np
 
 from crosstask.datasets import Dataset, HiddenLabels, open_dataset
 from crosstask.errors import InputError
-from crosstask.experiment import Experiment
+from crosstask.experiment import Experiment, LesionSection
+from crosstask.functional.planes import middle_of, plane_points, values_at
+from crosstask.geometry import Geometry
 from crosstask.tasks.base import Task
 
 Slices = Sequence[slice | int]
@@ -67,11 +70,15 @@ class Assembly:
     def image(self, case: Readable, slices: Slices | None = None) -> np.ndarray:
         """Input channels ``c *s``, float32."""
         values = case.read(self.image_source, None, slices).astype(np.float32)
-        channels = [np.clip((values - low) * (2 / (high - low)) - 1, -1, 1) for low, high in self.windows]
-        if self.structure_source is not None:
-            masks, _ = _channels(case, self.structure_source, self.structures, slices, values.shape[1:])
-            channels.append(masks.astype(np.float32))
-        return np.concatenate(channels)
+        seen = self.windowed(values)
+        if self.structure_source is None:
+            return seen
+        masks, _ = _channels(case, self.structure_source, self.structures, slices, values.shape[1:])
+        return np.concatenate([seen, masks.astype(np.float32)])
+
+    def windowed(self, values: np.ndarray) -> np.ndarray:
+        """Input channels of an image's values ``c *s``, float32: all channels in the first window, then the next."""
+        return np.concatenate([np.clip((values - low) * (2 / (high - low)) - 1, -1, 1) for low, high in self.windows])
 
     def padded(self, image: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         """Input channels ``c *s``, padded at the end of each axis to at least ``shape``: lowest value, no structure."""
@@ -93,6 +100,85 @@ class Assembly:
         if self.region_source is None or not case.channels.get(self.region_source):
             return None
         return case.read(self.region_source, None, slices) > 0
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """A lesion and as much of the image around it as its patches can reach.
+
+    Attributes:
+        image: ``c z y x``, in the type in which it is stored.
+        geometry: the grid of this part of the image.
+        whole: the grid of the whole image.
+        voxels: ``n 3``, indices z y x of the lesion's voxels in the whole image.
+        middle: place of the lesion's middle in the whole image, in voxels; see
+            :func:`crosstask.functional.planes.middle_of`.
+    """
+
+    image: np.ndarray
+    geometry: Geometry
+    whole: Geometry
+    voxels: np.ndarray
+    middle: np.ndarray
+
+    def patch(
+        self,
+        settings: LesionSection,
+        plane: str,
+        voxel: np.ndarray,
+        shift: Sequence[float] = (0.0, 0.0),
+        angle: float = 0.0,
+    ) -> np.ndarray:
+        """Values of the image in a plane through the lesion, interpolated once and linearly.
+
+        Args:
+            settings: the patch's spacing and pixels.
+            plane: axial, coronal or sagittal.
+            voxel: place of the patch's centre in the whole image, in voxels.
+            shift: of the centre in the plane, in mm.
+            angle: of the patch in the plane, in radians.
+
+        Returns:
+            ``c pixels pixels``, float32, in the image's own values; beyond the image -inf, the lowest of any window.
+        """
+        spacing, origin = self.geometry.spacing, self.geometry.origin or (0.0,) * 3
+        centre = np.asarray(self.whole.origin) + voxel * np.asarray(spacing)
+        points = plane_points(plane, centre, settings.pixels, settings.spacing, shift, angle)
+        return np.stack([values_at(channel, origin, spacing, points, -np.inf) for channel in self.image])
+
+
+def lesion_of(case_id: str, case: Readable, geometry: Geometry, source: str, settings: LesionSection) -> Lesion:
+    """The lesion of a case: all that any mask of its outline covers.
+
+    Args:
+        case_id: its id, for messages.
+        case: its arrays.
+        geometry: its grid.
+        source: case array of the image.
+        settings: which array is the outline, and how far patches reach.
+
+    Raises:
+        InputError: the case has no outline, or an empty one.
+    """
+    there = bool(case.channels.get(settings.outline))
+    found = (case.read(settings.outline) > 0).any(0) if there else np.zeros(0, bool)
+    if not found.any():
+        raise without_outline([case_id], settings.outline)
+    voxels = np.argwhere(found).astype(np.min_scalar_type(max(found.shape)))  # many, and small numbers
+    reach = math.sqrt(2) * settings.spacing * settings.pixels / 2 + settings.shift
+    near = geometry.box_around(voxels.min(0), voxels.max(0), reach)
+    return Lesion(
+        case.read(source, None, near), geometry.cropped(near), geometry, voxels, middle_of(voxels, geometry.spacing)
+    )
+
+
+def without_outline(case_ids: Sequence[str], outline: str) -> InputError:
+    """The error for cases that no patch can be taken of."""
+    names = ", ".join(case_ids) if len(case_ids) <= 4 else f"{', '.join(case_ids[:3])} and {len(case_ids) - 3} more"
+    return InputError(
+        f"{names}: no outline in {outline!r}, or an empty one, so there is no lesion to take patches of; add it, or "
+        "leave out the case"
+    )
 
 
 def _channels(
@@ -130,9 +216,24 @@ def assembly_of(experiment: Experiment, dataset: Dataset) -> Assembly:
     """
     section = experiment.dataset
     if experiment.sample.case_dims != dataset.spatial_dims:
-        have = {2: "images; set it image", 3: "volumes; set it slice, patch or volume"}[dataset.spatial_dims]
+        have = {2: "images; set it image", 3: "volumes; set it slice, patch, volume or lesion"}[dataset.spatial_dims]
         raise InputError(f"sample.kind: {experiment.sample.kind!r} does not fit: {dataset.name} has {have}")
-    return assemble(dataset, section.tasks, section.windows, structure_input=section.structure_input)
+    assembly = assemble(dataset, section.tasks, section.windows, structure_input=section.structure_input)
+    if experiment.sample.kind == "lesion":
+        _check_lesions(assembly)
+    return assembly
+
+
+def _check_lesions(assembly: Assembly) -> None:
+    """Patches of a lesion are turned out of the case's grid, so nothing that lies on it goes with them."""
+    pixel = next((task.name for task in assembly.tasks if task.level == "pixel"), None)
+    if pixel is not None:
+        raise InputError(
+            f"dataset.tasks.{pixel}: patches of a lesion (sample.kind) carry labels of whole cases alone; leave the "
+            "task out, or set sample.kind patch"
+        )
+    if assembly.structure_source is not None:
+        raise InputError("dataset.structure_input: patches of a lesion (sample.kind) have none; set it false")
 
 
 def assemble(

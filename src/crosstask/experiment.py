@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
@@ -25,6 +26,7 @@ from crosstask.io.yaml_lines import Key, parse_yaml, place_of
 from crosstask.weighting import WEIGHTINGS, build_weighting, weighting_options
 
 Name = str
+_OF_A_VARIANT = ("encoder", "architecture", "weighting", "training")
 
 
 class _Section(BaseModel):
@@ -52,6 +54,11 @@ class SplitSection(_Section):
     fold: int = Field(default=0, ge=0, description="folds: which one is the test set")
     file: Path | None = Field(default=None, description="file: a CSV with the columns case and split")
     seed: int = Field(default=0, description="drawn, folds, validation_as_test: of the choice")
+    by_seed: bool = Field(
+        default=False,
+        description="drawn: every seed of the benchmark draws splits of its own; folds: every seed takes another fold, "
+        "so that seeds 0 to folds - 1 test each case once",
+    )
 
     @model_validator(mode="after")
     def _possible(self) -> SplitSection:
@@ -61,7 +68,16 @@ class SplitSection(_Section):
             raise ValueError(f"fold {self.fold} is not there; {self.folds} folds are counted from 0")
         if (self.rule == "file") != (self.file is not None):
             raise ValueError("rule file needs file=splits.csv, and file needs rule=file")
+        if self.by_seed and self.rule not in ("drawn", "folds"):
+            raise ValueError(f"by_seed needs rule drawn or folds; {self.rule} is the same for every seed")
         return self
+
+    def of_seed(self, seed: int) -> SplitSection:
+        """The rule of one seed of a benchmark."""
+        if not self.by_seed:
+            return self
+        moved = {"seed": self.seed + seed} if self.rule == "drawn" else {"fold": (self.fold + seed) % self.folds}
+        return self.model_copy(update={"by_seed": False, **moved})
 
 
 class DatasetSection(_Section):
@@ -111,16 +127,32 @@ class DatasetSection(_Section):
         return tasks
 
 
+class LesionSection(_Section):
+    """Patches of a lesion in a volume, as Fang et al. (2019) take them (sections 2.2 and 2.3)."""
+
+    outline: str = Field(default="segmentation", description="case array of masks, whose voxels are the lesion")
+    spacing: PositiveFloat = Field(default=0.5, description="of a patch's pixels, in mm")
+    pixels: PositiveInt = Field(default=64, description="of a patch's side, before it is resized to sample.size")
+    per_case: PositiveInt = Field(
+        default=100, description="training patches of a case, at random places inside the lesion, in random planes"
+    )
+    copies: int = Field(default=2, ge=0, description="further copies of each, randomly shifted and rotated")
+    shift: float = Field(default=4.0, ge=0, description="largest shift of a copy along each axis of its plane, in mm")
+    rotate: float = Field(default=180.0, ge=0, le=180, description="largest rotation of a copy, in degrees")
+
+
 class SampleSection(_Section):
     """What a network sees once."""
 
-    kind: Literal["slice", "patch", "image", "volume"] = Field(
+    kind: Literal["slice", "patch", "image", "volume", "lesion"] = Field(
         default="slice",
-        description="of volumes: axial slices (2-D), patches (3-D) or the whole volume (3-D); of images: image",
+        description="of volumes: axial slices (2-D), patches (3-D), the whole volume (3-D) or patches of a lesion in "
+        "planes (2-D); of images: image",
     )
     size: list[PositiveInt] = Field(
-        default=[128, 128], description="slice, image, volume: resized to this; patch: voxels z y x"
+        default=[128, 128], description="slice, image, volume, lesion: resized to this; patch: voxels z y x"
     )
+    lesion: LesionSection = LesionSection()
 
     @field_validator("size")
     @classmethod
@@ -131,7 +163,7 @@ class SampleSection(_Section):
 
     @model_validator(mode="after")
     def _axes(self) -> SampleSection:
-        axes = {"slice": 2, "patch": 3, "image": 2, "volume": 3}[self.kind]
+        axes = {"slice": 2, "patch": 3, "image": 2, "volume": 3, "lesion": 2}[self.kind]
         if len(self.size) != axes:
             raise ValueError(f"a {self.kind} has {axes} lengths, size {self.size} has {len(self.size)}")
         return self
@@ -145,8 +177,17 @@ class SampleSection(_Section):
 class EncoderSection(_Section):
     """The shared encoder."""
 
-    name: str = Field(default="resnet50", description="resnet18, resnet34, resnet50 or resnet101")
-    weights: str | None = Field(default=None, description="imagenet, or the path of a .pth or .safetensors file")
+    name: str = Field(
+        default="resnet50", description="resnet18, resnet34, resnet50 or resnet101; alexnet for auxiliary"
+    )
+    weights: str | None = Field(
+        default=None,
+        description="imagenet, the path of a .pth or .safetensors file, or of one of a run folder's; PATH#TASK takes "
+        "the encoder of one task of it",
+    )
+    learning_rate: PositiveFloat | None = Field(
+        default=None, description="of the encoder's own, for fine-tuning; None: training.learning_rate"
+    )
 
 
 class WeightingSection(_Section):
@@ -154,7 +195,7 @@ class WeightingSection(_Section):
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
-    name: str = Field(default="dwa", description="dwa, equal or fixed")
+    name: str = Field(default="dwa", description="dwa, equal, fixed or spearman")
 
     @field_validator("name")
     @classmethod
@@ -227,7 +268,11 @@ class TrainingSection(_Section):
     weight_decay: float = Field(default=1e-5, ge=0)
     schedule: Literal["constant", "cosine"] = Field(default="constant", description="of the learning rate, over epochs")
     gradient_clip: PositiveFloat | None = Field(default=None, description="largest norm of the gradient")
-    precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
+    precision: Literal["32", "bf16-mixed", "16-mixed", "auto"] = Field(
+        default="32",
+        description="auto: bf16-mixed where the device computes it natively, else 32; processors without bfloat16 take "
+        "many times as long for it",
+    )
     accumulate: PositiveInt = Field(default=1, description="batches per optimiser step")
     channels_last: bool = False
     patience: PositiveInt | None = Field(default=None, description="epochs without a better score before stopping")
@@ -266,11 +311,27 @@ class Experiment(_Section):
     encoder: EncoderSection = EncoderSection()
     architecture: dict[str, Any] = Field(
         default={},
-        description="upsampling_blocks: 3, 4 or 5, and options of one method: ctan: {scaled_bottleneck: ...}",
+        description="upsampling_blocks: 3, 4 or 5, and options of one method: ctan: {scaled_bottleneck: ...}, "
+        "auxiliary: {fc1: ..., fc2: ..., dropout: ..., positions: ...}",
     )
     weighting: WeightingSection = WeightingSection()
     training: TrainingSection = TrainingSection()
     evaluation: EvaluationSection = EvaluationSection()
+    major: str | None = Field(
+        default=None,
+        description="the task that counts: the others are auxiliary and only help it. The best epoch is the major "
+        "task's, single-task learning learns it alone, and methods are compared by it",
+    )
+    variants: dict[str, dict[str, Any]] = Field(
+        default={},
+        description="every method in several ways, each compared with single-task learning of its own: name: changes "
+        "of encoder, architecture, weighting or training, e.g. TL: {encoder: {weights: imagenet}}",
+    )
+    stl_network: Literal["stl", "auxiliary"] | None = Field(
+        default=None,
+        description="network of single-task learning: stl, or auxiliary without its auxiliary branch; None: "
+        "auxiliary where that is among the methods",
+    )
     methods: list[str] = Field(default=["stl", "hps", "mtan", "ctan"], min_length=1)
     seeds: list[int] = Field(default=[0], min_length=1)
     store: Path | None = Field(default=None, description="prepared cases; None: OUTPUT/store")
@@ -282,6 +343,56 @@ class Experiment(_Section):
         if len(set(values)) != len(values):
             raise ValueError("a value stands there twice")
         return values
+
+    @field_validator("variants")
+    @classmethod
+    def _named(cls, variants: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, changes in variants.items():
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+                raise ValueError(f"{name!r} cannot name a variant; take letters, digits, - and _")
+            for key in changes:
+                if key not in _OF_A_VARIANT:
+                    allowed = ", ".join(_OF_A_VARIANT)
+                    raise ValueError(f"variant {name!r} cannot change {key!r}; it may change {allowed}")
+        return variants
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Experiment:
+        if self.major is not None and self.major not in self.dataset.tasks:
+            raise ValueError(f"major: {self.major!r} is no task; dataset.tasks has {', '.join(self.dataset.tasks)}")
+        needing = [
+            ("methods", "auxiliary", "auxiliary" in self.methods),
+            ("stl_network", "auxiliary", self.stl_network == "auxiliary"),
+            ("weighting.name", "spearman", self.weighting.name == "spearman"),
+        ]
+        for key, value, there in needing:
+            if there and self.major is None:
+                raise ValueError(f"{key}: {value!r} needs major, the task that the others help; name it")
+        if self.stl_network is None:
+            self.stl_network = "auxiliary" if "auxiliary" in self.methods else "stl"
+        for name in self.variants:
+            self.resolved(name, 0)
+        return self
+
+    def resolved(self, variant: str, seed: int) -> Experiment:
+        """The experiment as one variant and one seed of it have it, without variants of its own.
+
+        Raises:
+            ValueError: the variant's changes are not accepted.
+        """
+        values = self.model_dump(mode="json")
+        values["variants"] = {}
+        for section, changes in self.variants.get(variant, {}).items():
+            # a weighting's options go with its name
+            kept = {} if section == "weighting" and "name" in (changes or {}) else values[section]
+            values[section] = {**kept, **(changes or {})}
+        values["dataset"]["splits"] = self.dataset.splits.of_seed(seed).model_dump(mode="json")
+        try:
+            return Experiment.model_validate(values)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            key = ".".join(map(str, fault["loc"]))
+            raise ValueError(f"variants.{variant}: {key}: {_message(fault)}") from None
 
     @property
     def output_folder(self) -> Path:
@@ -371,7 +482,13 @@ def _validate(values: dict[str, Any], origin: Mapping[tuple[Any, ...], str], nam
         first = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
         key = tuple(first["loc"])
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        if not key:  # of the experiment as a whole, which names its keys itself
+            raise InputError(f"{name}: {_message(first)}") from None
         raise InputError(f"{place_of(key, origin, name)}: {'.'.join(map(str, key))}: {_reason(first)}{more}") from None
+
+
+def _message(fault: Mapping[str, Any]) -> str:
+    return str(fault["msg"]).removeprefix("Value error, ")
 
 
 def _reason(fault: Mapping[str, Any]) -> str:
@@ -387,7 +504,7 @@ def _reason(fault: Mapping[str, Any]) -> str:
     if kind == "missing":
         field = section.model_fields.get(str(last)) if section is not None else None
         return f"is missing; give {field.description}" if field is not None and field.description else "is missing"
-    message = str(fault["msg"]).removeprefix("Value error, ")
+    message = _message(fault)
     return f"{value!r} is not accepted: {message[0].lower()}{message[1:]}"
 
 

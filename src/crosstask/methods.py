@@ -1,4 +1,8 @@
-"""The methods that a benchmark compares, by name: an architecture, and how its tasks are trained."""
+"""The methods that a benchmark compares, by name: an architecture, and how its tasks are trained.
+
+A benchmark may train each method in several variants (random initialisation and transfer learning, say). The *key* of a
+method in tables and folders is its name, or ``name+variant``.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +36,34 @@ METHODS = {
         Method("hps", "HPS", "hps"),
         Method("mtan", "MTAN", "mtan"),
         Method("ctan", "CTAN", "ctan"),
+        Method("auxiliary", "MTL", "auxiliary"),
     )
 }
 
 BASELINE = "stl"
+_JOINT = "+"
+
+
+def method_key(name: str, variant: str = "") -> str:
+    """Key of a method in tables and folders."""
+    return f"{name}{_JOINT}{variant}" if variant else name
+
+
+def name_of(key: str) -> str:
+    """Name of a method without its variant."""
+    return key.partition(_JOINT)[0]
+
+
+def baseline_of(key: str) -> str:
+    """Key of the single-task baseline that a method is compared with: that of the same variant."""
+    return method_key(BASELINE, key.partition(_JOINT)[2])
+
+
+def label_of(key: str) -> str:
+    """How tables write a method: ``MTL + TL``; a key that is no method's stays as it is."""
+    name, _, variant = key.partition(_JOINT)
+    label = METHODS[name].label if name in METHODS else name
+    return f"{label} {_JOINT} {variant}" if variant else label
 
 
 def get_method(name: str) -> Method:

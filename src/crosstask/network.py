@@ -9,7 +9,9 @@ import torch
 
 from crosstask.architectures import ARCHITECTURES, Architecture, build
 from crosstask.assembly import Assembly, assembly_of, dataset_of
+from crosstask.errors import InputError
 from crosstask.experiment import Experiment
+from crosstask.nn.alexnet import SMALLEST
 from crosstask.runs import RunPlan
 
 
@@ -20,9 +22,25 @@ def check_networks(plans: Sequence[RunPlan]) -> None:
         InputError: an encoder, an architecture or an option that there is not.
     """
     dataset = dataset_of(plans[0].experiment)
-    for plan in {plan.method.name: plan for plan in plans}.values():
+    for plan in {plan.key: plan for plan in plans}.values():
+        if plan.experiment.encoder.name == "alexnet" and min(plan.experiment.sample.size) < SMALLEST:
+            raise InputError(f"sample.size: alexnet needs sides of at least {SMALLEST} pixels; the original has 224")
         with torch.device("meta"):
             build_architecture(plan, assembly_of(plan.experiment, dataset).only(plan.tasks), pretrained=False)
+
+
+def precision_of(experiment: Experiment, device: torch.device) -> str:
+    """Precision of the arithmetic on a device: ``32``, ``bf16-mixed`` or ``16-mixed``."""
+    wanted = experiment.training.precision
+    if wanted != "auto":
+        return wanted
+    if device.type == "cpu":
+        # there is no public question; where the private one is gone the answer is no, which is only slower
+        checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        native = any(getattr(torch.cpu, check, bool)() for check in checks)
+    else:
+        native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16-mixed" if native else "32"
 
 
 def spatial_dims(experiment: Experiment) -> int:
@@ -43,6 +61,8 @@ def build_architecture(plan: RunPlan, assembly: Assembly, *, pretrained: bool) -
         section = options.pop(name, None) or {}
         if name == plan.method.architecture:
             own = section
+    if plan.method.architecture == "auxiliary":
+        own = {**own, "major": experiment.major}
     return build(
         plan.method.architecture,
         encoder=experiment.encoder.name,

@@ -8,7 +8,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from crosstask import __version__
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment, experiment_from
 from crosstask.files import write_atomically, writing
-from crosstask.methods import Method, get_method
+from crosstask.methods import BASELINE, Method, get_method, method_key
 
 EXPERIMENT = "experiment.yaml"
 RECORD = "run.json"
@@ -31,6 +31,7 @@ SCORES = "scores.csv"
 PREDICTIONS = "predictions.csv"
 THRESHOLDS = "thresholds.json"
 EXAMPLES = "examples.npz"
+CHARACTERISTICS = "characteristics.csv"
 
 _NOT_OF_A_RUN = ("name", "methods", "seeds", "output", "store")
 _OF_A_RECORD = ("method", "seed", "tasks", "task_state")
@@ -42,21 +43,28 @@ class RunPlan:
     """What one run trains.
 
     Attributes:
-        experiment: the whole experiment.
+        experiment: the whole experiment, as it is for this variant and seed.
         method: the method.
         seed: of initial weights, sample order and validation split.
         tasks: the tasks that it learns: all, or one for a single-task run.
+        variant: name of the experiment's variant, or empty.
     """
 
     experiment: Experiment
     method: Method
     seed: int
     tasks: tuple[str, ...]
+    variant: str = ""
+
+    @property
+    def key(self) -> str:
+        """The method in tables and folders: its name, with the variant if there is one."""
+        return method_key(self.method.name, self.variant)
 
     @property
     def name(self) -> str:
         """Short name for a person, and the folder's path below the output."""
-        parts = [self.method.name, f"seed{self.seed}"]
+        parts = [self.key, f"seed{self.seed}"]
         return "/".join([*parts, *self.tasks] if self.method.run_per_task else parts)
 
     @property
@@ -66,15 +74,38 @@ class RunPlan:
 
 
 def plan_runs(experiment: Experiment) -> list[RunPlan]:
-    """All runs of a benchmark: methods x seeds, and for single-task methods x tasks."""
+    """All runs of a benchmark: seeds x variants x methods, and for single-task methods x tasks.
+
+    With a major task, single-task learning learns that alone: the others are there to help it.
+    """
     tasks = tuple(experiment.dataset.tasks)
+    single = tasks if experiment.major is None else (experiment.major,)
     plans = []
     for seed in experiment.seeds:
-        for name in experiment.methods:
-            method = get_method(name)
-            sets = [(task,) for task in tasks] if method.run_per_task else [tasks]
-            plans += [RunPlan(experiment, method, seed, chosen) for chosen in sets]
+        for variant in experiment.variants or ("",):
+            own = experiment.resolved(variant, seed)
+            for name in experiment.methods:
+                method = method_of(experiment, name)
+                sets = [(task,) for task in single] if method.run_per_task else [tasks]
+                plans += [RunPlan(own, method, seed, chosen, variant) for chosen in sets]
     return plans
+
+
+def keys_of(experiment: Experiment) -> list[str]:
+    """Keys of the methods of a benchmark, in the order of its tables: each method with all its variants."""
+    return [method_key(name, variant) for name in experiment.methods for variant in experiment.variants or ("",)]
+
+
+def method_of(experiment: Experiment, name: str) -> Method:
+    """The method of that name, as the experiment has it.
+
+    Raises:
+        InputError: there is none.
+    """
+    method = get_method(name)
+    if method.name == BASELINE and experiment.stl_network == "auxiliary":
+        return replace(method, architecture="auxiliary")
+    return method
 
 
 def open_run(plan: RunPlan) -> None:
@@ -101,7 +132,8 @@ def check_settings(plan: RunPlan) -> None:
     """
     if not (plan.folder / EXPERIMENT).exists():
         return
-    changed = sorted(_changes(_relevant(_read_settings(plan.folder)), _relevant(_settings(plan))))
+    before = _with_defaults(_read_settings(plan.folder))
+    changed = sorted(_changes(_relevant(before, plan), _relevant(_settings(plan), plan)))
     if changed:
         more = f" and {len(changed) - 4} more" if len(changed) > 4 else ""
         raise InputError(
@@ -161,8 +193,18 @@ def _read_settings(folder: Path) -> dict[str, Any]:
     return settings
 
 
-def _relevant(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings with the defaults of options that were not there yet when they were written."""
+    try:
+        return experiment_from(settings).model_dump(mode="json")
+    except InputError:  # of another version; the comparison will name what differs
+        return settings
+
+
+def _relevant(settings: Mapping[str, Any], plan: RunPlan) -> dict[str, Any]:
     kept = {key: value for key, value in settings.items() if key not in _NOT_OF_A_RUN}
+    if plan.method.name != BASELINE:
+        kept.pop("stl_network", None)
     kept["dataset"] = {key: value for key, value in kept["dataset"].items() if key != "root"}
     kept.pop("evaluation", None)
     training = ("threads", "loader_workers", "tensorboard", "device", "devices")
@@ -201,6 +243,11 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or not all(key in record for key in _OF_A_RECORD):
         raise InputError(f"{path}: is damaged; remove the folder and train the run anew")
     return record
+
+
+def learned_tasks(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """The tasks that a run's network has: those planned, or what its weighting chose of them."""
+    return tuple(record.get("learned", record["tasks"]))
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
@@ -244,7 +291,13 @@ def load_plan(folder: Path) -> RunPlan:
     """
     record = read_record(folder)
     experiment = experiment_from(_read_settings(folder), str(folder / EXPERIMENT))
-    return RunPlan(experiment, get_method(record["method"]), record["seed"], tuple(record["tasks"]))
+    return RunPlan(
+        experiment,
+        method_of(experiment, record["method"]),
+        record["seed"],
+        tuple(record["tasks"]),
+        record.get("variant", ""),
+    )
 
 
 def environment() -> dict[str, Any]:

@@ -18,6 +18,8 @@ from crosstask.store import Store
 from crosstask.store.statistics import digests_of, labels_of
 
 SPLIT_FILE = "splits.csv"
+SPLIT_FOLDER = "splits"
+"""Of splits by seed, a file ``seedN.csv`` each."""
 _NOTHING = 1e-9  # shares of cases are real numbers, and their sums not exact
 PartT = TypeVar("PartT")
 

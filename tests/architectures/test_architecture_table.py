@@ -26,7 +26,7 @@ def small(**options: object) -> Architecture:
 
 
 def test_table() -> None:
-    assert list(ARCHITECTURES) == ["stl", "hps", "mtan", "ctan"]
+    assert list(ARCHITECTURES) == ["stl", "hps", "mtan", "ctan", "auxiliary"]
     assert all(kind.name == name for name, kind in ARCHITECTURES.items())
 
 
@@ -59,6 +59,10 @@ def test_levels_may_be_mixed() -> None:
         ({"scaled_bottleneck": True}, ["hps has no option 'scaled_bottleneck'", "upsampling_blocks"]),
         ({"name": "ctan", "scaled": True}, ["ctan has no option 'scaled'", "scaled_bottleneck"]),
         ({"encoder": "resnet19"}, ["'resnet19'", "resnet18"]),
+        ({"encoder": "alexnet"}, ["alexnet has no stages", "resnet18", "auxiliary"]),
+        ({"name": "mtan", "encoder": "alexnet"}, ["alexnet has no stages", "resnet18", "auxiliary"]),
+        ({"major": "a"}, ["hps has no option 'major'"]),
+        ({"name": "auxiliary"}, ["auxiliary needs the option major"]),
         ({"spatial_dims": 1}, ["spatial_dims", "choose 2"]),
         ({"upsampling_blocks": 7}, ["upsampling_blocks", "3, 4 or 5"]),
         ({"tasks": {}}, ["at least one task"]),

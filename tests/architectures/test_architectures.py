@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from architecture_tester import ArchitectureTester, Levels, loss
+from architecture_tester import PIXEL, ArchitectureTester, Levels, loss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crosstask.architectures import Architecture
+from crosstask.errors import InputError
 
 
 def conv_norm(layers: nn.Sequential, features: Tensor, padding: int = 0) -> Tensor:
@@ -162,3 +165,129 @@ class TestCTAN(ArchitectureTester):
         network = self.network(number, levels, scaled_bottleneck=True).train()
         loss(network(torch.randn(2, 1, 64, 64))).backward()
         assert self.without_gradient(network) == []
+
+
+class TestAuxiliary(ArchitectureTester):
+    name = "auxiliary"
+    image_only = True
+    has_major = True
+
+    def test_equals_a_plain_reference(self) -> None:
+        network = trained_a_little(self.network(5))  # one softmax, two sigmoids and a quantity beside the major task
+        image = torch.randn(2, 1, 50, 64).double()
+        outputs = network(image)
+        _, pairs = stages(network, image)
+        fc0 = pairs[-1][1].mean(dim=(2, 3))
+        fc1 = (fc0 @ network.fc1[0].weight.T + network.fc1[0].bias).clamp(min=0)
+        nodes = [(fc0 @ network.fc2[0].weight.T + network.fc2[0].bias).clamp(min=0)]
+        meaning = {
+            "age": lambda raw: raw,
+            "grade": lambda raw: raw.exp() / raw.exp().sum(dim=1, keepdim=True),
+            "infection": lambda raw: 1 / (1 + (-raw).exp()),
+            "signs": lambda raw: 1 / (1 + (-raw).exp()),
+        }
+        for task, meant in meaning.items():
+            raw = fc1 @ network.decoders[task].weight.T + network.decoders[task].bias
+            torch.testing.assert_close(outputs[task], raw)
+            nodes.append(meant(raw))
+        classifier = network.decoders["diagnosis"]
+        torch.testing.assert_close(outputs["diagnosis"], torch.cat(nodes, 1) @ classifier.weight.T + classifier.bias)
+
+    @pytest.mark.parametrize(
+        ("options", "nodes"),
+        [
+            ({}, 512),
+            ({"positions": 2}, 512 * 4),
+            ({"positions": 2, "spatial_dims": 3}, 512 * 8),
+            ({"encoder": "alexnet"}, 256),
+            ({"encoder": "alexnet", "positions": 6}, 9216),
+        ],
+    )
+    def test_sizes_of_the_fully_connected_layers(self, options: dict[str, Any], nodes: int) -> None:
+        network = self.network(4, fc1=20, fc2=30, **options)
+        assert network.fc1[0].weight.shape == (20, nodes)
+        assert network.fc2[0].weight.shape == (30, nodes)
+        sizes = {task: tuple(network.decoders[task].weight.shape) for task in network.heads}
+        # FC2 and the nodes of age, grade and infection
+        assert sizes == {"diagnosis": (7, 30 + 1 + 2 + 1), "age": (1, 20), "grade": (2, 20), "infection": (1, 20)}
+        dims, size = (3, 33) if "spatial_dims" in options else (2, 224)
+        fc0 = network.eval().fc0(network.encoder(torch.randn(1, 1, *(size,) * dims))[-1])
+        assert fc0.shape == (1, nodes)
+
+    def test_the_major_loss_reaches_the_auxiliary_branch_and_not_the_other_way(self) -> None:
+        network = self.network(3).train()
+        outputs = network(torch.randn(4, 1, 64, 64))
+        branch = [*network.fc1.parameters(), *(network.decoders[task].weight for task in ("age", "grade"))]
+        own = [*network.fc2.parameters(), *network.decoders["diagnosis"].parameters()]
+        gradients = torch.autograd.grad(
+            F.cross_entropy(outputs["diagnosis"], torch.arange(4)), branch, retain_graph=True
+        )
+        assert all(gradient.any() for gradient in gradients)
+        auxiliary = outputs["age"].square().mean() + outputs["grade"].square().mean()
+        assert torch.autograd.grad(auxiliary, own, allow_unused=True) == (None,) * len(own)
+
+    def test_the_major_task_alone_is_the_same_network_without_the_auxiliary_branch(self) -> None:
+        alone, whole = self.network(1), self.network(3)
+        assert {key.split(".")[0] for key in alone.state_dict()} == {"encoder", "fc2", "decoders"}
+        assert alone.decoders["diagnosis"].weight.shape == (7, 128)
+        state = {key: value for key, value in whole.state_dict().items() if key in alone.state_dict()}
+        state["decoders.diagnosis.weight"] = state["decoders.diagnosis.weight"][:, :128]
+        alone.load_state_dict(state)
+        with torch.no_grad():
+            whole.decoders["diagnosis"].weight[:, 128:] = 0
+        image = torch.randn(2, 1, 64, 64)
+        torch.testing.assert_close(alone.eval()(image)["diagnosis"], whole.eval()(image)["diagnosis"])
+
+    def test_any_task_may_be_the_major_one_and_the_order_of_outputs_stays(self) -> None:
+        network = self.network(3, major="grade")
+        assert list(network(torch.randn(2, 1, 64, 64))) == ["diagnosis", "age", "grade"]
+        assert network.decoders["grade"].weight.shape == (2, 128 + 7 + 1)
+        assert network.task_parameters("diagnosis") == []
+
+    @pytest.mark.parametrize("dropout", [0.0, 0.3])
+    def test_dropout_leaves_out_its_share_of_both_layers_in_training_alone(self, dropout: float) -> None:
+        network = self.network(2, dropout=dropout, fc1=4000, fc2=4000)
+        for layers in (network.fc1, network.fc2):
+            with torch.no_grad():
+                layers[0].bias.fill_(100.0)  # no node is zero by its ReLU
+            nodes = torch.zeros(1, 512)
+            assert (layers.train()(nodes) == 0).float().mean().item() == pytest.approx(dropout, abs=0.05)
+            assert layers.eval()(nodes).all()
+
+    def test_fully_connected_layers_start_gaussian(self) -> None:
+        network = self.network(2, fc1=500, fc2=500)
+        for layer in (network.fc1[0], network.fc2[0]):
+            z = layer.weight.detach().flatten() / (2 / 512) ** 0.5
+            assert z.mean().item() == pytest.approx(0, abs=0.02)
+            assert z.square().mean().item() == pytest.approx(1, abs=0.02)
+            assert z.pow(4).mean().item() == pytest.approx(3, abs=0.1)  # a uniform distribution has 1.8
+            assert not layer.bias.any()
+
+    @pytest.mark.parametrize("number", [1, 3])
+    def test_every_parameter_of_alexnet_gets_a_gradient(self, number: int) -> None:
+        network = self.network(number, encoder="alexnet", in_channels=3).train()
+        loss(network(torch.randn(4, 3, 96, 70))).backward()
+        assert self.without_gradient(network) == []
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"tasks": PIXEL}, ["'organs' is at pixel level", "image level alone"]),
+            ({"major": "stage"}, ["major: 'stage' is no task", "diagnosis, age"]),
+            ({"major": None}, ["major: None is no task"]),
+            ({"fc1": 0}, ["architecture.auxiliary.fc1: 0", "1 or more"]),
+            ({"fc2": 1.5}, ["architecture.auxiliary.fc2: 1.5"]),
+            ({"positions": "6x6"}, ["architecture.auxiliary.positions: '6x6'"]),
+            ({"dropout": 1.0}, ["architecture.auxiliary.dropout: 1.0", "below 1"]),
+            ({"dropout": "half"}, ["architecture.auxiliary.dropout: 'half'"]),
+            ({"encoder": "alexnet", "spatial_dims": 3}, ["alexnet is 2-D", "3-D", "ResNet"]),
+            ({"encoder": "resnet"}, ["there is no 'resnet'", "resnet18", "alexnet"]),
+        ],
+    )
+    def test_refused_in_one_line(self, options: dict[str, Any], words: list[str]) -> None:
+        with pytest.raises(InputError) as caught:
+            self.network(2, **options)
+        message = str(caught.value)
+        assert "\n" not in message
+        for word in words:
+            assert word in message

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crosstask.errors import InputError
-from crosstask.nn.encoder import ENCODERS, STAGES, Encoder, build_encoder
+from crosstask.nn.encoder import RESNETS, STAGES, Encoder, build_encoder
 
 # Parameters of torchvision's networks less their classifiers (512 or 2048 features, 1000 classes).
 PARAMETERS = {
@@ -63,12 +63,12 @@ def test_features_equal_a_plain_resnet(name: str) -> None:
             torch.testing.assert_close(actual, expected)
 
 
-@pytest.mark.parametrize("name", list(ENCODERS))
+@pytest.mark.parametrize("name", list(RESNETS))
 def test_number_of_parameters_and_channels(name: str) -> None:
     with torch.device("meta"):
         encoder = Encoder(name, in_channels=3)
     assert sum(parameter.numel() for parameter in encoder.parameters()) == PARAMETERS[name]
-    assert encoder.channels[-1] == encoder.layer4[-1].conv2.out_channels * ENCODERS[name].expansion
+    assert encoder.channels[-1] == encoder.layer4[-1].conv2.out_channels * RESNETS[name].expansion
 
 
 @pytest.mark.parametrize(("spatial_dims", "size"), [(2, 32), (2, 50), (2, 66), (2, 45), (3, 32), (3, 34)])
@@ -88,6 +88,15 @@ def test_stages_are_all_blocks_but_the_last_and_then_the_last() -> None:
         shared = encoder.shared(3, state)
         torch.testing.assert_close(shared, encoder.layer3[:-1](state))
         torch.testing.assert_close(encoder.last(3, shared), encoder.layer3(state))
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_convolutions_start_gaussian(spatial_dims: int) -> None:
+    torch.manual_seed(0)
+    weight = Encoder("resnet18", spatial_dims=spatial_dims).layer3[1].conv1.weight.detach()
+    z = weight.flatten() / (2 / (256 * 3**spatial_dims)) ** 0.5
+    assert z.square().mean().item() == pytest.approx(1, abs=0.02)
+    assert z.pow(4).mean().item() == pytest.approx(3, abs=0.1)  # a uniform distribution has 1.8
 
 
 def test_unknown_names() -> None:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from crosstask.errors import InputError
 from crosstask.nn import pretrained
-from crosstask.nn.encoder import Encoder, build_encoder
+from crosstask.nn.alexnet import AlexNet
+from crosstask.nn.encoder import Encoder, build_encoder, build_extractor
 
 State = dict[str, Tensor]
 
@@ -106,6 +107,121 @@ def test_wrong_keys_and_shapes(tmp_path: Path, small: State) -> None:
     assert "2-D weights and the encoder is 3-D" in message(small, spatial_dims=3)
     assert "lacks conv1.weight" in message({key: value for key, value in small.items() if key != "conv1.weight"})
     assert "does not map names to tensors" in message({"state_dict": small})  # type: ignore[dict-item]
+
+
+def alexnet_shaped() -> State:
+    """Random weights with the names of torchvision's file; of the fully connected layers the names matter alone."""
+    state = {key: torch.randn(value.shape) for key, value in AlexNet(in_channels=3).state_dict().items()}
+    dense = {f"classifier.{layer}.{part}": torch.randn(3) for layer in (1, 4, 6) for part in ("weight", "bias")}
+    return state | dense
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_imagenet_shaped_alexnet(tmp_path: Path, channels: int) -> None:
+    state = alexnet_shaped()
+    path = save(state, tmp_path / "weights.pth")
+    loaded = build_extractor("alexnet", in_channels=channels, weights=path).state_dict()
+    first = loaded.pop("features.0.weight")
+    whole = state["features.0.weight"]
+    torch.testing.assert_close(first, whole if channels == 3 else whole.sum(dim=1, keepdim=True))
+    assert len(loaded) == 9
+    assert all(torch.equal(value, state[key]) for key, value in loaded.items())
+
+
+def test_alexnet_s_imagenet_file_is_asked_for_by_its_name(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert pretrained.IMAGENET_FILES["alexnet"] == "alexnet-owt-7be5be79.pth"
+    state = alexnet_shaped()
+    digest = hashlib.sha256(save(state, tmp_path / "weights.pth").read_bytes()).hexdigest()
+    name = f"alexnet-{digest[:8]}.pth"
+    cache.mkdir()
+    (tmp_path / "weights.pth").rename(cache / name)
+    monkeypatch.setitem(pretrained.IMAGENET_FILES, "alexnet", name)
+    encoder = build_extractor("alexnet", in_channels=3, weights="imagenet")
+    assert torch.equal(encoder.state_dict()["features.10.weight"], state["features.10.weight"])
+
+
+def test_weights_of_another_encoder(tmp_path: Path, small: State) -> None:
+    with pytest.raises(InputError, match=r"lacks features\.0\.weight \(10 missing"):
+        build_extractor("alexnet", weights=save(small, tmp_path / "resnet.pth"))
+    with pytest.raises(InputError, match=r"lacks conv1\.weight"):
+        build_encoder("resnet18", weights=save(alexnet_shaped(), tmp_path / "alexnet.pth"))
+
+
+def of_run(**encoders: State) -> State:
+    """Weights as a run folder holds them: encoders by the beginnings of their names, and a decoder."""
+    state = {f"{name.replace('_', '.')}.{key}": value for name, part in encoders.items() for key, value in part.items()}
+    return state | {"decoders.mask.output.weight": torch.zeros(3)}
+
+
+def encoder_state(name: str = "resnet18", **options: int) -> State:
+    encoder = build_extractor(name, **options)
+    return {key: torch.rand(value.shape) for key, value in encoder.state_dict().items() if value.is_floating_point()}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("resnet18", {}), ("resnet18", {"spatial_dims": 3, "in_channels": 2}), ("alexnet", {"in_channels": 3})],
+)
+@pytest.mark.parametrize("prefix", ["encoder", "encoders_mask"])
+def test_the_encoder_of_a_run(tmp_path: Path, name: str, options: dict[str, int], prefix: str) -> None:
+    state = encoder_state(name, **options)
+    save_file(of_run(**{prefix: state}), tmp_path / "best.safetensors")
+    loaded = build_extractor(name, weights=str(tmp_path / "best.safetensors"), **options).state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in state.items())
+
+
+@pytest.mark.parametrize("architecture", ["stl", "hps", "mtan", "ctan", "auxiliary"])
+def test_the_weights_of_every_architecture_are_those_of_a_run(tmp_path: Path, architecture: str) -> None:
+    from crosstask.architectures import build
+
+    own = {"major": "mask"} if architecture == "auxiliary" else {}
+    network = build(architecture, encoder="resnet18", tasks={"mask": ("image", 2)}, in_channels=3, **own)
+    save_file(network.state_dict(), tmp_path / "best.safetensors")
+    encoder = next(module for module in network.modules() if isinstance(module, Encoder))
+    loaded = build_encoder("resnet18", weights=tmp_path / "best.safetensors").state_dict()
+    first = loaded.pop("conv1.weight")
+    torch.testing.assert_close(first, encoder.conv1.weight.detach().sum(dim=1, keepdim=True))
+    assert all(torch.equal(value, encoder.state_dict()[key]) for key, value in loaded.items())
+
+
+def test_one_of_several_encoders_of_a_run(tmp_path: Path) -> None:
+    path = tmp_path / "a#b" / "final.safetensors"
+    path.parent.mkdir()
+    states = {"mask": encoder_state(), "mask2": encoder_state()}
+    save_file(of_run(**{f"encoders_{task}": state for task, state in states.items()}), path)
+    for task, state in states.items():
+        loaded = build_encoder("resnet18", weights=f"{path}#{task}").state_dict()
+        assert all(torch.equal(loaded[key], value) for key, value in state.items())
+    with pytest.raises(InputError) as caught:
+        build_encoder("resnet18", weights=path)
+    assert f"name one of {path}#mask, {path}#mask2" in one_line(caught)
+    with pytest.raises(InputError) as caught:
+        build_encoder("resnet18", weights=f"{path}#dose")
+    assert "no encoder of a task 'dose'; it has mask, mask2" in one_line(caught)
+
+
+def test_faults_of_a_run_s_weights(tmp_path: Path, small: State) -> None:
+    def message(state: State, task: str = "", **options: int) -> str:
+        path = tmp_path / "best.safetensors"
+        save_file(state, path)
+        with pytest.raises(InputError) as caught:
+            build_encoder("resnet18", weights=f"{path}{task}", **options)
+        text = one_line(caught)
+        assert str(path) in text
+        return text
+
+    run = of_run(encoder=encoder_state())
+    assert "has no encoder for each task; leave out #mask" in message(run, "#mask")
+    assert "has no encoder for each task; leave out #mask" in message(small, "#mask")
+    assert "2-D weights and the encoder is 3-D" in message(run, spatial_dims=3)
+    volumes = of_run(encoders_mask=encoder_state(spatial_dims=3))
+    assert "3-D weights and the encoder is 2-D" in message(volumes)
+    del run["encoder.layer1.0.bn1.weight"]
+    assert "lacks layer1.0.bn1.weight (1 missing" in message(run)
+    with pytest.raises(InputError, match="there is no file"):
+        build_encoder("resnet18", weights=str(tmp_path / "nowhere.safetensors#mask"))
 
 
 @pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])

@@ -19,8 +19,8 @@ from crosstask.benchmark.predictions import prediction_table
 from crosstask.benchmark.scores import score_table
 from crosstask.report import cohort_figures
 from crosstask.report import example_picture as examples
-from crosstask.report.cohort_figures import _roc, cohort_pictures
-from crosstask.report.drawing import WRONG
+from crosstask.report.cohort_figures import _mean_curve, _roc, cohort_pictures, reliability, roc_curves
+from crosstask.report.drawing import WRONG, styles
 from crosstask.report.example_picture import example_picture
 from crosstask.report.figures import case_plot, improvement_plot, learning_curves
 
@@ -117,6 +117,57 @@ def test_roc_is_that_of_sklearn(seed):
     np.testing.assert_allclose(x, expected[0])
     np.testing.assert_allclose(y, expected[1])
     assert _roc(np.ones(3, bool), np.ones(3))[0].size == 0
+
+
+KEYS = [f"{name}+{variant}" for name in ("auxiliary", "hps", "stl") for variant in ("TL", "RI")]
+
+
+def diagnoses(keys: list[str], seeds: int) -> pd.DataFrame:
+    rng = np.random.default_rng(2)
+    true = rng.random(40) < 0.4
+    return prediction_table(
+        (key, seed, f"c{i}", "sick", "sigmoid", "sick", float(true[i]), float(rng.random() + true[i]) / 2, 0.0)
+        for key, seed, i in itertools.product(keys, range(seeds), range(40))
+    )
+
+
+def test_a_method_has_one_colour_and_a_variant_one_kind_of_line():
+    lines = styles(KEYS)
+    assert len({repr(style) for style in lines.values()}) == len(KEYS)
+    for name in ("auxiliary", "hps", "stl"):
+        assert lines[f"{name}+TL"]["color"] == lines[f"{name}+RI"]["color"]
+        assert lines[f"{name}+TL"]["linestyle"] != lines[f"{name}+RI"]["linestyle"]
+    assert {style["linestyle"] for style in styles(["stl", "hps", "ctan"]).values()} == {"-"}
+
+
+@pytest.mark.parametrize("picture", [roc_curves, reliability])
+@pytest.mark.parametrize(("keys", "inside"), [(KEYS[:3], True), (KEYS, False)])
+def test_the_legend_of_many_methods_hides_nothing(drawn, picture, keys, inside):
+    picture(diagnoses(keys, 2), keys)
+    (axis,) = drawn[0].axes
+    drawn[0].canvas.draw()
+    box, panel = axis.get_legend().get_window_extent(), axis.get_window_extent()
+    assert len(axis.get_legend().get_texts()) == len(keys)
+    assert (box.y0 >= panel.y0) == inside
+    assert inside or box.y1 < panel.y0
+
+
+def test_many_runs_are_drawn_as_one_mean_curve_a_method(drawn):
+    few, many = diagnoses(KEYS, 2), diagnoses(KEYS, 5)
+    assert "a line a seed" in next(cohort_pictures(few, KEYS, {}))[0]
+    assert "mean over seeds" in next(cohort_pictures(many, KEYS, {}))[0]
+    assert [len(figure.axes[0].lines) for figure in drawn] == [12 + 1, 6 + 1]  # and the diagonal
+
+
+def test_the_area_under_a_mean_curve_is_the_mean_area():
+    rng = np.random.default_rng(4)
+    curves = [_roc(rng.random(200) < 0.5, rng.random(200)) for _ in range(3)]
+    empty = (np.empty(0), np.empty(0))
+    x, y = _mean_curve([*curves, empty])
+    expected = np.mean([np.trapezoid(y, x) if hasattr(np, "trapezoid") else np.trapz(y, x) for x, y in curves])
+    assert ((y[1:] + y[:-1]) / 2 * np.diff(x)).sum() == pytest.approx(expected, abs=0.01)
+    assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
+    assert _mean_curve([empty])[0].size == 0
 
 
 # Examples

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from crosstask.benchmark.comparison import Cell, Comparison, average, compare
 from crosstask.benchmark.scores import score_table
+from crosstask.methods import label_of
 from crosstask.report.joint import write_joint_table
 from crosstask.report.tables import (
     CONSTANT_LABEL,
@@ -22,7 +23,6 @@ from crosstask.report.tables import (
     csv_table,
     floor_of,
     header,
-    label,
     latex_table,
     markdown_table,
     text_table,
@@ -122,7 +122,7 @@ def test_the_average_over_data_sets():
 
 
 def test_labels():
-    assert [label(name) for name in ("stl", "ctan", "constant")] == ["STL", "CTAN", "constant"]
+    assert [label_of(name) for name in ("stl", "ctan", "constant")] == ["STL", "CTAN", "constant"]
 
 
 # Formats
@@ -274,7 +274,7 @@ def test_all_metrics():
 @pytest.mark.parametrize("methods", [["stl"], ["ctan", "stl"], []])
 def test_all_metrics_of_chosen_methods(methods: list[str]):
     titles, rows = all_metrics(score_table(scores()), methods)
-    assert titles[4:] == [label(method) for method in methods]
+    assert titles[4:] == [label_of(method) for method in methods]
     assert all(len(row) == len(titles) for row in rows)
     assert len(rows) == 2
 

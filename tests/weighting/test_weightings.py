@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -22,8 +23,18 @@ epoch_losses = st.fixed_dictionaries(
 )
 
 
+LABELS = {
+    "organs": np.array([0, 0, 0, 0, 1, 1, 1, 1], float),
+    "dose": np.array([0, 0, 0, 1, 2, 2, 2, 2], float),
+    "covid": np.array([9, 8, 7, 6, 5, 4, 3, 2], float),
+}
+
+
 def build(name: str) -> Weighting:
-    return build_weighting(name, TASKS, **OPTIONS.get(name, {}))
+    weighting = build_weighting(name, TASKS, **OPTIONS.get(name, {}))
+    if weighting.needs_labels:
+        weighting.fit("organs", LABELS)
+    return weighting
 
 
 def history(epochs: int, seed: int = 0) -> list[dict[str, float]]:
@@ -160,7 +171,7 @@ def test_the_table_builds_every_weighting_with_its_options():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("gradnorm", {}, r"weighting\.name: 'gradnorm' is not known; one of equal, fixed, dwa"),
+        ("gradnorm", {}, r"weighting\.name: 'gradnorm' is not known; one of equal, fixed, dwa, spearman"),
         ("equal", {"temperature": 2.0}, r"weighting\.temperature: 'equal' has no such option"),
         ("fixed", {}, r"weighting\.weights: is missing; 'fixed' needs it"),
         ("fixed", {"weights": {"organs": 1, "dose": 1}}, r"weighting\.weights: no weight for task 'covid'"),
@@ -168,6 +179,14 @@ def test_the_table_builds_every_weighting_with_its_options():
         ("fixed", {"weights": {"organs": math.nan, "dose": 1, "covid": 1}}, r"weighting\.weights\.organs: nan"),
         ("dwa", {"temperature": 0.0}, r"weighting\.temperature: 0\.0 is not positive"),
         ("dwa", {"temperature": math.nan}, r"weighting\.temperature: nan is not positive"),
+        ("spearman", {"m": 0.0}, r"weighting\.m: 0\.0 is no share .*give more than 0 and at most 1"),
+        ("spearman", {"m": math.nan}, r"weighting\.m: nan"),
+        ("spearman", {"significance": 1.5}, r"weighting\.significance: 1\.5 is no level of p-values"),
+        (
+            "spearman",
+            {"negative": "squared"},
+            r"weighting\.negative: 'squared' is not known; give absolute or leave_out",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_named(name: str, options: dict, message: str):

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from crosstask.architectures.auxiliary import Auxiliary
 from crosstask.architectures.base import Architecture
 from crosstask.architectures.ctan import CTAN
 from crosstask.architectures.hps import HPS
@@ -16,7 +17,7 @@ from crosstask.architectures.stl import STL
 from crosstask.errors import InputError
 from crosstask.tasks.base import Head, Level
 
-ARCHITECTURES: dict[str, type[Architecture]] = {kind.name: kind for kind in (STL, HPS, MTAN, CTAN)}
+ARCHITECTURES: dict[str, type[Architecture]] = {kind.name: kind for kind in (STL, HPS, MTAN, CTAN, Auxiliary)}
 
 
 class HasHead(Protocol):
@@ -42,17 +43,20 @@ def build(
 
     Args:
         name: a name of :data:`ARCHITECTURES`.
-        encoder: a name of :data:`crosstask.nn.encoder.ENCODERS`.
+        encoder: a name of :data:`crosstask.nn.encoder.ENCODERS`; ``alexnet`` is for ``auxiliary`` alone.
         tasks: tasks, or ``{name: Head}``; for short ``{name: (level, channels)}`` or, at pixel level,
             ``{name: channels}``.
         spatial_dims: 2 or 3.
         in_channels: channels of the image.
-        weights: of the encoder: None (random), ``"imagenet"``, or the path of a .pth or .safetensors file.
+        weights: of the encoder: None (random), ``"imagenet"``, or the path of a .pth or .safetensors file, which may
+            be a run folder's; see :func:`crosstask.nn.pretrained.load_weights`.
         upsampling_blocks: of the pixel decoders: 3 (the paper's, to 1/4 of the size), 4 or 5 (to full size).
-        **options: the architecture's own; ``ctan`` has ``scaled_bottleneck``.
+        **options: the architecture's own; ``ctan`` has ``scaled_bottleneck``; ``auxiliary`` needs ``major``, its major
+            task, and has ``fc1``, ``fc2``, ``dropout`` and ``positions``.
 
     Raises:
-        InputError: unknown architecture, option or encoder, tasks that cannot be built, or weights that do not fit.
+        InputError: unknown architecture, option or encoder, an option that is needed and not there, tasks that cannot
+            be built, or weights that do not fit.
     """
     if name not in ARCHITECTURES:
         close = difflib.get_close_matches(str(name).lower(), ARCHITECTURES, n=1)
@@ -66,10 +70,13 @@ def build(
         "weights": weights,
         "upsampling_blocks": upsampling_blocks,
     }
-    accepted = [key for key in inspect.signature(architecture).parameters if key != "tasks"]
+    accepted = {key: option for key, option in inspect.signature(architecture).parameters.items() if key != "tasks"}
     for key in options:
         if key not in accepted:
             raise InputError(f"architecture: {name} has no option {key!r}; it accepts {', '.join(accepted)}")
+    for key, option in accepted.items():
+        if option.default is option.empty and key not in {**common, **options}:
+            raise InputError(f"architecture: {name} needs the option {key}; give {key}=...")
     return architecture(heads(tasks), **common, **options)
 
 

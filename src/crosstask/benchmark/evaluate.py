@@ -73,9 +73,9 @@ def evaluate_run(
     splits = splits_of(store, plan.experiment.dataset, predictor.dataset.image_source, needed=(split,))
     tune = splits["validation"] if _undecided(predictor, folder, weights) else []
     total = len(tune) + len(splits[split])
-    table = _Table(plan.method.name, plan.seed, predictor.dataset, predictor.assembly.for_scoring())
+    table = _Table(plan.key, plan.seed, predictor.dataset, predictor.assembly.for_scoring())
     if tune:
-        validation = _Table(plan.method.name, plan.seed, predictor.dataset, predictor.assembly.for_scoring())
+        validation = _Table(plan.key, plan.seed, predictor.dataset, predictor.assembly.for_scoring())
         for done, case_id in enumerate(tune, 1):
             arrays = store.open(case_id)
             validation.predicted(case_id, arrays, predictor.predict(case_id, arrays, arrays.geometry).values)
@@ -94,15 +94,32 @@ def evaluate_run(
 
 
 def evaluate_constant(
-    experiment: Experiment, store: Store, *, split: Split = "test", progress: Progress | None = None
+    experiment: Experiment,
+    store: Store,
+    *,
+    seed: int = 0,
+    tasks: Sequence[str] | None = None,
+    split: Split = "test",
+    progress: Progress | None = None,
 ) -> Evaluation:
-    """Scores of the best constant prediction: no mask, the training cases' median, the classes' shares."""
+    """Scores of the best constant prediction: no mask, the training cases' median, the classes' shares.
+
+    Args:
+        experiment: the experiment, as it is for one seed.
+        store: the prepared cases.
+        seed: that the rows carry.
+        tasks: which; by default all. What no run learned may have labels that no constant can be learned from.
+        split: which cases.
+        progress: told (done, total, case) after each case.
+    """
     dataset = dataset_of(experiment)
     assembly = assembly_of(experiment, dataset)
+    if tasks is not None:
+        assembly = assembly.only(tasks)
     splits = splits_of(store, experiment.dataset, dataset.image_source, needed=("train", split))
     for task in assembly.tasks:
         task.fit(channel_statistics(store, splits["train"], task.source, task.classes, assembly.region_source))
-    table = _Table(CONSTANT, 0, dataset, assembly.for_scoring())
+    table = _Table(CONSTANT, seed, dataset, assembly.for_scoring())
     for done, case_id in enumerate(splits[split], 1):
         case = arrays_of(store, case_id)
         region = assembly.region(case)

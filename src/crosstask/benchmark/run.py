@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnContext, SpawnProcess
@@ -16,6 +16,7 @@ import pandas as pd
 from crosstask.assembly import dataset_of
 from crosstask.benchmark.predictions import read_predictions, write_predictions
 from crosstask.benchmark.scores import read_scores, write_scores
+from crosstask.datasets.base import SPLITS, Split
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.processes import follow_parent
 from crosstask.runs import (
@@ -102,11 +103,32 @@ def check_belonging(plans: list[RunPlan], store_root: Path) -> None:
     if not any(plan.folder.exists() for plan in plans):
         return
     store = Store(store_root)
-    experiment = plans[0].experiment
-    splits = splits_of(store, experiment.dataset, dataset_of(experiment).image_source, needed=("train", "validation"))
-    fingerprint = store.fingerprint_of([case for cases in splits.values() for case in cases])
+    splits = splits_by_seed(plans, store, needed=("train", "validation"))
+    fingerprints = {
+        seed: store.fingerprint_of([case for cases in own.values() for case in cases]) for seed, own in splits.items()
+    }
     for plan in plans:
-        check_data(plan, fingerprint)
+        check_data(plan, fingerprints[plan.seed])
+
+
+def splits_by_seed(
+    plans: Sequence[RunPlan], store: Store, *, needed: Sequence[Split] = SPLITS
+) -> dict[int, dict[Split, list[str]]]:
+    """Case ids of each split, of each seed: the same ones, unless the experiment has splits by seed.
+
+    Raises:
+        InputError: see :func:`crosstask.splits.splits_of`.
+    """
+    image_source = dataset_of(plans[0].experiment).image_source
+    known: dict[str, dict[Split, list[str]]] = {}
+    found: dict[int, dict[Split, list[str]]] = {}
+    for plan in plans:
+        section = plan.experiment.dataset
+        rule = section.splits.model_dump_json()
+        if rule not in known:
+            known[rule] = splits_of(store, section, image_source, needed=needed)
+        found[plan.seed] = known[rule]
+    return found
 
 
 def _failure(plan: RunPlan, exit_code: int, others: int) -> CrosstaskError:

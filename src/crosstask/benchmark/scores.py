@@ -58,3 +58,9 @@ def per_case(table: pd.DataFrame) -> pd.DataFrame:
     """Mean over the classes of each case: one row per method, seed, case, task and metric."""
     keys = ["method", "seed", "case", "task", "metric", "unit", "higher_is_better"]
     return table.groupby(keys, sort=False)["value"].mean().reset_index()
+
+
+def over_seeds(part: pd.DataFrame) -> dict[str, float]:
+    """``{method: mean}`` of the values of each seed, then over seeds, which may have different numbers of cases."""
+    means = part.groupby(["method", "seed"])["value"].mean().groupby("method").mean()
+    return {str(method): float(mean) for method, mean in means.items()}

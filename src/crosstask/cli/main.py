@@ -154,7 +154,10 @@ def prepare(
 def train(
     experiment: ExperimentFile,
     overrides: Overrides = None,
-    method: Annotated[Optional[str], typer.Option(help="Only this method.")] = None,  # noqa: UP045
+    method: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Only this method: its name, or with a variant NAME+VARIANT."),
+    ] = None,
 ) -> None:
     """Train the experiment's methods one after the other, without scoring; interrupted runs go on."""
     from crosstask.cli.work import train_runs

@@ -19,13 +19,27 @@ from crosstask.datasets import SPLITS, open_dataset
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment
 from crosstask.files import writing
-from crosstask.runs import EXAMPLES, PREDICTIONS, plan_runs
-from crosstask.splits import SPLIT_FILE, splits_of, write_splits
+from crosstask.runs import (
+    CHARACTERISTICS,
+    EXAMPLES,
+    PREDICTIONS,
+    RunPlan,
+    keys_of,
+    learned_tasks,
+    plan_runs,
+    read_record,
+)
+from crosstask.splits import SPLIT_FILE, SPLIT_FOLDER, write_splits
 from crosstask.store import Store, prepare
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from crosstask.benchmark.comparison import Cell, Comparison
+    from crosstask.benchmark.diagnosis import Diagnosis
     from crosstask.datasets import Case, Dataset
+    from crosstask.datasets.base import Split
+    from crosstask.tasks.base import Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,18 +70,21 @@ def prepare_store(experiment: Experiment, *, workers: int | None = None, verify:
 
 
 def train_runs(experiment: Experiment, method: str | None) -> None:
-    """Train the runs of an experiment in this process."""
-    plans = [plan for plan in plan_runs(experiment) if method in (None, plan.method.name)]
+    """Train the runs of an experiment in this process; ``method`` is a name, or a key with its variant."""
+    plans = [plan for plan in plan_runs(experiment) if method in (None, plan.method.name, plan.key)]
     if not plans:
-        raise InputError(f"--method: {method!r} is not among the experiment's methods {experiment.methods}")
+        known = [*experiment.methods, *(keys_of(experiment) if experiment.variants else ())]
+        raise InputError(f"--method: {method!r} is not among the experiment's methods {known}")
 
     from crosstask.training.run import check_plans
 
     check_plans(plans)
     store = prepare_store(experiment)
-    splits_of(store, experiment.dataset, dataset_of(experiment).image_source, needed=("train", "validation"))
 
+    from crosstask.benchmark.run import splits_by_seed
     from crosstask.training.run import train
+
+    splits_by_seed(plans, store, needed=("train", "validation"))  # or one is refused
 
     for plan in plans:
         started = time.perf_counter()
@@ -80,6 +97,19 @@ def train_runs(experiment: Experiment, method: str | None) -> None:
         out.print(
             f"{plan.name}: {record['epochs']} epochs, best {record['best_epoch'] + 1} (score {score}), "
             f"{time.perf_counter() - started:.0f} s; {plan.folder}",
+            markup=False,
+        )
+    _tell_lonely(plans)
+
+
+def _tell_lonely(plans: Sequence[RunPlan]) -> None:
+    """Say which runs of several tasks were left with the major one, as nothing goes with it."""
+    lonely = [plan for plan in plans if len(plan.tasks) > 1 and len(learned_tasks(read_record(plan.folder))) == 1]
+    if lonely:
+        more = f" and {len(lonely) - 1} more runs" if len(lonely) > 1 else ""
+        err.print(
+            f"{lonely[0].name}{more}: learned {lonely[0].experiment.major} alone, since no characteristic is kept; see "
+            f"{lonely[0].folder / CHARACTERISTICS}",
             markup=False,
         )
 
@@ -198,66 +228,125 @@ def _of_split(dataset: Dataset, split: str | None, record: dict[str, Any], *, gi
 
 
 def run_benchmark(experiment: Experiment, jobs: int) -> Result:
-    """Prepare, train, score, compare; print the table and the path of the page."""
+    """Prepare, train, score, compare; print the tables and the path of the page."""
     plans = plan_runs(experiment)
 
     from crosstask.training.run import check_plans
 
     check_plans(plans)
     store = prepare_store(experiment)
-    splits = splits_of(store, experiment.dataset, dataset_of(experiment).image_source)
     from crosstask.benchmark.predictions import write_predictions
-    from crosstask.benchmark.run import check_belonging, collect_predictions, collect_scores, run_all
+    from crosstask.benchmark.run import check_belonging, collect_predictions, collect_scores, run_all, splits_by_seed
     from crosstask.benchmark.scores import write_scores
 
+    splits = splits_by_seed(plans, store)
     check_belonging(plans, experiment.store_folder)  # before anything that is there is replaced
-    write_splits(experiment.output_folder / SPLIT_FILE, store.cases, splits)
-    if jobs > 1 and experiment.training.threads is None:
-        threads = max(1, (os.cpu_count() or 1) // jobs)
-        experiment = experiment.model_copy(
-            update={"training": experiment.training.model_copy(update={"threads": threads})}
-        )
-        plans = [dataclasses.replace(plan, experiment=experiment) for plan in plans]
+    output = experiment.output_folder
+    _write_splits(experiment, store, splits)
+    if jobs > 1:
+        plans = [_with_threads(plan, max(1, (os.cpu_count() or 1) // jobs)) for plan in plans]
     with _watch() as progress:
         run_all(plans, experiment.store_folder, jobs=jobs, progress=progress)
-    output = experiment.output_folder
+    _tell_lonely(plans)
     scores, predictions = collect_scores(plans), collect_predictions(plans)
 
+    from crosstask.benchmark.characteristics import collect_characteristics
     from crosstask.benchmark.comparison import compare, measure_of
-    from crosstask.benchmark.evaluate import evaluate_constant
     from crosstask.benchmark.examples import choose_examples, save_examples
     from crosstask.report.page import write_report
     from crosstask.report.tables import floor_of
 
-    with progress_bar("Scoring the constant") as progress:
-        constant = evaluate_constant(experiment, store, progress=progress)
-    write_scores(constant.scores, output / "constant.csv")
+    constant = _constant(experiment, plans, store)
+    write_scores(constant, output / "constant.csv")
     write_scores(scores, output / "scores.csv")
     write_scores(scores, output / "scores.parquet")
     if len(predictions):
         write_predictions(predictions, output / PREDICTIONS)
     assembly = assembly_of(experiment, dataset_of(experiment))
-    examples = choose_examples(store, splits["test"], assembly)
+    examples = choose_examples(store, splits[experiment.seeds[0]]["test"], assembly)
     shown = [plan for plan in plans if plan.seed == experiment.seeds[0]]
     with progress_bar("Drawing") as progress:
         for done, plan in enumerate(shown, 1):
             if not (plan.folder / EXAMPLES).exists():
                 save_examples(plan.folder, store, examples)
             progress(done, len(shown), plan.name)
+        compared: dict[str, Any] = {
+            "dataset": experiment.name,
+            "methods": keys_of(experiment),
+            "groups": {case.id: case.group for case in store.cases},
+            "by_seed": experiment.dataset.splits.by_seed,
+            "resamplings": experiment.evaluation.bootstrap,
+        }
+        # single-task learning knows the major task alone
+        judged = [task for task in assembly.tasks if experiment.major in (None, task.name)]
         comparison = compare(
-            scores,
-            dataset=experiment.name,
-            methods=experiment.methods,
-            predictions=predictions,
-            measures=[measure_of(task) for task in assembly.tasks],
-            groups={case.id: case.group for case in store.cases},
-            resamplings=experiment.evaluation.bootstrap,
+            scores, predictions=predictions, measures=[measure_of(task) for task in judged], **compared
         )
-        result = Result(comparison, floor_of(constant.scores, comparison))
-        page = write_report(experiment, plans, scores, predictions, constant.scores, comparison, output)
-    out.print((output / "table.txt").read_text(encoding="utf-8"), markup=False)
+        result = Result(comparison, floor_of(constant, comparison))
+        diagnosis = _diagnosis(experiment, predictions, judged, compared)
+        page = write_report(
+            experiment,
+            plans,
+            scores,
+            predictions,
+            constant,
+            comparison,
+            output,
+            diagnosis=diagnosis,
+            characteristics=collect_characteristics(plans),
+        )
+    for name in ("table.txt", *(("diagnosis.txt",) if diagnosis is not None else ())):
+        out.print((output / name).read_text(encoding="utf-8"), markup=False)
     out.print(f"Page: {page.resolve()}", markup=False)
     return result
+
+
+def _write_splits(experiment: Experiment, store: Store, splits: dict[int, dict[Split, list[str]]]) -> None:
+    """One file, or one a seed where each has splits of its own."""
+    output = experiment.output_folder
+    if not experiment.dataset.splits.by_seed:
+        write_splits(output / SPLIT_FILE, store.cases, splits[experiment.seeds[0]])
+        return
+    for seed, own in splits.items():
+        write_splits(output / SPLIT_FOLDER / f"seed{seed}.csv", store.cases, own)
+
+
+def _with_threads(plan: RunPlan, threads: int) -> RunPlan:
+    """The plan with so many threads, if it does not say how many."""
+    training = plan.experiment.training
+    if training.threads is not None:
+        return plan
+    changed = plan.experiment.model_copy(update={"training": training.model_copy(update={"threads": threads})})
+    return dataclasses.replace(plan, experiment=changed)
+
+
+def _constant(experiment: Experiment, plans: Sequence[RunPlan], store: Store) -> pd.DataFrame:
+    """Scores of the constant predictor, of each seed where each has splits of its own."""
+    import pandas as pd
+
+    from crosstask.benchmark.evaluate import evaluate_constant
+
+    seeds = experiment.seeds if experiment.dataset.splits.by_seed else experiment.seeds[:1]
+    tables = []
+    for seed in seeds:
+        own = [plan for plan in plans if plan.seed == seed]
+        learned = [task for plan in own for task in learned_tasks(read_record(plan.folder))]
+        with progress_bar("Scoring the constant") as progress:
+            tables.append(
+                evaluate_constant(own[0].experiment, store, seed=seed, tasks=learned, progress=progress).scores
+            )
+    return pd.concat(tables, ignore_index=True)
+
+
+def _diagnosis(
+    experiment: Experiment, predictions: pd.DataFrame, judged: Sequence[Task], options: dict[str, Any]
+) -> Diagnosis | None:
+    """The table of the major task, if that is a classification of whole cases."""
+    if experiment.major is None or judged[0].level != "image" or judged[0].values == "quantity":
+        return None
+    from crosstask.benchmark.diagnosis import diagnose
+
+    return diagnose(predictions, task=judged[0], **options)
 
 
 def run_benchmarks(experiments: Sequence[Experiment], jobs: int, table: Path) -> None:
@@ -266,8 +355,8 @@ def run_benchmarks(experiments: Sequence[Experiment], jobs: int, table: Path) ->
         values = [getattr(experiment, kind) for experiment in experiments]
         if len(set(values)) < len(values):
             raise InputError(f"the experiments share one {kind.removesuffix('_folder')}; each needs its own")
-    if any(experiment.methods != experiments[0].methods for experiment in experiments):
-        raise InputError("the experiments differ in methods; set methods=[...] for all of them")
+    if any(keys_of(experiment) != keys_of(experiments[0]) for experiment in experiments):
+        raise InputError("the experiments differ in methods or variants; set methods=[...] for all of them")
     results = [run_benchmark(experiment, jobs) for experiment in experiments]
 
     from crosstask.report.joint import write_joint_table

@@ -17,7 +17,9 @@ from crosstask.datasets.cohort_spec import IMAGE, CohortFile, CohortSpec, MaskSo
 from crosstask.datasets.names import refuse_options, unknown_name
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
-from crosstask.io.images import read_image, resample
+from crosstask.io.images import axes_of, ending, read_image, resample
+from crosstask.io.outlines import ENDING as OUTLINE_ENDING
+from crosstask.io.outlines import read_outline
 from crosstask.io.tables import Row
 from crosstask.tasks import ClassificationTask, ScalarTask, SegmentationTask
 from crosstask.tasks.base import Task
@@ -176,6 +178,10 @@ class Cohort(Dataset):
         arrays: dict[str, np.ndarray] = {}
         for task in self.spec.masks:
             channels[task], arrays[task] = self._masks(task, row, images[0], native, information)
+        if self.spec.crop is not None:
+            box = self._box(arrays[self.spec.crop.masks], native, row)
+            image, native = image[box], native.cropped(box[1:])
+            arrays = {task: mask[box] for task, mask in arrays.items()}
         geometry = native
         if self.spec.spacing is not None:
             arrays = {task: _resampled(mask, native, self.spec.spacing, mask=True)[0] for task, mask in arrays.items()}
@@ -238,7 +244,7 @@ class Cohort(Dataset):
             if path is None or not path.exists():
                 continue
             if path not in files:
-                values, grid = read_image(path)
+                values, grid = _read_mask(path, image, geometry)
                 if grid.shape != geometry.shape:
                     raise InputError(
                         f"{path}: the mask is {_size(grid)}, its image {image} is {_size(geometry)}; make them one size"
@@ -249,6 +255,21 @@ class Cohort(Dataset):
             found[name] = _belongs(files[path], mask, path)
         masks = np.stack(list(found.values())) if found else np.empty((0, *geometry.shape), np.uint8)
         return tuple(found), masks
+
+    def _box(self, outline: np.ndarray, geometry: Geometry, row: Row) -> tuple[slice, ...]:
+        """What is kept of ``c z y x``: all channels, and a box around its outline."""
+        assert self.spec.crop is not None
+        if len(geometry.shape) != 3:
+            raise InputError("crop: this cohort is of pictures, which have no millimetres; leave crop out")
+        hits = np.argwhere(outline.any(0)) if len(outline) else np.empty((0, 3))
+        if not len(hits):
+            first = next(iter(self.spec.masks[self.spec.crop.masks].classes.values()))
+            where = self.rows.resolved(first.path, row) or f"{self.rows.table.path}, {first.path!r}"
+            state = "is empty" if len(outline) else "is missing"
+            raise InputError(
+                f"{where}: the outline to crop around {state} (row {row.number}); draw it, or take the row out"
+            )
+        return slice(None), *geometry.box_around(hits.min(0), hits.max(0), self.spec.crop.margin)
 
     # --- check ---
 
@@ -286,6 +307,15 @@ def _chosen(classes: Any, known: tuple[str, ...]) -> tuple[str, ...]:
         if times > 1:
             raise InputError(f"class {name!r} stands there {times} times; name it once")
     return names
+
+
+def _read_mask(path: Path, image: Path, geometry: Geometry) -> tuple[np.ndarray, Geometry]:
+    """Values ``c *s`` of a mask's file, and its grid; polygons are drawn on the image's."""
+    if ending(path) != OUTLINE_ENDING:
+        return read_image(path)
+    if len(geometry.shape) != 3:
+        raise InputError(f"{path}: outlines of polygons are for volumes; save the mask as a picture")
+    return read_outline(path, geometry, axes_of(image))[None], geometry
 
 
 def _belongs(values: np.ndarray, mask: MaskSource, path: Path) -> np.ndarray:

@@ -26,6 +26,7 @@ def check_cohort(rows: CohortRows, read: Callable[[Case], CaseData]) -> Iterator
     yield from _check_table(rows)
     digests: dict[str, list[str]] = {}
     masks: Counter[tuple[str, str]] = Counter()
+    empty: Counter[tuple[str, str]] = Counter()
     labels: dict[str, dict[str, dict[str, float]]] = {name: {} for name in rows.spec.labels}
     for case_id, (row, *_) in rows.by_id.items():
         data = yield from _check_case(rows, case_id, row, read)
@@ -36,10 +37,15 @@ def check_cohort(rows: CohortRows, read: Callable[[Case], CaseData]) -> Iterator
         content.update(image.data.cast("B"))
         digests.setdefault(content.hexdigest(), []).append(case_id)
         masks.update((task, name) for task in rows.spec.masks for name in data.channels[task])
+        blank = _empty_masks(rows, data)
+        empty.update(blank)
+        if blank:
+            names = ", ".join(name for _, name in blank)
+            yield Finding(case_id, "note", f"empty masks: {names}; nothing is outlined (row {row.number})")
         for name, known in rows.labels_of(row)[0].items():
             labels[name][case_id] = known
     yield from _check_pixels(rows, digests)
-    yield from _check_masks(rows, masks, sum(map(len, digests.values())))
+    yield from _check_masks(rows, masks, empty, sum(map(len, digests.values())))
     yield from _check_labels(rows, labels)
 
 
@@ -147,12 +153,25 @@ def _check_pixels(rows: CohortRows, digests: Mapping[str, Sequence[str]]) -> Ite
             yield Finding(ids[0], "warning", f"the same pixels as {others}; {hint}, but remove one of them if you can")
 
 
-def _check_masks(rows: CohortRows, masks: Mapping[tuple[str, str], int], cases: int) -> Iterator[Finding]:
+def _empty_masks(rows: CohortRows, data: CaseData) -> list[tuple[str, str]]:
+    """(task, class) of the masks that are there and have nothing in them."""
+    return [
+        (task, name)
+        for task in rows.spec.masks
+        for name, mask in zip(data.channels[task], data.arrays[task], strict=True)
+        if not mask.any()
+    ]
+
+
+def _check_masks(
+    rows: CohortRows, masks: Mapping[tuple[str, str], int], empty: Mapping[tuple[str, str], int], cases: int
+) -> Iterator[Finding]:
     for task, section in rows.spec.masks.items():
         for name, source in section.classes.items():
             count = masks.get((task, name), 0)
             if count:
-                yield Finding(f"masks.{task}", "note", f"{name}: {count} of {cases} cases have a mask")
+                blank = f", {empty[task, name]} of them an empty one" if empty.get((task, name)) else ""
+                yield Finding(f"masks.{task}", "note", f"{name}: {count} of {cases} cases have a mask{blank}")
             elif cases:
                 first = rows.resolved(source.path, rows.table.rows[0])
                 message = f"{name}: no case has a mask; row {rows.table.rows[0].number} would have {first}"

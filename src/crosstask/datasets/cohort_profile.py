@@ -26,7 +26,7 @@ _DEPTH = 5
 _MOST_FILES = 200_000
 _SAMPLE = 24
 _MASK_WORDS = {"annotation", "annotations", "contour", "contours", "gt", "label", "labels", "mask", "masks", "roi"} | {
-    "seg", "segmentation", "segmentations", "segs"
+    "outline", "outlines", "seg", "segmentation", "segmentations", "segs"
 }  # fmt: skip
 _IMAGE_WORDS = {"ct", "image", "images", "img", "imgs", "mr", "mri", "picture", "scan", "scans", "volume", "volumes"}
 _RATING = 11

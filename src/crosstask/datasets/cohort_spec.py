@@ -113,6 +113,13 @@ class MaskSection(Section):
     classes: dict[str, MaskSource] = Field(min_length=1, description="{class: {path: ..., values: ...}}")
 
 
+class CropSection(Section):
+    """What is kept of large volumes: a box around an outline."""
+
+    masks: str = Field(description="the entry of masks that outlines what is kept")
+    margin: float = Field(default=40.0, ge=0, description="kept around it on every side, in mm")
+
+
 class CohortSpec(Section):
     """A cohort: one table, and the files that its rows name."""
 
@@ -134,6 +141,9 @@ class CohortSpec(Section):
     )
     spacing: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = Field(
         default=None, description="volumes are resampled to this, z y x in mm"
+    )
+    crop: CropSection | None = Field(
+        default=None, description="volumes are cut to a box around an outline: {masks: segmentation, margin: 40}"
     )
     masks: dict[str, MaskSection] = Field(default={}, description="segmentation tasks by name")
     labels: dict[str, Label] = Field(default={}, description="labels of whole cases by name")
@@ -182,6 +192,11 @@ class CohortSpec(Section):
             raise ValueError("channels: colour pictures come from one file each; give one image pattern, or grey")
         if self.spacing is not None and self.dimensions == 2:
             raise ValueError("spacing is for volumes (dimensions: 3); leave it out")
+        if self.crop is not None and self.dimensions == 2:
+            raise ValueError("crop is for volumes (dimensions: 3); leave it out")
+        if self.crop is not None and self.crop.masks not in self.masks:
+            known = ", ".join(self.masks) or "none"
+            raise ValueError(f"crop: {self.crop.masks!r} is no entry of masks; there are: {known}")
         return self
 
     def columns_used(self) -> list[tuple[Key, str]]:
@@ -203,9 +218,9 @@ class CohortSpec(Section):
 
     def reading(self) -> dict[str, Any]:
         """All that changes what is read of a case."""
-        return self.model_dump(
-            mode="json", include={"missing", "case", "image", "channels", "spacing", "masks", "labels"}
-        )
+        keys = {"missing", "case", "image", "channels", "spacing", "masks", "labels"}
+        keys |= set() if self.crop is None else {"crop"}  # stores of before there was crop stay good
+        return self.model_dump(mode="json", include=keys)
 
 
 @dataclass(frozen=True)
@@ -313,4 +328,6 @@ def _section(place: Sequence[Any]) -> type[BaseModel] | None:
         return LABELS[place[2]] if len(place) == 3 and place[2] in LABELS else None
     if place[0] == "masks":
         return MaskSection if len(place) == 2 else MaskSource if len(place) == 4 else None
+    if tuple(place) == ("crop",):
+        return CropSection
     return SplitSection if tuple(place) == ("split",) else None

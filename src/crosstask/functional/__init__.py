@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from crosstask.functional.dvh import dvh_metrics
     from crosstask.functional.dwa import dwa_weights
     from crosstask.functional.improvement import relative_improvement
+    from crosstask.functional.spearman import Characteristic, characteristic, characteristic_weights
 
 __all__ = [
+    "Characteristic",
     "Cohort",
     "best_threshold",
+    "characteristic",
+    "characteristic_weights",
     "cohort_metric",
     "combo_loss",
     "confusion_matrix",
@@ -32,8 +36,11 @@ __all__ = [
 ]
 
 _HOME = {
+    "Characteristic": "spearman",
     "Cohort": "cohort",
     "best_threshold": "cohort",
+    "characteristic": "spearman",
+    "characteristic_weights": "spearman",
     "cohort_metric": "cohort",
     "combo_loss": "combo",
     "confusion_matrix": "cohort",

@@ -205,6 +205,36 @@ def read_image(path: Path) -> tuple[np.ndarray, Geometry]:
     return (array[None] if channels == 1 else np.ascontiguousarray(np.moveaxis(array, -1, 0)[:3])), geometry
 
 
+def axes_of(path: Path) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
+    """How :func:`read_volume` turns the axes of a volume's file.
+
+    Returns:
+        for each of the file's own axes, first to third (NIfTI's i j k; columns, rows and slices of a DICOM series,
+        sorted): the axis z y x of the array that it becomes, 0 to 2, and whether it then runs the other way.
+
+    Raises:
+        InputError: as :func:`read_volume`, so far as the header tells.
+    """
+    files = _series_files(path) if path.is_dir() else [str(path)]
+    if not path.is_dir():
+        _must_be_a_file(path)
+    sitk = _sitk()
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(files[0])
+    try:
+        with _quiet():
+            reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise InputError(f"{path}: cannot be read ({_one_line(error)}); {_COPY}") from None
+    axes = reader.GetDimension()
+    if axes < 3:
+        raise InputError(f"{path}: a picture of size {reader.GetSize()}, not a volume; give volumes here")
+    cosines = np.array(reader.GetDirection()).reshape(axes, axes)[:3, :3]
+    code = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(cosines.ravel().tolist())
+    first, second, third = (next(axis for axis, pair in enumerate(("SI", "PA", "LR")) if to in pair) for to in code)
+    return (first, second, third), (code[0] in "IAR", code[1] in "IAR", code[2] in "IAR")
+
+
 def resample(
     volume: np.ndarray, geometry: Geometry, spacing: Sequence[float], *, mask: bool = False
 ) -> tuple[np.ndarray, Geometry]:

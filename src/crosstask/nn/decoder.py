@@ -98,7 +98,7 @@ class PixelDecoder(nn.Module):
             width = out
         self.output = convolution(width, out_channels, 1, spatial_dims=spatial_dims)
         nn.init.normal_(self.output.weight, std=OUTPUT_STD)
-        self.output.bias = _first_bias(out_channels, bias)
+        self.output.bias = first_bias(out_channels, bias)
 
     def forward(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         *skips, decoded = features
@@ -168,7 +168,7 @@ class ImageDecoder(nn.Module):
             width = out + skip
         self.output = nn.Linear(width, out_channels)
         nn.init.normal_(self.output.weight, std=OUTPUT_STD)
-        self.output.bias = _first_bias(out_channels, bias)
+        self.output.bias = first_bias(out_channels, bias)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         decoded, *skips = features
@@ -178,5 +178,6 @@ class ImageDecoder(nn.Module):
         return output
 
 
-def _first_bias(channels: int, bias: Sequence[float] | None) -> nn.Parameter:
+def first_bias(channels: int, bias: Sequence[float] | None) -> nn.Parameter:
+    """First bias of an output layer: the values given, or zeros."""
     return nn.Parameter(torch.tensor(bias if bias is not None else [0.0] * channels, dtype=torch.get_default_dtype()))

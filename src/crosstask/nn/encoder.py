@@ -1,14 +1,15 @@
-"""The shared encoder: a ResNet whose stages can be entered halfway, as MTAN and CTAN need it."""
+"""The shared encoder: a ResNet whose stages can be entered halfway, as MTAN and CTAN need it; and encoders by name."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
 from crosstask.errors import InputError
+from crosstask.nn.alexnet import AlexNet
 from crosstask.nn.pretrained import load_weights
 
 STAGES = (1, 2, 3, 4)
@@ -23,12 +24,13 @@ class Layout:
     blocks: tuple[int, int, int, int]
 
 
-ENCODERS: dict[str, Layout] = {
+RESNETS: dict[str, Layout] = {
     "resnet18": Layout("basic", 1, (2, 2, 2, 2)),
     "resnet34": Layout("basic", 1, (3, 4, 6, 3)),
     "resnet50": Layout("bottleneck", 4, (3, 4, 6, 3)),
     "resnet101": Layout("bottleneck", 4, (3, 4, 23, 3)),
 }
+ENCODERS = (*RESNETS, AlexNet.name)
 
 
 class Encoder(nn.Module):
@@ -40,8 +42,10 @@ class Encoder(nn.Module):
     Stage j is split as in MTAN's own ResNet: :meth:`shared` is every block but the last and gives U^j, :meth:`last`
     is the last block and gives P^j, which is also S^j, the input of stage j + 1.
 
+    Convolutions start with Gaussian weights (He et al., 2015).
+
     Args:
-        name: a name of :data:`ENCODERS`.
+        name: a name of :data:`RESNETS`.
         spatial_dims: 2 or 3.
         in_channels: channels of the image.
 
@@ -52,16 +56,19 @@ class Encoder(nn.Module):
         InputError: unknown name, or spatial_dims is neither 2 nor 3.
     """
 
+    first_convolution: ClassVar[str] = "conv1.weight"
+    classifier: ClassVar[str] = "fc."
+
     def __init__(self, name: str, *, spatial_dims: int = 2, in_channels: int = 1) -> None:
         super().__init__()
-        if name not in ENCODERS:
-            raise InputError(f"encoder: there is no {name!r}; choose one of {', '.join(ENCODERS)}")
+        if name not in RESNETS:
+            raise InputError(f"encoder: there is no {name!r}; choose one of {', '.join(RESNETS)}")
         if spatial_dims not in (2, 3):
             raise InputError(f"spatial_dims: {spatial_dims!r} is not possible; choose 2 (slices) or 3 (volumes)")
         # MONAI takes seconds to import, and whoever only lists the names should not wait for it.
         from monai.networks.nets.resnet import ResNet
 
-        layout = ENCODERS[name]
+        layout = RESNETS[name]
         resnet = ResNet(
             layout.block,
             list(layout.blocks),
@@ -113,18 +120,45 @@ class Encoder(nn.Module):
 def build_encoder(
     name: str, *, spatial_dims: int = 2, in_channels: int = 1, weights: str | Path | None = None
 ) -> Encoder:
-    """Encoder by name, with weights if wanted.
+    """Encoder by name whose stages can be had one by one, with weights if wanted.
+
+    Args:
+        name: a name of :data:`RESNETS`.
+        spatial_dims: 2 or 3.
+        in_channels: channels of the image.
+        weights: None (random), ``"imagenet"``, or a file; see :func:`crosstask.nn.pretrained.load_weights`.
+
+    Raises:
+        InputError: unknown name, an encoder without stages, or weights that cannot be had or do not fit.
+    """
+    if name == AlexNet.name:
+        raise InputError(
+            f"encoder: {name} has no stages for decoders and attention to take up; "
+            f"choose {', '.join(RESNETS)}, or the architecture auxiliary"
+        )
+    encoder = Encoder(name, spatial_dims=spatial_dims, in_channels=in_channels)
+    load_weights(encoder, weights)
+    return encoder
+
+
+def build_extractor(
+    name: str, *, spatial_dims: int = 2, in_channels: int = 1, weights: str | Path | None = None
+) -> Encoder | AlexNet:
+    """Encoder by name for whoever takes its last feature alone, with weights if wanted.
 
     Args:
         name: a name of :data:`ENCODERS`.
-        spatial_dims: 2 or 3.
+        spatial_dims: 2 or 3; ``alexnet`` has 2 alone.
         in_channels: channels of the image.
-        weights: None (random), ``"imagenet"``, or the path of a .pth or .safetensors file.
+        weights: as of :func:`build_encoder`.
 
     Raises:
-        InputError: unknown name, or weights that cannot be had or do not fit; see
-            :func:`crosstask.nn.pretrained.load_weights`.
+        InputError: unknown name, or weights that cannot be had or do not fit.
     """
-    encoder = Encoder(name, spatial_dims=spatial_dims, in_channels=in_channels)
+    if name not in ENCODERS:
+        raise InputError(f"encoder: there is no {name!r}; choose one of {', '.join(ENCODERS)}")
+    if name != AlexNet.name:
+        return build_encoder(name, spatial_dims=spatial_dims, in_channels=in_channels, weights=weights)
+    encoder = AlexNet(spatial_dims=spatial_dims, in_channels=in_channels)
     load_weights(encoder, weights)
     return encoder

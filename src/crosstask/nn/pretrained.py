@@ -1,4 +1,4 @@
-"""Weights from a file into an encoder: torchvision's ImageNet files by name, or any local file."""
+"""Weights from a file into an encoder: torchvision's ImageNet files by name, or any local file, a run's among them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from torch import Tensor
 from crosstask.errors import InputError
 
 if TYPE_CHECKING:
+    from crosstask.nn.alexnet import AlexNet
     from crosstask.nn.encoder import Encoder
 
 IMAGENET_URL = "https://download.pytorch.org/models/"
@@ -30,27 +31,34 @@ IMAGENET_FILES = {
     "resnet34": "resnet34-b627a593.pth",
     "resnet50": "resnet50-0676ba61.pth",
     "resnet101": "resnet101-63fe2227.pth",
+    "alexnet": "alexnet-owt-7be5be79.pth",
 }
 TIMEOUT = 30.0  # seconds without a byte
 CHUNK = 1 << 20
 
 
-def load_weights(encoder: Encoder, weights: str | Path | None) -> None:
+def load_weights(encoder: Encoder | AlexNet, weights: str | Path | None) -> None:
     """Load weights into an encoder, key for key.
 
     The first convolution is adapted to the encoder's channels: filters are averaged over the file's channels,
     repeated, and scaled so that an image whose channels are all alike gives the same features as before (for one
-    channel that is the sum over red, green and blue). The classifier ``fc.*`` is left out.
+    channel that is the sum over red, green and blue). The classifier (``fc.*``, AlexNet's ``classifier.*``) is left
+    out.
+
+    Of a run folder's file (``best.safetensors``, ``final.safetensors``) the encoder is taken. Where every task has an
+    encoder of its own, ``FILE#TASK`` names the task.
 
     Args:
         encoder: what to fill.
         weights: None (leave it at random), ``"imagenet"``, or the path of a .pth or .safetensors file.
 
     Raises:
-        InputError: the file cannot be had or read, a key is missing or unknown, or a shape differs.
+        InputError: the file cannot be had or read, a key is missing or unknown, a shape differs, or it is not plain
+            which of several encoders is meant.
     """
     if weights is None:
         return
+    task = None
     if str(weights) == "imagenet":
         if encoder.spatial_dims != 2:
             raise InputError(
@@ -59,13 +67,15 @@ def load_weights(encoder: Encoder, weights: str | Path | None) -> None:
             )
         path = imagenet_file(encoder.name)
     else:
-        path = Path(weights).expanduser()
-    state = {key: value for key, value in read_weights(path).items() if not key.startswith("fc.")}
+        path, task = _path_and_task(weights)
+    state = _encoder_of_run(read_weights(path), path, task)
+    state = {key: value for key, value in state.items() if not key.startswith(encoder.classifier)}
     own = encoder.state_dict()
     # Files from before PyTorch 0.4.1 do not count batches; nothing reads the count.
     state = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")} | state
-    if "conv1.weight" in state:
-        state["conv1.weight"] = _adapt(state["conv1.weight"], encoder, path)
+    first = encoder.first_convolution
+    if first in state:
+        state[first] = _adapt(state[first], encoder, path)
     _check(state, own, path)
     encoder.load_state_dict(state)
 
@@ -99,7 +109,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         InputError: there is no such file, or it does not hold tensors by name.
     """
     if not path.is_file():
-        raise InputError(f"encoder.weights: there is no file {path}; give 'imagenet' or the path of a .pth file")
+        raise InputError(
+            f"encoder.weights: there is no file {path}; give 'imagenet' or the path of a .pth or .safetensors file"
+        )
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -113,8 +125,36 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _adapt(weight: Tensor, encoder: Encoder, path: Path) -> Tensor:
-    """First convolution ``64 k *7`` for the encoder's n channels: ``64 n *7``."""
+def _path_and_task(weights: str | Path) -> tuple[Path, str | None]:
+    """``FILE#TASK`` in its parts; a file may have the mark in its own name."""
+    path = Path(weights).expanduser()
+    file, mark, task = str(path).rpartition("#")
+    return (path, None) if not mark or path.is_file() else (Path(file), task)
+
+
+def _encoder_of_run(state: dict[str, Tensor], path: Path, task: str | None) -> dict[str, Tensor]:
+    """The encoder's part of a whole network's weights; weights of an encoder alone as they are.
+
+    Shared encoders are ``encoder.*``, those of single tasks ``encoders.TASK.*``.
+    """
+    tasks = list(dict.fromkeys(key.split(".")[1] for key in state if key.startswith("encoders.")))
+    if not tasks:
+        if task is not None:
+            raise InputError(f"encoder.weights: {path} has no encoder for each task; leave out #{task}")
+        shared = {key.removeprefix("encoder."): value for key, value in state.items() if key.startswith("encoder.")}
+        return shared or state
+    if task is None and len(tasks) > 1:
+        choices = ", ".join(f"{path}#{name}" for name in tasks)
+        raise InputError(f"encoder.weights: {path} has an encoder for each task; name one of {choices}")
+    task = tasks[0] if task is None else task
+    if task not in tasks:
+        raise InputError(f"encoder.weights: {path} has no encoder of a task {task!r}; it has {', '.join(tasks)}")
+    prefix = f"encoders.{task}."
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def _adapt(weight: Tensor, encoder: Encoder | AlexNet, path: Path) -> Tensor:
+    """First convolution ``64 k *7`` for the encoder's n channels: ``64 n *7`` (AlexNet's has sides of 11)."""
     dimensions = weight.dim() - 2
     if dimensions != encoder.spatial_dims:
         raise InputError(

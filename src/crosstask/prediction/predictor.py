@@ -11,14 +11,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from crosstask.assembly import Assembly, Readable, assembly_of, dataset_of
+from crosstask.assembly import Assembly, Readable, assembly_of, dataset_of, lesion_of
 from crosstask.datasets import Dataset
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment
+from crosstask.functional.planes import PLANES
 from crosstask.functional.resize import resize
 from crosstask.geometry import Geometry
-from crosstask.network import build_architecture
-from crosstask.runs import BEST, FINAL, RunPlan, load_plan, read_record, read_thresholds
+from crosstask.network import build_architecture, precision_of
+from crosstask.runs import BEST, FINAL, RunPlan, learned_tasks, load_plan, read_record, read_thresholds
 from crosstask.tasks.base import Level, Task
 
 
@@ -75,7 +76,7 @@ class Predictor:
             raise InputError(f"{folder}: the run is not complete; train it to its end first")
         experiment = self.plan.experiment
         self.dataset = dataset or dataset_of(experiment)
-        self.assembly: Assembly = assembly_of(experiment, self.dataset).only(self.plan.tasks)
+        self.assembly: Assembly = assembly_of(experiment, self.dataset).only(learned_tasks(record))
         for task in self.assembly.tasks:
             task.load_state(record["task_state"][task.name])
             if task.name in (thresholds := read_thresholds(folder, weights)):
@@ -106,12 +107,17 @@ class Predictor:
             case_id: its id.
             case: its arrays, raw or prepared.
             geometry: its grid.
+
+        Raises:
+            InputError: patches of a lesion are asked for, and the case has no outline of one.
         """
         kind = self.experiment.sample.kind
         if kind == "slice":
             values = self._by_slice(case, geometry)
         elif kind == "patch":
             values = self._by_patch(case)
+        elif kind == "lesion":
+            values = self._of_lesion(case_id, case, geometry)
         else:
             values = self._whole(case, geometry)
         return Prediction(case_id, values, geometry)
@@ -125,6 +131,14 @@ class Predictor:
         values = {task.name: resize(decoded[task.name], geometry.shape) for task in self._at("pixel")}
         values |= {task.name: decoded[task.name] for task in self._at("image")}
         return {task.name: values[task.name][0].cpu().numpy() for task in self.assembly.tasks}
+
+    def _of_lesion(self, case_id: str, case: Readable, geometry: Geometry) -> dict[str, np.ndarray]:
+        """From the one axial patch about the lesion's middle."""
+        sample = self.experiment.sample
+        lesion = lesion_of(case_id, case, geometry, self.assembly.image_source, sample.lesion)
+        image = torch.from_numpy(self.assembly.windowed(lesion.patch(sample.lesion, PLANES[0], lesion.middle)))[None]
+        decoded = self._decoded(self._forward(resize(image, sample.size).to(self.device)))
+        return {task.name: decoded[task.name][0].float().cpu().numpy() for task in self._at("image")}
 
     def _pooled(self, parts: list[dict[str, Tensor]]) -> dict[str, np.ndarray]:
         """Image-level predictions of the case from those of its slices or patches.
@@ -193,7 +207,7 @@ class Predictor:
         return values | self._pooled(parts)
 
     def _forward(self, image: Tensor) -> dict[str, Tensor]:
-        precision = self.experiment.training.precision
+        precision = precision_of(self.experiment, self.device)
         mixed = precision != "32" and not (precision == "16-mixed" and self.device.type == "cpu")
         kind = torch.float16 if precision == "16-mixed" else torch.bfloat16
         with torch.autocast(self.device.type, dtype=kind, enabled=mixed):

@@ -10,11 +10,12 @@ import pandas as pd
 
 from crosstask.benchmark.predictions import cohort_of
 from crosstask.functional.cohort import Cohort, cohort_metric, mean_over_classes
-from crosstask.report.drawing import COLOURS, panels, plain, png
-from crosstask.report.tables import label
+from crosstask.methods import label_of
+from crosstask.report.drawing import COLOURS, MOST_INSIDE, legend, panels, plain, png, styles
 
 _BINS = 10
 _MOST_POINTS = 3000
+_MOST_CURVES = 12
 
 
 def cohort_pictures(
@@ -40,7 +41,8 @@ def cohort_pictures(
             title = f"{task}: confusion matrix (number of test cases{seeds}; shade: share of the true class)"
             yield title, confusion_matrices(part, shown)
         else:
-            yield f"{task}: ROC curves (a line a seed; AUC: mean over seeds)", roc_curves(part, shown)
+            lines = "mean over seeds" if _too_many(part) else "a line a seed; AUC: mean over seeds"
+            yield f"{task}: ROC curves ({lines})", roc_curves(part, shown)
         whose = "of the most probable class" if kind == "softmax" else "of all classes together"
         yield f"{task}: reliability {whose}", reliability(part, shown)
 
@@ -89,34 +91,54 @@ def confusion_matrices(part: pd.DataFrame, methods: Sequence[str]) -> bytes:
         axis.set_yticks(range(count), classes, fontsize=8)
         axis.tick_params(length=0)
         axis.spines[:].set_visible(False)
-        axis.set(title=label(method), xlabel="predicted", ylabel="true")
+        axis.set(title=label_of(method), xlabel="predicted", ylabel="true")
     return png(figure)
 
 
 def roc_curves(part: pd.DataFrame, methods: Sequence[str]) -> bytes:
-    """Sensitivity against 1 - specificity of each class, a line a run.
+    """Sensitivity against 1 - specificity of each class, a line a run; of many runs the mean over seeds.
 
     Args:
         part: predictions of one task with sigmoids.
         methods: which, in order.
     """
     classes = list(dict.fromkeys(part["class"]))
-    figure, axes = panels(len(classes), width=3.7, height=3.6, across=4)
+    # a legend of many lines stands below its panel
+    height = 3.6 + 0.2 * len(methods) * (len(methods) > MOST_INSIDE)
+    figure, axes = panels(len(classes), width=3.7, height=height, across=4)
+    lines, averaged = styles(methods), _too_many(part)
     for place, (axis, name) in enumerate(zip(axes, classes, strict=True)):
-        for index, method in enumerate(methods):
+        for method in methods:
             runs = _runs(part, method)
             area = _mean_of("auc", runs, place)
-            shown: str | None = f"{label(method)} {area:.1f} %" if np.isfinite(area) else f"{label(method)}: undefined"
+            value = f" {area:.1f} %" if np.isfinite(area) else ": undefined"
+            curves = []
             for _, cohort in runs:
                 there = cohort.present[:, place]
-                x, y = _roc(cohort.target[there, place] > 0.5, cohort.prediction[there, place])
-                axis.plot(x, y, color=COLOURS[index % 10], linewidth=1.5, alpha=0.8, label=shown)
-                shown = None
+                curves.append(_roc(cohort.target[there, place] > 0.5, cohort.prediction[there, place]))
+            for number, (x, y) in enumerate([_mean_curve(curves)] if averaged else curves):
+                shown = None if number else f"{label_of(method)}{value}"
+                axis.plot(x, y, **lines[method], linewidth=1.5, alpha=0.8, label=shown)
         axis.plot([0, 1], [0, 1], color="0.7", linewidth=0.8, linestyle=":")
         axis.set(title=name, xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
         plain(axis)
-        axis.legend(frameon=False, fontsize=8, loc="lower right", title="AUC", title_fontsize=8)
+        legend(axis, len(methods), loc="lower right", fontsize=8, title="AUC", title_fontsize=8)
     return png(figure)
+
+
+def _too_many(part: pd.DataFrame) -> bool:
+    """Whether a curve for every run would hide the others."""
+    return len(part[["method", "seed"]].drop_duplicates()) > _MOST_CURVES
+
+
+def _mean_curve(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean sensitivity of some ROC curves at equal specificity; empty ones are left out."""
+    known = [curve for curve in curves if curve[0].size]
+    if not known:
+        return np.empty(0), np.empty(0)
+    grid = np.linspace(0, 1, 201)
+    # a curve begins at no case at all, also where its first step goes straight up
+    return np.r_[0, grid], np.r_[0, np.mean([np.interp(grid, x, y) for x, y in known], axis=0)]
 
 
 def _roc(true: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -139,7 +161,8 @@ def reliability(part: pd.DataFrame, methods: Sequence[str]) -> bytes:
     """
     figure, (axis,) = panels(1, width=4.6, height=3.8, across=1)
     axis.plot([0, 1], [0, 1], color="0.7", linewidth=0.8, linestyle=":")
-    for index, method in enumerate(methods):
+    lines = styles(methods)
+    for method in methods:
         runs = _runs(part, method)
         pairs = [_reliable(cohort) for _, cohort in runs]
         probability, true = (np.concatenate(column) for column in zip(*pairs, strict=True))
@@ -148,12 +171,11 @@ def reliability(part: pd.DataFrame, methods: Sequence[str]) -> bytes:
         x = [probability[bins == one].mean() for one in used]
         y = [true[bins == one].mean() for one in used]
         error = _mean_of("calibration_error", runs)
-        axis.plot(
-            x, y, "o-", color=COLOURS[index % 10], linewidth=1.5, markersize=4, label=f"{label(method)} {error:.1f} %"
-        )
+        said = f"{label_of(method)} {error:.1f} %"
+        axis.plot(x, y, marker="o", **lines[method], linewidth=1.5, markersize=4, label=said)
     axis.set(xlabel="predicted probability", ylabel="share that is true", xlim=(0, 1), ylim=(-0.02, 1.02))
     plain(axis)
-    axis.legend(frameon=False, fontsize=8, title="calibration error", title_fontsize=8, loc="upper left")
+    legend(axis, len(methods), loc="upper left", fontsize=8, title="calibration error", title_fontsize=8)
     return png(figure)
 
 
@@ -188,7 +210,7 @@ def scatter(part: pd.DataFrame, methods: Sequence[str], unit: str) -> bytes:
         axis.plot(limits, limits, color="0.7", linewidth=0.8, linestyle=":")
         axis.scatter(points["target"], points["prediction"], s=9, alpha=0.35, color=COLOURS[index % 10], linewidths=0)
         error = np.mean([np.abs(c.prediction - c.target)[c.present].mean() for _, c in runs])
-        title = f"{label(method)}: R² {_mean_of('r2', runs):.2f}, MAE {error:.3g}{' ' * bool(unit)}{unit}"
+        title = f"{label_of(method)}: R² {_mean_of('r2', runs):.2f}, MAE {error:.3g}{' ' * bool(unit)}{unit}"
         axis.set(xlim=limits, ylim=limits, aspect="equal", xlabel=f"true{ending}", ylabel=f"predicted{ending}")
         axis.set_title(title, fontsize=10)
         plain(axis)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
@@ -11,7 +12,12 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 
+from crosstask.methods import baseline_of, name_of
+
 COLOURS = plt.get_cmap("tab10").colors  # type: ignore[attr-defined]
+_DASHES = ("-", "--", ":", "-.")
+MOST_INSIDE = 4
+"""Lines whose legend has room inside a panel."""
 WRONG = "#b2182b"
 """Of decisions that differ from the reference."""
 
@@ -40,3 +46,23 @@ def panels(count: int, *, width: float, height: float, across: int) -> tuple[Any
 def plain(axis: Any) -> None:
     """Without the frame's upper and right side."""
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def styles(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Colour and kind of line of each method: a colour a method, and a kind of line a variant of it.
+
+    Args:
+        methods: keys, in order.
+    """
+    names, variants = dict.fromkeys(map(name_of, methods)), dict.fromkeys(map(baseline_of, methods))
+    colours = {name: COLOURS[index % 10] for index, name in enumerate(names)}
+    dashes = {baseline: _DASHES[index % len(_DASHES)] for index, baseline in enumerate(variants)}
+    return {method: {"color": colours[name_of(method)], "linestyle": dashes[baseline_of(method)]} for method in methods}
+
+
+def legend(axis: Any, count: int, *, loc: str, **options: Any) -> None:
+    """A legend inside the panel, or with many lines below it, where it hides nothing."""
+    if count > MOST_INSIDE:
+        options |= {"bbox_to_anchor": (0.5, -0.2), "ncols": 2, "columnspacing": 1.0, "handlelength": 2.5}
+        loc = "upper center"
+    axis.legend(frameon=False, loc=loc, **options)

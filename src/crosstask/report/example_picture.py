@@ -9,8 +9,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
+from crosstask.methods import label_of
 from crosstask.report.drawing import COLOURS, WRONG, png
-from crosstask.report.tables import label
 
 Examples = Mapping[str, Sequence[Mapping[str, np.ndarray]]]
 """``{method: arrays of its runs' examples}``, as :func:`crosstask.benchmark.examples.save_examples` writes them."""
@@ -54,7 +54,7 @@ def example_picture(case: str, runs: Examples) -> bytes:
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, name in zip(axes[0], columns, strict=False):
-        axis.set_title(name if name == REFERENCE else label(name), fontsize=10)
+        axis.set_title(name if name == REFERENCE else label_of(name), fontsize=10)
     for row, task in enumerate(drawn):
         outlined: dict[int, str] = {}
         painted: tuple[Any, str] | None = None
@@ -101,7 +101,7 @@ def _text_beside(said: Mapping[str, Sequence[_Said]], picture: Mapping[str, Any]
     axes[0][0].imshow(picture["shown"], aspect=picture["aspect"], **picture["style"])
     axes[0][0].set_anchor("N")
     for axis, name in zip(axes[0][1:], said, strict=True):
-        axis.set_title(name if name == REFERENCE else label(name), fontsize=10, loc="left")
+        axis.set_title(name if name == REFERENCE else label_of(name), fontsize=10, loc="left")
         _write(axis, said, name)
     return png(figure)
 

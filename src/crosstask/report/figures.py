@@ -10,9 +10,8 @@ import pandas as pd
 
 from crosstask.benchmark.comparison import Comparison
 from crosstask.benchmark.scores import per_case
-from crosstask.methods import BASELINE
-from crosstask.report.drawing import COLOURS, panels, plain, png
-from crosstask.report.tables import label
+from crosstask.methods import baseline_of, label_of
+from crosstask.report.drawing import COLOURS, legend, panels, plain, png, styles
 
 _MOST_LINES = 300
 
@@ -20,17 +19,18 @@ _MOST_LINES = 300
 def learning_curves(histories: Mapping[str, Sequence[pd.DataFrame]], tasks: Sequence[str]) -> bytes:
     """Validation skill of each task over the epochs; one line a run."""
     figure, axes = panels(len(tasks), width=4.4, height=3.2, across=3)
+    lines = styles(list(histories))
     for axis, task in zip(axes, tasks, strict=True):
-        for index, (method, runs) in enumerate(histories.items()):
+        for method, runs in histories.items():
             column = f"skill/{task}"
             for number, run in enumerate(run for run in runs if column in run):
-                name = label(method) if number == 0 else None
-                axis.plot(run["epoch"] + 1, run[column], color=COLOURS[index % 10], label=name, linewidth=1.5)
+                name = label_of(method) if number == 0 else None
+                axis.plot(run["epoch"] + 1, run[column], **lines[method], label=name, linewidth=1.5)
         axis.axhline(0, color="0.6", linewidth=0.8, linestyle=":")
         axis.set(title=task, xlabel="epoch", ylabel="validation skill")
         axis.xaxis.get_major_locator().set_params(integer=True)
         plain(axis)
-    axes[0].legend(frameon=False)
+    legend(axes[0], len(histories), loc="best")
     return png(figure)
 
 
@@ -47,7 +47,10 @@ def case_plot(scores: pd.DataFrame, comparison: Comparison) -> bytes | None:
         step = -(-len(table) // _MOST_LINES)
         axis.plot(range(len(methods)), table.iloc[::step].to_numpy().T, color="0.75", linewidth=0.7)
         axis.plot(range(len(methods)), table.mean().to_numpy(), "o-", color=COLOURS[3], linewidth=2, label="mean")
-        axis.set_xticks(range(len(methods)), [label(method) for method in methods])
+        turned = 30 if len(methods) > 4 else 0
+        axis.set_xticks(
+            range(len(methods)), map(label_of, methods), rotation=turned, ha="right" if turned else "center"
+        )
         better = "higher" if measure.higher_is_better else "lower"
         title = measure.task if step == 1 else f"{measure.task} (a line for every {step} cases)"
         unit = f" ({measure.unit})" if measure.unit else ""
@@ -58,8 +61,8 @@ def case_plot(scores: pd.DataFrame, comparison: Comparison) -> bytes | None:
 
 
 def improvement_plot(comparison: Comparison) -> bytes | None:
-    """Improvement over STL per task with its interval; None without a baseline or another method."""
-    rows = [row for row in comparison.rows if row.method != BASELINE]
+    """Improvement over STL (of its variant) per task with its interval; None without a baseline or another method."""
+    rows = [row for row in comparison.rows if row.method != baseline_of(row.method)]
     if not rows or len(rows) == len(comparison.rows):
         return None
     ticks: list[tuple[float, str]] = []
@@ -74,7 +77,7 @@ def improvement_plot(comparison: Comparison) -> bytes | None:
             drawn = True
             axis.plot([cell.low, cell.high], [place, place], color=COLOURS[index % 10], linewidth=2.5, alpha=0.6)
             axis.plot(cell.improvement, place, "o", color=COLOURS[index % 10], markersize=5)
-            ticks.append((place, f"{label(row.method)}, {measure.task}"))
+            ticks.append((place, f"{label_of(row.method)}, {measure.task}"))
             place += 1
         place += 0.7 if drawn else 0  # a gap between methods
     if not ticks:

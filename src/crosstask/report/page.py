@@ -12,9 +12,13 @@ import numpy as np
 import pandas as pd
 
 from crosstask.benchmark.comparison import Comparison
+from crosstask.benchmark.diagnosis import Diagnosis
 from crosstask.experiment import Experiment
 from crosstask.files import write_atomically
+from crosstask.methods import label_of
+from crosstask.report.characteristics import characteristics_notes, characteristics_table, write_characteristics
 from crosstask.report.cohort_figures import cohort_pictures
+from crosstask.report.diagnosis import diagnosis_notes, diagnosis_table, write_diagnosis
 from crosstask.report.example_picture import example_picture
 from crosstask.report.figures import case_plot, improvement_plot, learning_curves
 from crosstask.report.tables import (
@@ -23,12 +27,11 @@ from crosstask.report.tables import (
     comparison_table,
     csv_table,
     floor_of,
-    label,
     latex_table,
     markdown_table,
     text_table,
 )
-from crosstask.runs import EXAMPLES, HISTORY, RunPlan, read_record
+from crosstask.runs import EXAMPLES, HISTORY, RunPlan, keys_of, read_record
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -49,8 +52,13 @@ def write_report(
     constant: pd.DataFrame,
     comparison: Comparison,
     output: Path,
+    *,
+    diagnosis: Diagnosis | None = None,
+    characteristics: pd.DataFrame | None = None,
 ) -> Path:
     """Write ``table.txt``, ``table.md``, ``table.csv``, ``table.tex`` and ``index.html``; return the page.
+
+    With a major classification also ``diagnosis.*``, and where characteristics were chosen ``characteristics.*``.
 
     Args:
         experiment: the experiment.
@@ -60,11 +68,13 @@ def write_report(
         constant: scores of the constant predictor.
         comparison: the methods compared.
         output: where to write.
+        diagnosis: the table of the major classification, if there is one.
+        characteristics: what was found of each characteristic, empty or None where nothing was chosen.
     """
     floor = floor_of(constant, comparison)
     titles, rows = comparison_table([comparison], [floor])
     both = pd.concat([constant, scores], ignore_index=True)
-    shown = [CONSTANT_LABEL, *experiment.methods]
+    shown = [CONSTANT_LABEL, *keys_of(experiment)]
     tasks = [measure.task for measure in comparison.measures]
     metric_titles, metric_rows = all_metrics(both, shown, by_class=False, tasks=tasks)
     _, class_rows = all_metrics(both, shown, tasks=tasks)
@@ -76,8 +86,24 @@ def write_report(
     write_atomically(output / "table.md", "\n".join([*parts, notes, ""]))
     write_atomically(output / "table.csv", csv_table([comparison], [floor]))
     write_atomically(output / "table.tex", latex_table(titles, rows))
-    parts = [
-        f"<h1>{html.escape(experiment.name)}</h1>",
+    parts = [f"<h1>{html.escape(experiment.name)}</h1>"]
+    if diagnosis is not None:
+        resamplings = experiment.evaluation.bootstrap
+        write_diagnosis(diagnosis, resamplings, output)
+        parts += [
+            f"<h2>Diagnosis: {html.escape(diagnosis.task)}</h2>",
+            _html_table(*diagnosis_table(diagnosis)),
+            f"<p class=note>{html.escape(diagnosis_notes(diagnosis, resamplings))}</p>",
+        ]
+    if characteristics is not None and len(characteristics):
+        major = str(experiment.major)
+        write_characteristics(characteristics, major, output)
+        parts += [
+            "<h2>Characteristics</h2>",
+            _html_table(*characteristics_table(characteristics)),
+            f"<p class=note>{html.escape(characteristics_notes(major))}</p>",
+        ]
+    parts += [
         "<h2>Comparison</h2>",
         _html_table(titles, rows),
         f"<p class=note>{html.escape(notes)}</p>",
@@ -119,12 +145,15 @@ def _notes(experiment: Experiment, comparison: Comparison, plans: Sequence[RunPl
         else ""
     )
     likeliest = "With classes that exclude each other the most probable one is decided for. " * ("softmax" in decided)
+    own = ", each on test cases of its own" * comparison.by_seed
+    against = "STL of the same variant, ranked within it" if experiment.variants else "STL"
     seconds = sum(read_record(plan.folder)["training"]["seconds"] for plan in plans)
     return (
-        f"M: {measures}; mean over {comparison.seeds} seed{'s' * (comparison.seeds > 1)}. "
-        "Δ: improvement over STL, eq. (3) of Kim et al. (2023), positive is better, from unrounded M; in brackets its "
-        f"95 % interval by a paired bootstrap ({experiment.evaluation.bootstrap} resamplings) over {drawn}, the same "
-        "for all tasks, which does not cover the chance of training itself. ± is the standard deviation over seeds. "
+        f"M: {measures}; mean over {comparison.seeds} seed{'s' * (comparison.seeds > 1)}{own}. "
+        f"Δ: improvement over {against}, eq. (3) of Kim et al. (2023), positive is better, from unrounded M; in "
+        f"brackets its 95 % interval by a paired bootstrap ({experiment.evaluation.bootstrap} resamplings) over "
+        f"{drawn}, the same for all tasks, which does not cover the chance of training itself. "
+        "± is the standard deviation over seeds. "
         f"constant: the best prediction that does not look at the image. {thresholds}{likeliest}"
         f"The best epoch was chosen on validation cases. Training took {seconds / 60:.1f} minutes, all runs added."
     )
@@ -142,21 +171,21 @@ def _pictures(
         path = plan.folder / EXAMPLES
         if path.exists() and plan.seed == plans[0].seed:
             with np.load(path) as arrays:
-                examples.setdefault(plan.method.name, []).append(dict(arrays))
+                examples.setdefault(plan.key, []).append(dict(arrays))
     if examples:
         first = next(iter(examples.values()))[0]
         pictures += [(f"Case {case}", example_picture(str(case), examples)) for case in first["cases"]]
     pictures += cohort_pictures(
         predictions,
         [row.method for row in comparison.rows],
-        {measure.task: measure.unit for measure in comparison.measures},
+        _units(scores),
     )
     cases = case_plot(scores, comparison)
     if cases is not None:
         pictures.append(("Cases", cases))
     histories: dict[str, list[pd.DataFrame]] = {}
     for plan in plans:
-        histories.setdefault(plan.method.name, []).append(pd.read_csv(plan.folder / HISTORY))
+        histories.setdefault(plan.key, []).append(pd.read_csv(plan.folder / HISTORY))
     pictures.append(
         (
             "Learning curves on validation (0: constant predictor, 1: perfect)",
@@ -164,6 +193,12 @@ def _pictures(
         )
     )
     return pictures
+
+
+def _units(scores: pd.DataFrame) -> dict[str, str]:
+    """Unit of each quantity: that of its error."""
+    errors = scores[scores["metric"] == "mae"].drop_duplicates("task")
+    return dict(zip(errors["task"], errors["unit"], strict=True))
 
 
 def _runs(plans: Sequence[RunPlan]) -> str:
@@ -176,7 +211,7 @@ def _runs(plans: Sequence[RunPlan]) -> str:
         rows.append(
             [
                 plan.name,
-                label(plan.method.name),
+                label_of(plan.key),
                 str(plan.seed),
                 f"{record['parameters']:,}",
                 str(training["epochs"]),

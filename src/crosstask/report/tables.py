@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from crosstask.benchmark.comparison import Cell, Comparison, Measure, companions
-from crosstask.benchmark.scores import per_case
-from crosstask.methods import BASELINE, METHODS
+from crosstask.benchmark.scores import over_seeds, per_case
+from crosstask.methods import baseline_of, label_of
 
 CONSTANT_LABEL = "constant"
 
@@ -46,11 +46,6 @@ _LATEX = str.maketrans(
         "Δ": r"$\Delta$",
     }
 )
-
-
-def label(method: str) -> str:
-    """How tables write a method."""
-    return METHODS[method].label if method in METHODS else method
 
 
 def comparison_table(
@@ -95,7 +90,7 @@ def body(comparison: Comparison, floor: Mapping[str, Cell] | None = None) -> lis
             gain = _gain(cell.improvement) or _undefined(comparison, row.method, measure)
             cells += [_value(cell), " ".join(filter(None, [gain, _interval(cell)]))]
         mean = " ".join(filter(None, [_gain(row.mean.improvement), _interval(row.mean)]))
-        rows.append([comparison.dataset, label(row.method), *cells, mean, str(row.rank or "")])
+        rows.append([comparison.dataset, label_of(row.method), *cells, mean, str(row.rank or "")])
     return rows
 
 
@@ -105,7 +100,7 @@ def _by_task(
     """Titles and rows with a column a method, and of each task M, the improvement and its interval below each other."""
     constant = any(floors)
     titles = ["Data set", "Task", "Figure", *([CONSTANT_LABEL] if constant else [])]
-    titles += [label(row.method) for row in comparisons[0].rows]
+    titles += [label_of(row.method) for row in comparisons[0].rows]
     rows = []
     for comparison, floor in zip(comparisons, floors, strict=True):
         lines: list[tuple[str, str, str, list[str]]] = []
@@ -148,8 +143,8 @@ def _value(cell: Cell) -> str:
 
 def _undefined(comparison: Comparison, method: str, measure: Measure) -> str:
     """Why there is no improvement; empty where none is asked for."""
-    baseline = next((row for row in comparison.rows if row.method == BASELINE), None)
-    if baseline is None or method == BASELINE:
+    baseline = next((row for row in comparison.rows if row.method == baseline_of(method)), None)
+    if baseline is None or method == baseline.method:
         return ""
     return "undefined: STL is 0" if baseline.cells[measure.task].value == 0 else "undefined"
 
@@ -232,9 +227,9 @@ def floor_of(constant: pd.DataFrame, comparison: Comparison) -> dict[str, Cell]:
     means = per_case(constant)
     floor = {}
     for measure in comparison.measures:
-        part = means[(means["task"] == measure.task) & (means["metric"] == measure.metric)]["value"]
+        part = means[(means["task"] == measure.task) & (means["metric"] == measure.metric)]
         beside = companions(constant, measure, [CONSTANT_LABEL])[CONSTANT_LABEL]
-        floor[measure.task] = Cell(float(part.mean()), float("nan"), companion=beside)
+        floor[measure.task] = Cell(over_seeds(part).get(CONSTANT_LABEL, math.nan), math.nan, companion=beside)
     return floor
 
 
@@ -252,7 +247,7 @@ def all_metrics(
         by_class: also a row for each class.
         tasks: which come first, in order.
     """
-    titles = ["Task", "Metric", "Class", "Unit", *map(label, methods)]
+    titles = ["Task", "Metric", "Class", "Unit", *map(label_of, methods)]
     rows = []
     order = {task: index for index, task in enumerate(dict.fromkeys([*tasks, *scores["task"]]))}
     groups = scores.groupby(["task", "metric"], sort=False)
@@ -272,5 +267,5 @@ def all_metrics(
 
 
 def _means(part: pd.DataFrame, methods: Sequence[str]) -> list[str]:
-    means = part.groupby("method")["value"].mean()
-    return [_number(float(means[method])) if method in means else "" for method in methods]
+    means = over_seeds(part)
+    return [_number(means[method]) if method in means else "" for method in methods]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 Level = Literal["pixel", "image"]
+Values = Literal["softmax", "sigmoid", "quantity"]
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,14 @@ class Head:
         channels: number of output channels, c.
         bias: value at which each output channel starts, or None for zero. Rare classes start at their prior,
             or a network needs many epochs only to learn that they are rare.
+        values: what the channels become when they are decoded: ``softmax``, ``sigmoid`` or ``quantity``; see
+            :class:`Task`.
     """
 
     level: Level
     channels: int
     bias: tuple[float, ...] | None = None
+    values: Values = "quantity"
 
     def __post_init__(self) -> None:
         if self.level not in ("pixel", "image"):
@@ -77,7 +81,7 @@ class Task(ABC):
     kind: str
     level: Level
     picture: Literal["contours", "colours", "text"]
-    values: Literal["softmax", "sigmoid", "quantity"]
+    values: Values
 
     def __init__(
         self, name: str, source: str, classes: Sequence[str], unit: str = "", *, scored_source: str | None = None

@@ -78,10 +78,10 @@ class ClassificationTask(Task):
     def head(self) -> Head:
         """One channel a class, starting at the weighted prior: the lowest loss without a look at the image."""
         if self._prior is None:
-            return Head("image", len(self.classes))
+            return Head("image", len(self.classes), values=self.values)
         odds = self._prior if self.exclusive else tuple(p / (1 - p) for p in self._prior)
         bias = (math.log(odd * weight) for odd, weight in zip(odds, self.class_weights, strict=True))
-        return Head("image", len(self.classes), tuple(bias))
+        return Head("image", len(self.classes), tuple(bias), self.values)
 
     def fit(self, statistics: Mapping[str, Any]) -> None:
         """Take each class's share of the labelled training cases as its prior.

@@ -61,11 +61,13 @@ class SegmentationTask(Task):
     def head(self) -> Head:
         """One channel a class, and one more for the background where the classes exclude each other."""
         if self._prior is None:
-            return Head("pixel", len(self.classes) + self.exclusive)
+            return Head("pixel", len(self.classes) + self.exclusive, values="softmax" if self.exclusive else "sigmoid")
         if self.exclusive:
             background = max(1 - sum(self._prior), _LOWEST_PRIOR)
-            return Head("pixel", len(self.classes) + 1, tuple(math.log(p) for p in (background, *self._prior)))
-        return Head("pixel", len(self.classes), tuple(math.log(p / (1 - p)) for p in self._prior))
+            bias = tuple(math.log(p) for p in (background, *self._prior))
+            return Head("pixel", len(self.classes) + 1, bias, "softmax")
+        bias = tuple(math.log(p / (1 - p)) for p in self._prior)
+        return Head("pixel", len(self.classes), bias, "sigmoid")
 
     def fit(self, statistics: Mapping[str, Any]) -> None:
         """Take each class's share of the labelled voxels of the training cases as its prior.

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,16 +25,30 @@ class TrainingModule(L.LightningModule):
         tasks: the tasks, already fitted to the training cases.
         weighting: how their losses become one.
         settings: optimiser and schedule.
+        encoder_learning_rate: of the encoder's own, or None.
+        major: the task whose skill alone is the score, or None for the mean of all.
+        seed: of what the architecture draws in training, such as dropout.
     """
 
     def __init__(
-        self, architecture: nn.Module, tasks: tuple[Task, ...], weighting: Weighting, settings: TrainingSection
+        self,
+        architecture: nn.Module,
+        tasks: tuple[Task, ...],
+        weighting: Weighting,
+        settings: TrainingSection,
+        *,
+        encoder_learning_rate: float | None = None,
+        major: str | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.architecture = architecture
         self.tasks = tasks
         self.weighting = weighting
         self.settings = settings
+        self.major = major
+        self._seed = seed
+        self._encoder_learning_rate = encoder_learning_rate or settings.learning_rate
         self.epoch_losses: dict[str, float] = {}
         self.epoch_weights: dict[str, float] = {}
         self.skills: dict[str, float] = {}
@@ -42,10 +57,14 @@ class TrainingModule(L.LightningModule):
         self._tallies: dict[str, Tensor] = {}
 
     def configure_optimizers(self) -> Any:
-        """Adam with the papers' settings."""
+        """Adam with the papers' settings; the encoder may have a learning rate of its own."""
+        encoder: list[Tensor] = []
+        rest: list[Tensor] = []
+        for name, parameter in self.architecture.named_parameters():
+            (encoder if name.startswith(("encoder.", "encoders.")) else rest).append(parameter)
+        rates = ((encoder, self._encoder_learning_rate), (rest, self.settings.learning_rate))
         return torch.optim.Adam(
-            self.architecture.parameters(),
-            lr=self.settings.learning_rate,
+            [{"params": parameters, "lr": rate, "rate": rate} for parameters, rate in rates if parameters],
             weight_decay=self.settings.weight_decay,
             fused=self.device.type in ("cpu", "cuda"),  # one pass over all parameters
         )
@@ -60,9 +79,18 @@ class TrainingModule(L.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Fix the learning rate and the weights of the epoch: both follow from what a checkpoint holds."""
         for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = self.settings.learning_rate * self._schedule()
+            group["lr"] = group["rate"] * self._schedule()
         self.epoch_weights = self.weighting.weights()
         self._sums = {task.name: [] for task in self.tasks}
+
+    def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
+        """Let dropout follow from seed and epoch, so that a resumed run leaves out what the unbroken one would.
+
+        At the first batch and no sooner, because a new loader draws from the same generator.
+        """
+        if batch_index == 0:
+            entropy = [self._seed, self.current_epoch, self.global_rank]
+            torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor | None:
         """Weighted sum of the losses of the tasks that have a label in the batch; no step where none has one."""
@@ -112,13 +140,14 @@ class TrainingModule(L.LightningModule):
             self._tallies[task.name] = tally if before is None else before + tally
 
     def on_validation_epoch_end(self) -> None:
-        """Mean skill over the tasks that have validation labels."""
+        """Mean skill over the tasks that have validation labels, or that of the major task."""
         if self.trainer.sanity_checking:
             return
         for task in self.tasks:
             tally = self.trainer.strategy.reduce(self._tallies[task.name], reduce_op="sum")
             self.skills[task.name] = task.skill(tally.cpu())
-        known = [skill for skill in self.skills.values() if math.isfinite(skill)]
+        judged = self.skills if self.major is None else {self.major: self.skills[self.major]}
+        known = [skill for skill in judged.values() if math.isfinite(skill)]
         self.score = sum(known) / len(known) if known else math.nan
         self.log("score", self.score, prog_bar=True, logger=False, rank_zero_only=True)
 

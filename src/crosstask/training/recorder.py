@@ -86,7 +86,7 @@ class Recorder(L.Callback):
             row[f"weight/{task.name}"] = pl_module.epoch_weights[task.name]
             row[f"skill/{task.name}"] = pl_module.skills[task.name]
         row["score"] = pl_module.score
-        row["learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
+        row["learning_rate"] = trainer.optimizers[0].param_groups[-1]["lr"]  # the first is the encoder's own
         self._rows = [*self._rows[:epoch], row]
         better = pl_module.score > self._best or self.best_epoch < 0
         if better:

@@ -23,20 +23,32 @@ from crosstask.datasets.base import Split
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import Experiment, TrainingSection
 from crosstask.locks import locked
-from crosstask.network import build_architecture, check_networks, spatial_dims
-from crosstask.runs import LAST, RunPlan, check_data, environment, is_trained, open_run, read_record, write_record
+from crosstask.network import build_architecture, check_networks, precision_of, spatial_dims
+from crosstask.runs import (
+    CHARACTERISTICS,
+    LAST,
+    RunPlan,
+    check_data,
+    environment,
+    is_trained,
+    open_run,
+    read_record,
+    write_record,
+)
 from crosstask.sample import Sample, collate
 from crosstask.splits import splits_of
 from crosstask.store import Store
 from crosstask.store.statistics import channel_statistics
 from crosstask.training.augmentation import Augmentation, AugmentedSamples, check_augmentation
 from crosstask.training.cache import CachedSamples
+from crosstask.training.characteristics import check_ordered, levels_of, write_characteristics
+from crosstask.training.lesion import LesionSamples, check_outlines
 from crosstask.training.module import TrainingModule
 from crosstask.training.pools import balanced_task, class_pools, foreground_pools, labelled_pools
 from crosstask.training.recorder import Recorder
 from crosstask.training.sampler import EpochSampler, NumberedSampler
 from crosstask.training.samples import CaseSamples, PatchSamples, SliceSamples, WholeSamples, spread
-from crosstask.weighting import build_weighting
+from crosstask.weighting import WEIGHTINGS, Spearman, Weighting, build_weighting
 
 LOCK_NAME = "train.lock"
 
@@ -47,8 +59,10 @@ def _foreground_classes(whole: Assembly) -> list[tuple[str, str]]:
 
 
 def _samples(experiment: Experiment, store: Store, cases: list[str], assembly: Assembly, **patches: Any) -> CaseSamples:
-    """All samples of the cases; ``patches`` are options of patches alone."""
+    """All samples of the cases; ``patches`` are options of patches alone, and only given for training."""
     sample = experiment.sample
+    if sample.kind == "lesion":
+        return LesionSamples(store, cases, assembly, sample.size, sample.lesion, seed=patches.get("seed"))
     if sample.kind == "patch":
         return PatchSamples(store, cases, assembly, sample.size, **patches)
     kind = SliceSamples if sample.kind == "slice" else WholeSamples
@@ -107,12 +121,16 @@ def check_plans(plans: Sequence[RunPlan]) -> None:
         InputError: an option that there is not, or that does not fit the experiment's tasks.
     """
     check_networks(plans)
-    experiment = plans[0].experiment
-    settings, whole = experiment.training, assembly_of(experiment, dataset_of(experiment))
-    if settings.balance is not None:
-        balanced_task(whole, settings.balance)
-    if settings.augmentation is not None:
-        check_augmentation(settings.augmentation, whole, spatial_dims(experiment))
+    dataset = dataset_of(plans[0].experiment)
+    for plan in {plan.key: plan for plan in plans}.values():  # variants differ in settings
+        experiment, settings = plan.experiment, plan.experiment.training
+        whole = assembly_of(experiment, dataset)
+        if settings.balance is not None:
+            balanced_task(whole, settings.balance)
+        if settings.augmentation is not None:
+            check_augmentation(settings.augmentation, whole, spatial_dims(experiment))
+        if WEIGHTINGS[experiment.weighting.name].needs_labels and len(plan.tasks) > 1:
+            check_ordered(whole.only(plan.tasks).tasks)
 
 
 def train(plan: RunPlan, store: Store, *, show_progress: bool = False) -> dict[str, Any]:
@@ -141,8 +159,11 @@ def _train(plan: RunPlan, store: Store, *, show_progress: bool) -> dict[str, Any
     experiment, settings = plan.experiment, plan.experiment.training
     dataset = dataset_of(experiment)
     whole = assembly_of(experiment, dataset)
-    assembly = whole.only(plan.tasks)
     splits = splits_of(store, experiment.dataset, dataset.image_source, needed=("train", "validation"))
+    if experiment.sample.kind == "lesion":  # also of test cases, before hours are spent
+        check_outlines(store, [case for cases in splits.values() for case in cases], experiment.sample.lesion.outline)
+    weighting = _weighting(plan, store, splits["train"], whole)
+    assembly = whole.only(weighting.tasks)
     for task in assembly.tasks:
         task.fit(channel_statistics(store, splits["train"], task.source, task.classes, assembly.region_source))
     L.seed_everything(plan.seed, verbose=False)
@@ -154,15 +175,18 @@ def _train(plan: RunPlan, store: Store, *, show_progress: bool) -> dict[str, Any
     module = TrainingModule(
         architecture,
         assembly.tasks,
-        build_weighting(
-            experiment.weighting.name, [task.name for task in assembly.tasks], **experiment.weighting.options()
-        ),
+        weighting,
         settings,
+        encoder_learning_rate=experiment.encoder.learning_rate,
+        major=experiment.major,
+        seed=plan.seed,
     )
     record: dict[str, Any] = {
         "method": plan.method.name,
+        "variant": plan.variant,
         "seed": plan.seed,
         "tasks": list(plan.tasks),
+        "learned": list(weighting.tasks),
         "trained": False,
         "parameters": sum(parameter.numel() for parameter in architecture.parameters()),
         "task_state": {task.name: task.state() for task in assembly.tasks},
@@ -178,6 +202,8 @@ def _train(plan: RunPlan, store: Store, *, show_progress: bool) -> dict[str, Any
     }
     check_data(plan, record["data"]["fingerprint"])
     write_record(plan.folder, record)
+    if isinstance(weighting, Spearman) and weighting.characteristics:
+        write_characteristics(plan.folder / CHARACTERISTICS, weighting.characteristics)
     train_loader, validation_loader = _loaders(plan, store, splits, assembly, whole)
     recorder = Recorder(plan.folder, patience=settings.patience, writer=_writer(plan))
     started = time.perf_counter()
@@ -186,7 +212,7 @@ def _train(plan: RunPlan, store: Store, *, show_progress: bool) -> dict[str, Any
             accelerator=settings.device,
             devices=settings.devices,
             max_epochs=settings.epochs,
-            precision=settings.precision,
+            precision=precision_of(experiment, _device_of(settings.device)),
             accumulate_grad_batches=settings.accumulate,
             gradient_clip_val=settings.gradient_clip,
             callbacks=[recorder, *([RichProgressBar()] if show_progress else [])],
@@ -213,6 +239,7 @@ def _train(plan: RunPlan, store: Store, *, show_progress: bool) -> dict[str, Any
         "seconds": round(recorder.seconds, 1),
         "seconds_of_last_start": round(time.perf_counter() - started, 1),
         "device": str(trainer.strategy.root_device),
+        "precision": str(trainer.precision),
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
     }
@@ -220,6 +247,20 @@ def _train(plan: RunPlan, store: Store, *, show_progress: bool) -> dict[str, Any
         write_record(plan.folder, record)
         last.unlink(missing_ok=True)  # more than half of a run's size, and of no use to a complete one
     return record
+
+
+def _weighting(plan: RunPlan, store: Store, training: list[str], whole: Assembly) -> Weighting:
+    """The run's weighting; one that looks at the training labels has chosen the tasks that the run learns."""
+    section, tasks = plan.experiment.weighting, whole.only(plan.tasks).tasks
+    weighting = build_weighting(section.name, [task.name for task in tasks], **section.options())
+    major = plan.experiment.major
+    if weighting.needs_labels and major is not None:
+        if len(tasks) > 1:
+            check_ordered(tasks)
+            weighting.fit(major, levels_of(store, training, tasks))
+        else:
+            weighting.fit(major, {})
+    return weighting
 
 
 def _loaders(
@@ -249,6 +290,12 @@ def _loaders(
             **workers,
         ),
     )
+
+
+def _device_of(accelerator: str) -> torch.device:
+    """The kind of device that Lightning will take."""
+    gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return torch.device("cuda" if gpu else "cpu")
 
 
 def _trainer(**options: Any) -> L.Trainer:

@@ -10,10 +10,25 @@ from crosstask.errors import InputError
 from crosstask.weighting.base import Weighting
 from crosstask.weighting.dwa import DynamicWeightAverage
 from crosstask.weighting.fixed import Equal, Fixed
+from crosstask.weighting.spearman import Spearman
 
-WEIGHTINGS: dict[str, type[Weighting]] = {"equal": Equal, "fixed": Fixed, "dwa": DynamicWeightAverage}
+WEIGHTINGS: dict[str, type[Weighting]] = {
+    "equal": Equal,
+    "fixed": Fixed,
+    "dwa": DynamicWeightAverage,
+    "spearman": Spearman,
+}
 
-__all__ = ["WEIGHTINGS", "DynamicWeightAverage", "Equal", "Fixed", "Weighting", "build_weighting", "weighting_options"]
+__all__ = [
+    "WEIGHTINGS",
+    "DynamicWeightAverage",
+    "Equal",
+    "Fixed",
+    "Spearman",
+    "Weighting",
+    "build_weighting",
+    "weighting_options",
+]
 
 
 def weighting_options(name: str) -> tuple[str, ...]:

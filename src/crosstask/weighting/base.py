@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
+
+import numpy as np
 
 
 class Weighting(ABC):
@@ -12,10 +14,24 @@ class Weighting(ABC):
 
     Args:
         tasks: names of the tasks, in the order of the weights.
+
+    Attributes:
+        needs_labels: whether :meth:`fit` must be called before the network is built.
     """
+
+    needs_labels: ClassVar[bool] = False
 
     def __init__(self, tasks: Sequence[str]) -> None:
         self.tasks = tuple(tasks)
+
+    def fit(self, major: str, labels: Mapping[str, np.ndarray]) -> None:
+        """Look at the labels of the training cases; :attr:`tasks` are afterwards those that are to be learned.
+
+        Args:
+            major: the task that the others help.
+            labels: ``{task: n}``, the level of each training case, the same cases for each task, NaN where a label is
+                missing; see :func:`crosstask.training.characteristics.levels_of`.
+        """
 
     @abstractmethod
     def weights(self) -> dict[str, float]:

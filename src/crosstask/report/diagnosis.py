@@ -1,0 +1,82 @@
+"""The major diagnosis under every method, with intervals: Table 2 of Fang et al. (2019). No torch here."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from pathlib import Path
+
+from crosstask.benchmark.diagnosis import FIGURES, Diagnosis, Estimate
+from crosstask.files import write_atomically
+from crosstask.methods import label_of
+from crosstask.report.tables import latex_table, markdown_table, text_table
+
+_TITLES = {"auc": "AUC", "accuracy": "Accuracy", "sensitivity": "Sensitivity", "specificity": "Specificity"}
+
+
+def diagnosis_table(diagnosis: Diagnosis) -> tuple[list[str], list[list[str]]]:
+    """Titles and rows: a row a method, figures in percent with their 95 % intervals."""
+    titles = ["Method", *(f"{_TITLES[name]} % [95 %]" for name in FIGURES)]
+    if diagnosis.differences:
+        titles.append("AUC - STL [95 %]")
+    rows = []
+    for method, figures in diagnosis.rows.items():
+        row = [label_of(method), *(_text(figures[name], "") for name in FIGURES)]
+        if diagnosis.differences:
+            gain = diagnosis.differences.get(method)
+            row.append("" if gain is None else _text(gain, "+"))
+        rows.append(row)
+    return titles, rows
+
+
+def _text(estimate: Estimate, sign: str) -> str:
+    if not math.isfinite(estimate.value):
+        return "undefined"
+    if not math.isfinite(estimate.low):
+        return f"{estimate.value:{sign}.1f}"
+    return f"{estimate.value:{sign}.1f} [{estimate.low:{sign}.1f}, {estimate.high:{sign}.1f}]"
+
+
+def diagnosis_notes(diagnosis: Diagnosis, resamplings: int) -> str:
+    """What the figures are, in one paragraph."""
+    whose = (
+        f"Sensitivity is that of {diagnosis.positive}, specificity that of the other cases."
+        if diagnosis.positive
+        else "AUC, sensitivity and specificity are means over the classes."
+    )
+    drawn = "cases" if diagnosis.groups == diagnosis.cases else f"{diagnosis.groups} groups of cases"
+    seeds = f"{diagnosis.seeds} seed{'s' * (diagnosis.seeds > 1)}"
+    against = "Differences are to STL of the same variant, in percentage points. " * bool(diagnosis.differences)
+    return (
+        f"{diagnosis.task} in {diagnosis.dataset}, {diagnosis.cases} test cases, mean over {seeds}. {whose} {against}"
+        f"In brackets 95 % intervals by a bootstrap ({resamplings} resamplings) over the {drawn}, the same for all "
+        "methods, which does not cover the chance of training itself."
+    )
+
+
+def diagnosis_csv(diagnosis: Diagnosis) -> str:
+    """Every figure unrounded, one row per method and figure."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["dataset", "task", "positive", "method", "figure", "unit", "value", "low", "high"])
+    for method, figures in diagnosis.rows.items():
+        lines = [(name, "%", figures[name]) for name in FIGURES]
+        if method in diagnosis.differences:
+            lines.append(("auc_minus_stl", "percentage points", diagnosis.differences[method]))
+        for name, unit, found in lines:
+            shown = ["" if math.isnan(figure) else figure for figure in (found.value, found.low, found.high)]
+            writer.writerow([diagnosis.dataset, diagnosis.task, diagnosis.positive, method, name, unit, *shown])
+    return text.getvalue()
+
+
+def write_diagnosis(diagnosis: Diagnosis, resamplings: int, output: Path) -> Path:
+    """Write ``diagnosis.txt``, ``.md``, ``.csv`` and ``.tex``; return the first."""
+    titles, rows = diagnosis_table(diagnosis)
+    notes = diagnosis_notes(diagnosis, resamplings)
+    path = output / "diagnosis.txt"
+    write_atomically(path, text_table(titles, rows))
+    write_atomically(output / "diagnosis.md", f"{markdown_table(titles, rows)}\n{notes}\n")
+    write_atomically(output / "diagnosis.csv", diagnosis_csv(diagnosis))
+    write_atomically(output / "diagnosis.tex", latex_table(titles, rows))
+    return path

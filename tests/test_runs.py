@@ -1,0 +1,102 @@
+"""Run folders that were made before, with other methods beside them, or by an older version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from crosstask.errors import InputError
+from crosstask.experiment import Experiment, experiment_from
+from crosstask.runs import (
+    EXPERIMENT,
+    RunPlan,
+    check_settings,
+    learned_tasks,
+    load_plan,
+    open_run,
+    plan_runs,
+    write_record,
+)
+
+
+def experiment(output: Path, **changes: object) -> Experiment:
+    values = {
+        "name": "small",
+        "dataset": {
+            "name": "cohort",
+            "root": "cohort.yaml",
+            "tasks": ["sick", "mark"],
+            "windows": [[0, 255]],
+            "splits": {"rule": "drawn", "by_seed": True},
+        },
+        "sample": {"kind": "image", "size": [32, 32]},
+        "encoder": {"name": "resnet18"},
+        "major": "sick",
+        "methods": ["stl", "hps"],
+        "output": str(output),
+        **changes,
+    }
+    return experiment_from(values)
+
+
+def plan_of(key: str, **changes: object) -> RunPlan:
+    return next(plan for plan in plan_runs(experiment(**changes)) if plan.key == key)  # type: ignore[arg-type]
+
+
+def test_a_folder_without_the_newer_options_belongs_to_their_defaults(tmp_path):
+    plan = plan_of("hps", output=tmp_path)
+    open_run(plan)
+    path = plan.folder / EXPERIMENT
+    settings = yaml.safe_load(path.read_text())
+    for section, key in (("encoder", "learning_rate"), ("sample", "lesion"), ("dataset", "options")):
+        settings[section].pop(key)
+    settings["dataset"]["splits"].pop("by_seed")
+    for key in ("variants", "stl_network"):
+        settings.pop(key)
+    path.write_text(yaml.safe_dump(settings))
+    check_settings(plan)
+    settings["encoder"]["learning_rate"] = 0.5
+    path.write_text(yaml.safe_dump(settings))
+    with pytest.raises(InputError, match=r"other settings \(encoder\.learning_rate\)"):
+        check_settings(plan)
+
+
+def test_settings_that_are_no_longer_accepted_are_named(tmp_path):
+    plan = plan_of("hps", output=tmp_path)
+    open_run(plan)
+    path = plan.folder / EXPERIMENT
+    settings = yaml.safe_load(path.read_text())
+    settings["training"]["momentum"] = 0.9
+    path.write_text(yaml.safe_dump(settings))
+    with pytest.raises(InputError, match=r"other settings \(training\.momentum\)"):
+        check_settings(plan)
+
+
+def test_the_network_of_single_task_learning_matters_to_it_alone(tmp_path):
+    for key in ("stl", "hps"):
+        open_run(plan_of(key, output=tmp_path))
+    changed = {"output": tmp_path, "stl_network": "auxiliary"}
+    check_settings(plan_of("hps", **changed))
+    with pytest.raises(InputError, match=r"other settings \(stl_network\)"):
+        check_settings(plan_of("stl", **changed))
+
+
+def test_a_folder_knows_its_plan_with_variant_and_seed(tmp_path):
+    variants = {"TL": {"encoder": {"learning_rate": 1e-5}}, "RI": {}}
+    plans = plan_runs(experiment(tmp_path, variants=variants, seeds=[3, 4]))
+    assert len({plan.folder for plan in plans}) == len(plans) == 8
+    for plan in plans:
+        open_run(plan)
+        record = {"method": plan.method.name, "variant": plan.variant, "seed": plan.seed, "tasks": list(plan.tasks)}
+        write_record(plan.folder, {**record, "task_state": {}})
+        found = load_plan(plan.folder)
+        assert (found.key, found.seed, found.tasks, found.folder) == (plan.key, plan.seed, plan.tasks, plan.folder)
+        assert found.experiment.dataset.splits.seed == plan.seed
+        assert found.experiment.encoder.learning_rate == (1e-5 if plan.variant == "TL" else None)
+
+
+def test_a_record_without_a_choice_learned_what_was_planned():
+    assert learned_tasks({"tasks": ["a", "b"]}) == ("a", "b")
+    assert learned_tasks({"tasks": ["a", "b"], "learned": ["b"]}) == ("b",)
