@@ -68,18 +68,18 @@ def serve() -> Iterator[Web]:
                 else:
                     headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
                     status, body = 200 if "mute" in fault else 206, body[start:]
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            if web.lengths:
-                self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
             whole = body
             if "cut" in fault:
                 body = body[: fault["cut"]]
             if "stall" in fault:
                 body = body[: len(body) // 2]
-            web.log.append((self.path, asked, len(body)))
+            web.log.append((self.path, asked, len(body)))  # before the first byte, or a client may look too early
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            if web.lengths:
+                self.send_header("Content-Length", str(len(whole)))
+            self.end_headers()
             try:
                 self.wfile.write(body)
                 self.wfile.flush()
