@@ -275,7 +275,15 @@ class TrainingSection(_Section):
     )
     accumulate: PositiveInt = Field(default=1, description="batches per optimiser step")
     channels_last: bool = False
-    patience: PositiveInt | None = Field(default=None, description="epochs without a better score before stopping")
+    smoothing: PositiveInt = Field(
+        default=5,
+        description="epochs: the best epoch is the last of the so many with the highest mean validation score, epochs "
+        "before the first counting as 0, a constant predictor's; 1: the highest score of a single epoch, which on few "
+        "validation cases is often luck",
+    )
+    patience: PositiveInt | None = Field(
+        default=None, description="epochs without a better score (see smoothing) before stopping"
+    )
     loader_workers: int = Field(default=0, ge=0, description="processes that load samples")
     device: str = Field(default="auto", description="auto, cpu, gpu, or Lightning's other accelerators")
     devices: int | str = Field(default=1, description="number of devices, or auto")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from crosstask.methods import get_method
 from crosstask.runs import BEST, FINAL, HISTORY, LAST, RunPlan, is_trained, plan_runs, read_record
 from crosstask.sample import Sample
 from crosstask.store import Store
+from crosstask.training.recorder import smoothed
 from crosstask.training.run import LOCK_NAME, train
 
 
@@ -156,7 +158,7 @@ def test_a_run_killed_after_its_last_epoch_is_completed_as_it_was(
 
     monkeypatch.setattr(SegmentationTask, "skill", lambda self, tally: 0.5)  # never better than the first epoch
     monkeypatch.setattr(RegressionTask, "skill", lambda self, tally: float("nan"))
-    plan = plan_of(changed(experiment, epochs=2 if patience is None else 5, patience=patience))
+    plan = plan_of(changed(experiment, epochs=2 if patience is None else 5, patience=patience, smoothing=1))
     write = run.write_record
 
     def failing(folder: Path, record: dict[str, object]) -> None:
@@ -204,6 +206,60 @@ def test_what_a_run_folder_holds(experiment: Experiment, store: Store) -> None:
     assert not leftovers
 
 
+@pytest.mark.parametrize(
+    ("scores", "epochs", "expected"),
+    [
+        ([0.4], 1, 0.4),
+        ([0.9, 0.4], 1, 0.4),
+        ([0.4], 4, 0.1),  # three epochs before the first count as 0
+        ([0.4, 0.8], 4, 0.3),
+        ([5.0, 0.1, 0.2, 0.3, 0.4], 4, 0.25),
+        ([-0.4, 0.2], 2, -0.1),
+        ([0.2, math.nan, 0.6], 3, 0.4),
+        ([0.2, math.nan, 0.6], 4, 0.8 / 3),
+    ],
+)
+def test_a_score_is_averaged_with_those_before_it(scores: list[float], epochs: int, expected: float) -> None:
+    assert smoothed(scores, epochs) == pytest.approx(expected)
+
+
+def test_without_a_score_there_is_no_smoothed_one() -> None:
+    assert math.isnan(smoothed([0.2, math.nan], 3))
+
+
+def test_a_lucky_epoch_is_not_the_best_one(
+    experiment: Experiment, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from crosstask.tasks import RegressionTask, SegmentationTask
+
+    given = [0.9, 0.0, 0.5, 0.6, 0.7, 0.1]
+    monkeypatch.setattr(RegressionTask, "skill", lambda self, tally: float("nan"))
+    for smoothing, best, score in ((1, 0, 0.9), (3, 4, 0.6)):
+        scores = iter(given)
+        monkeypatch.setattr(SegmentationTask, "skill", lambda self, tally, scores=scores: next(scores))
+        plan = plan_of(changed(experiment, epochs=6, smoothing=smoothing), output=tmp_path / str(smoothing))
+        record = train(plan, store)
+        assert record["training"]["best_epoch"] == best
+        assert record["training"]["best_score"] == pytest.approx(score)
+        table = pd.read_csv(plan.folder / HISTORY)
+        assert table["score"].tolist() == given
+        assert table["smoothed_score"].max() == pytest.approx(score)
+
+
+def test_without_validation_labels_the_latest_epoch_is_kept(
+    experiment: Experiment, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from crosstask.tasks import RegressionTask, SegmentationTask
+
+    for task in (RegressionTask, SegmentationTask):
+        monkeypatch.setattr(task, "skill", lambda self, tally: float("nan"))
+    plan = plan_of(changed(experiment, epochs=2, patience=1))
+    record = train(plan, store)
+    assert record["training"]["best_epoch"] == 1
+    assert record["training"]["best_score"] is None
+    assert_same_weights(plan.folder / BEST, plan.folder / FINAL)
+
+
 def test_training_stops_when_the_score_has_not_improved(
     experiment: Experiment, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,7 +268,7 @@ def test_training_stops_when_the_score_has_not_improved(
     scores = iter([0.1, 0.3, 0.2, 0.2, 0.9, 0.9])
     monkeypatch.setattr(SegmentationTask, "skill", lambda self, tally: next(scores))
     monkeypatch.setattr(RegressionTask, "skill", lambda self, tally: float("nan"))
-    record = train(plan_of(changed(experiment, epochs=6, patience=2)), store)
+    record = train(plan_of(changed(experiment, epochs=6, patience=2, smoothing=1)), store)
     assert record["training"]["epochs"] == 4
     assert record["training"]["best_epoch"] == 1
 
@@ -227,7 +283,7 @@ def test_the_best_epoch_keeps_its_own_weights(
     scores = iter([0.5, 0.4])
     monkeypatch.setattr(SegmentationTask, "skill", lambda self, tally: next(scores))
     monkeypatch.setattr(RegressionTask, "skill", lambda self, tally: float("nan"))
-    longer = plan_of(changed(experiment, epochs=2, schedule="constant"), output=tmp_path / "longer")
+    longer = plan_of(changed(experiment, epochs=2, schedule="constant", smoothing=1), output=tmp_path / "longer")
     train(longer, store)
     assert_same_weights(short.folder / FINAL, longer.folder / BEST)
 

@@ -147,6 +147,8 @@ def _notes(experiment: Experiment, comparison: Comparison, plans: Sequence[RunPl
     likeliest = "With classes that exclude each other the most probable one is decided for. " * ("softmax" in decided)
     own = ", each on test cases of its own" * comparison.by_seed
     against = "STL of the same variant, ranked within it" if experiment.variants else "STL"
+    epochs = experiment.training.smoothing
+    smoothing = f", by the mean score of {epochs} epochs up to it" if epochs > 1 else ""
     seconds = sum(read_record(plan.folder)["training"]["seconds"] for plan in plans)
     return (
         f"M: {measures}; mean over {comparison.seeds} seed{'s' * (comparison.seeds > 1)}{own}. "
@@ -155,7 +157,8 @@ def _notes(experiment: Experiment, comparison: Comparison, plans: Sequence[RunPl
         f"{drawn}, the same for all tasks, which does not cover the chance of training itself. "
         "± is the standard deviation over seeds. "
         f"constant: the best prediction that does not look at the image. {thresholds}{likeliest}"
-        f"The best epoch was chosen on validation cases. Training took {seconds / 60:.1f} minutes, all runs added."
+        f"The best epoch was chosen on validation cases{smoothing}. Training took {seconds / 60:.1f} minutes, all runs "
+        "added."
     )
 
 

@@ -172,7 +172,7 @@ class Task(ABC):
     def skill(self, tally: torch.Tensor) -> float:
         """How good validation predictions are: 0 as good as a constant predictor, 1 perfect, NaN without labels.
 
-        The best epoch of a run is that with the highest mean skill over its tasks: a scale that every kind shares.
+        The best epoch of a run is chosen by the mean skill over its tasks: a scale that every kind shares.
         """
 
     @abstractmethod

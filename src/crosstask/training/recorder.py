@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,26 @@ def weights_bytes(module: TrainingModule) -> bytes:
     return save({key: value.detach().cpu().contiguous() for key, value in module.architecture.state_dict().items()})
 
 
+def smoothed(scores: Sequence[float], epochs: int) -> float:
+    """Validation score of the last of the epochs, averaged over it and those before it.
+
+    A score of one epoch is often luck where validation cases are few, and the highest of many is luck more often yet.
+    Epochs before the first count as 0, the skill of a constant predictor, so that no epoch is judged by fewer.
+
+    Args:
+        scores: of every epoch so far; one that is not finite does not count.
+        epochs: how many to average.
+
+    Returns:
+        The mean, NaN if the last score is not finite.
+    """
+    if not math.isfinite(scores[-1]):
+        return math.nan
+    last = scores[-epochs:]
+    known = [score for score in last if math.isfinite(score)]
+    return sum(known) / (len(known) + max(0, epochs - len(scores)))
+
+
 class Recorder(L.Callback):
     """Writes the run folder after each epoch, each file whole or not at all; stops early if asked.
 
@@ -29,12 +50,13 @@ class Recorder(L.Callback):
 
     Args:
         folder: the run folder.
+        smoothing: epochs whose validation scores are averaged before they are compared.
         patience: epochs without a better validation score after which training stops; None for never.
         writer: a TensorBoard writer, or None.
     """
 
-    def __init__(self, folder: Path, *, patience: int | None, writer: Any = None) -> None:
-        self._folder, self._patience, self._writer = folder, patience, writer
+    def __init__(self, folder: Path, *, smoothing: int = 1, patience: int | None = None, writer: Any = None) -> None:
+        self._folder, self._smoothing, self._patience, self._writer = folder, smoothing, patience, writer
         self._rows: list[dict[str, Any]] = []
         self._best = -math.inf
         self.best_epoch = -1
@@ -50,7 +72,7 @@ class Recorder(L.Callback):
 
     @property
     def best_score(self) -> float:
-        """Highest validation score so far."""
+        """Highest smoothed validation score so far."""
         return self._best
 
     @property
@@ -86,11 +108,15 @@ class Recorder(L.Callback):
             row[f"weight/{task.name}"] = pl_module.epoch_weights[task.name]
             row[f"skill/{task.name}"] = pl_module.skills[task.name]
         row["score"] = pl_module.score
+        row["smoothed_score"] = smoothed(
+            [*(earlier["score"] for earlier in self._rows[:epoch]), row["score"]], self._smoothing
+        )
         row["learning_rate"] = trainer.optimizers[0].param_groups[-1]["lr"]  # the first is the encoder's own
         self._rows = [*self._rows[:epoch], row]
-        better = pl_module.score > self._best or self.best_epoch < 0
+        score = row["smoothed_score"]
+        better = score > self._best or not math.isfinite(self._best)  # without any score, the latest
         if better:
-            self._best, self.best_epoch = (pl_module.score if math.isfinite(pl_module.score) else -math.inf), epoch
+            self._best, self.best_epoch = (score if math.isfinite(score) else -math.inf), epoch
         trainer.should_stop = self._patience_is_over()
         if not trainer.is_global_zero:
             trainer.save_checkpoint(self._folder / LAST)  # every process takes part in gathering the state

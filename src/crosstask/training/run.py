@@ -205,7 +205,7 @@ def _train(plan: RunPlan, store: Store, *, show_progress: bool) -> dict[str, Any
     if isinstance(weighting, Spearman) and weighting.characteristics:
         write_characteristics(plan.folder / CHARACTERISTICS, weighting.characteristics)
     train_loader, validation_loader = _loaders(plan, store, splits, assembly, whole)
-    recorder = Recorder(plan.folder, patience=settings.patience, writer=_writer(plan))
+    recorder = Recorder(plan.folder, smoothing=settings.smoothing, patience=settings.patience, writer=_writer(plan))
     started = time.perf_counter()
     with _quiet():
         trainer = _trainer(
