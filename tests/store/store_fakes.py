@@ -15,6 +15,8 @@ from crosstask.errors import InputError
 from crosstask.geometry import Geometry
 
 SHAPE = (6, 10, 9)
+TURNED = ((1.0, 0.0, 0.0), (0.0, 0.8, 0.6), (0.0, -0.6, 0.8))
+"""Directions of a grid that does not run along the axes of space."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def arrays(seed: int, scale: float = 1.0) -> FakeData:
             "targets": np.zeros((0, *SHAPE), np.uint8),
         },
         channels={"ct": ("ct",), "dose": ("dose",), "organs": organs, "region": ("region",), "targets": ()},
-        geometry=Geometry(SHAPE, (2.5, 1.1 + seed / 7, 1.1), (-3.25, 0.1, 7.0)),
+        geometry=Geometry(SHAPE, (2.5, 1.1 + seed / 7, 1.1), (-3.25, 0.1, 7.0), TURNED if seed % 2 else None),
         information={"seed": seed, "spacing": np.float32(0.5), "note": "ünïcode"},
     )
 

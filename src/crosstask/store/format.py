@@ -101,6 +101,9 @@ class CaseHeader:
                 "shape": [int(size) for size in self.geometry.shape],
                 "spacing": [float(step) for step in self.geometry.spacing],
                 "origin": [float(place) for place in self.geometry.origin or ()],
+                **(
+                    {} if self.geometry.aligned else {"direction": [list(row) for row in self.geometry.direction or ()]}
+                ),
             },
             "information": self.information,
             "arrays": {
@@ -128,7 +131,12 @@ class CaseHeader:
             settings=values["settings"],
             raw=tuple(RawFile.from_json(file) for file in values["raw"]),
             channels={name: tuple(channels) for name, channels in values["channels"].items()},
-            geometry=Geometry(tuple(geometry["shape"]), tuple(geometry["spacing"]), tuple(geometry["origin"])),
+            geometry=Geometry(
+                tuple(geometry["shape"]),
+                tuple(geometry["spacing"]),
+                tuple(geometry["origin"]),
+                tuple(tuple(row) for row in geometry["direction"]) if "direction" in geometry else None,
+            ),
             information=values["information"],
             arrays={
                 name: ArrayHeader(**{**array, "shape": tuple(array["shape"]), "values": _labels(array)})
