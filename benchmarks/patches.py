@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ import numpy as np
 import torch
 
 from crosstask.assembly import Assembly
+from crosstask.datasets.base import Case, CaseData
 from crosstask.experiment import LesionSection
 from crosstask.geometry import Geometry
 from crosstask.store import Store, prepare
@@ -37,26 +37,6 @@ SIZE = (224, 224)
 GRID = Geometry((128, 256, 256), (1.25, 0.7, 0.7))
 
 
-@dataclass(frozen=True)
-class GeneratedCase:
-    """One case of :class:`Generated`."""
-
-    id: str
-    group: str
-    split: str = "train"
-    files: tuple[Path, ...] = ()
-
-
-@dataclass
-class GeneratedData:
-    """Its arrays."""
-
-    arrays: dict[str, np.ndarray]
-    channels: dict[str, tuple[str, ...]]
-    geometry: Geometry
-    information: dict[str, Any] = field(default_factory=dict)
-
-
 class Generated:
     """A data set of noisy lungs with an ellipsoid each."""
 
@@ -65,15 +45,15 @@ class Generated:
     def __init__(self, count: int) -> None:
         self.count = count
 
-    def cases(self) -> list[GeneratedCase]:
+    def cases(self) -> list[Case]:
         """So many of them."""
-        return [GeneratedCase(f"c{index}", f"c{index}") for index in range(self.count)]
+        return [Case(f"c{index}", f"c{index}", "train", ()) for index in range(self.count)]
 
     def read_settings(self) -> Mapping[str, Any]:
         """What they depend on."""
         return {"shape": GRID.shape}
 
-    def read(self, case: GeneratedCase) -> GeneratedData:
+    def read(self, case: Case) -> CaseData:
         """One case, always the same."""
         random = np.random.default_rng(int(case.id[1:]))
         centre = np.array(GRID.shape) * random.uniform(0.35, 0.65, 3)
@@ -87,7 +67,7 @@ class Generated:
             "label": np.array([1.0], np.float32),
         }
         channels: dict[str, tuple[str, ...]] = {"image": ("image",), "segmentation": ("Lesion",), "label": ("label",)}
-        return GeneratedData(arrays, channels, GRID)
+        return CaseData(arrays, channels, GRID)
 
 
 def rates(samples: LesionSamples, count: int, runs: int) -> tuple[list[float], list[float]]:

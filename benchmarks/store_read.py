@@ -13,38 +13,18 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from crosstask.datasets.base import Case, CaseData
 from crosstask.geometry import Geometry
 from crosstask.store import Store, prepare
 
 MASKS = [0, 2, 3, 7]
 PATCH = 64
 Read = Callable[[tuple[slice, ...]], list[np.ndarray]]
-
-
-@dataclass(frozen=True)
-class GeneratedCase:
-    """The one case of :class:`Generated`."""
-
-    id: str = "case"
-    group: str = "case"
-    split: str = "train"
-    files: tuple[Path, ...] = ()
-
-
-@dataclass
-class GeneratedData:
-    """Its arrays."""
-
-    arrays: dict[str, np.ndarray]
-    channels: dict[str, tuple[str, ...]]
-    geometry: Geometry
-    information: dict[str, Any] = field(default_factory=dict)
 
 
 class Generated:
@@ -56,19 +36,19 @@ class Generated:
         self.size = size
         self.data = self.generate()
 
-    def cases(self) -> list[GeneratedCase]:
+    def cases(self) -> list[Case]:
         """The one case."""
-        return [GeneratedCase()]
+        return [Case("case", "case", "train", ())]
 
     def read_settings(self) -> dict[str, Any]:
         """What it depends on."""
         return {"size": self.size}
 
-    def read(self, case: GeneratedCase) -> GeneratedData:
+    def read(self, case: Case) -> CaseData:
         """Its arrays, generated before, so that the time of writing is that alone."""
         return self.data
 
-    def generate(self) -> GeneratedData:
+    def generate(self) -> CaseData:
         """A head-like body with texture, noise, round masks and a dose that falls off."""
         size, random = self.size, np.random.default_rng(0)
         z, y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j, -1 : 1 : size * 1j]
@@ -85,13 +65,13 @@ class Generated:
             "region": region.astype(np.uint8)[None],
         }
         channels = {name: tuple(f"{name} {place}" for place in range(len(array))) for name, array in arrays.items()}
-        return GeneratedData(arrays, channels, Geometry((size,) * 3, (3.0, 2.0, 2.0)))
+        return CaseData(arrays, channels, Geometry((size,) * 3, (3.0, 2.0, 2.0)))
 
 
 def readers(folder: Path, size: int) -> Iterator[tuple[str, Read, int, float]]:
     """Write the case in each way: name, function that reads a part of it, bytes on disk, seconds of writing."""
     dataset = Generated(size)
-    data = dataset.read(GeneratedCase())
+    data = dataset.read(dataset.cases()[0])
 
     started = time.perf_counter()
     prepare(dataset, folder / "store", workers=1)

@@ -12,7 +12,7 @@ import numpy as np
 from crosstask.datasets import Dataset, HiddenLabels, open_dataset
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment, LesionSection
-from crosstask.functional.planes import middle_of, plane_points, values_at
+from crosstask.functional.planes import PLANES, middle_of, plane_points, values_at
 from crosstask.geometry import Geometry
 from crosstask.tasks.base import Task
 
@@ -145,6 +145,10 @@ class Lesion:
         centre = np.asarray(self.whole.origin) + voxel * np.asarray(spacing)
         points = plane_points(plane, centre, settings.pixels, settings.spacing, shift, angle)
         return np.stack([values_at(channel, origin, spacing, points, -np.inf) for channel in self.image])
+
+    def middle_patch(self, settings: LesionSection) -> np.ndarray:
+        """The axial patch about the lesion's middle, the one by which a case is judged; see :meth:`patch`."""
+        return self.patch(settings, PLANES[0], self.middle)
 
 
 def lesion_of(case_id: str, case: Readable, geometry: Geometry, source: str, settings: LesionSection) -> Lesion:

@@ -13,6 +13,7 @@ import torch
 from lesion_fakes import ENDING, GRID, lesion_mask, make_lesions, write_lesion_spec
 
 from crosstask.assembly import Assembly, assemble, assembly_of, dataset_of, lesion_of
+from crosstask.benchmark.examples import save_examples
 from crosstask.datasets import Cohort
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment, LesionSection, experiment_from
@@ -20,7 +21,7 @@ from crosstask.functional.resize import resize
 from crosstask.io.images import write_volume
 from crosstask.methods import get_method
 from crosstask.prediction.predictor import Predictor
-from crosstask.runs import RunPlan
+from crosstask.runs import EXAMPLES, RunPlan
 from crosstask.sample import Sample
 from crosstask.store import Store, prepare
 from crosstask.training.augmentation import Augmentation, AugmentedSamples
@@ -268,6 +269,17 @@ def test_structures_as_input_do_not_either(
         assembly_of(experiment, dataset_of(experiment))
 
 
+def test_processes_that_load_give_the_patches_of_one(lesions: Path, store: Store, tmp_path: Path):
+    splits = {"train": ["c0", "c1", "c2", "c3", "c4", "c5"], "validation": ["c6", "c7"], "test": []}
+    images = []
+    for workers in (0, 2):
+        experiment = experiment_of(lesions, store, tmp_path / str(workers), training={"loader_workers": workers})
+        plan = RunPlan(experiment, get_method("hps"), 0, tuple(TASKS))
+        whole = assembly_of(experiment, dataset_of(experiment))
+        images.append(torch.stack([batch.image for batch in _loaders(plan, store, splits, whole, whole)[0]]))
+    assert torch.equal(*images) and len(images[0].unique()) > 100
+
+
 @pytest.mark.parametrize("cache", [False, True])
 def test_a_run_learns_from_patches_and_predicts_what_validation_saw(
     lesions: Path, store: Store, tmp_path: Path, cache: bool
@@ -291,6 +303,13 @@ def test_a_run_learns_from_patches_and_predicts_what_validation_saw(
     raw = predictor.dataset.read(next(case for case in predictor.dataset.cases() if case.id == "c6"))
     prepared_case = store.open("c6")
     expected = predictor._decoded(predictor._forward(samples[0].image[None]))
+    save_examples(plan.folder, store, ["c6"])
+    with np.load(plan.folder / EXAMPLES) as shown:
+        assert shown["c6/image"].shape == (experiment.sample.lesion.pixels,) * 2
+        widest = samples[0].image[WINDOWS.index((-1000, 400))]
+        seen = resize(torch.from_numpy(shown["c6/image"])[None, None], widest.shape)[0, 0]
+        np.testing.assert_allclose(seen, widest, atol=1e-6)
+        assert shown["c6/spacing"].tolist() == [experiment.sample.lesion.spacing] * 2
     for case in (raw, prepared_case):
         values = predictor.predict("c6", case, prepared_case.geometry).values
         assert values["malignant"].shape == (1,) and values["margin"].sum() == pytest.approx(1, abs=1e-5)

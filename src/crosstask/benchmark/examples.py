@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crosstask.assembly import Assembly, Readable, Slices, assembly_of
+from crosstask.assembly import Assembly, Readable, Slices, assembly_of, lesion_of
 from crosstask.files import write_atomically
 from crosstask.prediction.predictor import Predictor
 from crosstask.runs import EXAMPLES
@@ -57,22 +57,28 @@ def _labelled(case: Readable, assembly: Assembly) -> int:
 
 
 def save_examples(folder: Path, store: Store, case_ids: Sequence[str], *, device: str = "cpu") -> None:
-    """Write of each case image, target, presence, prediction and decision; of volumes one slice, the same for all runs.
+    """Write of each case image, target, presence, prediction and decision, the same image for all runs.
+
+    Of a volume it is one slice; where patches of lesions are learned from, the patch by which the case is judged. Of
+    several windows it is the widest.
 
     Arrays are named ``<case>/image`` (``y x``, or ``3 y x`` in colour, in [-1, 1]), ``<case>/spacing``,
     ``<case>/<task>/target`` and so on; masks are probabilities.
     """
     predictor = Predictor(folder, device=device)
     whole = assembly_of(predictor.experiment, predictor.dataset)
-    scored = predictor.assembly.for_scoring()
+    scored, sample = predictor.assembly.for_scoring(), predictor.experiment.sample
     arrays: dict[str, np.ndarray] = {"cases": np.array(list(case_ids))}
     for case_id in case_ids:
         case = store.open(case_id)
         plane: Slices = () if len(case.geometry.shape) == 2 else (_fullest_slice(whole, case),)
         prediction = predictor.predict(case_id, case, case.geometry)
-        image = whole.image(case, plane)
-        arrays[f"{case_id}/image"] = image[:3] if whole.image_channels == 3 else image[0]
-        arrays[f"{case_id}/spacing"] = np.array(case.geometry.spacing[-2:])
+        image, spacing = whole.image(case, plane), case.geometry.spacing[-2:]
+        if sample.kind == "lesion":
+            lesion = lesion_of(case_id, case, case.geometry, whole.image_source, sample.lesion)
+            image, spacing = whole.windowed(lesion.middle_patch(sample.lesion)), (sample.lesion.spacing,) * 2
+        arrays[f"{case_id}/image"] = _shown(whole, image)
+        arrays[f"{case_id}/spacing"] = np.array(spacing)
         for task in predictor.tasks:
             target, present = scored.target(task, case, plane)
             values = prediction.values[task.name]
@@ -90,6 +96,14 @@ def save_examples(folder: Path, store: Store, case_ids: Sequence[str], *, device
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     write_atomically(folder / EXAMPLES, buffer.getvalue())
+
+
+def _shown(assembly: Assembly, image: np.ndarray) -> np.ndarray:
+    """``y x``, or ``3 y x`` in colour, of the network's input, in the widest window."""
+    widths = [high - low for low, high in assembly.windows]
+    channels = assembly.image_channels
+    shown = image[channels * int(np.argmax(widths)) :][:channels]
+    return shown if channels == 3 else shown[0]
 
 
 def _fullest_slice(assembly: Assembly, case: Readable) -> int:

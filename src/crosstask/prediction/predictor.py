@@ -15,7 +15,6 @@ from crosstask.assembly import Assembly, Readable, assembly_of, dataset_of, lesi
 from crosstask.datasets import Dataset
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment
-from crosstask.functional.planes import PLANES
 from crosstask.functional.resize import resize
 from crosstask.geometry import Geometry
 from crosstask.network import build_architecture, precision_of
@@ -136,7 +135,7 @@ class Predictor:
         """From the one axial patch about the lesion's middle."""
         sample = self.experiment.sample
         lesion = lesion_of(case_id, case, geometry, self.assembly.image_source, sample.lesion)
-        image = torch.from_numpy(self.assembly.windowed(lesion.patch(sample.lesion, PLANES[0], lesion.middle)))[None]
+        image = torch.from_numpy(self.assembly.windowed(lesion.middle_patch(sample.lesion)))[None]
         decoded = self._decoded(self._forward(resize(image, sample.size).to(self.device)))
         return {task.name: decoded[task.name][0].float().cpu().numpy() for task in self._at("image")}
 
