@@ -174,7 +174,7 @@ def predict_cases(
         _one_of("--split", split, SPLITS)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output}: exists and is not empty; give a new folder, nothing is overwritten")
-    from crosstask.export.cases import FORMATS, writers
+    from crosstask.export.formats import FORMATS, writers
     from crosstask.prediction.predictor import Predictor
     from crosstask.runs import load_plan, read_record, read_thresholds
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from crosstask.datasets.base import SPLITS, Case, CaseData, Dataset, Finding, Split
 from crosstask.datasets.cohort import Cohort
+from crosstask.datasets.dicom_rt import DicomRT
 from crosstask.datasets.ham10000 import HAM10000
 from crosstask.datasets.hidden import HiddenLabels
 from crosstask.datasets.names import refuse_options, unknown_name
@@ -17,6 +18,7 @@ from crosstask.datasets.stoic import STOIC
 
 DATASETS: dict[str, type[Dataset]] = {
     "cohort": Cohort,
+    "dicom_rt": DicomRT,
     "ham10000": HAM10000,
     "openkbp": OpenKBP,
     "phantom": Phantom,
@@ -52,6 +54,7 @@ __all__ = [
     "CaseData",
     "Cohort",
     "Dataset",
+    "DicomRT",
     "Finding",
     "HiddenLabels",
     "OpenKBP",

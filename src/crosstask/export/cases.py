@@ -32,6 +32,7 @@ class CaseWriter(ABC):
         folder: where to write; made when there is something to write.
         assembly: the tasks that the run predicts.
         dataset: whose cases are predicted.
+        model: what predicts, for formats that name it.
 
     Raises:
         InputError: the format cannot hold what the run predicts of these cases.
@@ -39,8 +40,8 @@ class CaseWriter(ABC):
 
     format: str
 
-    def __init__(self, folder: Path, assembly: Assembly, dataset: Dataset) -> None:
-        self.folder, self.assembly = folder, assembly
+    def __init__(self, folder: Path, assembly: Assembly, dataset: Dataset, model: str = "") -> None:
+        self.folder, self.assembly, self.model = folder, assembly, model
         reason = self.misfit(assembly, dataset)
         if reason:
             raise InputError(f"--format {self.format}: {reason}")
@@ -169,8 +170,8 @@ class CsvWriter(CaseWriter):
 
     format = "csv"
 
-    def __init__(self, folder: Path, assembly: Assembly, dataset: Dataset) -> None:
-        super().__init__(folder, assembly, dataset)
+    def __init__(self, folder: Path, assembly: Assembly, dataset: Dataset, model: str = "") -> None:
+        super().__init__(folder, assembly, dataset, model)
         self._rows: list[tuple[object, ...]] = []
 
     @classmethod
@@ -194,42 +195,6 @@ class CsvWriter(CaseWriter):
         """Write the table, if there is a case."""
         if self._rows:
             _write_text(self.folder / TABLE, _csv([_COLUMNS, *self._rows]))
-
-
-FORMATS: dict[str, type[CaseWriter]] = {
-    writer.format: writer for writer in (OpenKBPWriter, NpzWriter, PngWriter, CsvWriter)
-}
-"""Name on the command line -> writer."""
-
-
-def writers(name: str | None, folder: Path, assembly: Assembly, dataset: Dataset) -> list[CaseWriter]:
-    """The writers of a format; without a name those that fit the run and the data set.
-
-    These are the challenge's format for OpenKBP, otherwise PNG for masks of images and NumPy archives for anything else
-    at pixel level; and the table for labels of whole cases.
-
-    Args:
-        name: key of :data:`FORMATS`, or None.
-        folder: where to write.
-        assembly: the tasks that the run predicts.
-        dataset: whose cases are predicted.
-
-    Raises:
-        InputError: the format cannot hold what the run predicts of these cases.
-    """
-    if name is not None:
-        return [FORMATS[name](folder, assembly, dataset)]
-    pixel = [task for task in assembly.tasks if task.level == "pixel"]
-    chosen: list[type[CaseWriter]] = []
-    if pixel and not OpenKBPWriter.misfit(assembly, dataset):
-        chosen.append(OpenKBPWriter)
-    elif pixel and not PngWriter.misfit(assembly, dataset) and all(isinstance(t, SegmentationTask) for t in pixel):
-        chosen.append(PngWriter)
-    elif pixel:
-        chosen.append(NpzWriter)
-    if len(pixel) < len(assembly.tasks):
-        chosen.append(CsvWriter)
-    return [writer(folder, assembly, dataset) for writer in chosen]
 
 
 def file_name(text: str) -> str:

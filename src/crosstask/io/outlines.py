@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from crosstask.errors import InputError
+from crosstask.functional.contours import fill
 from crosstask.geometry import Geometry
 
 ENDING = ".json"
@@ -95,7 +96,7 @@ def read_outline(
                 f"(z y x); mend its points, or the unit {outline.unit!r}"
             )
         flat = [axis for axis in range(3) if axis != across]
-        inside = _filled(points[:, flat], [geometry.shape[axis] for axis in flat])
+        inside = fill([points[:, flat]], (geometry.shape[flat[0]], geometry.shape[flat[1]]))
         key = (across, min(max(round(float(points[0, across])), 0), geometry.shape[across] - 1))
         slices[key] = slices[key] ^ inside if key in slices else inside
     for (across, where), inside in slices.items():
@@ -131,17 +132,3 @@ def _indices(
     for own, (axis, turned) in enumerate(zip(*axes, strict=True)):
         indices[:, axis] = geometry.shape[axis] - 1 - spatial[:, own] if turned else spatial[:, own]
     return indices
-
-
-def _filled(points: np.ndarray, shape: list[int]) -> np.ndarray:
-    """Pixels of a slice whose centres lie inside a polygon, bool; ``points`` are row and column."""
-    from matplotlib.path import Path as Line  # costs half a second
-
-    inside = np.zeros(shape, bool)
-    low = np.maximum(np.floor(points.min(0)), 0).astype(int)
-    high = np.minimum(np.ceil(points.max(0)) + 1, shape).astype(int)
-    box = tuple(slice(first, stop) for first, stop in zip(low, high, strict=True))
-    centres = np.stack(np.meshgrid(*(np.arange(part.start, part.stop) for part in box), indexing="ij"), -1)
-    if centres.size:
-        inside[box] = Line(points).contains_points(centres.reshape(-1, 2)).reshape(centres.shape[:2])
-    return inside

@@ -75,7 +75,7 @@ def _digest_unchanged(path: str, size: int, mtime_ns: int) -> str:
 
 @dataclass(frozen=True)
 class RawFile:
-    """State of one raw file: name relative to the files' common folder, bytes, time of change, BLAKE2b of content."""
+    """State of one raw file: digest of its name below the common folder, bytes, time of change, BLAKE2b of content."""
 
     name: str
     size: int
@@ -94,12 +94,15 @@ class RawFile:
 
 
 def _names(files: Sequence[Path]) -> list[tuple[str, Path]]:
-    """Files with names relative to their common folder, so that a moved data set keeps its names."""
+    """Files with names relative to their common folder, so that a moved data set keeps its names.
+
+    Names are digests, because those of files and folders are often those of patients, who are not to be in a store.
+    """
     if not files:
         return []
     absolute = [file.absolute() for file in files]
     common = os.path.commonpath([file.parent for file in absolute])
-    return sorted((file.relative_to(common).as_posix(), file) for file in absolute)
+    return sorted((digest_bytes(file.relative_to(common).as_posix().encode()), file) for file in absolute)
 
 
 def seems_unchanged(files: Sequence[Path], known: Sequence[RawFile]) -> bool:

@@ -1,0 +1,313 @@
+"""``crosstask dvh``: dose-volume histograms of the structures of a plan."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from crosstask.cli.terminal import out, progress_bar
+from crosstask.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from crosstask.functional.dvh import Dvh, Metric
+    from crosstask.geometry import Geometry
+
+FIGURES = ("min", "mean", "max", "D99%", "D95%", "D50%", "D2%", "D0.1cc")
+"""Figures that are always given."""
+_CURVE_STEP = 0.1
+_FEW_VOXELS = 20
+
+
+def dvh(
+    dose: Annotated[Path, typer.Argument(help="RTDOSE file, or a dose in Gy as .nii, .nii.gz, .mha, .mhd or .nrrd.")],
+    structures: Annotated[
+        Path, typer.Argument(help="RTSTRUCT file, or a folder of masks, one volume a structure.", metavar="STRUCT")
+    ],
+    structure: Annotated[
+        Optional[list[str]],  # noqa: UP045 - typer reads annotations at run time, also on Python 3.10
+        typer.Option(help="Only this structure, by its name; may be repeated."),
+    ] = None,
+    metric: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="Also this figure: D98%, D2cc, V20Gy, V20Gycc, V95% (of the prescription); may be repeated."),
+    ] = None,
+    prescription: Annotated[Optional[float], typer.Option(help="Prescribed dose, in Gy.", metavar="GY")] = None,  # noqa: UP045
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--output", "-o", help="Folder for curves, figures and a picture; must be new or empty."),
+    ] = None,
+) -> None:
+    """Dose-volume histograms of structures: volumes, doses, and the figures that are asked for."""
+    from crosstask.functional.dvh import parse_metric
+
+    if prescription is not None and not 0 < prescription < float("inf"):
+        raise InputError(f"--prescription: {prescription:g} is no dose; give it in Gy, more than 0")
+    figures = {found.name: found for found in map(parse_metric, (*FIGURES, *(metric or ())))}
+    for figure in figures.values():
+        if figure.needs_prescription and prescription is None:
+            raise InputError(f"--metric {figure.name}: is of a prescribed dose; give that with --prescription, in Gy")
+    if output is not None:
+        _must_be_new(output)
+    plan = _read_dose(dose)
+    histograms, notes = _histograms(plan, _read_structures(structures, plan, structure or ()))
+    if not histograms:
+        raise InputError(f"{structures}: no structure has a DVH; {notes[0]}")
+    _print(histograms, list(figures.values()), prescription)
+    for note in (*plan.notes, *notes):
+        out.print(f"Note: {note}", markup=False)
+    if output is not None:
+        _write(output, histograms, list(figures.values()), prescription)
+        out.print(f"Curves, figures and picture: {output}", markup=False)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A dose on its grid."""
+
+    path: Path
+    dose: np.ndarray
+    geometry: Geometry
+    frame_of_reference: str
+    notes: tuple[str, ...]
+
+    @property
+    def pitch(self) -> float:
+        return min(self.geometry.spacing)
+
+
+@dataclass(frozen=True)
+class _Structure:
+    """A structure whose histogram can be computed; it is a ValueError where there is none."""
+
+    name: str
+    histogram: Callable[[_Plan], Dvh]
+
+
+def _must_be_new(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: exists and is not empty; give a new folder, nothing is overwritten")
+
+
+def _read_dose(path: Path) -> _Plan:
+    import numpy as np
+
+    if _is_volume(path):
+        values, geometry = _read_volume(path)
+        if (values < 0).any():
+            raise InputError(f"{path}: holds values below 0, so it is no dose; give a dose in Gy")
+        return _Plan(path, values.astype(np.float32), geometry, "", ())
+    from crosstask.io.dicom_rt import read_dose
+
+    dose = read_dose(path)
+    part = f"the dose is of one {dose.summation or 'unknown part'}, not of the whole PLAN"
+    notes = () if dose.summation in ("PLAN", "MULTI_PLAN") else (part,)
+    return _Plan(path, dose.dose, dose.geometry, dose.frame_of_reference, notes)
+
+
+def _is_volume(path: Path) -> bool:
+    from crosstask.io.images import VOLUME_ENDINGS, ending
+
+    return ending(path) in VOLUME_ENDINGS
+
+
+def _read_volume(path: Path) -> tuple[np.ndarray, Geometry]:
+    """A volume on its grid, turned as the file says, oblique ones too."""
+    import numpy as np
+
+    from crosstask.io.images import read_volume
+
+    values, geometry, header = read_volume(path)
+    cosines = np.array(header["direction"].split(), dtype=float).reshape(3, 3)
+    return values, replace(geometry, direction=tuple(map(tuple, cosines.T[::-1, ::-1].tolist())))
+
+
+def _read_structures(path: Path, plan: _Plan, wanted: Sequence[str]) -> list[_Structure]:
+    """The structures that are wanted, in the order of the file; all of them if none is named."""
+    found = _from_masks(path) if path.is_dir() or _is_volume(path) else _from_contours(path, plan)
+    names = [structure.name for structure in found]
+    for name in wanted:
+        if name not in names:
+            raise InputError(f"--structure: {path} has no {name!r}; it has {', '.join(names) or 'none'}")
+    return [structure for structure in found if structure.name in (wanted or names)]
+
+
+def _from_masks(path: Path) -> list[_Structure]:
+    files = sorted(file for file in path.iterdir() if _is_volume(file)) if path.is_dir() else [path]
+    if not files:
+        raise InputError(f"{path}: no mask in this folder (.nii, .nii.gz, .mha, .mhd, .nrrd); give one a structure")
+    return [_mask_of(file) for file in files]
+
+
+def _mask_of(file: Path) -> _Structure:
+    from crosstask.io.images import ending
+
+    def histogram(plan: _Plan) -> Dvh:
+        from crosstask.functional.structure_samples import dvh_of_mask
+
+        values, geometry = _read_volume(file)
+        return dvh_of_mask(
+            _shares(file, values),
+            geometry.spacing,
+            plan.dose,
+            lambda indices: plan.geometry.indices(geometry.points(indices)),
+            pitch=plan.pitch,
+        )
+
+    return _Structure(file.name[: -len(ending(file))], histogram)
+
+
+def _shares(file: Path, values: np.ndarray) -> np.ndarray:
+    """Occupancies of a mask: 0 to 1, or one other number for inside."""
+    import numpy as np
+
+    if not (np.isfinite(values).all() and values.min() >= 0):
+        raise InputError(f"{file}: a mask holds 0 outside and 1 inside, and shares between at most; save it so")
+    if values.max() <= 1:
+        return values
+    levels = np.unique(values[values > 0])
+    if len(levels) > 1:
+        raise InputError(f"{file}: holds several labels ({levels[0]:g}, {levels[1]:g}); give one mask a structure")
+    return values > 0
+
+
+def _from_contours(path: Path, plan: _Plan) -> list[_Structure]:
+    from crosstask.io.dicom_structures import CLOSED, Structure, read_structures
+
+    structures = read_structures(path)
+    own = structures.frame_of_reference
+    if own and plan.frame_of_reference and own != plan.frame_of_reference:
+        raise InputError(
+            f"{path}: has another frame of reference than {plan.path}; give dose and structures of one plan"
+        )
+    drawn = {
+        structure.number: [contour.points for contour in structure.contours if contour.kind in CLOSED]
+        for structure in structures.structures
+    }
+    thickness = _thickness(list(drawn.values()), plan.geometry)
+
+    def of(structure: Structure) -> _Structure:
+        def histogram(plan: _Plan) -> Dvh:
+            from crosstask.functional.structure_samples import dvh_of_contours
+
+            contours = drawn[structure.number]
+            return dvh_of_contours(contours, plan.dose, plan.geometry.indices, pitch=plan.pitch, thickness=thickness)
+
+        return _Structure(structure.name, histogram)
+
+    return [of(structure) for structure in structures.structures]
+
+
+def _thickness(structures: Sequence[Sequence[np.ndarray]], geometry: Geometry) -> float:
+    """Of a structure on a single plane: as the planes of the other structures lie, else as those of the dose."""
+    from crosstask.functional.structure_samples import plane_spacing
+
+    found = []
+    for contours in structures:
+        try:
+            spacing = plane_spacing(contours)
+        except ValueError:  # it is said where its histogram is computed
+            continue
+        if spacing is not None:
+            found.append(spacing)
+    return min(found, default=geometry.spacing[0])
+
+
+def _histograms(plan: _Plan, structures: Sequence[_Structure]) -> tuple[dict[str, Dvh], list[str]]:
+    """Histograms by name (a name that a file has twice is numbered), and what is to be said of structures."""
+    histograms: dict[str, Dvh] = {}
+    notes: list[str] = []
+    with progress_bar("Sampling") as progress:
+        for done, structure in enumerate(structures, 1):
+            try:
+                histogram = structure.histogram(plan)
+            except ValueError as error:
+                notes.append(f"{structure.name}: no figures, {error}")
+            else:
+                name = _unlike(structure.name, histograms)
+                histograms[name] = histogram
+                notes += [f"{name}: {note}" for note in _notes(histogram, plan.geometry)]
+            progress(done, len(structures), structure.name)
+    return histograms, notes
+
+
+def _unlike(name: str, others: Mapping[str, Dvh]) -> str:
+    numbered = (f"{name} ({number})" for number in itertools.count(2))
+    return next(found for found in itertools.chain([name], numbered) if found not in others)
+
+
+def _notes(histogram: Dvh, geometry: Geometry) -> Iterator[str]:
+    from crosstask.functional.dvh import MM3_IN_CC
+
+    if histogram.share_outside > 0.001:
+        yield (
+            f"{histogram.share_outside:.1%} of it lies outside of the dose grid; doses and V are of the part inside, "
+            f"{histogram.volume:.2f} cc"
+        )
+    voxels = (histogram.volume + histogram.outside) * MM3_IN_CC / geometry.voxel_volume
+    if voxels < _FEW_VOXELS:
+        yield f"as large as {voxels:.1f} voxels of the dose grid, so its figures are uncertain"
+
+
+def _print(histograms: Mapping[str, Dvh], figures: Sequence[Metric], prescription: float | None) -> None:
+    table = Table("Structure")
+    table.add_column("Volume\ncc", justify="right")
+    for figure in figures:
+        table.add_column(f"{figure.name}\n{figure.unit}", justify="right")
+    for name, histogram in histograms.items():
+        values = [figure.of(histogram, prescription) for figure in figures]
+        whole = histogram.volume + histogram.outside
+        table.add_row(
+            escape(name), f"{whole:.3g}" if whole < 1 else f"{whole:.2f}", *(f"{value:.2f}" for value in values)
+        )
+    out.print(table)
+
+
+def _write(folder: Path, histograms: Mapping[str, Dvh], figures: Sequence[Metric], prescription: float | None) -> None:
+    from crosstask.files import write_atomically, writing
+    from crosstask.report.dvh import dvh_plot
+
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "dvh.csv", _text(("structure", "dose_gy", "volume_percent"), _curves(histograms)))
+    rows = _figures(histograms, figures, prescription)
+    write_atomically(folder / "dvh_metrics.csv", _text(("structure", "figure", "value", "unit"), rows))
+    write_atomically(folder / "dvh.png", dvh_plot(histograms, prescription=prescription))
+
+
+def _curves(histograms: Mapping[str, Dvh]) -> Iterator[Sequence[str]]:
+    """Every curve from 0 Gy to the first dose that nothing receives."""
+    import numpy as np
+
+    for name, histogram in histograms.items():
+        doses = np.arange(int(histogram.maximum / _CURVE_STEP) + 2) * _CURVE_STEP
+        for dose, percent in zip(doses, histogram.curve(doses), strict=True):
+            yield name, f"{dose:.1f}", f"{percent:.4f}"
+
+
+def _figures(
+    histograms: Mapping[str, Dvh], figures: Sequence[Metric], prescription: float | None
+) -> Iterator[Sequence[str]]:
+    for name, histogram in histograms.items():
+        yield name, "volume", f"{histogram.volume + histogram.outside:.6g}", "cc"
+        yield name, "outside_dose_grid", f"{100 * histogram.share_outside:.4g}", "%"
+        for figure in figures:
+            yield name, figure.name, f"{figure.of(histogram, prescription):.6g}", figure.unit
+
+
+def _text(header: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return stream.getvalue()

@@ -1,0 +1,373 @@
+"""A clinic's own radiotherapy plans: any folder of DICOM CT, RTSTRUCT, RTDOSE and RTPLAN files."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crosstask.datasets.base import Case, CaseData, Dataset, Finding
+from crosstask.datasets.dicom_choice import Choice, choose
+from crosstask.datasets.names import natural, refuse_options, unknown_name
+from crosstask.datasets.pseudonyms import pseudonyms
+from crosstask.errors import InputError
+from crosstask.functional.body import body_mask
+from crosstask.functional.dvh import dvh_metrics
+from crosstask.geometry import Geometry
+from crosstask.io.dicom_ct import CtSeries, read_ct
+from crosstask.io.dicom_index import DicomIndex, index_folder
+from crosstask.io.dicom_rt import read_dose, read_plan
+from crosstask.io.dicom_structures import mask_of, match_names, read_structures
+from crosstask.io.grids import covered, regrid
+from crosstask.io.yaml_lines import parse_yaml
+from crosstask.tasks import RegressionTask, SegmentationTask
+from crosstask.tasks.base import Task
+
+AIR = -1024
+"""HU beyond the CT."""
+
+
+class DicomRT(Dataset):
+    """Folders of DICOM-RT, however the files are named and mixed. A case, and a group, is a patient with one plan.
+
+    Which of several CT series, structure sets, doses and plans makes the case is chosen by the rule of
+    :func:`crosstask.datasets.dicom_choice.choose`; ``crosstask check`` tells what was chosen (``--notes``).
+
+    ============== ======= ===========================================================================================
+    ``ct``         int16   HU, -1024 beyond the scan
+    ``structures`` uint8   one channel per contoured structure of the table, in its order; they can overlap
+    ``dose``       float32 planned dose in Gy; no channel where there is no dose of a whole plan
+    ``region``     uint8   the body, as far as the dose grid reaches: where the dose is learned and scored
+    ============== ======= ===========================================================================================
+
+    The grid of a case is a box around the body. Its axes run along the CT's own, named and turned so that z goes to the
+    head, y to the back and x to the patient's left as nearly as they do; an oblique CT keeps its angle, nothing is
+    interpolated to be rid of it. CT, masks and dose are brought to that grid, each in one step from its own.
+
+    Patients are known by pseudonyms alone: ids stay in one table, and nothing else of a header leaves this module but
+    numbers that a task needs. ``CaseData.information`` holds ``prescription_gy`` and ``fractions`` (None if unknown),
+    ``not_contoured`` and ``choice``, the notes of the rule.
+
+    Tasks: ``segmentation`` (option ``classes``: structures of the table, default all) and ``dose``.
+
+    Args:
+        root: the folder.
+        structures: ``{name: [synonyms]}``, or a YAML file that holds it: the structures to read and what they are
+            called in the files, case and punctuation ignored. A name is a synonym of itself.
+        spacing: z y x in mm of a case's grid; None for the CT's own.
+        margin: mm around the body that the grid keeps; None keeps the whole CT.
+        pseudonyms: CSV table of pseudonyms and patient ids; default ``ROOT.pseudonyms.csv`` beside the folder. It may
+            be deleted at any time (see :func:`crosstask.datasets.pseudonyms.pseudonyms`).
+
+    Raises:
+        InputError: an option is of the wrong kind, or the table of structures is.
+    """
+
+    name = "dicom_rt"
+    image_source = "ct"
+    region_source = "region"
+    structure_source = "structures"
+    licence = "as the owner of the data says"
+    source = "the user's own files"
+    citation = "none"
+
+    def __init__(
+        self,
+        root: Path,
+        structures: Mapping[str, Sequence[str]] | str | None = None,
+        spacing: Sequence[float] | None = None,
+        margin: float | None = 10.0,
+        pseudonyms: str | None = None,
+    ) -> None:
+        super().__init__(root)
+        self.synonyms = _synonyms(structures)
+        self.structures = tuple(self.synonyms)
+        self.spacing = None if spacing is None else _three_lengths(spacing)
+        self.margin = None if margin is None else _length("margin", margin)
+        self.table = Path(pseudonyms) if pseudonyms else self.root.with_name(f"{self.root.name}.pseudonyms.csv")
+        self._choices: dict[str, Choice] = {}
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return ("segmentation", "dose")
+
+    def read_settings(self) -> Mapping[str, Any]:
+        """All options but where the pseudonyms are."""
+        return {
+            "structures": {name: list(others) for name, others in self.synonyms.items()},
+            "spacing": self.spacing,
+            "margin": self.margin,
+        }
+
+    def cases(self) -> list[Case]:
+        """All patients with a CT, by pseudonym. Headers of all files are read, the pixels of none.
+
+        Raises:
+            InputError: no such folder, or no patient with a CT in it; the table of pseudonyms is damaged.
+            CrosstaskError: the table of pseudonyms cannot be written.
+        """
+        index = index_folder(self.root)
+        cases = []
+        for name, choice in self._chosen(index).items():
+            if isinstance(choice, Choice):
+                self._choices[name] = choice
+                cases.append(Case(id=name, group=name, split="", files=tuple(sorted(choice.files))))
+        if not cases:
+            there = f"{len(index.files)} DICOM files, {len(index.unreadable)} unreadable, {index.ignored} others"
+            raise InputError(
+                f"{self.root}: no patient with a CT series in it ({there}); give the folder of DICOM files"
+            )
+        return cases
+
+    def _chosen(self, index: DicomIndex) -> dict[str, Choice | InputError]:
+        """By pseudonym: the files of a patient's case, or why there is none."""
+        patients: dict[str, list[Any]] = {}
+        for file in index.files:
+            # without a patient id, files of one DICOM study are taken for one patient's
+            patients.setdefault(file.patient_id or file.study, []).append(file)
+        names = pseudonyms(patients, self.table)
+        found: dict[str, Choice | InputError] = {}
+        for patient, files in sorted(patients.items(), key=lambda item: natural(names[item[0]])):
+            try:
+                found[names[patient]] = choose(files)
+            except InputError as error:
+                found[names[patient]] = error
+        return found
+
+    def choice(self, case_id: str) -> Choice:
+        """What the rule chose for a case.
+
+        Raises:
+            InputError: as :meth:`cases`, or its files are no longer there.
+        """
+        if case_id not in self._choices:
+            self.cases()
+        if case_id not in self._choices:
+            raise InputError(f"{self.root}: no files of {case_id} any more; prepare the cases again")
+        return self._choices[case_id]
+
+    def read(self, case: Case) -> CaseData:
+        """All arrays of a case; see the class for what they are.
+
+        Raises:
+            InputError: a file is damaged, or of a kind that cannot be read; one line that names it and the remedy.
+        """
+        choice = self.choice(case.id)
+        ct = read_ct(choice.ct)
+        body = body_mask(ct.hu, ct.geometry.spacing)
+        if not body.any():
+            raise InputError(
+                f"{ct.files[0].parent}: no body in the CT (no voxel above -300 HU); check its rescale values"
+            )
+        grid = case_grid(ct.geometry, body, self.spacing, self.margin)
+        masks = self._masks(choice, ct, grid)
+        region = regrid(body, ct.geometry, grid, mask=True)
+        doses = []
+        if choice.dose is not None:
+            dose = read_dose(choice.dose)
+            doses.append(regrid(dose.dose, dose.geometry, grid))
+            region &= covered(dose.geometry, grid)
+        plan = None if choice.plan is None else read_plan(choice.plan)
+        return CaseData(
+            arrays={
+                "ct": np.clip(regrid(ct.hu, ct.geometry, grid, outside=AIR), -32768, 32767).astype(np.int16)[None],
+                "structures": np.array(list(masks.values()), np.uint8).reshape(-1, *grid.shape),
+                "dose": np.array(doses, np.float32).reshape(-1, *grid.shape),
+                "region": region.astype(np.uint8)[None],
+            },
+            channels={
+                "ct": ("ct",),
+                "structures": tuple(masks),
+                "dose": ("dose",) * len(doses),
+                "region": ("region",),
+            },
+            geometry=grid,
+            information={
+                "prescription_gy": None if plan is None else plan.prescription,
+                "fractions": None if plan is None else plan.fractions,
+                "not_contoured": [name for name in self.structures if name not in masks],
+                "choice": list(choice.notes),
+            },
+        )
+
+    def _masks(self, choice: Choice, ct: CtSeries, grid: Geometry) -> dict[str, np.ndarray]:
+        """Contoured structures of the table on the case's grid; one without a voxel is not contoured."""
+        if choice.structures is None:
+            return {}
+        found = read_structures(choice.structures)
+        names = match_names([structure.name for structure in found.structures], self.synonyms)
+        by_name = {structure.name: structure for structure in found.structures}
+        masks = {}
+        for name in self.structures:
+            if name not in names:
+                continue
+            mask = mask_of(by_name[names[name]], ct.geometry, frame_of_reference=ct.frame_of_reference)
+            mask = regrid(mask, ct.geometry, grid, mask=True)
+            if mask.any():
+                masks[name] = mask
+        return masks
+
+    def check(self) -> Iterator[Finding]:
+        """Read every file and every patient and say what is wrong; see the base class."""
+        try:
+            index = index_folder(self.root)
+            chosen = self._chosen(index)
+        except InputError as error:
+            yield Finding(str(self.root), "error", str(error))
+            return
+        for path, reason in index.unreadable:
+            yield Finding(path.name, "error", reason)
+        for copy in index.duplicates:
+            what = "is a copy of" if copy.same else "has other content but the same SOP instance UID as"
+            message = f"{copy.path}: {what} {copy.kept}; it is ignored"
+            yield Finding(copy.path.name, "note" if copy.same else "warning", message)
+        if index.ignored:
+            yield Finding(
+                self.root.name, "note", f"{self.root}: {index.ignored} files are no DICOM images or RT objects"
+            )
+        for name, choice in chosen.items():
+            if isinstance(choice, InputError):
+                yield Finding(name, "error", f"{choice}; the patient is skipped")
+                continue
+            self._choices[name] = choice
+            yield from self._check_case(name, choice)
+
+    def _check_case(self, name: str, choice: Choice) -> Iterator[Finding]:
+        for note in choice.notes:
+            yield Finding(name, "warning" if "left out" in note else "note", note)
+        try:
+            case = self.read(Case(id=name, group=name, split="", files=choice.files))
+        except InputError as error:
+            yield Finding(name, "error", str(error))
+            return
+        missing = case.information["not_contoured"]
+        if choice.structures is None:
+            yield Finding(name, "note", "no structure set; all structures are missing labels")
+        elif missing:
+            yield Finding(name, "note", f"not contoured: {', '.join(missing)}")
+        if choice.dose is None:
+            yield Finding(name, "note", "no dose; it is a missing label")
+
+    def task(self, name: str, **options: Any) -> Task:
+        """``segmentation`` (option ``classes``: structures of the table, or ``"all"``) or ``dose`` (no option).
+
+        Raises:
+            InputError: no such task, option or structure.
+        """
+        accepted = {"segmentation": ("classes",), "dose": ()}.get(name)
+        if accepted is None:
+            raise unknown_name(f"task of {self.name}", name, self.tasks)
+        refuse_options(f"task {name!r} of {self.name}", options, accepted)
+        if name == "dose":
+            return RegressionTask("dose", "dose", ("dose",), "Gy")
+        return SegmentationTask("segmentation", "structures", self._classes(options.get("classes")))
+
+    def _classes(self, classes: str | Sequence[str] | None) -> tuple[str, ...]:
+        if not self.structures:
+            raise InputError("dataset.options.structures: no structure to segment; give {name: [synonyms], ...}")
+        if classes in (None, "all"):
+            return self.structures
+        names = (classes,) if isinstance(classes, str) else tuple(classes or ())
+        for name in names:
+            if name not in self.structures:
+                raise unknown_name("structure", name, self.structures)
+        if not names or len(set(names)) != len(names):
+            raise InputError(f"classes must name structures, each once, not {list(names)}")
+        return names
+
+    def scores(
+        self, case: CaseData, predictions: Mapping[str, np.ndarray], classes: Mapping[str, Sequence[str]]
+    ) -> list[tuple[str, str, str, float]]:
+        """Errors of the DVH of a predicted dose: rows of (dose, structure, dvh_error_<figure>, value), in Gy.
+
+        The figures are those of :func:`crosstask.functional.dvh.dvh_metrics`, in the part of the structure that lies in
+        the region.
+        """
+        if "dose" not in predictions or not case.channels["dose"]:
+            return []
+        reference, region = case.arrays["dose"][0], case.arrays["region"][0].astype(bool)
+        predicted = np.asarray(predictions["dose"])[0]
+        rows = []
+        for name, mask in zip(case.channels["structures"], case.arrays["structures"], strict=True):
+            inside = mask.astype(bool) & region
+            if not inside.any():
+                continue
+            planned = dvh_metrics(reference, inside, case.geometry.voxel_volume)
+            given = dvh_metrics(predicted, inside, case.geometry.voxel_volume)
+            rows += [("dose", name, f"dvh_error_{key}", abs(given[key] - planned[key])) for key in planned]
+        return rows
+
+
+def case_grid(geometry: Geometry, body: np.ndarray, spacing: Sequence[float] | None, margin: float | None) -> Geometry:
+    """The grid of a case: a box around the body along the CT's own axes, turned to z y x of the patient.
+
+    Args:
+        geometry: grid of the CT.
+        body: bool, on it.
+        spacing: z y x in mm, or None for the CT's.
+        margin: mm around the body, or None for the whole CT.
+    """
+    matrix = np.asarray(geometry.direction)
+    order = max(
+        itertools.permutations(range(3)), key=lambda axes: sum(abs(matrix[axis, at]) for at, axis in enumerate(axes))
+    )
+    signs = [1.0 if matrix[axis, at] > 0 else -1.0 for at, axis in enumerate(order)]
+    turned = np.array([sign * matrix[axis] for sign, axis in zip(signs, order, strict=True)])
+    own = np.array([geometry.spacing[axis] for axis in order])
+    steps = own if spacing is None else np.asarray(spacing, dtype=float)
+    if margin is None:
+        first, last = np.zeros(3), np.array(geometry.shape) - 1.0
+    else:
+        found = np.argwhere(body)
+        room = margin / np.asarray(geometry.spacing)
+        first = np.maximum(found.min(0) - room, 0)
+        last = np.minimum(found.max(0) + room, np.array(geometry.shape) - 1)
+    corners = geometry.points(np.stack([first - 0.5, last + 0.5])) @ turned.T  # outer edges, along the turned axes
+    low, high = corners.min(0), corners.max(0)
+    shape = np.maximum(np.ceil((high - low) / steps - 1e-3), 1).astype(int)
+    middle = (low + high) / 2  # what the last voxels stick out is shared by both ends
+    start = middle - (shape - 1) / 2 * steps
+    return Geometry(
+        shape=tuple(int(length) for length in shape),
+        spacing=tuple(float(step) for step in steps),
+        origin=tuple((start @ turned).tolist()),
+        direction=tuple(tuple(row) for row in turned.tolist()),
+    )
+
+
+def _synonyms(structures: Mapping[str, Sequence[str]] | str | None) -> dict[str, tuple[str, ...]]:
+    given: Any = structures
+    if isinstance(structures, str):
+        path = Path(structures).expanduser()
+        try:
+            given, _ = parse_yaml(path.read_text(encoding="utf-8"), path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot be read ({error}); see dataset.options.structures") from None
+    remedy = "give {name: [synonyms], ...}, or a YAML file that holds it"
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise InputError(f"dataset.options.structures: {remedy}")
+    table: dict[str, tuple[str, ...]] = {}
+    for name, others in given.items():
+        names = [others] if isinstance(others, str) else list(others or ())
+        if not isinstance(name, str) or not name or not all(isinstance(other, str) and other for other in names):
+            raise InputError(f"dataset.options.structures.{name}: {remedy}")
+        table[name] = tuple(names)
+    return table
+
+
+def _three_lengths(values: Sequence[float]) -> tuple[float, float, float]:
+    if isinstance(values, str) or len(values) != 3:
+        raise InputError(f"dataset.options.spacing: {values!r} is not three lengths z y x in mm")
+    z, y, x = (_length("spacing", value) for value in values)
+    return z, y, x
+
+
+def _length(option: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1000:
+        raise InputError(f"dataset.options.{option}: {value!r} is no length in mm above 0")
+    return float(value)

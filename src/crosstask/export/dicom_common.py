@@ -1,0 +1,182 @@
+"""What all DICOM objects that are written have in common: whose they are, what made them, and their file."""
+
+from __future__ import annotations
+
+import datetime
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crosstask import __version__
+from crosstask.errors import CrosstaskError, InputError
+from crosstask.export.output import new_file, refuse_input_folder
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+    from crosstask.io.dicom_ct import CtSeries
+
+MAKER = "Crosstask"
+WARNING = "Predicted, not for clinical use"
+"""Series description of everything that is written; a label of 16 characters says :data:`LABEL`."""
+LABEL = "PREDICTED"
+LONG, SHORT = 64, 16
+"""Most characters of DICOM's long and short strings (LO, SH)."""
+
+UTF8 = "ISO_IR 192"
+_OF_PATIENT_AND_STUDY = (
+    "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientIdentityRemoved",
+    "DeidentificationMethod", "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription",
+    "AccessionNumber", "ReferringPhysicianName", "PatientAge", "PatientSize", "PatientWeight",
+)  # fmt: skip
+_MAY_BE_EMPTY = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+    "AccessionNumber", "ReferringPhysicianName",
+)  # fmt: skip
+
+
+def rt_object(ct: CtSeries, *, sop_class: str, modality: str, model: str) -> Dataset:
+    """A new RT object in the CT's study: patient, study, series, equipment, frame of reference and approval.
+
+    Patient and study are those of the CT's first file; the series and the object are new, with UIDs below 2.25.
+
+    Args:
+        ct: the series that was predicted from.
+        sop_class: UID of the kind of object.
+        modality: ``RTSTRUCT`` or ``RTDOSE``.
+        model: what made the prediction.
+
+    Raises:
+        InputError: the CT cannot be read.
+    """
+    from pydicom import Dataset
+    from pydicom.uid import generate_uid
+
+    source = source_header(ct.files[0])
+    made = Dataset()
+    made.SpecificCharacterSet = UTF8
+    for keyword in _OF_PATIENT_AND_STUDY:
+        if keyword in source:
+            setattr(made, keyword, source[keyword].value)
+    now = datetime.datetime.now()
+    made.SOPClassUID = sop_class
+    made.SOPInstanceUID = generate_uid(prefix=None)
+    made.InstanceCreationDate, made.InstanceCreationTime = date_and_time(now)
+    made.Modality = modality
+    made.SeriesInstanceUID = generate_uid(prefix=None)
+    made.SeriesNumber = 1
+    made.SeriesDate, made.SeriesTime = date_and_time(now)
+    made.SeriesDescription = WARNING
+    made.OperatorsName = None
+    made.Manufacturer = MAKER
+    made.ManufacturerModelName = MAKER
+    made.SoftwareVersions = list(software(model))
+    made.FrameOfReferenceUID = ct.frame_of_reference
+    made.PositionReferenceIndicator = source.get("PositionReferenceIndicator")
+    made.ApprovalStatus = "UNAPPROVED"
+    made.InstanceNumber = 1
+    return made
+
+
+def date_and_time(moment: datetime.datetime) -> tuple[str, str]:
+    """As DICOM writes them (DA, TM)."""
+    return moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
+
+
+def software(model: str) -> tuple[str, str]:
+    """What made an object: this package, and the model."""
+    return f"{MAKER} {__version__}", text(model, LONG)
+
+
+def text(value: str, longest: int) -> str:
+    r"""A string as DICOM can hold it: no control characters and no ``\``, which separates values; cut if too long."""
+    clean = "".join("_" if char == "\\" or unicodedata.category(char) == "Cc" else char for char in value)
+    return clean.strip()[:longest].rstrip()
+
+
+def decimal(value: float) -> str:
+    """A number of millimetres or a cosine as a decimal string of at most 16 characters (DS)."""
+    from pydicom.valuerep import format_number_as_ds
+
+    return format_number_as_ds(float(value) + 0.0)  # no -0
+
+
+def decimals(values: Sequence[float] | np.ndarray) -> list[str]:
+    """Several of them."""
+    return [decimal(value) for value in values]
+
+
+def names_of(ct: CtSeries, masks: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """The structures' names as DICOM can hold them, ``{name: at most 64 characters}``; the masks are checked.
+
+    Raises:
+        CrosstaskError: there is no mask; one is not on the CT's grid or not boolean; a name is empty, or two are the
+            same once they are cut.
+    """
+    if not masks:
+        raise CrosstaskError("there is no structure to write; predict at least one")
+    shape = tuple(ct.geometry.shape)
+    names: dict[str, str] = {}
+    for name, mask in masks.items():
+        if mask.shape != shape or mask.dtype != np.bool_:
+            raise CrosstaskError(f"{name}: a mask of {mask.dtype} {mask.shape}; give bool on the CT's grid {shape}")
+        fitted = text(name, LONG)
+        if not fitted or fitted in names.values():
+            raise CrosstaskError(
+                f"structure {name!r}: DICOM holds {LONG} characters of a name, here {fitted!r}, which must be one of "
+                "its own; rename the structure"
+            )
+        names[name] = fitted
+    return names
+
+
+def source_header(path: Path) -> Dataset:
+    """A file of the CT without pixels, in UTF-8, and with all that may be empty of patient and study at least there.
+
+    Raises:
+        InputError: it cannot be read; the message names it.
+    """
+    import pydicom
+
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True)
+        for keyword in _OF_PATIENT_AND_STUDY:
+            if keyword in header and header[keyword].VR == "PN":
+                setattr(header, keyword, str(header[keyword].value))  # its bytes are of the file's character set
+            elif keyword not in header and keyword in _MAY_BE_EMPTY:
+                setattr(header, keyword, None)
+        header.SpecificCharacterSet = UTF8
+    except Exception as error:  # pydicom lets through whatever it met in a damaged file
+        raise InputError(f"{path}: cannot be read ({type(error).__name__}); copy it again from the original") from None
+    return header
+
+
+def save(path: Path, made: Dataset, ct: CtSeries, *, implicit: bool = False) -> None:
+    """Write a DICOM object in little endian, whole or not at all.
+
+    Args:
+        path: the new file.
+        made: the object.
+        ct: the series that it was predicted from.
+        implicit: leave the types of the values to the reader. Every DICOM system understands that; it is needed where a
+            value of text may be longer than 64 KB, for whose length the explicit form has no room.
+
+    Raises:
+        InputError: the file is there already, or would lie among the CT's.
+        CrosstaskError: the disk is full, or the folder cannot be written.
+    """
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    refuse_input_folder(path.parent, ct.files)
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = made.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
+    meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    meta.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
+    made.file_meta = meta
+    with new_file(path) as part:
+        made.save_as(part, enforce_file_format=True)

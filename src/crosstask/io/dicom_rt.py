@@ -1,0 +1,196 @@
+"""RTDOSE and RTPLAN: a dose grid in Gy, and what a plan says of its prescription."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from crosstask.errors import InputError
+from crosstask.geometry import Geometry
+from crosstask.io.dicom import COPY_AGAIN, Header
+from crosstask.io.dicom_ct import LARGEST_VOLUME, UNEVEN, grid, orientation_of, position_of
+from crosstask.io.dicom_index import frame_of_reference
+
+_ALIGNED = 1e-3
+
+
+@dataclass(frozen=True)
+class DoseGrid:
+    """A dose distribution.
+
+    Attributes:
+        file: where it was read.
+        dose: Gy, ``z y x`` of the grid, float32.
+        geometry: the grid, which may be smaller than the CT's and differently spaced; in mm, in DICOM's LPS space.
+        units: always ``"GY"``.
+        dose_type: always ``"PHYSICAL"``.
+        summation: DoseSummationType. PLAN is the dose of all fractions of a plan; others (BEAM, FRACTION, MULTI_PLAN,
+            ...) are of parts or several plans and left to the caller.
+        plan: SOP instance of the RTPLAN; empty if the file does not say.
+        sop_instance, study, frame_of_reference: unique identifiers; the last may be empty.
+        patient_id: as in the file; may be empty.
+    """
+
+    file: Path
+    dose: np.ndarray
+    geometry: Geometry
+    units: str
+    dose_type: str
+    summation: str
+    plan: str
+    sop_instance: str
+    study: str
+    frame_of_reference: str
+    patient_id: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A treatment plan, as far as it concerns the dose.
+
+    Attributes:
+        file: where it was read.
+        label: RTPlanLabel.
+        prescription: Gy of all fractions, the highest TargetPrescriptionDose of its targets; None if there is none.
+        fractions: planned, of all fraction groups together; None if the file does not say.
+        structure_set: SOP instance of its RTSTRUCT; empty if the file does not say.
+        sop_instance, study, frame_of_reference: unique identifiers; the last may be empty.
+        patient_id: as in the file; may be empty.
+    """
+
+    file: Path
+    label: str
+    prescription: float | None
+    fractions: int | None
+    structure_set: str
+    sop_instance: str
+    study: str
+    frame_of_reference: str
+    patient_id: str
+
+
+def read_dose(file: Path) -> DoseGrid:
+    """Read an RTDOSE file: stored values times DoseGridScaling, its planes sorted along their normal.
+
+    The offsets of the planes (GridFrameOffsetVector) are relative to ImagePositionPatient if the first is zero, else
+    they are positions along the patient's z (DICOM PS3.3, C.8.8.3.2). They may run against the normal: then planes are
+    put in the other order.
+
+    Raises:
+        InputError: the file cannot be read; is no RTDOSE; not in Gy; not physical (EFFECTIVE dose depends on a model,
+            and ERROR is a difference of doses); uneven planes. The message names the file.
+    """
+    file = Path(file)
+    header = Header.read(file, pixels=True)
+    _must_be(header, "RTDOSE")
+    for keyword, wanted in (("DoseUnits", "GY"), ("DoseType", "PHYSICAL")):
+        if header.text(keyword) != wanted:
+            raise InputError(f"{file}: {keyword} is not {wanted}; export the dose as {wanted}")
+    scaling = header.number("DoseGridScaling")
+    if not 0 < scaling < 1e6:
+        raise InputError(f"{file}: DoseGridScaling {scaling:g} is no scale of a dose; export the dose again")
+    geometry, order = _planes(header)
+    dose = (header.pixels(geometry.shape[0])[order].astype(np.float64) * scaling).astype(np.float32)
+    return DoseGrid(
+        file=file,
+        dose=dose,
+        geometry=geometry,
+        units="GY",
+        dose_type="PHYSICAL",
+        summation=header.text("DoseSummationType"),
+        plan=_referenced(header, "ReferencedRTPlanSequence"),
+        sop_instance=header.uid("SOPInstanceUID"),
+        study=header.uid("StudyInstanceUID"),
+        frame_of_reference=frame_of_reference(header),
+        patient_id=header.text("PatientID", ""),
+    )
+
+
+def _planes(header: Header) -> tuple[Geometry, slice]:
+    """Grid of a dose, and the order in which the file's frames lie along the normal."""
+    frames, rows, columns = header.whole("NumberOfFrames", 1), header.whole("Rows"), header.whole("Columns")
+    if min(frames, rows, columns) < 1 or frames * rows * columns > LARGEST_VOLUME:
+        raise InputError(f"{header.path}: a dose grid of {frames} x {rows} x {columns} voxels; {COPY_AGAIN}")
+    row_step, column_step = header.numbers("PixelSpacing", 2).tolist()
+    position, orientation = position_of(header), orientation_of(header)
+    if frames == 1:
+        step, order = header.number("SliceThickness"), slice(None)
+    else:
+        offsets = _offsets(header, frames, position, orientation)
+        step, order = _step(header, offsets)
+        position = position + orientation[2] * min(offsets[0], offsets[-1])
+    if not all(0.01 <= each <= 1000 for each in (step, row_step, column_step)):
+        raise InputError(f"{header.path}: voxels of {step:g} x {row_step:g} x {column_step:g} mm; {COPY_AGAIN}")
+    return grid((frames, rows, columns), (step, row_step, column_step), position, orientation), order
+
+
+def _offsets(header: Header, frames: int, position: np.ndarray, orientation: np.ndarray) -> np.ndarray:
+    """Distances of the planes from ImagePositionPatient along the normal, in mm."""
+    offsets = header.numbers("GridFrameOffsetVector", frames)
+    if offsets[0] == 0:
+        return offsets
+    # Absolute: z of the patient, which the standard allows for transverse planes alone.
+    if abs(abs(orientation[2, 2]) - 1) > _ALIGNED or abs(offsets[0] - position[2]) > 1e-2:
+        raise InputError(
+            f"{header.path}: GridFrameOffsetVector begins neither with 0 nor with z of ImagePositionPatient in "
+            "transverse planes; export the dose again"
+        )
+    return np.asarray((offsets - offsets[0]) * np.sign(orientation[2, 2]))
+
+
+def _step(header: Header, offsets: np.ndarray) -> tuple[float, slice]:
+    """Distance of neighbouring planes, and their order along the normal."""
+    steps = np.diff(offsets)
+    usual = float(np.median(steps))
+    uneven = np.flatnonzero(np.abs(steps - usual) > max(UNEVEN * abs(usual), 1e-3))
+    if len(uneven) or usual == 0:
+        at = int(uneven[0]) if len(uneven) else 0
+        raise InputError(
+            f"{header.path}: planes {at} and {at + 1} are {steps[at]:.3f} mm apart, others {usual:.3f}; export the "
+            "dose on evenly spaced planes"
+        )
+    return float(abs(offsets[-1] - offsets[0]) / (len(offsets) - 1)), slice(None, None, 1 if usual > 0 else -1)
+
+
+def read_plan(file: Path) -> Plan:
+    """Read an RTPLAN file.
+
+    Raises:
+        InputError: the file cannot be read, or is no RTPLAN. The message names it.
+    """
+    file = Path(file)
+    header = Header.read(file)
+    _must_be(header, "RTPLAN")
+    doses = [
+        item.number("TargetPrescriptionDose")
+        for item in header.items("DoseReferenceSequence")
+        if item.has("TargetPrescriptionDose")
+    ]
+    fractions = [
+        item.whole("NumberOfFractionsPlanned")
+        for item in header.items("FractionGroupSequence")
+        if item.has("NumberOfFractionsPlanned")
+    ]
+    return Plan(
+        file=file,
+        label=header.text("RTPlanLabel", ""),
+        prescription=max(doses, default=0.0) or None,
+        fractions=sum(fractions) or None,
+        structure_set=_referenced(header, "ReferencedStructureSetSequence"),
+        sop_instance=header.uid("SOPInstanceUID"),
+        study=header.uid("StudyInstanceUID"),
+        frame_of_reference=frame_of_reference(header),
+        patient_id=header.text("PatientID", ""),
+    )
+
+
+def _must_be(header: Header, modality: str) -> None:
+    if header.text("Modality") != modality:
+        raise InputError(f"{header.path}: is no {modality} file; give one")
+
+
+def _referenced(header: Header, keyword: str) -> str:
+    """SOP instance that the first item of a sequence refers to; empty if there is none."""
+    return next((item.uid("ReferencedSOPInstanceUID", "") for item in header.items(keyword)), "")
