@@ -191,8 +191,8 @@ def predict(
     format: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            help="openkbp (pt_N.csv, the challenge's submission), npz (arrays), png (masks of images) or csv (labels "
-            "of whole cases); default: what fits the data set."
+            help="openkbp (pt_N.csv, the challenge's submission), dicom (RTSTRUCT, RTDOSE, SEG, NIfTI and a page), npz "
+            "(arrays), png (masks of images) or csv (labels of whole cases); default: what fits the data set."
         ),
     ] = None,
     weights: Annotated[str, typer.Option(help="best (by validation) or final.")] = "best",

@@ -14,8 +14,9 @@ from rich.live import Live
 from rich.table import Table
 
 from crosstask.assembly import assembly_of, dataset_of
+from crosstask.cli.clinic import dataset_to_predict, write_page
 from crosstask.cli.terminal import err, on_terminal, out, progress_bar
-from crosstask.datasets import SPLITS, open_dataset
+from crosstask.datasets import SPLITS
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment
 from crosstask.files import writing
@@ -181,7 +182,7 @@ def predict_cases(
     if kind is not None:
         _one_of("--format", kind, tuple(FORMATS))
     experiment = load_plan(run).experiment
-    dataset = open_dataset(experiment.dataset.name, root, **experiment.dataset.options)
+    dataset = dataset_to_predict(experiment, root, output)
     chosen = _of_split(dataset, split, read_record(run), given=experiment.dataset.splits.rule == "original")
     if cases:
         known = {case.id: case for case in chosen}
@@ -192,7 +193,9 @@ def predict_cases(
     if not chosen:
         raise InputError(f"{root}: has no {split} case; choose another --split")
     predictor = Predictor(run, weights=weights, device=device, dataset=dataset)
-    outputs = writers(kind, output, predictor.assembly, dataset)
+    model = f"{experiment.name} {predictor.plan.name} ({weights})"
+    outputs = writers(kind, output, predictor.assembly, dataset, model)
+    pages = any(writer.format == "dicom" for writer in outputs)
     if any(task.thresholds is not None for task in predictor.tasks) and not read_thresholds(run, weights):
         err.print("No thresholds were chosen on validation cases yet, so 0.5 decides; see crosstask evaluate")
     failed: list[tuple[str, str]] = []
@@ -203,6 +206,8 @@ def predict_cases(
                 prediction = predictor.predict(case.id, data, data.geometry)
                 for writer in outputs:
                     writer.write(prediction, data)
+                if pages:
+                    write_page(output / case.id, predictor.assembly, prediction, data, f"{case.id}: {model}")
             except InputError as error:
                 failed.append((case.id, str(error)))
             progress(done, len(chosen), case.id)
