@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence as Items
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from skimage.measure import grid_points_in_poly
 
 from crosstask.geometry import Geometry
 
@@ -175,7 +176,8 @@ def write_patient(
     corner = tuple((centre - (np.subtract(shape, 1) / 2 * spacing) @ axes).round(3).tolist())
     placement = Placement(spacing, corner, orientation)  # type: ignore[arg-type]
     ellipses = _anatomy(rng, shape, spacing)
-    masks = {name: _mask(ellipses[name], shape) for name in STRUCTURES}
+    planes = {name: _outlines(ellipses[name], shape[0]) for name in STRUCTURES}
+    masks = {name: _mask(planes[name], shape) for name in STRUCTURES}
     hu = np.full(shape, -1000, np.int16)
     for name in STRUCTURES:
         hu[masks[name]] = _HU[name]
@@ -196,7 +198,12 @@ def write_patient(
         "RTDOSE": [places[shape[0] + 1]],
         "RTPLAN": [places[shape[0] + 2]],
     }
-    contours = {(names or {}).get(name, name): _contours(ellipses[name], shape[0], placement) for name in STRUCTURES}
+    contours = {
+        (names or {}).get(name, name): [
+            placement.points(np.insert(line, 0, number, axis=1)) for number, line in planes[name].items()
+        ]
+        for name in STRUCTURES
+    }
     kinds = {(names or {}).get(name, name): kind for name, kind in _KINDS.items()}
     write_structures(files["RTSTRUCT"][0], contours, who, kinds=kinds, slices=shape[0])
     write_dose(files["RTDOSE"][0], dose, dose_placement, who)
@@ -247,6 +254,7 @@ def write_ct(
     for number, path in enumerate(paths):
         dataset = _dataset(CT, who.uid("CT", number), "CT", who)
         dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+        dataset.BodyPartExamined = "PELVIS"
         dataset.PatientPosition = ORIENTATIONS[placement.orientation][2]
         dataset.FrameOfReferenceUID = who.uid("frame")
         dataset.PositionReferenceIndicator = ""
@@ -393,10 +401,16 @@ def write_plan(
     """Write a plan without beams: prescription in Gy and number of fractions, either of them left out if None."""
     dataset = _dataset(RTPLAN, who.uid("RTPLAN"), "RTPLAN", who)
     dataset.FrameOfReferenceUID = who.uid("frame")
+    dataset.PositionReferenceIndicator = ""
     dataset.RTPlanLabel = "Fake"
     dataset.RTPlanDate, dataset.RTPlanTime = "20240102", "101112"
     dataset.RTPlanGeometry = "PATIENT"
-    target = _item(DoseReferenceNumber="1", DoseReferenceStructureType="VOLUME", DoseReferenceType="TARGET")
+    target = _item(
+        DoseReferenceNumber="1",
+        DoseReferenceStructureType="VOLUME",
+        DoseReferenceType="TARGET",
+        ReferencedROINumber="6",
+    )
     if prescription is not None:
         target.TargetPrescriptionDose = _ds(prescription)
     dataset.DoseReferenceSequence = Items([target])
@@ -511,21 +525,20 @@ def _distance(ellipse: Ellipses, indices: np.ndarray) -> np.ndarray:
     return np.asarray(np.sqrt((((indices - ellipse[0]) / ellipse[1]) ** 2).sum(-1)))
 
 
-def _mask(ellipse: Ellipses, shape: tuple[int, int, int]) -> np.ndarray:
-    indices = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
-    return np.asarray(_distance(ellipse, indices) < 1)
-
-
-def _contours(ellipse: Ellipses, slices: int, placement: Placement) -> list[np.ndarray]:
-    """One contour a slice, ``n 3`` x y z."""
+def _outlines(ellipse: Ellipses, slices: int) -> dict[int, np.ndarray]:
+    """One polygon on each slice that an ellipse reaches, ``n 2`` of row and column."""
     centre, half = ellipse
-    angles = np.linspace(0, 2 * np.pi, 100, endpoint=False)
-    lines = []
-    for number in range(slices):
-        left = 1 - ((number - centre[0]) / half[0]) ** 2
-        if left > 0:
-            # Half-way between the polygon inside the ellipse and the one around it.
-            size = np.sqrt(left) * half[1:] * (1 + (np.pi / len(angles)) ** 2 / 4)
-            plane = centre[1:] + size * np.stack([np.sin(angles), np.cos(angles)], 1)
-            lines.append(placement.points(np.insert(plane, 0, number, axis=1)))
-    return lines
+    angles = np.linspace(0, 2 * np.pi, 90, endpoint=False)
+    circle = np.stack([np.sin(angles), np.cos(angles)], 1)
+    left = 1 - ((np.arange(slices) - centre[0]) / half[0]) ** 2
+    return {
+        number: centre[1:] + np.sqrt(left[number]) * half[1:] * circle for number in range(slices) if left[number] > 0
+    }
+
+
+def _mask(outlines: Mapping[int, np.ndarray], shape: tuple[int, int, int]) -> np.ndarray:
+    """Voxels whose centres lie inside, found by another program than the one under test."""
+    mask = np.zeros(shape, bool)
+    for number, outline in outlines.items():
+        mask[number] = grid_points_in_poly(shape[1:], outline)
+    return mask

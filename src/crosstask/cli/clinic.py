@@ -47,18 +47,18 @@ def write_page(folder: Path, assembly: Assembly, prediction: Prediction, case: C
         title: the page's.
     """
     from crosstask.export.output import new_file
+    from crosstask.functional.body import body_mask
     from crosstask.report.plan_picture import plan_picture
     from crosstask.tasks.segmentation import SegmentationTask
 
     masks: dict[str, np.ndarray] = {}
     dose: np.ndarray | None = None
-    region = assembly.region(case)
     for task in assembly.tasks:
         values = prediction.values[task.name]
         if isinstance(task, SegmentationTask):
             masks |= dict(zip(task.classes, task.to_masks(values).astype(bool), strict=True))
         elif task.source == "dose":
-            dose = (values[0] if region is None else values[0] * region[0]).clip(min=0)
+            dose = np.where(body_mask(case.arrays["ct"][0], case.geometry.spacing), values[0], 0).clip(min=0)
     known = dict(zip(case.channels["structures"], case.arrays["structures"].astype(bool), strict=True))
     planned = {name: known[name] for name in (masks or known) if name in known}
     page = plan_picture(

@@ -27,10 +27,16 @@ FIGURES = ("min", "mean", "max", "D99%", "D95%", "D50%", "D2%", "D0.1cc")
 """Figures that are always given."""
 _CURVE_STEP = 0.1
 _FEW_VOXELS = 20
+_LONGEST_NAME = 24
+"""Longer ones are broken into lines."""
+_FRAME = 3
+"""Characters of a table's column besides its text."""
 
 
 def dvh(
-    dose: Annotated[Path, typer.Argument(help="RTDOSE file, or a dose in Gy as .nii, .nii.gz, .mha, .mhd or .nrrd.")],
+    dose: Annotated[
+        Path, typer.Argument(help="RTDOSE file, or a dose in Gy as .nii, .nii.gz, .mha, .mhd or .nrrd.", metavar="DOSE")
+    ],
     structures: Annotated[
         Path, typer.Argument(help="RTSTRUCT file, or a folder of masks, one volume a structure.", metavar="STRUCT")
     ],
@@ -259,18 +265,45 @@ def _notes(histogram: Dvh, geometry: Geometry) -> Iterator[str]:
         yield f"as large as {voxels:.1f} voxels of the dose grid, so its figures are uncertain"
 
 
+@dataclass(frozen=True)
+class _Column:
+    """One figure of all structures."""
+
+    title: str
+    unit: str
+    values: list[str]
+
+    @property
+    def width(self) -> int:
+        return max(map(len, (self.title, self.unit, *self.values))) + _FRAME
+
+
 def _print(histograms: Mapping[str, Dvh], figures: Sequence[Metric], prescription: float | None) -> None:
-    table = Table("Structure")
-    table.add_column("Volume\ncc", justify="right")
+    """One table, or several below each other where a terminal is too narrow for all figures."""
+    volumes = [histogram.volume + histogram.outside for histogram in histograms.values()]
+    columns = [_Column("Volume", "cc", [f"{cc:.3g}" if cc < 1 else f"{cc:.2f}" for cc in volumes])]
     for figure in figures:
-        table.add_column(f"{figure.name}\n{figure.unit}", justify="right")
-    for name, histogram in histograms.items():
-        values = [figure.of(histogram, prescription) for figure in figures]
-        whole = histogram.volume + histogram.outside
-        table.add_row(
-            escape(name), f"{whole:.3g}" if whole < 1 else f"{whole:.2f}", *(f"{value:.2f}" for value in values)
-        )
-    out.print(table)
+        values = [f"{figure.of(histogram, prescription):.2f}" for histogram in histograms.values()]
+        columns.append(_Column(figure.name, figure.unit, values))
+    longest = max(len("Structure"), min(max(map(len, histograms)), _LONGEST_NAME))
+    for batch in _batches(columns, out.width - longest - _FRAME - 1):
+        table = Table()
+        table.add_column("Structure", overflow="fold", max_width=longest)
+        for column in batch:
+            table.add_column(f"{column.title}\n{column.unit}", justify="right", no_wrap=True)
+        for name, *values in zip(histograms, *(column.values for column in batch), strict=True):
+            table.add_row(escape(name), *values)
+        out.print(table)
+
+
+def _batches(columns: Sequence[_Column], room: int) -> list[list[_Column]]:
+    """Columns that fit beside each other, at least one at a time."""
+    batches: list[list[_Column]] = [[]]
+    for column in columns:
+        if batches[-1] and sum(each.width for each in (*batches[-1], column)) > room:
+            batches.append([])
+        batches[-1].append(column)
+    return batches
 
 
 def _write(folder: Path, histograms: Mapping[str, Dvh], figures: Sequence[Metric], prescription: float | None) -> None:

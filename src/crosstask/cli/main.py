@@ -16,6 +16,7 @@ from rich.markup import escape
 
 from crosstask import __version__
 from crosstask.cli.cohort import cohort_app
+from crosstask.cli.dvh import dvh
 from crosstask.cli.terminal import err, out, progress_bar
 from crosstask.errors import CrosstaskError, InputError
 
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 
 app.add_typer(cohort_app, name="cohort")
+app.command()(dvh)
 
 ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file (YAML); see configs/.", metavar="EXPERIMENT")]
 Overrides = Annotated[
@@ -60,8 +62,16 @@ def _app(
 def demo(
     folder: Annotated[Path, typer.Option(help="Where the demo lives.")] = Path("demo"),
     jobs: Jobs = 2,
+    dicom: Annotated[
+        bool, typer.Option("--dicom", help="From generated DICOM plans to RTSTRUCT and RTDOSE for a new CT.")
+    ] = False,
 ) -> None:
     """Run a whole benchmark on generated phantoms: a few minutes on two CPU cores."""
+    if dicom:
+        from crosstask.cli.demo_dicom import run_dicom_demo
+
+        run_dicom_demo(folder / "dicom", jobs)
+        return
     from crosstask.cli.demo import run_demo
 
     run_demo(folder, jobs)
@@ -197,11 +207,27 @@ def predict(
     ] = None,
     weights: Annotated[str, typer.Option(help="best (by validation) or final.")] = "best",
     device: Device = "cpu",
+    onnx: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Compute with this network of the run, made by export, and ONNX Runtime."),
+    ] = None,
 ) -> None:
     """Predict raw cases with a trained run."""
     from crosstask.cli.work import predict_cases
 
-    predict_cases(run, root, output, case, split, format, weights, device)
+    predict_cases(run, root, output, case, split, format, weights, device, onnx)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    output: Annotated[Path, typer.Argument(help="The new file, NAME.onnx.", metavar="FILE.onnx")],
+    weights: Annotated[str, typer.Option(help="best (by validation) or final.")] = "best",
+) -> None:
+    """Write a run's network as ONNX and check it against PyTorch."""
+    from crosstask.cli.work import export_network
+
+    export_network(run, output, weights)
 
 
 @app.command()

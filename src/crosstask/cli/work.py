@@ -168,6 +168,7 @@ def predict_cases(
     kind: str | None,
     weights: str,
     device: str,
+    onnx: Path | None = None,
 ) -> None:
     """Predict raw cases and write them."""
     _one_of("--weights", weights, ("best", "final"))
@@ -192,7 +193,7 @@ def predict_cases(
         chosen = [known[case] for case in dict.fromkeys(cases)]
     if not chosen:
         raise InputError(f"{root}: has no {split} case; choose another --split")
-    predictor = Predictor(run, weights=weights, device=device, dataset=dataset)
+    predictor = Predictor(run, weights=weights, device=device, dataset=dataset, onnx=onnx)
     model = f"{experiment.name} {predictor.plan.name} ({weights})"
     outputs = writers(kind, output, predictor.assembly, dataset, model)
     pages = any(writer.format == "dicom" for writer in outputs)
@@ -218,6 +219,15 @@ def predict_cases(
     if len(failed) == len(chosen):
         raise InputError(f"{root}: no case could be predicted; see the lines above")
     out.print(f"{len(chosen) - len(failed)} cases predicted: {output}", markup=False)
+
+
+def export_network(run: Path, output: Path, weights: str) -> None:
+    """Write a run's network as ONNX, and say how near it is to PyTorch's."""
+    _one_of("--weights", weights, ("best", "final"))
+    from crosstask.export.onnx import export_onnx
+
+    difference = export_onnx(run, output, weights=weights)
+    out.print(f"{output}: differs from PyTorch by {difference:.1e} of the largest output at most", markup=False)
 
 
 def _of_split(dataset: Dataset, split: str | None, record: dict[str, Any], *, given: bool) -> list[Case]:

@@ -38,7 +38,7 @@ _MAY_BE_EMPTY = (
 )  # fmt: skip
 
 
-def rt_object(ct: CtSeries, *, sop_class: str, modality: str, model: str) -> Dataset:
+def rt_object(ct: CtSeries, *, sop_class: str, modality: str, model: str, warning: str = WARNING) -> Dataset:
     """A new RT object in the CT's study: patient, study, series, equipment, frame of reference and approval.
 
     Patient and study are those of the CT's first file; the series and the object are new, with UIDs below 2.25.
@@ -48,6 +48,7 @@ def rt_object(ct: CtSeries, *, sop_class: str, modality: str, model: str) -> Dat
         sop_class: UID of the kind of object.
         modality: ``RTSTRUCT`` or ``RTDOSE``.
         model: what made the prediction.
+        warning: the series description.
 
     Raises:
         InputError: the CT cannot be read.
@@ -69,7 +70,7 @@ def rt_object(ct: CtSeries, *, sop_class: str, modality: str, model: str) -> Dat
     made.SeriesInstanceUID = generate_uid(prefix=None)
     made.SeriesNumber = 1
     made.SeriesDate, made.SeriesTime = date_and_time(now)
-    made.SeriesDescription = WARNING
+    made.SeriesDescription = text(warning, LONG)
     made.OperatorsName = None
     made.Manufacturer = MAKER
     made.ManufacturerModelName = MAKER
@@ -155,23 +156,32 @@ def source_header(path: Path) -> Dataset:
 
 
 def save(path: Path, made: Dataset, ct: CtSeries, *, implicit: bool = False) -> None:
-    """Write a DICOM object in little endian, whole or not at all.
-
-    Args:
-        path: the new file.
-        made: the object.
-        ct: the series that it was predicted from.
-        implicit: leave the types of the values to the reader. Every DICOM system understands that; it is needed where a
-            value of text may be longer than 64 KB, for whose length the explicit form has no room.
+    """Write a DICOM object that was made from a CT, not among the CT's files; else as :func:`save_file`.
 
     Raises:
         InputError: the file is there already, or would lie among the CT's.
         CrosstaskError: the disk is full, or the folder cannot be written.
     """
+    refuse_input_folder(path.parent, ct.files)
+    save_file(path, made, implicit=implicit)
+
+
+def save_file(path: Path, made: Dataset, *, implicit: bool = False) -> None:
+    """Write a DICOM object in little endian, whole or not at all.
+
+    Args:
+        path: the new file.
+        made: the object.
+        implicit: leave the types of the values to the reader. Every DICOM system understands that; it is needed where a
+            value of text may be longer than 64 KB, for whose length the explicit form has no room.
+
+    Raises:
+        InputError: the file is there already.
+        CrosstaskError: the disk is full, or the folder cannot be written.
+    """
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-    refuse_input_folder(path.parent, ct.files)
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = made.SOPClassUID
     meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID

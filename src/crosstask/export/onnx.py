@@ -115,13 +115,24 @@ def _write(path: Path, network: _Positional, size: tuple[int, ...], metadata: di
                 verbose=False,
             )
             assert program is not None
+            shape = program.model.graph.inputs[0].shape
             program.model.metadata_props[METADATA] = json.dumps(metadata)
             program.save(str(path))
     except OSError:
         raise
     except Exception as error:  # whatever the exporter met in the network
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CrosstaskError(f"the network cannot be exported to ONNX ({line}); report this with the method") from error
+        raise CrosstaskError(
+            f"the network cannot be exported to ONNX ({_reason(error)}); try another version of torch or another method"
+        ) from error
+    if shape is None or isinstance(shape[0], int):  # the exporter may take a size that is computed with for a constant
+        raise CrosstaskError("the network could only be exported for batches of one size; try another version of torch")
+
+
+def _reason(error: BaseException) -> str:
+    """First line of the error that was at the bottom of it."""
+    while (below := error.__cause__) is not None:
+        error = below
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 @torch.inference_mode()
@@ -144,7 +155,7 @@ def _quiet() -> Iterator[None]:
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
-            logger.setLevel(logging.ERROR)
+            logger.setLevel(logging.CRITICAL)
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield

@@ -15,6 +15,7 @@ from crosstask.export.nifti import write_nifti
 from crosstask.export.rtdose import write_rtdose
 from crosstask.export.rtstruct import write_rtstruct
 from crosstask.export.segmentation import write_segmentation
+from crosstask.functional.body import body_mask
 from crosstask.geometry import Geometry
 from crosstask.io.dicom_ct import CtSeries, read_ct
 from crosstask.io.dicom_rt import read_plan
@@ -66,8 +67,8 @@ class DicomWriter(CaseWriter):
                 found = native_masks(task, values, case.geometry, ct.geometry)
                 masks |= dict(zip(task.classes, found, strict=True))
             elif task.source == "dose":
-                region = self.assembly.region(case)
-                dose = regrid(values[0] if region is None else values[0] * region[0], case.geometry, ct.geometry)
+                body = body_mask(ct.hu, ct.geometry.spacing)
+                dose = np.where(body, regrid(values[0], case.geometry, ct.geometry), 0)
                 plan = None if choice.plan is None else read_plan(choice.plan).sop_instance
                 write_rtdose(folder / RTDOSE, ct, dose, ct.geometry, model=self.model, plan=plan)
                 write_nifti(folder / NIFTI / "dose.nii.gz", np.maximum(dose, 0), ct.geometry)

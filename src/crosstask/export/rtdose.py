@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crosstask.errors import CrosstaskError
-from crosstask.export.dicom_common import WARNING, decimal, decimals, rt_object, save, text
+from crosstask.export.dicom_common import LONG, WARNING, decimal, decimals, rt_object, save, text
 from crosstask.geometry import Geometry
 
 if TYPE_CHECKING:
@@ -27,7 +27,14 @@ _MOST = 4294.0
 
 
 def write_rtdose(
-    path: Path, ct: CtSeries, dose: np.ndarray, geometry: Geometry, *, model: str, plan: str | None = None
+    path: Path,
+    ct: CtSeries,
+    dose: np.ndarray,
+    geometry: Geometry,
+    *,
+    model: str,
+    plan: str | None = None,
+    warning: str = WARNING,
 ) -> None:
     """Write a dose as an RTDOSE in the CT's study, unapproved.
 
@@ -45,6 +52,7 @@ def write_rtdose(
         plan: SOP instance UID of the RT plan that the dose belongs to. DICOM wants one of a dose that is a whole
             plan's, and a predicted dose is meant to be; without one it names a plan that nobody has made yet, by a
             new UID.
+        warning: what the file says of itself, in the description of its series and in its comment.
 
     Raises:
         InputError: the file is there already, or would lie in the CT's folder.
@@ -54,7 +62,7 @@ def write_rtdose(
     _check(dose, geometry)
     stored, step = quantised(dose)
     normal, down, right = np.asarray(geometry.direction)[:, ::-1]
-    made = rt_object(ct, sop_class=RT_DOSE, modality="RTDOSE", model=model)
+    made = rt_object(ct, sop_class=RT_DOSE, modality="RTDOSE", model=model, warning=warning)
     del made.ApprovalStatus  # a dose has none
     made.ContentDate, made.ContentTime = made.SeriesDate, made.SeriesTime
     made.ImagePositionPatient = decimals((geometry.origin or ())[::-1])
@@ -73,7 +81,7 @@ def write_rtdose(
     made.PixelRepresentation = 0
     made.DoseUnits = "GY"
     made.DoseType = "PHYSICAL"
-    made.DoseComment = text(f"{WARNING}. {model}", 1024)
+    made.DoseComment = text(f"{warning}. {model}", LONG)
     made.DoseGridScaling = decimal(step)
     made.TissueHeterogeneityCorrection = None
     made.DoseSummationType = "PLAN"
@@ -101,7 +109,8 @@ def quantised(dose: np.ndarray) -> tuple[np.ndarray, float]:
     small = top <= _SIXTEEN
     # as the file writes it, in 16 characters, so that what is read is what was divided by; a dose of zero has one too
     step = float(decimal(max(top, 1.0) / np.iinfo(np.uint16).max)) if small else _FINE
-    return np.rint(positive / step).astype("<u2" if small else "<u4"), step
+    positive /= step  # in place: doses of a whole CT are large
+    return np.rint(positive, out=positive).astype("<u2" if small else "<u4"), step
 
 
 def _check(dose: np.ndarray, geometry: Geometry) -> None:

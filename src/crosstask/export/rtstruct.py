@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crosstask.export.dicom_common import LABEL, WARNING, date_and_time, names_of, rt_object, save, source_header, text
+from crosstask.export.dicom_common import (
+    LONG,
+    SHORT,
+    WARNING,
+    date_and_time,
+    names_of,
+    rt_object,
+    save,
+    source_header,
+    text,
+)
 from crosstask.functional.contours import outlines
 
 if TYPE_CHECKING:
@@ -25,7 +35,9 @@ _GOLDEN = 0.618034
 _TARGETS = ("GTV", "CTV", "PTV")
 
 
-def write_rtstruct(path: Path, ct: CtSeries, masks: Mapping[str, np.ndarray], *, model: str) -> None:
+def write_rtstruct(
+    path: Path, ct: CtSeries, masks: Mapping[str, np.ndarray], *, model: str, warning: str = WARNING
+) -> None:
     """Write masks as an RTSTRUCT on the CT's slices, in the CT's study, unapproved.
 
     Every ring of a slice is a contour (CLOSED_PLANAR) half way between the voxel centres inside and outside; the rings
@@ -38,16 +50,17 @@ def write_rtstruct(path: Path, ct: CtSeries, masks: Mapping[str, np.ndarray], *,
         ct: the series that was predicted from.
         masks: ``{structure: z y x}``, bool, on the CT's own grid.
         model: what made the prediction; it stands in SoftwareVersions.
+        warning: what the file says of itself, in the description of its series among others.
 
     Raises:
         InputError: the file is there already, or would lie in the CT's folder.
         CrosstaskError: a mask is not on the CT's grid, two structures have the same name, or the disk is full.
     """
     names = names_of(ct, masks)
-    made = rt_object(ct, sop_class=RT_STRUCTURE_SET, modality="RTSTRUCT", model=model)
-    made.StructureSetLabel = LABEL
-    made.StructureSetName = WARNING
-    made.StructureSetDescription = text(f"{WARNING}. {model}", 1024)
+    made = rt_object(ct, sop_class=RT_STRUCTURE_SET, modality="RTSTRUCT", model=model, warning=warning)
+    made.StructureSetLabel = text(warning.split(",")[0].upper(), SHORT)
+    made.StructureSetName = text(warning, LONG)
+    made.StructureSetDescription = text(f"{warning}. {model}", 1024)
     made.StructureSetDate, made.StructureSetTime = date_and_time(datetime.datetime.now())
     slices = _slices(ct)
     made.ReferencedFrameOfReferenceSequence = [_frame_of_reference(ct, slices)]

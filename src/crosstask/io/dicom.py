@@ -103,16 +103,20 @@ class Header:
                 stop_before_pixels=not pixels,
                 specific_tags=None if only is None else list(only),
             )
-            if (
-                "TransferSyntaxUID" not in dataset.file_meta
-            ):  # a file without preamble; pydicom has found out how to read it
+            if file.truncated:
+                raise InputError(f"{path}: truncated; {COPY_AGAIN}")
+            if "TransferSyntaxUID" not in dataset.file_meta:
+                # A file without preamble: pydicom has found out for itself how to read it.
                 implicit, little = dataset.original_encoding
                 dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(_PLAIN_SYNTAXES[bool(implicit), bool(little)])
         return cls(path, dataset)
 
     def has(self, keyword: str) -> bool:
         """Whether the attribute is there and not empty."""
-        return self._get(keyword, lambda value: True, False)
+        with _guarded(self.path, keyword):
+            # Not by its value: pydicom would convert it for good, and of long lists of numbers that is slow.
+            value = self._dataset.get_item(keyword).value if keyword in self._dataset else None
+            return not _empty(value.strip(b" ") if isinstance(value, bytes) else value)
 
     def text(self, keyword: str, default: str | None = None) -> str:
         """A string, without spaces around it; several values are joined by a backslash, as in the file."""
@@ -255,14 +259,15 @@ class _Bounded(BufferedReader):
     """A file that is never read past its end: a damaged length would take that much memory before it fails.
 
     Attributes:
-        truncated: a value ended with the file, which pydicom takes without a word. (Fewer than nine bytes missing do not
-            count: it looks so far ahead for the next attribute.)
+        truncated: a value or a sequence ended with the file, which pydicom takes without a word. (Values of up to eight
+            bytes do not count: it looks so far ahead for the next attribute at the end of every file, but once.)
     """
 
     def __init__(self, path: Path) -> None:
         raw = FileIO(str(path))
         self._size = os.fstat(raw.fileno()).st_size
         self.truncated = False
+        self._ended = False
         super().__init__(raw)
         if self._size > LARGEST_FILE:
             self.close()
@@ -273,7 +278,8 @@ class _Bounded(BufferedReader):
             # Only data that were compressed as a whole are read so; a small file may hold any number of bytes.
             raise _DeflatedError
         left = self._size - self.tell()
-        self.truncated |= left < 0 or (size > 8 and size > left)
+        self.truncated |= left < 0 or 8 < size > left or (self._ended and size > 0)
+        self._ended = left <= 0
         return super().read(max(0, min(size, left)))
 
 

@@ -168,7 +168,7 @@ def orientation_of(header: Header) -> np.ndarray:
     """Right-handed unit vectors, each x y z: along the columns of a row, down the rows, and the normal; ``3 3``."""
     along, down = header.numbers("ImageOrientationPatient", 6).reshape(2, 3)
     lengths = np.linalg.norm([along, down], axis=1)
-    if np.abs(lengths - 1).max() > 1e-2 or abs(along @ down) > 1e-3:
+    if np.abs(lengths - 1).max() > 1e-2 or abs(along @ down) > 5e-4:
         raise InputError(
             f"{header.path}: ImageOrientationPatient is no pair of unit vectors at right angles; {COPY_AGAIN}"
         )

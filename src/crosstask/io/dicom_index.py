@@ -90,7 +90,7 @@ class DicomIndex:
         folder: the folder.
         files: one for each SOP instance, sorted by path.
         duplicates: further files of the same SOP instances.
-        unreadable: DICOM files that cannot be read, each with the reason.
+        unreadable: DICOM files that cannot be read, and folders that cannot be looked into, each with the reason.
         ignored: how many files are no DICOM, or only list others (DICOMDIR).
     """
 
@@ -136,7 +136,7 @@ def index_folder(folder: Path, *, workers: int | None = None, progress: Progress
         raise InputError(f"{folder}: no such folder; check the path")
     if workers is not None and workers < 1:
         raise InputError(f"workers must be at least 1, not {workers}")
-    paths = list(_walk(folder))
+    paths, closed = _walk(folder)
     jobs = [paths[start : start + _FILES_PER_JOB] for start in range(0, len(paths), _FILES_PER_JOB)]
     if workers is None:
         workers = 1 if len(paths) < _FILES_WORTH_WORKERS else _cores()
@@ -145,20 +145,36 @@ def index_folder(folder: Path, *, workers: int | None = None, progress: Progress
         readings.extend(part)
         if progress is not None:
             progress(len(readings), len(paths), readings[-1].path.name)
+    readings.extend(_Reading(path, reason=reason) for path, reason in closed)
     return _index_of(folder, sorted(readings, key=lambda reading: reading.path))
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Regular files below a folder, sorted; a folder that links lead to again is not entered again."""
+def _walk(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """Regular files below a folder, and the folders that cannot be looked into, with the reason.
+
+    A folder that links lead to again is not entered again.
+    """
+    paths: list[Path] = []
+    closed: list[tuple[Path, str]] = []
+
+    def refused(error: OSError) -> None:
+        reason = f"{error.filename}: cannot be looked into ({error.strerror}); check the folder and its permissions"
+        closed.append((Path(error.filename), reason))
+
     seen: set[tuple[int, int]] = set()
-    for root, folders, names in os.walk(folder, followlinks=True):
-        state = Path(root).stat()
-        if (state.st_dev, state.st_ino) in seen:
+    for root, folders, names in os.walk(folder, onerror=refused, followlinks=True):
+        try:
+            state = Path(root).stat()
+            if (state.st_dev, state.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((state.st_dev, state.st_ino))
+            folders.sort()
+            paths.extend(path for name in sorted(names) if (path := Path(root, name)).is_file())
+        except OSError as error:  # a folder that can be listed but not entered, or that has just gone
             folders.clear()
-            continue
-        seen.add((state.st_dev, state.st_ino))
-        folders.sort()
-        yield from (path for name in sorted(names) if (path := Path(root, name)).is_file())
+            refused(error)
+    return paths, closed
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 
 _SAME_PLANE = 0.2
 """mm that points of one plane may lie apart along the normal: coordinates are rounded, often to 0.1."""
+_FURTHER_ON = 1e-3
+"""Share of a slice by which planes are looked for beyond a slice, so that rounding decides nothing half-way."""
 _FURTHEST = 1e5
 """mm from the origin; further away, a coordinate is damaged."""
 
@@ -119,8 +121,9 @@ def read_structures(file: Path) -> StructureSet:
     header = Header.read(file)
     if header.text("Modality") != "RTSTRUCT":
         raise InputError(f"{file}: is no RTSTRUCT file; give one")
-    if header.has("StructureSetROISequence") and not header.has("ROIContourSequence"):
-        raise InputError(f"{file}: has no ROIContourSequence, where contours are; export it again")
+    for keyword in ("StructureSetROISequence", "ROIContourSequence"):
+        if not header.has(keyword):  # a file that was cut off between two attributes looks like this
+            raise InputError(f"{file}: has no {keyword}, so no structures; export it again")
     drawn = {item.whole("ReferencedROINumber"): item for item in header.items("ROIContourSequence")}
     observed = {
         item.whole("ReferencedROINumber"): item.text("RTROIInterpretedType", "")
@@ -184,10 +187,11 @@ def rasterise(structure: Structure, geometry: Geometry, *, frame_of_reference: s
     others are holes (:func:`crosstask.functional.contours.fill`).
 
     Contours make a stack of planes. A slice takes the plane that is nearest along the normal, within half a slice; if
-    there are more planes than slices, the others are not used. A structure may be drawn on every m-th slice only: if it
-    has at least three planes, none of them closer than m >= 2 slices and half of its gaps m wide, then each plane also
-    counts for the slices nearer to it than to another: all of those in a gap of m slices (the one half-way goes to the
-    plane of lower z), and (m - 1) / 2 slices, rounded down, beyond its end.
+    there are more planes than slices, the others are not used. A plane half-way between two slices counts for the one
+    of lower z. A structure may be drawn on every m-th slice only: if it has at least three planes, none of them closer
+    than m >= 2 slices and half of its gaps m wide, then each plane also counts for the slices nearer to it than to
+    another: all of those in a gap of m slices (the one half-way takes the plane of higher z), and (m - 1) / 2 slices,
+    rounded down, beyond its end.
 
     Args:
         structure: the contours.
@@ -215,7 +219,11 @@ def rasterise(structure: Structure, geometry: Geometry, *, frame_of_reference: s
     flat = (geometry.shape[1], geometry.shape[2])
     for number, plane in _plane_of_slice(np.array(list(planes)), geometry.shape[0]).items():
         mask[number] = fill([line[:, 1:] for line in planes[plane]], flat)
-    inside = sum(len(each) for place, each in planes.items() if -0.5 <= place <= geometry.shape[0] - 0.5)
+    inside = sum(
+        len(each)
+        for place, each in planes.items()
+        if abs(place - _FURTHER_ON - (geometry.shape[0] - 1) / 2) <= geometry.shape[0] / 2
+    )
     return Raster(mask, skipped=len(structure.contours) - len(closed), outside=len(lines) - inside)
 
 
@@ -238,13 +246,12 @@ def _plane_of_slice(places: np.ndarray, slices: int) -> dict[int, float]:
         return found
     apart = _slices_apart(places)
     for number in range(slices):
-        # Rounding must not decide which of two planes at the same distance is the nearest: it is the lower one.
-        distances = np.abs(places - number)
-        nearest = int(np.argmax(distances <= distances.min() + 1e-3))
+        distances = np.abs(places - number - _FURTHER_ON)
+        nearest = int(np.argmin(distances))
         between = 0 < (after := int(np.searchsorted(places, number))) < len(places)
         in_gap = between and places[after] - places[after - 1] <= apart + 0.5
         reach = max(0.5, (apart - 1) // 2 + 0.25)
-        if distances[nearest] <= reach + 1e-6 or (apart > 1 and in_gap):
+        if distances[nearest] <= reach or (apart > 1 and in_gap):
             found[number] = float(places[nearest])
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,22 @@ class OnnxNetwork:
         self.metadata: Mapping[str, Any] = described
         self.tasks: list[str] = [task["name"] for task in described["tasks"]]
         self._path = path
+
+    def check(self, tasks: Sequence[str], image: Sequence[int]) -> None:
+        """Make sure that the model can stand for a run's network.
+
+        Args:
+            tasks: names of the run's tasks.
+            image: ``c *s`` of what it is given.
+
+        Raises:
+            InputError: it has other tasks, or another input.
+        """
+        for what, own, wanted in (("tasks", self.tasks, tasks), ("image", self.metadata.get("image"), image)):
+            if list(own or ()) != list(wanted):
+                raise InputError(
+                    f"{self._path}: {what} {own}, the run's are {list(wanted)}; export this run and use that"
+                )
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
         """Raw output of each task, on the image's device.

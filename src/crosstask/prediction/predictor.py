@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from crosstask.assembly import Assembly, Readable, assembly_of, dataset_of, lesion_of
 from crosstask.datasets import Dataset
@@ -18,6 +18,7 @@ from crosstask.experiment import Experiment
 from crosstask.functional.resize import resize
 from crosstask.geometry import Geometry
 from crosstask.network import build_architecture, precision_of
+from crosstask.prediction.onnx import OnnxNetwork
 from crosstask.runs import BEST, FINAL, RunPlan, learned_tasks, load_plan, read_record, read_thresholds
 from crosstask.tasks.base import Level, Task
 
@@ -61,13 +62,22 @@ class Predictor:
         weights: ``best`` (by validation) or ``final`` (the last epoch).
         device: of the network.
         dataset: the data set, if not where the run was trained on it.
+        onnx: the run's network as :func:`crosstask.export.onnx.export_onnx` wrote it, to compute with in the place of
+            its weights.
 
     Raises:
-        InputError: the folder is no complete run, its weights are missing or do not fit, or there is no such device.
+        InputError: the folder is no complete run, its weights are missing or do not fit, there is no such device, or
+            the ONNX model is none of this run.
     """
 
     def __init__(
-        self, folder: Path, *, weights: str = "best", device: str = "cpu", dataset: Dataset | None = None
+        self,
+        folder: Path,
+        *,
+        weights: str = "best",
+        device: str = "cpu",
+        dataset: Dataset | None = None,
+        onnx: Path | None = None,
     ) -> None:
         self.plan: RunPlan = load_plan(folder)
         record = read_record(folder)
@@ -82,16 +92,25 @@ class Predictor:
                 task.thresholds = thresholds[task.name]
         self.experiment: Experiment = experiment
         self.device = _device(device)
-        self._network = build_architecture(self.plan, self.assembly, pretrained=False)
-        path = folder / {"best": BEST, "final": FINAL}[weights]
+        self._network: nn.Module | OnnxNetwork
+        if onnx is None:
+            self._network = self._trained(folder / {"best": BEST, "final": FINAL}[weights])
+        else:
+            self._network = OnnxNetwork(onnx)
+            size = (self.assembly.in_channels, *experiment.sample.size)
+            self._network.check([task.name for task in self.tasks], size, self.plan.name, weights)
+
+    def _trained(self, path: Path) -> nn.Module:
+        """The run's network with the weights of a file."""
+        network = build_architecture(self.plan, self.assembly, pretrained=False)
         try:
-            self._network.load_state_dict(load_file(path))
+            network.load_state_dict(load_file(path))
         except FileNotFoundError:
             raise InputError(f"{path}: is missing; train the run anew") from None
         except Exception as error:
             line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
             raise InputError(f"{path}: does not hold this network's weights ({line}); train the run anew") from None
-        self._network.to(self.device).eval()
+        return network.to(self.device).eval()
 
     @property
     def tasks(self) -> tuple[Task, ...]:

@@ -145,7 +145,7 @@ def plan_picture(
     if any(array.shape != tuple(geometry.shape) for array in arrays):
         raise ValueError(f"CT, masks and doses of a picture must have the grid's shape {geometry.shape}")
 
-    box = _shown(hu, geometry, masks)
+    box = _shown(hu, geometry, [*masks.values(), *(() if reference is None else reference.masks.values())])
     part = geometry.cropped(box)
     predicted, reference = _cut(predicted, box), None if reference is None else _cut(reference, box)
     names = [*predicted.masks, *(() if reference is None else reference.masks)]
@@ -166,10 +166,10 @@ def plan_picture(
     return buffer.getvalue()
 
 
-def _shown(hu: np.ndarray, geometry: Geometry, masks: Mapping[str, np.ndarray]) -> tuple[slice, ...]:
+def _shown(hu: np.ndarray, geometry: Geometry, masks: Sequence[np.ndarray]) -> tuple[slice, ...]:
     """The part of the grid with something in it: air around a patient is not worth looking at."""
     there = hu > _AIR
-    for mask in masks.values():
+    for mask in masks:
         there = there | (mask > 0)
     if not there.any():
         return tuple(slice(0, length) for length in geometry.shape)

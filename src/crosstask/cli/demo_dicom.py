@@ -1,0 +1,75 @@
+"""The clinic's demo: generated patients as DICOM, a network trained on their plans, and a plan for a new CT."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from crosstask.cli.terminal import out, progress_bar
+from crosstask.cli.work import predict_cases, run_benchmark
+from crosstask.errors import InputError
+from crosstask.experiment import Experiment, load_experiment
+from crosstask.geometry import Geometry
+
+EXPERIMENT = Path(__file__).with_name("phantom-dicom.yaml")
+PATIENTS = 12
+SIZE = 48
+_SEED = 7
+_WATER = 1000
+"""CT number of water in the phantoms' scale."""
+_WARNING = "Generated, no patient"
+
+
+def dicom_demo_experiment(folder: Path) -> Experiment:
+    """The experiment of ``configs/phantom-dicom.yaml``, in a folder of the user's choice."""
+    places = {"dataset.root": folder / "data", "output": folder / "results", "store": folder / "store"}
+    quoted = {key: "'" + str(place).replace("'", "''") + "'" for key, place in places.items()}
+    return load_experiment(EXPERIMENT, [f"{key}={place}" for key, place in quoted.items()])
+
+
+def run_dicom_demo(folder: Path, jobs: int) -> None:
+    """Generate planned patients and a new one, learn from the first, and predict the other."""
+    experiment = dicom_demo_experiment(folder)
+    plan = folder / "plan"
+    if plan.exists() and any(plan.iterdir()):
+        raise InputError(f"{plan}: a plan is there already, nothing is overwritten; remove the folder or give --folder")
+    with progress_bar("Generating patients") as progress:
+        generate_patients(folder, progress)
+    out.print(f"DICOM {experiment.dataset.root}: {PATIENTS} planned patients; {folder / 'new'}: a new CT", markup=False)
+    run_benchmark(experiment, jobs)
+    run = experiment.output_folder / "runs" / "ctan" / "seed0"
+    predict_cases(run, folder / "new", plan, None, None, None, "best", "cpu")
+
+
+def generate_patients(folder: Path, progress: Callable[[int, int, str], None] | None = None) -> None:
+    """Write what is missing of ``data/PATIENT`` (CT, RTSTRUCT, RTDOSE) and of ``new`` (CT alone)."""
+    for number in range(PATIENTS + 1):
+        new = number == PATIENTS
+        place = folder / "new" if new else folder / "data" / f"phantom{number + 1:02}"
+        if not place.exists():
+            part = place.with_name(f".{place.name}.part")
+            shutil.rmtree(part, ignore_errors=True)  # of an interrupted call
+            _write_patient(part, number, planned=not new)
+            part.replace(place)
+        if progress is not None:
+            progress(number + 1, PATIENTS + 1, place.name)
+
+
+def _write_patient(folder: Path, number: int, *, planned: bool) -> None:
+    from crosstask.datasets.phantom_anatomy import generate_patient
+    from crosstask.export.ct import write_ct
+    from crosstask.export.rtdose import write_rtdose
+    from crosstask.export.rtstruct import write_rtstruct
+
+    patient = generate_patient(SIZE, np.random.default_rng([_SEED, number]))
+    upright = slice(None, None, -1)  # the phantoms' z runs from the head down
+    grid = Geometry(patient.ct.shape, patient.spacing, tuple(-step * SIZE / 2 for step in patient.spacing))
+    hu = np.maximum(patient.ct[upright].astype(float) - _WATER, -1024)
+    ct = write_ct(folder / "CT", hu, grid, patient=f"Phantom{number + 1:02}")
+    if planned:
+        masks = {name: mask[upright].astype(bool) for name, mask in patient.structures.items()}
+        write_rtstruct(folder / "RTSTRUCT.dcm", ct, masks, model="phantom", warning=_WARNING)
+        write_rtdose(folder / "RTDOSE.dcm", ct, patient.dose[upright], grid, model="phantom", warning=_WARNING)
