@@ -309,15 +309,15 @@ def test_codes(name: str, code: str | None, side: str | None) -> None:
 
 
 def test_whose_the_files_are(tmp_path: Path) -> None:
-    def latin(_: int, dataset: Dataset) -> None:
-        dataset.SpecificCharacterSet = "ISO_IR 100"
-        dataset.PatientName = "Müller^Zoë"
+    def japanese(_: int, dataset: Dataset) -> None:
+        dataset.SpecificCharacterSet = ["", "ISO 2022 IR 87"]
+        dataset.PatientName = "Yamada^Tarou=山田^太郎"
 
-    ct = some_ct(tmp_path, change=latin)
+    ct = some_ct(tmp_path, change=japanese)
     source = pydicom.dcmread(ct.files[0])
     files = [pydicom.dcmread(written(tmp_path, kind, ct)) for kind in WRITERS]
     for kind, file in zip(WRITERS, files, strict=True):
-        assert file.Modality == kind and str(file.PatientName) == "Müller^Zoë"
+        assert file.Modality == kind and str(file.PatientName) == "Yamada^Tarou=山田^太郎"
         for keyword in ("PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate", "StudyTime",
                         "FrameOfReferenceUID"):  # fmt: skip
             assert file[keyword].value == source[keyword].value, keyword
@@ -356,6 +356,19 @@ def test_nothing_is_written_among_the_ct(tmp_path: Path, kind: str) -> None:
         with pytest.raises(InputError, match="holds the input"):
             WRITERS[kind](folder / "x.dcm", ct, some_masks(), model=MODEL)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_links_to_the_ct_are_seen_through(tmp_path: Path) -> None:
+    """A folder of links to files that lie elsewhere: neither is written to."""
+    some_ct(tmp_path)
+    (tmp_path / "links").mkdir()
+    for file in (tmp_path / "ct").iterdir():
+        (tmp_path / "links" / file.name).symlink_to(file)
+    ct = read_ct(sorted((tmp_path / "links").iterdir()))
+    for folder in ("ct", "links"):
+        with pytest.raises(InputError, match="holds the input"):
+            write_rtstruct(tmp_path / folder / "x.dcm", ct, some_masks(), model=MODEL)
+    write_rtstruct(tmp_path / "x.dcm", ct, some_masks(), model=MODEL)  # above it
 
 
 @pytest.mark.parametrize("kind", WRITERS)

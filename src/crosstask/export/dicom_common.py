@@ -144,12 +144,11 @@ def source_header(path: Path) -> Dataset:
 
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True)
-        for keyword in _OF_PATIENT_AND_STUDY:
-            if keyword in header and header[keyword].VR == "PN":
-                setattr(header, keyword, str(header[keyword].value))  # its bytes are of the file's character set
-            elif keyword not in header and keyword in _MAY_BE_EMPTY:
-                setattr(header, keyword, None)
+        header.decode()  # by the file's own character set, before it is told another
         header.SpecificCharacterSet = UTF8
+        for keyword in _MAY_BE_EMPTY:
+            if keyword not in header:
+                setattr(header, keyword, None)
     except Exception as error:  # pydicom lets through whatever it met in a damaged file
         raise InputError(f"{path}: cannot be read ({type(error).__name__}); copy it again from the original") from None
     return header

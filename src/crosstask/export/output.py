@@ -61,7 +61,7 @@ def refuse_input_folder(output: Path, files: Iterable[Path]) -> None:
 
 def _folders(file: Path) -> tuple[Path, ...]:
     """The folder that a file is named in, and the one that it lies in if it is a link; a folder itself."""
-    return (file.resolve(),) if file.is_dir() else (file.parent.resolve(), file.resolve().parent)
+    return (file,) if file.is_dir() else (file.parent, file.resolve().parent)
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

@@ -1,0 +1,170 @@
+"""The clinic's way as its physicist goes it: plans as DICOM in, a benchmark, and a new CT's plan as DICOM out."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from cli_runner import Outcome, run
+from pydicom import dcmread
+
+from crosstask.cli.demo_dicom import PATIENTS, dicom_demo_experiment, generate_patients
+from crosstask.datasets import DicomRT
+from crosstask.io.dicom_ct import read_ct
+from crosstask.io.dicom_rt import read_dose
+from crosstask.io.dicom_structures import read_structures
+from dicom_fakes import BIRTH_DATE, PATIENT_NAME, FakePatient, write_patient
+
+NAMES = {"rectum": [], "bladder": [], "left_femur": ["Femoral Head L"], "right_femur": ["femoral_head_r"], "ctv": []}
+EXPERIMENT = {
+    "name": "clinic",
+    "dataset": {
+        "name": "dicom_rt",
+        "root": "raw",
+        "options": {"structures": NAMES, "spacing": [10, 9, 9]},
+        "tasks": {"segmentation": {}, "dose": {}},
+        "windows": [[-200, 300]],
+        "splits": {"rule": "drawn", "fractions": [0.5, 0.25, 0.25]},
+    },
+    "sample": {"kind": "slice", "size": [32, 32]},
+    "encoder": {"name": "resnet18"},
+    "architecture": {"upsampling_blocks": 5},
+    "training": {"epochs": 1, "batch_size": 8, "samples_per_epoch": 48, "foreground": 0.5, "learning_rate": 1e-3},
+    "methods": ["stl", "hps"],
+    "seeds": [0],
+}
+
+
+@dataclass(frozen=True)
+class Clinic:
+    """A folder in which everything was run once, and what the commands said."""
+
+    folder: Path
+    patients: list[FakePatient]
+    new: FakePatient
+    check: Outcome
+    benchmark: Outcome
+    predict: Outcome
+    before: dict[Path, bytes]
+
+    @property
+    def run(self) -> Path:
+        return self.folder / "runs" / "clinic" / "runs" / "hps" / "seed0"
+
+
+@pytest.fixture(scope="module")
+def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
+    folder = tmp_path_factory.mktemp("clinic")
+    patients = [write_patient(folder / "raw" / f"{PATIENT_NAME} {seed}", seed=seed, shape=(12, 32, 32),
+                              spacing=(10.0, 9.0, 12.0)) for seed in range(12)]  # fmt: skip
+    new = write_patient(folder / "new", seed=99, shape=(12, 32, 32), spacing=(10.0, 9.0, 12.0))
+    for kind in ("RTSTRUCT", "RTDOSE", "RTPLAN"):
+        new.files[kind][0].unlink()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    (folder / "clinic.yaml").write_text(yaml.safe_dump(EXPERIMENT))
+    (folder / "names.yaml").write_text(yaml.safe_dump(NAMES))
+    check = run(folder, "check", "dicom_rt", "raw", "structures=names.yaml", "--notes")
+    benchmark = run(folder, "benchmark", "clinic.yaml")
+    predict = run(folder, "predict", "runs/clinic/runs/hps/seed0", "new", "-o", "plan")
+    yield Clinic(folder, patients, new, check, benchmark, predict, before)
+    shutil.rmtree(folder)
+
+
+def test_check_finds_twelve_patients(clinic: Clinic):
+    assert clinic.check.code == 0, clinic.check.err
+    assert "12 usable cases; 0 errors" in clinic.check.out
+
+
+def test_the_benchmark_compares_both_tasks(clinic: Clinic):
+    assert clinic.benchmark.code == 0, clinic.benchmark.err
+    assert "12 written" in clinic.benchmark.out
+    assert "M segmentation: dice %" in clinic.benchmark.out and "M dose: mae Gy" in clinic.benchmark.out
+    scores = (clinic.folder / "runs" / "clinic" / "scores.csv").read_text()
+    assert "dvh_error_D_95" in scores and "rectum" in scores
+
+
+def test_a_new_ct_gets_structures_and_dose_in_its_own_space(clinic: Clinic):
+    assert clinic.predict.code == 0, clinic.predict.err
+    assert "1 cases predicted: plan" in clinic.predict.out
+    folder = clinic.folder / "plan" / "patient001"
+    files = {"RTSTRUCT.dcm", "RTDOSE.dcm", "SEG.dcm", "plan.png", "nifti"}
+    assert {path.name for path in folder.iterdir()} == files
+    ct = read_ct(clinic.new.files["CT"])
+    structures = read_structures(folder / "RTSTRUCT.dcm")
+    assert [one.name for one in structures.structures] == list(NAMES)
+    assert structures.series == (ct.series,) and structures.frame_of_reference == ct.frame_of_reference
+    dose = read_dose(folder / "RTDOSE.dcm")
+    corners = [[0, 0, 0], np.array(dose.geometry.shape) - 1]
+    assert dose.geometry.points(corners) == pytest.approx(ct.geometry.points(corners), abs=0.01)
+    assert dcmread(folder / "SEG.dcm").PatientID == clinic.new.identity.patient_id
+    assert (folder / "plan.png").stat().st_size > 50_000
+
+
+def test_a_second_prediction_overwrites_nothing(clinic: Clinic):
+    files = {path: path.read_bytes() for path in (clinic.folder / "plan").rglob("*") if path.is_file()}
+    again = run(clinic.folder, "predict", "runs/clinic/runs/hps/seed0", "new", "-o", "plan")
+    assert again.code == 2 and "exists and is not empty" in again.error
+    inside = run(clinic.folder, "predict", "runs/clinic/runs/hps/seed0", "new", "-o", "new/plan")
+    assert inside.code == 2 and "holds the input" in inside.error
+    assert all(path.read_bytes() == content for path, content in files.items())
+
+
+def test_the_input_is_as_it_was(clinic: Clinic):
+    assert all(path.read_bytes() == content for path, content in clinic.before.items())
+    raw = {path for name in ("raw", "new") for path in (clinic.folder / name).rglob("*") if path.is_file()}
+    assert raw == set(clinic.before)
+
+
+def test_nobody_is_known_but_in_the_tables_of_pseudonyms_and_the_dicom_files(clinic: Clinic):
+    who = [patient.identity for patient in (*clinic.patients, clinic.new)]
+    secrets = [PATIENT_NAME, BIRTH_DATE, *(one.patient_id for one in who), *(one.uid("study") for one in who)]
+    tables = {clinic.folder / "raw.pseudonyms.csv", clinic.folder / "plan.pseudonyms.csv"}
+    looked = 0
+    for path in clinic.folder.rglob("*"):
+        if path.is_file() and path not in tables and path not in clinic.before and path.suffix != ".dcm":
+            looked += 1
+            content = path.read_bytes()
+            if zipfile.is_zipfile(path):
+                with zipfile.ZipFile(path) as archive:
+                    content += b"".join(archive.read(name) for name in archive.namelist())
+            found = [secret for secret in secrets if secret.encode() in content]
+            assert not found, path
+    assert looked > 50
+    for shown in (clinic.check, clinic.benchmark, clinic.predict):
+        assert not any(secret in shown.out + shown.err for secret in secrets)
+    assert tables == set(clinic.folder.glob("*.pseudonyms.csv"))
+    assert clinic.new.identity.patient_id in (clinic.folder / "plan.pseudonyms.csv").read_text()
+
+
+def test_a_network_goes_to_onnx_and_predicts_the_same(clinic: Clinic):
+    pytest.importorskip("onnxruntime")
+    exported = run(clinic.folder, "export", "runs/clinic/runs/hps/seed0", "net.onnx")
+    assert exported.code == 0, exported.err
+    assert "net.onnx: differs from PyTorch by" in exported.out
+    shown = run(clinic.folder, "predict", "runs/clinic/runs/hps/seed0", "new", "-o", "other", "--onnx", "net.onnx")
+    assert shown.code == 0, shown.err
+    first, second = (read_dose(clinic.folder / name / "patient001" / "RTDOSE.dcm").dose for name in ("plan", "other"))
+    assert first == pytest.approx(second, abs=0.005)
+    single = run(clinic.folder, "predict", "runs/clinic/runs/stl/seed0/dose", "new", "-o", "x", "--onnx", "net.onnx")
+    assert single.code == 2 and "net.onnx" in single.error
+
+
+def test_the_demo_s_patients_are_dicom_that_can_be_learned_from(tmp_path: Path):
+    generate_patients(tmp_path)
+    data = DicomRT(tmp_path / "data", **dicom_demo_experiment(tmp_path).dataset.options)
+    cases = data.cases()
+    assert len(cases) == PATIENTS
+    case = data.read(cases[0])
+    assert "Brainstem" in case.channels["structures"] and case.channels["dose"] == ("dose",)
+    assert case.arrays["dose"].max() > 60
+    (new,) = DicomRT(tmp_path / "new", pseudonyms=str(tmp_path / "table.csv")).cases()
+    assert len(new.files) == 48
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.dcm")}
+    generate_patients(tmp_path)
+    assert files == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.dcm")}, "what is there is kept"
