@@ -57,7 +57,7 @@ def test_outputs_are_pytorchs(exported: tuple[Path, Path, float]) -> None:
     assert 0 <= difference < 1e-4
     network, predictor = OnnxNetwork(path), Predictor(run)
     assert network.tasks == [task.name for task in predictor.tasks] == ["lesion", "kind", "signs", "age"]
-    network.check(network.tasks, (3, 32, 32))
+    network.check(network.tasks, (3, 32, 32), "hps/seed0", "best")
     for batch in (1, 2, 5):
         image = torch.randn(batch, 3, 32, 32)
         with torch.inference_mode():
@@ -71,13 +71,16 @@ def test_outputs_are_pytorchs(exported: tuple[Path, Path, float]) -> None:
 
 def test_a_predictor_can_use_it(exported: tuple[Path, Path, float], monkeypatch: pytest.MonkeyPatch) -> None:
     run, path, _ = exported
+    monkeypatch.setattr("crosstask.prediction.predictor.precision_of", lambda *_: "32")
     predictor = Predictor(run)
     data = predictor.dataset.read(predictor.dataset.cases()[1])
-    monkeypatch.setattr("crosstask.prediction.predictor.precision_of", lambda *_: "32")
     expected = predictor.predict("c", data, data.geometry).values
-    monkeypatch.setattr(predictor, "_forward", OnnxNetwork(path))
-    for name, values in predictor.predict("c", data, data.geometry).values.items():
-        np.testing.assert_allclose(values, expected[name], rtol=1e-4, atol=1e-4)
+    values = Predictor(run, onnx=path).predict("c", data, data.geometry).values
+    assert list(values) == list(expected)
+    for name in values:
+        np.testing.assert_allclose(values[name], expected[name], rtol=1e-4, atol=1e-4)
+    with pytest.raises(InputError, match="its weights is best"):
+        Predictor(run, onnx=path, weights="final")
 
 
 def test_the_file_says_what_it_is(exported: tuple[Path, Path, float]) -> None:
@@ -191,10 +194,11 @@ def test_files_that_are_no_network_of_ours(exported: tuple[Path, Path, float], t
 
 def test_what_does_not_fit(exported: tuple[Path, Path, float]) -> None:
     network = OnnxNetwork(exported[1])
-    with pytest.raises(InputError, match="tasks"):
-        network.check(["lesion"], (3, 32, 32))
-    with pytest.raises(InputError, match="image"):
-        network.check(network.tasks, (1, 32, 32))
+    fitting = {"tasks": network.tasks, "image": (3, 32, 32), "run": "hps/seed0", "weights": "best"}
+    others = {"tasks": ["lesion"], "image": (1, 32, 32), "run": "hps/seed1", "weights": "final"}
+    for what, other in others.items():
+        with pytest.raises(InputError, match=f"its {what} is"):
+            network.check(**{**fitting, what: other})
     with pytest.raises(CrosstaskError, match=r"made for batches of \[3, 32, 32\]") as error:
         network(torch.zeros(1, 3, 48, 48))
     assert "\n" not in str(error.value)

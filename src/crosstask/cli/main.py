@@ -118,6 +118,8 @@ def check(
     data = open_dataset(dataset, root, **override_values(options or ()))
     fault: InputError | None = None
     try:
+        with progress_bar("Looking", at_once=False) as looking:
+            data.find(looking)
         cases = len(data.cases())
     except InputError as error:
         cases, fault = 0, error

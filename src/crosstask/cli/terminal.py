@@ -21,8 +21,11 @@ def on_terminal() -> bool:
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Callable[..., None]]:
-    """A bar on a terminal, and nothing elsewhere; call what it gives with (done, total, what)."""
+def progress_bar(title: str, *, at_once: bool = True) -> Iterator[Callable[..., None]]:
+    """A bar on a terminal, and nothing elsewhere; call what it gives with (done, total, what).
+
+    With ``at_once=False`` it is seen from the first call on, for work that there may be none of.
+    """
     if not on_terminal():
         yield lambda *_: None
         return
@@ -35,9 +38,9 @@ def progress_bar(title: str) -> Iterator[Callable[..., None]]:
         TextColumn("{task.fields[what]}"),
     ]
     with Progress(*columns, console=err) as progress:
-        task = progress.add_task(title, total=None, what="")
+        task = progress.add_task(title, total=None, what="", visible=at_once)
 
         def update(done: int, total: int, what: str = "") -> None:
-            progress.update(task, completed=done, total=total, what=what)
+            progress.update(task, completed=done, total=total, what=what, visible=True)
 
         yield update

@@ -55,6 +55,8 @@ def prepare_store(experiment: Experiment, *, workers: int | None = None, verify:
     """Prepare the experiment's cases and say what was done."""
     dataset = dataset_of(experiment)
     assembly_of(experiment, dataset)  # or it is refused
+    with progress_bar("Looking", at_once=False) as looking:
+        dataset.find(looking)
     with progress_bar("Preparing") as progress:
         report = prepare(dataset, experiment.store_folder, workers=workers, verify=verify, progress=progress)
     for case, message in report.failed:
@@ -184,6 +186,8 @@ def predict_cases(
         _one_of("--format", kind, tuple(FORMATS))
     experiment = load_plan(run).experiment
     dataset = dataset_to_predict(experiment, root, output)
+    with progress_bar("Looking", at_once=False) as looking:
+        dataset.find(looking)
     chosen = _of_split(dataset, split, read_record(run), given=experiment.dataset.splits.rule == "original")
     if cases:
         known = {case.id: case for case in chosen}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -115,6 +115,18 @@ class Dataset(ABC):
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
+
+    def find(self, progress: Callable[[int, int, str], None] | None = None) -> None:
+        """Look through the raw data where that takes long, so that :meth:`cases` and :meth:`check` need not.
+
+        By default there is nothing to do: a look at folders and tables is quick.
+
+        Args:
+            progress: called as ``progress(done, total, name)`` now and then.
+
+        Raises:
+            InputError: the root is missing.
+        """
 
     @abstractmethod
     def cases(self) -> list[Case]:

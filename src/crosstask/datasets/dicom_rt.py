@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,12 @@ class DicomRT(Dataset):
         self.spacing = None if spacing is None else _three_lengths(spacing)
         self.margin = None if margin is None else _length("margin", margin)
         self.table = Path(pseudonyms) if pseudonyms else self.root.with_name(f"{self.root.name}.pseudonyms.csv")
+        self._index: DicomIndex | None = None
         self._choices: dict[str, Choice] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the index: processes that read cases need the choices alone."""
+        return {**self.__dict__, "_index": None}
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -102,6 +107,11 @@ class DicomRT(Dataset):
             "margin": self.margin,
         }
 
+    def find(self, progress: Callable[[int, int, str], None] | None = None) -> None:
+        """Read the headers of all files, once; see the base class."""
+        count = None if progress is None else lambda done, total, _: progress(done, total, "")  # names may tell whose
+        self._index = index_folder(self.root, progress=count)
+
     def cases(self) -> list[Case]:
         """All patients with a CT, by pseudonym. Headers of all files are read, the pixels of none.
 
@@ -109,7 +119,7 @@ class DicomRT(Dataset):
             InputError: no such folder, or no patient with a CT in it; the table of pseudonyms is damaged.
             CrosstaskError: the table of pseudonyms cannot be written.
         """
-        index = index_folder(self.root)
+        index = self._index or index_folder(self.root)
         cases = []
         for name, choice in self._chosen(index).items():
             if isinstance(choice, Choice):
@@ -213,7 +223,7 @@ class DicomRT(Dataset):
     def check(self) -> Iterator[Finding]:
         """Read every file and every patient and say what is wrong; see the base class."""
         try:
-            index = index_folder(self.root)
+            index = self._index or index_folder(self.root)
             chosen = self._chosen(index)
         except InputError as error:
             yield Finding(str(self.root), "error", str(error))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +40,9 @@ class HiddenLabels(Dataset):
 
     def task(self, name: str, **options: Any) -> Task:
         return self._dataset.task(name, **options)
+
+    def find(self, progress: Callable[[int, int, str], None] | None = None) -> None:
+        self._dataset.find(progress)
 
     def cases(self) -> list[Case]:
         return self._dataset.cases()

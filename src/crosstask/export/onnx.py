@@ -55,7 +55,10 @@ def export_onnx(run_folder: Path, output: Path, *, weights: str = "best", check:
     if output.suffix != ".onnx":
         raise InputError(f"{output}: give a name that ends in .onnx")
     predictor = Predictor(run_folder, weights=weights)
-    network = _Positional(predictor._network, [task.name for task in predictor.tasks]).eval()
+    assert isinstance(predictor._network, nn.Module)
+    trained = predictor._network
+    assert isinstance(trained, nn.Module)
+    network = _Positional(trained, [task.name for task in predictor.tasks]).eval()
     size = (predictor.assembly.in_channels, *predictor.experiment.sample.size)
     with new_file(output) as part:
         _write(part, network, size, _metadata(predictor, weights, size))

@@ -61,21 +61,23 @@ class OnnxNetwork:
         self.tasks: list[str] = [task["name"] for task in described["tasks"]]
         self._path = path
 
-    def check(self, tasks: Sequence[str], image: Sequence[int]) -> None:
-        """Make sure that the model can stand for a run's network.
+    def check(self, tasks: Sequence[str], image: Sequence[int], run: str, weights: str) -> None:
+        """Make sure that the model stands for a run's network.
 
         Args:
             tasks: names of the run's tasks.
             image: ``c *s`` of what it is given.
+            run: name of the run's plan, such as ``ctan/seed0``.
+            weights: ``best`` or ``final``.
 
         Raises:
-            InputError: it has other tasks, or another input.
+            InputError: it has other tasks or another input, or is of another run or other weights.
         """
-        for what, own, wanted in (("tasks", self.tasks, tasks), ("image", self.metadata.get("image"), image)):
-            if list(own or ()) != list(wanted):
-                raise InputError(
-                    f"{self._path}: {what} {own}, the run's are {list(wanted)}; export this run and use that"
-                )
+        wanted = {"tasks": list(tasks), "image": list(image), "run": run, "weights": weights}
+        for what, value in wanted.items():
+            own = self.tasks if what == "tasks" else self.metadata.get(what)
+            if own != value:
+                raise InputError(f"{self._path}: its {what} is {own}, the run's {value}; export this run and use that")
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
         """Raw output of each task, on the image's device.
