@@ -96,19 +96,9 @@ class Predictor:
         if onnx is None:
             self._network = self._trained(folder / {"best": BEST, "final": FINAL}[weights])
         else:
-            self._network = self._exported(onnx, weights)
-
-    def _exported(self, path: Path, weights: str) -> OnnxNetwork:
-        """The run's network as ONNX."""
-        network = OnnxNetwork(path)
-        network.check([task.name for task in self.tasks], (self.assembly.in_channels, *self.experiment.sample.size))
-        made_of = (network.metadata.get("run"), network.metadata.get("weights"))
-        if made_of != (self.plan.name, weights):
-            raise InputError(
-                f"{path}: was made of {made_of[0]} ({made_of[1]}), not of {self.plan.name} ({weights}); export this run "
-                "and use that"
-            )
-        return network
+            self._network = OnnxNetwork(onnx)
+            size = (self.assembly.in_channels, *experiment.sample.size)
+            self._network.check([task.name for task in self.tasks], size, self.plan.name, weights)
 
     def _trained(self, path: Path) -> nn.Module:
         """The run's network with the weights of a file."""
