@@ -14,7 +14,9 @@ import yaml
 from cli_runner import Outcome, run
 from pydicom import dcmread
 
-from crosstask.cli.demo_dicom import PATIENTS, dicom_demo_experiment, generate_patients
+from crosstask.cli.demo import demo_experiment
+from crosstask.cli.demo_dicom import EXPERIMENT as DEMO
+from crosstask.cli.demo_dicom import PATIENTS, generate_patients
 from crosstask.datasets import DicomRT
 from crosstask.io.dicom_ct import read_ct
 from crosstask.io.dicom_rt import read_dose
@@ -157,7 +159,7 @@ def test_a_network_goes_to_onnx_and_predicts_the_same(clinic: Clinic):
 
 def test_the_demo_s_patients_are_dicom_that_can_be_learned_from(tmp_path: Path):
     generate_patients(tmp_path)
-    data = DicomRT(tmp_path / "data", **dicom_demo_experiment(tmp_path).dataset.options)
+    data = DicomRT(tmp_path / "data", **demo_experiment(tmp_path, DEMO).dataset.options)
     cases = data.cases()
     assert len(cases) == PATIENTS
     case = data.read(cases[0])

@@ -13,12 +13,12 @@ EXPERIMENT = Path(__file__).with_name("phantom.yaml")
 CASES = {"train": 16, "validation": 4, "test": 8}
 
 
-def demo_experiment(folder: Path) -> Experiment:
-    """The experiment of ``configs/phantom.yaml``, in a folder of the user's choice."""
+def demo_experiment(folder: Path, file: Path = EXPERIMENT) -> Experiment:
+    """The experiment of a file (``configs/phantom.yaml``), in a folder of the user's choice."""
     places = {"dataset.root": folder / "data", "output": folder / "results", "store": folder / "store"}
     # quoted, since a folder may be called anything that YAML would read otherwise
     quoted = {key: "'" + str(place).replace("'", "''") + "'" for key, place in places.items()}
-    return load_experiment(EXPERIMENT, [f"{key}={place}" for key, place in quoted.items()])
+    return load_experiment(file, [f"{key}={place}" for key, place in quoted.items()])
 
 
 def run_demo(folder: Path, jobs: int) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from crosstask.cli.demo import demo_experiment
 from crosstask.cli.terminal import out, progress_bar
 from crosstask.cli.work import predict_cases, run_benchmark
 from crosstask.errors import InputError
-from crosstask.experiment import Experiment, load_experiment
 from crosstask.geometry import Geometry
 
 EXPERIMENT = Path(__file__).with_name("phantom-dicom.yaml")
@@ -23,16 +23,9 @@ _WATER = 1000
 _WARNING = "Generated, no patient"
 
 
-def dicom_demo_experiment(folder: Path) -> Experiment:
-    """The experiment of ``configs/phantom-dicom.yaml``, in a folder of the user's choice."""
-    places = {"dataset.root": folder / "data", "output": folder / "results", "store": folder / "store"}
-    quoted = {key: "'" + str(place).replace("'", "''") + "'" for key, place in places.items()}
-    return load_experiment(EXPERIMENT, [f"{key}={place}" for key, place in quoted.items()])
-
-
 def run_dicom_demo(folder: Path, jobs: int) -> None:
     """Generate planned patients and a new one, learn from the first, and predict the other."""
-    experiment = dicom_demo_experiment(folder)
+    experiment = demo_experiment(folder, EXPERIMENT)
     plan = folder / "plan"
     if plan.exists() and any(plan.iterdir()):
         raise InputError(f"{plan}: a plan is there already, nothing is overwritten; remove the folder or give --folder")

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from crosstask.cli.terminal import err, on_terminal, out
-from crosstask.datasets.openkbp import unknown_name
+from crosstask.datasets.names import unknown_name
 from crosstask.datasets.sources import SOURCES, Source
 from crosstask.errors import InputError
 from crosstask.io.fetch import Client, check_space, fetch, items_there, need, read_record

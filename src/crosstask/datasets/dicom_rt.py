@@ -11,7 +11,8 @@ import numpy as np
 
 from crosstask.datasets.base import Case, CaseData, Dataset, Finding
 from crosstask.datasets.dicom_choice import Choice, choose
-from crosstask.datasets.names import natural, refuse_options, unknown_name
+from crosstask.datasets.names import natural
+from crosstask.datasets.plan_tasks import TASKS, plan_task
 from crosstask.datasets.pseudonyms import pseudonyms
 from crosstask.errors import InputError
 from crosstask.functional.body import body_mask
@@ -23,7 +24,6 @@ from crosstask.io.dicom_rt import read_dose, read_plan
 from crosstask.io.dicom_structures import mask_of, match_names, read_structures
 from crosstask.io.grids import covered, regrid
 from crosstask.io.yaml_lines import parse_yaml
-from crosstask.tasks import RegressionTask, SegmentationTask
 from crosstask.tasks.base import Task
 
 AIR = -1024
@@ -97,7 +97,7 @@ class DicomRT(Dataset):
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        return ("segmentation", "dose")
+        return TASKS
 
     def read_settings(self) -> Mapping[str, Any]:
         """All options but where the pseudonyms are."""
@@ -267,26 +267,9 @@ class DicomRT(Dataset):
         Raises:
             InputError: no such task, option or structure.
         """
-        accepted = {"segmentation": ("classes",), "dose": ()}.get(name)
-        if accepted is None:
-            raise unknown_name(f"task of {self.name}", name, self.tasks)
-        refuse_options(f"task {name!r} of {self.name}", options, accepted)
-        if name == "dose":
-            return RegressionTask("dose", "dose", ("dose",), "Gy")
-        return SegmentationTask("segmentation", "structures", self._classes(options.get("classes")))
-
-    def _classes(self, classes: str | Sequence[str] | None) -> tuple[str, ...]:
-        if not self.structures:
+        if name == "segmentation" and not self.structures:
             raise InputError("dataset.options.structures: no structure to segment; give {name: [synonyms], ...}")
-        if classes in (None, "all"):
-            return self.structures
-        names = (classes,) if isinstance(classes, str) else tuple(classes or ())
-        for name in names:
-            if name not in self.structures:
-                raise unknown_name("structure", name, self.structures)
-        if not names or len(set(names)) != len(names):
-            raise InputError(f"classes must name structures, each once, not {list(names)}")
-        return names
+        return plan_task(self.name, name, options, self.structures, self.structures)
 
     def scores(
         self, case: CaseData, predictions: Mapping[str, np.ndarray], classes: Mapping[str, Sequence[str]]

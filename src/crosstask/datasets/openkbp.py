@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 
 from crosstask.datasets.base import SPLITS, Case, CaseData, Dataset, Finding, Split
-from crosstask.datasets.names import refuse_options, unknown_name
+from crosstask.datasets.plan_tasks import TASKS, plan_task
 from crosstask.errors import InputError
 from crosstask.functional.openkbp_score import STRUCTURES, dose_score, dvh_errors
 from crosstask.geometry import Geometry
 from crosstask.io import openkbp_csv
 from crosstask.io.openkbp_csv import CT_FILE, DOSE_FILE, REGION_FILE, SPACING_FILE, STRUCTURE_FILES
-from crosstask.tasks import RegressionTask, SegmentationTask
 from crosstask.tasks.base import Task
 
 DEFAULT_CLASSES = ("Brainstem", "SpinalCord", "RightParotid", "LeftParotid")
@@ -96,7 +95,7 @@ class OpenKBP(Dataset):
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        return ("segmentation", "dose")
+        return TASKS
 
     def cases(self) -> list[Case]:
         """All usable patients, sorted by number; see :meth:`~crosstask.datasets.base.Dataset.cases`.
@@ -237,13 +236,7 @@ class OpenKBP(Dataset):
         Raises:
             InputError: no such task, option or structure.
         """
-        accepted = {"segmentation": ("classes",), "dose": ()}.get(name)
-        if accepted is None:
-            raise unknown_name(f"task of {self.name}", name, self.tasks)
-        refuse_options(f"task {name!r} of {self.name}", options, accepted)
-        if name == "dose":
-            return RegressionTask("dose", "dose", ("dose",), "Gy")
-        return SegmentationTask("segmentation", "structures", _classes(options.get("classes")))
+        return plan_task(self.name, name, options, STRUCTURES, DEFAULT_CLASSES)
 
     def scores(
         self, case: CaseData, predictions: Mapping[str, np.ndarray], classes: Mapping[str, Sequence[str]]
@@ -279,20 +272,3 @@ class OpenKBP(Dataset):
 
 def _csv_names(folder: Path) -> set[str]:
     return {child.name for child in folder.glob("*.csv")}
-
-
-def _classes(classes: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Names of structures from what an experiment file may say."""
-    if classes is None:
-        return DEFAULT_CLASSES
-    names = (classes,) if isinstance(classes, str) else tuple(classes)
-    if names == ("all",):
-        return STRUCTURES
-    if not names:
-        raise InputError("classes is empty; name at least one structure, or 'all'")
-    for name in names:
-        if name not in STRUCTURES:
-            raise unknown_name("structure", name, STRUCTURES)
-    if len(set(names)) != len(names):
-        raise InputError(f"classes names a structure twice: {', '.join(names)}")
-    return names
