@@ -32,7 +32,8 @@ def together(module: nn.Module, features: Mapping[str, Tensor]) -> dict[str, Ten
     Called task by task, its batch normalisation would train on one task's statistics at a time and be evaluated on
     their mixture; as one large batch it sees the same mixture in both.
     """
-    outputs = module(torch.cat(list(features.values()))).chunk(len(features))
+    outputs = module(torch.cat(list(features.values())))
+    outputs = outputs.unflatten(0, (len(features), -1)).unbind(0)  # chunk() would fix the batch of an exported network
     return dict(zip(features, outputs, strict=True))
 
 
