@@ -61,7 +61,7 @@ def test_outputs_are_pytorchs(exported: tuple[Path, Path, float]) -> None:
     for batch in (1, 2, 5):
         image = torch.randn(batch, 3, 32, 32)
         with torch.inference_mode():
-            expected = predictor._network(image)
+            expected = predictor.network(image)
         outputs = network(image)
         assert list(outputs) == list(expected)
         for name, values in expected.items():

@@ -60,7 +60,7 @@ def test_images_of_any_size_come_back_on_their_own_grid(tmp_path: Path, index: i
     assert all(np.isfinite(value).all() for value in values.values())
     image = resize(torch.from_numpy(predictor.assembly.image(data))[None], (32, 32))
     with torch.inference_mode():
-        outputs = predictor._network(image)
+        outputs = predictor.network(image)
     np.testing.assert_allclose(values["signs"], outputs["signs"][0].sigmoid(), atol=1e-5)
     expected = resize(outputs["lesion"].sigmoid(), data.geometry.shape)[0]
     np.testing.assert_allclose(values["lesion"], expected, atol=1e-5)

@@ -65,6 +65,9 @@ class Predictor:
         onnx: the run's network as :func:`crosstask.export.onnx.export_onnx` wrote it, to compute with in the place of
             its weights.
 
+    Attributes:
+        network: image ``b c *s``, windowed and resized, to raw outputs by task.
+
     Raises:
         InputError: the folder is no complete run, its weights are missing or do not fit, there is no such device, or
             the ONNX model is none of this run.
@@ -92,13 +95,13 @@ class Predictor:
                 task.thresholds = thresholds[task.name]
         self.experiment: Experiment = experiment
         self.device = _device(device)
-        self._network: nn.Module | OnnxNetwork
+        self.network: nn.Module | OnnxNetwork
         if onnx is None:
-            self._network = self._trained(folder / {"best": BEST, "final": FINAL}[weights])
+            self.network = self._trained(folder / {"best": BEST, "final": FINAL}[weights])
         else:
-            self._network = OnnxNetwork(onnx)
+            self.network = OnnxNetwork(onnx)
             size = (self.assembly.in_channels, *experiment.sample.size)
-            self._network.check([task.name for task in self.tasks], size, self.plan.name, weights)
+            self.network.check([task.name for task in self.tasks], size, self.plan.name, weights)
 
     def _trained(self, path: Path) -> nn.Module:
         """The run's network with the weights of a file."""
@@ -229,4 +232,4 @@ class Predictor:
         mixed = precision != "32" and not (precision == "16-mixed" and self.device.type == "cpu")
         kind = torch.float16 if precision == "16-mixed" else torch.bfloat16
         with torch.autocast(self.device.type, dtype=kind, enabled=mixed):
-            return self._network(image)
+            return self.network(image)
