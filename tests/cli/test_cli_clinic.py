@@ -69,8 +69,8 @@ def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
     for kind in ("RTSTRUCT", "RTDOSE", "RTPLAN"):
         new.files[kind][0].unlink()
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    (folder / "clinic.yaml").write_text(yaml.safe_dump(EXPERIMENT))
-    (folder / "names.yaml").write_text(yaml.safe_dump(NAMES))
+    (folder / "clinic.yaml").write_text(yaml.safe_dump(EXPERIMENT, sort_keys=False))
+    (folder / "names.yaml").write_text(yaml.safe_dump(NAMES, sort_keys=False))
     check = run(folder, "check", "dicom_rt", "raw", "structures=names.yaml", "--notes")
     benchmark = run(folder, "benchmark", "clinic.yaml")
     predict = run(folder, "predict", "runs/clinic/runs/hps/seed0", "new", "-o", "plan")

@@ -121,7 +121,13 @@ def test_ctrl_c_leaves_a_state_that_goes_on(web, tmp_path):
     web.faults["/data/mha/1.mha"] = [{"stall": 20}]
     command = [SCRIPT, "fetch", "stoic", "--yes", "-o", "stoic", "--server", web.url]
     process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment(), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=tmp_path,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs of a shell ignore it
     )
     try:
         partial = None
