@@ -37,29 +37,32 @@ def run_dicom_demo(folder: Path, jobs: int) -> None:
     predict_cases(run, folder / "new", plan, None, None, None, "best", "cpu")
 
 
-def generate_patients(folder: Path, progress: Callable[[int, int, str], None] | None = None) -> None:
+def generate_patients(
+    folder: Path, progress: Callable[[int, int, str], None] | None = None, *, patients: int = PATIENTS
+) -> None:
     """Write what is missing of ``data/PATIENT`` (CT, RTSTRUCT, RTDOSE) and of ``new`` (CT alone)."""
-    for number in range(PATIENTS + 1):
-        new = number == PATIENTS
+    for number in range(patients + 1):
+        new = number == patients
         place = folder / "new" if new else folder / "data" / f"phantom{number + 1:02}"
         if not place.exists():
             part = place.with_name(f".{place.name}.part")
             shutil.rmtree(part, ignore_errors=True)  # of an interrupted call
-            _write_patient(part, number, planned=not new)
+            write_phantom(part, number, planned=not new)
             part.replace(place)
         if progress is not None:
-            progress(number + 1, PATIENTS + 1, place.name)
+            progress(number + 1, patients + 1, place.name)
 
 
-def _write_patient(folder: Path, number: int, *, planned: bool) -> None:
+def write_phantom(folder: Path, number: int, *, planned: bool, size: int = SIZE) -> None:
+    """Write a generated head-and-neck patient of ``size`` voxels along each axis: the CT, and the plan if wanted."""
     from crosstask.datasets.phantom_anatomy import generate_patient
     from crosstask.export.ct import write_ct
     from crosstask.export.rtdose import write_rtdose
     from crosstask.export.rtstruct import write_rtstruct
 
-    patient = generate_patient(SIZE, np.random.default_rng([_SEED, number]))
+    patient = generate_patient(size, np.random.default_rng([_SEED, number]))
     upright = slice(None, None, -1)  # the phantoms' z runs from the head down
-    grid = Geometry(patient.ct.shape, patient.spacing, tuple(-step * SIZE / 2 for step in patient.spacing))
+    grid = Geometry(patient.ct.shape, patient.spacing, tuple(-step * size / 2 for step in patient.spacing))
     hu = np.maximum(patient.ct[upright].astype(float) - _WATER, -1024)
     ct = write_ct(folder / "CT", hu, grid, patient=f"Phantom{number + 1:02}")
     if planned:
