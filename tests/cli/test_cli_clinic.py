@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -168,5 +169,9 @@ def test_the_demo_s_patients_are_dicom_that_can_be_learned_from(tmp_path: Path):
     (new,) = DicomRT(tmp_path / "new", pseudonyms=str(tmp_path / "table.csv")).cases()
     assert len(new.files) == 48
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.dcm")}
+    if checker := shutil.which("dciodvfy"):
+        for path in (next((tmp_path / "new").rglob("*.dcm")), *(tmp_path / "data" / "phantom01").glob("*.dcm")):
+            said = subprocess.run([checker, path], capture_output=True, text=True, check=False)
+            assert "Error" not in said.stdout + said.stderr, path
     generate_patients(tmp_path)
     assert files == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.dcm")}, "what is there is kept"

@@ -51,7 +51,7 @@ def write_ct(folder: Path, hu: np.ndarray, geometry: Geometry, *, patient: str) 
         made.StudyInstanceUID, made.SeriesInstanceUID, made.FrameOfReferenceUID = study, series, frame
         made.StudyID, made.SeriesNumber, made.AcquisitionNumber = "1", 1, 1
         made.InstanceNumber = number + 1
-        made.KVP = made.PositionReferenceIndicator = None
+        made.KVP = made.PositionReferenceIndicator = made.Laterality = None
         made.ImagePositionPatient = decimals(geometry.points([[number, 0, 0]])[0][::-1])
         made.ImageOrientationPatient = decimals([*right, *down])
         made.PixelSpacing, made.SliceThickness = decimals(geometry.spacing[1:]), decimal(geometry.spacing[0])
