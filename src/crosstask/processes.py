@@ -1,4 +1,4 @@
-"""Worker processes that end with the process that started them."""
+"""How many processes may work at once, and workers that end with the process that started them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,13 @@ import multiprocessing
 import os
 import signal
 import threading
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def follow_parent() -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from crosstask.datasets import CaseData, Dataset, DicomRT, open_dataset
+from crosstask.datasets import Dataset, DicomRT, open_dataset
 from crosstask.experiment import Experiment
 
 if TYPE_CHECKING:
-    from crosstask.assembly import Assembly
-    from crosstask.prediction.predictor import Prediction
+    from crosstask.datasets.dicom_patient import PatientCase
+    from crosstask.export.placing import PlacedPlan
 
 PAGE = "plan.png"
 """Name of the page in the folder of a case."""
@@ -36,39 +34,30 @@ def dataset_to_predict(experiment: Experiment, root: Path, output: Path) -> Data
     return open_dataset(experiment.dataset.name, root, **options)
 
 
-def write_page(folder: Path, assembly: Assembly, prediction: Prediction, case: CaseData, title: str) -> None:
+def write_page(folder: Path, title: str, placed: PlacedPlan, case: PatientCase) -> None:
     """Planes, contours, dose and histograms of one predicted patient, as :data:`PAGE`; what was planned beside it.
+
+    All on the CT's own grid, as in the files.
 
     Args:
         folder: of the case.
-        assembly: the tasks that were predicted.
-        prediction: on the case's grid.
-        case: its arrays.
         title: the page's.
+        placed: what was predicted.
+        case: what it was predicted from.
     """
     from crosstask.export.output import new_file
-    from crosstask.functional.body import body_mask
     from crosstask.report.plan_picture import plan_picture
-    from crosstask.tasks.segmentation import SegmentationTask
 
-    masks: dict[str, np.ndarray] = {}
-    dose: np.ndarray | None = None
-    for task in assembly.tasks:
-        values = prediction.values[task.name]
-        if isinstance(task, SegmentationTask):
-            masks |= dict(zip(task.classes, task.to_masks(values).astype(bool), strict=True))
-        elif task.source == "dose":
-            dose = np.where(body_mask(case.arrays["ct"][0], case.geometry.spacing), values[0], 0).clip(min=0)
-    known = dict(zip(case.channels["structures"], case.arrays["structures"].astype(bool), strict=True))
-    planned = {name: known[name] for name in (masks or known) if name in known}
+    patient, known = case.patient, case.channels["structures"]
+    planned = {name: patient.mask(name) for name in (placed.masks or known) if name in known}
     page = plan_picture(
-        case.arrays["ct"][0],
-        case.geometry,
-        masks or planned,
-        dose,
+        patient.ct.hu,
+        patient.ct.geometry,
+        placed.masks or planned,
+        placed.dose,
         title=title,
         reference_masks=planned or None,
-        reference_dose=case.arrays["dose"][0] if dose is not None and case.channels["dose"] else None,
+        reference_dose=None if placed.dose is None else patient.dose_on_ct(),
         prescription=case.information.get("prescription_gy"),
     )
     with new_file(folder / PAGE) as part:

@@ -55,6 +55,7 @@ def dvh(
     ] = None,
 ) -> None:
     """Dose-volume histograms of structures: volumes, doses, and the figures that are asked for."""
+    from crosstask.export.output import must_be_new
     from crosstask.functional.dvh import parse_metric
 
     if prescription is not None and not 0 < prescription < float("inf"):
@@ -64,7 +65,7 @@ def dvh(
         if figure.needs_prescription and prescription is None:
             raise InputError(f"--metric {figure.name}: is of a prescribed dose; give that with --prescription, in Gy")
     if output is not None:
-        _must_be_new(output)
+        must_be_new(output)
     plan = _read_dose(dose)
     histograms, notes = _histograms(plan, _read_structures(structures, plan, structure or ()))
     if not histograms:
@@ -98,11 +99,6 @@ class _Structure:
 
     name: str
     histogram: Callable[[_Plan], Dvh]
-
-
-def _must_be_new(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder}: exists and is not empty; give a new folder, nothing is overwritten")
 
 
 def _read_dose(path: Path) -> _Plan:

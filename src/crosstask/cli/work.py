@@ -19,6 +19,7 @@ from crosstask.cli.terminal import err, on_terminal, out, progress_bar
 from crosstask.datasets import SPLITS
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment
+from crosstask.export.output import must_be_new
 from crosstask.files import writing
 from crosstask.runs import (
     CHARACTERISTICS,
@@ -176,9 +177,9 @@ def predict_cases(
     _one_of("--weights", weights, ("best", "final"))
     if split is not None:
         _one_of("--split", split, SPLITS)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"{output}: exists and is not empty; give a new folder, nothing is overwritten")
+    must_be_new(output)
     from crosstask.export.formats import FORMATS, writers
+    from crosstask.export.plans import DicomWriter
     from crosstask.prediction.predictor import Predictor
     from crosstask.runs import load_plan, read_record, read_thresholds
 
@@ -200,24 +201,28 @@ def predict_cases(
     predictor = Predictor(run, weights=weights, device=device, dataset=dataset, onnx=onnx)
     model = f"{experiment.name} {predictor.plan.name} ({weights})"
     outputs = writers(kind, output, predictor.assembly, dataset, model)
-    pages = any(writer.format == "dicom" for writer in outputs)
+    for writer in outputs:
+        if isinstance(writer, DicomWriter):
+            writer.draw = lambda folder, name, *plan: write_page(folder, f"{name}: {model}", *plan)
     if any(task.thresholds is not None for task in predictor.tasks) and not read_thresholds(run, weights):
         err.print("No thresholds were chosen on validation cases yet, so 0.5 decides; see crosstask evaluate")
     failed: list[tuple[str, str]] = []
+    lost: list[tuple[str, str]] = []
     with progress_bar("Predicting") as progress:
         for done, case in enumerate(chosen, 1):
             try:
-                data = dataset.read(case)
+                data, without = dataset.read_to_predict(case)
+                lost += [(case.id, message) for message in without]
                 prediction = predictor.predict(case.id, data, data.geometry)
                 for writer in outputs:
                     writer.write(prediction, data)
-                if pages:
-                    write_page(output / case.id, predictor.assembly, prediction, data, f"{case.id}: {model}")
             except InputError as error:
                 failed.append((case.id, str(error)))
             progress(done, len(chosen), case.id)
     for writer in outputs:
         writer.finish()
+    for case_id, message in lost:
+        err.print(f"Predicted {case_id} without it: {message}", markup=False)
     for case_id, message in failed:
         err.print(f"Skipped {case_id}: {message}", markup=False)
     if len(failed) == len(chosen):

@@ -144,6 +144,16 @@ class Dataset(ABC):
             InputError: one line that names the file and the remedy.
         """
 
+    def read_to_predict(self, case: Case) -> tuple[CaseData, list[str]]:
+        """A case that is to be predicted, for which its labels need not be whole, and what was lost of them.
+
+        By default as :meth:`read`.
+
+        Raises:
+            InputError: what is predicted from cannot be read; one line that names the file and the remedy.
+        """
+        return self.read(case), []
+
     @abstractmethod
     def check(self) -> Iterator[Finding]:
         """Read the whole raw data set and say what is wrong with it, case by case."""

@@ -11,17 +11,14 @@ import numpy as np
 
 from crosstask.datasets.base import Case, CaseData, Dataset, Finding
 from crosstask.datasets.dicom_choice import Choice, choose
+from crosstask.datasets.dicom_patient import Patient, PatientCase, read_patient
 from crosstask.datasets.names import natural
 from crosstask.datasets.plan_tasks import TASKS, plan_task
 from crosstask.datasets.pseudonyms import pseudonyms
 from crosstask.errors import InputError
-from crosstask.functional.body import body_mask
 from crosstask.functional.dvh import dvh_metrics
 from crosstask.geometry import Geometry
-from crosstask.io.dicom_ct import CtSeries, read_ct
 from crosstask.io.dicom_index import DicomIndex, index_folder
-from crosstask.io.dicom_rt import read_dose, read_plan
-from crosstask.io.dicom_structures import mask_of, match_names, read_structures
 from crosstask.io.grids import covered, regrid
 from crosstask.io.yaml_lines import parse_yaml
 from crosstask.tasks.base import Task
@@ -159,29 +156,35 @@ class DicomRT(Dataset):
             raise InputError(f"{self.root}: no files of {case_id} any more; prepare the cases again")
         return self._choices[case_id]
 
-    def read(self, case: Case) -> CaseData:
+    def read(self, case: Case) -> PatientCase:
         """All arrays of a case; see the class for what they are.
 
         Raises:
             InputError: a file is damaged, or of a kind that cannot be read; one line that names it and the remedy.
         """
+        return self._read(case, None)
+
+    def read_to_predict(self, case: Case) -> tuple[PatientCase, list[str]]:
+        """A case as far as its CT; structures, dose and plan are left out where they cannot be read.
+
+        Raises:
+            InputError: the CT cannot be read.
+        """
+        lost: list[str] = []
+        return self._read(case, lost), lost
+
+    def _read(self, case: Case, lost: list[str] | None) -> PatientCase:
         choice = self.choice(case.id)
-        ct = read_ct(choice.ct)
-        body = body_mask(ct.hu, ct.geometry.spacing)
-        if not body.any():
-            raise InputError(
-                f"{ct.files[0].parent}: no body in the CT (no voxel above -300 HU); check its rescale values"
-            )
-        grid = case_grid(ct.geometry, body, self.spacing, self.margin)
-        masks = self._masks(choice, ct, grid)
-        region = regrid(body, ct.geometry, grid, mask=True)
+        patient = read_patient(choice, self.synonyms, lost)
+        ct = patient.ct
+        grid = case_grid(ct.geometry, patient.body, self.spacing, self.margin)
+        masks = self._masks(patient, grid, lost)
+        region = regrid(patient.body, ct.geometry, grid, mask=True)
         doses = []
-        if choice.dose is not None:
-            dose = read_dose(choice.dose)
-            doses.append(regrid(dose.dose, dose.geometry, grid))
-            region &= covered(dose.geometry, grid)
-        plan = None if choice.plan is None else read_plan(choice.plan)
-        return CaseData(
+        if patient.dose is not None:
+            doses.append(regrid(patient.dose.dose, patient.dose.geometry, grid))
+            region &= covered(patient.dose.geometry, grid)
+        return PatientCase(
             arrays={
                 "ct": np.clip(regrid(ct.hu, ct.geometry, grid, outside=AIR), -32768, 32767).astype(np.int16)[None],
                 "structures": np.array(list(masks.values()), np.uint8).reshape(-1, *grid.shape),
@@ -196,26 +199,25 @@ class DicomRT(Dataset):
             },
             geometry=grid,
             information={
-                "prescription_gy": None if plan is None else plan.prescription,
-                "fractions": None if plan is None else plan.fractions,
+                "prescription_gy": None if patient.plan is None else patient.plan.prescription,
+                "fractions": None if patient.plan is None else patient.plan.fractions,
                 "not_contoured": [name for name in self.structures if name not in masks],
                 "choice": list(choice.notes),
             },
+            patient=patient,
         )
 
-    def _masks(self, choice: Choice, ct: CtSeries, grid: Geometry) -> dict[str, np.ndarray]:
+    def _masks(self, patient: Patient, grid: Geometry, lost: list[str] | None) -> dict[str, np.ndarray]:
         """Contoured structures of the table on the case's grid; one without a voxel is not contoured."""
-        if choice.structures is None:
-            return {}
-        found = read_structures(choice.structures)
-        names = match_names([structure.name for structure in found.structures], self.synonyms)
-        by_name = {structure.name: structure for structure in found.structures}
         masks = {}
-        for name in self.structures:
-            if name not in names:
+        for name in patient.structures:
+            try:
+                mask = regrid(patient.mask(name), patient.ct.geometry, grid, mask=True)
+            except InputError as error:
+                if lost is None:
+                    raise
+                lost.append(str(error))
                 continue
-            mask = mask_of(by_name[names[name]], ct.geometry, frame_of_reference=ct.frame_of_reference)
-            mask = regrid(mask, ct.geometry, grid, mask=True)
             if mask.any():
                 masks[name] = mask
         return masks

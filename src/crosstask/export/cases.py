@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,8 @@ from crosstask.assembly import Assembly
 from crosstask.datasets import Dataset, OpenKBP
 from crosstask.datasets.base import CaseData
 from crosstask.errors import CrosstaskError, InputError
+from crosstask.export.output import new_file
+from crosstask.files import writing
 from crosstask.io import openkbp_csv
 from crosstask.prediction.predictor import Prediction
 from crosstask.tasks.segmentation import SegmentationTask
@@ -58,7 +59,6 @@ class CaseWriter(ABC):
             CrosstaskError: a predicted value is not finite, or the disk is full.
         """
         _all_finite(prediction)
-        _make_folder(self.folder)
         self._write(prediction, case)
 
     @abstractmethod
@@ -94,13 +94,12 @@ class OpenKBPWriter(CaseWriter):
         for task in self.assembly.tasks:
             values = prediction.values[task.name]
             if isinstance(task, SegmentationTask):
-                target = self.folder / "masks" / prediction.case
-                _make_folder(target)
+                target = _made(self.folder / "masks" / prediction.case)
                 for name, mask in zip(task.classes, task.to_masks(values), strict=True):
                     openkbp_csv.write_mask(target / f"{name}.csv", mask)
             elif task.source == "dose":
                 dose = values[0] if region is None else values[0] * region[0]
-                openkbp_csv.write_dose(self.folder / f"{prediction.case}.csv", dose)
+                openkbp_csv.write_dose(_made(self.folder) / f"{prediction.case}.csv", dose)
 
 
 class NpzWriter(CaseWriter):
@@ -117,7 +116,8 @@ class NpzWriter(CaseWriter):
         path = self.folder / f"{file_name(prediction.case)}.npz"
         classes = {f"classes_{task.name}": np.array(task.classes) for task in self.assembly.tasks}
         arrays = {**prediction.values, **classes, "spacing": np.array(case.geometry.spacing)}
-        _write_whole(path, lambda part: np.savez_compressed(part, **arrays))  # type: ignore[arg-type]
+        with new_file(path) as part:
+            np.savez_compressed(part, **arrays)  # type: ignore[arg-type]
 
 
 class PngWriter(CaseWriter):
@@ -150,7 +150,6 @@ class PngWriter(CaseWriter):
             name = f"{file_name(prediction.case)}.png"
             masks = task.to_masks(prediction.values[task.name])
             if task.exclusive:
-                _make_folder(folder)
                 labels = (masks * np.arange(1, len(masks) + 1, dtype=np.uint8)[:, None, None]).sum(0, dtype=np.uint8)
                 _write_png(folder / name, labels)
                 if not (folder / "classes.csv").exists():
@@ -158,7 +157,6 @@ class PngWriter(CaseWriter):
                     _write_text(folder / "classes.csv", _csv(rows))
                 continue
             for label, mask in zip(task.classes, masks, strict=True):
-                _make_folder(folder / file_name(label))
                 _write_png(folder / file_name(label) / name, mask * np.uint8(255))
 
 
@@ -212,35 +210,19 @@ def _write_png(path: Path, pixels: np.ndarray) -> None:
     # a light command line must not pay for Pillow
     from PIL import Image
 
-    _write_whole(path, lambda part: Image.fromarray(np.ascontiguousarray(pixels, dtype=np.uint8)).save(part))
+    with new_file(path) as part:
+        Image.fromarray(np.ascontiguousarray(pixels, dtype=np.uint8)).save(part)
 
 
 def _write_text(path: Path, text: str) -> None:
-    _write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
+    with new_file(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    except OSError as error:
-        raise _not_writable(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
+def _made(folder: Path) -> Path:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _not_writable(folder, error) from error
-
-
-def _not_writable(path: Path, error: OSError) -> CrosstaskError:
-    return CrosstaskError(f"{path}: cannot be written ({error.strerror or error}); free space or choose another folder")
+    return folder
 
 
 def _all_finite(prediction: Prediction) -> None:

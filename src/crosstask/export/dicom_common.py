@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crosstask import __version__
-from crosstask.errors import CrosstaskError, InputError
+from crosstask.errors import CrosstaskError
 from crosstask.export.output import new_file, refuse_input_folder
+from crosstask.io.dicom import UTF8, Header
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -26,7 +27,6 @@ LABEL = "PREDICTED"
 LONG, SHORT = 64, 16
 """Most characters of DICOM's long and short strings (LO, SH)."""
 
-UTF8 = "ISO_IR 192"
 _OF_PATIENT_AND_STUDY = (
     "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientIdentityRemoved",
     "DeidentificationMethod", "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription",
@@ -140,17 +140,10 @@ def source_header(path: Path) -> Dataset:
     Raises:
         InputError: it cannot be read; the message names it.
     """
-    import pydicom
-
-    try:
-        header = pydicom.dcmread(path, stop_before_pixels=True)
-        header.decode()  # by the file's own character set, before it is told another
-        header.SpecificCharacterSet = UTF8
-        for keyword in _MAY_BE_EMPTY:
-            if keyword not in header:
-                setattr(header, keyword, None)
-    except Exception as error:  # pydicom lets through whatever it met in a damaged file
-        raise InputError(f"{path}: cannot be read ({type(error).__name__}); copy it again from the original") from None
+    header: Dataset = Header.read(path).dataset()
+    for keyword in _MAY_BE_EMPTY:
+        if keyword not in header:
+            setattr(header, keyword, None)
     return header
 
 

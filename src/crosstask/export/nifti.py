@@ -9,6 +9,7 @@ import numpy as np
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.export.output import new_file
 from crosstask.geometry import Geometry
+from crosstask.io.itk import to_itk
 
 ENDINGS = (".nii", ".nii.gz")
 
@@ -28,9 +29,6 @@ def write_nifti(path: Path, array: np.ndarray, geometry: Geometry) -> None:
         InputError: the file is there already, or has another ending.
         CrosstaskError: the array is not of the grid's shape or type, or the disk is full.
     """
-    # costs a third of a second
-    import SimpleITK
-
     if not path.name.lower().endswith(ENDINGS):
         raise InputError(f"{path}: NIfTI files end in {' or '.join(ENDINGS)}")
     if array.ndim != 3 or array.shape != tuple(geometry.shape):
@@ -43,12 +41,11 @@ def write_nifti(path: Path, array: np.ndarray, geometry: Geometry) -> None:
         raise CrosstaskError(
             f"{path}: values of {array.dtype} cannot be written; give bool, numbers of 32 bits or floats"
         )
-    image = SimpleITK.GetImageFromArray(array)
-    image.SetOrigin((geometry.origin or ())[::-1])
-    image.SetSpacing(geometry.spacing[::-1])
-    # a column is where one axis runs, x first; in Geometry that is a row, z first
-    image.SetDirection(np.asarray(geometry.direction)[::-1, ::-1].T.ravel().tolist())
     with new_file(path) as part:
+        # costs a third of a second
+        import SimpleITK
+
+        image = to_itk(array, geometry)
         try:
             SimpleITK.WriteImage(image, str(part), useCompression=True)
         except RuntimeError:

@@ -35,6 +35,16 @@ def new_file(path: Path) -> Iterator[Path]:
                 part.unlink(missing_ok=True)
 
 
+def must_be_new(folder: Path) -> None:
+    """Make sure that a folder is not there yet, or empty.
+
+    Raises:
+        InputError: it holds something, or is a file.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: exists and is not empty; give a new folder, nothing is overwritten")
+
+
 def refuse_input_folder(output: Path, files: Iterable[Path]) -> None:
     """Make sure that nothing is written among what was read.
 

@@ -28,6 +28,8 @@ LARGEST_FILE = 1 << 31
 """Bytes. RT files and CT slices are a hundredth of it; pydicom holds a file's values in memory."""
 LARGEST_SEQUENCE = 100_000
 """Items of one sequence: a structure set with a hundred structures of a thousand contours each."""
+UTF8 = "ISO_IR 192"
+"""The character set of all files that are written, as DICOM names it."""
 COPY_AGAIN = "copy it again from the original or leave it out"
 
 _EXPANSION, _SMALL_IMAGE = 200, 1 << 26
@@ -110,6 +112,13 @@ class Header:
                 implicit, little = dataset.original_encoding
                 dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(_PLAIN_SYNTAXES[bool(implicit), bool(little)])
         return cls(path, dataset)
+
+    def dataset(self) -> Any:
+        """All attributes as a pydicom Dataset whose text is in UTF-8, for files that are made after this one."""
+        with _guarded(self.path, "the file"):
+            self._dataset.decode()  # by the file's own character set, before it is told another
+            self._dataset.SpecificCharacterSet = UTF8
+        return self._dataset
 
     def has(self, keyword: str) -> bool:
         """Whether the attribute is there and not empty."""

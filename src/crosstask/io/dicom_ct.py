@@ -20,13 +20,9 @@ import numpy as np
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
 from crosstask.io.dicom import COPY_AGAIN, Header
+from crosstask.io.images import MAXIMUM_VOXELS, UNEVEN
 
 CT_IMAGE, ENHANCED_CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1"
-UNEVEN = 0.01
-"""Largest difference of slice distances, as a share of their median, that is taken for rounding."""
-LARGEST_VOLUME = 1 << 31
-"""Voxels; more than any scanner gives."""
-
 _TILT = 0.1
 """Largest way of a slice off the line along the normal, in pixels: a tenth of one is rounding."""
 _SAME_DIRECTION = 1e-4
@@ -229,7 +225,7 @@ def _arranged(slices: Sequence[_Slice]) -> tuple[list[_Slice], Geometry]:
             f"{ordered[0].path.name}: a tilted gantry or a moved table; resample the series to upright slices"
         )
     shape = (len(ordered), *ordered[0].shape)
-    if min(shape) < 1 or np.prod(shape, dtype=float) > LARGEST_VOLUME:
+    if min(shape) < 1 or np.prod(shape, dtype=float) > MAXIMUM_VOXELS:
         raise InputError(f"{ordered[0].path}: a series of {shape} voxels cannot be read; {COPY_AGAIN}")
     return ordered, grid(shape, (step, *ordered[0].spacing), ordered[0].position, orientation)
 

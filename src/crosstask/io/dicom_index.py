@@ -13,7 +13,7 @@ from pathlib import Path
 
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.io.dicom import Header, looks_like_dicom
-from crosstask.processes import follow_parent
+from crosstask.processes import cores, follow_parent
 
 Progress = Callable[[int, int, str], None]
 
@@ -139,7 +139,7 @@ def index_folder(folder: Path, *, workers: int | None = None, progress: Progress
     paths, closed = _walk(folder)
     jobs = [paths[start : start + _FILES_PER_JOB] for start in range(0, len(paths), _FILES_PER_JOB)]
     if workers is None:
-        workers = 1 if len(paths) < _FILES_WORTH_WORKERS else _cores()
+        workers = 1 if len(paths) < _FILES_WORTH_WORKERS else cores()
     readings: list[_Reading] = []
     for part in _read_here(paths) if workers == 1 else _read_parallel(jobs, workers):
         readings.extend(part)
@@ -288,10 +288,3 @@ def _same(one: Path, other: Path) -> bool:
         return filecmp.cmp(one, other, shallow=False)
     except OSError:
         return False
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

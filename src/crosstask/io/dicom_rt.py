@@ -10,8 +10,9 @@ import numpy as np
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
 from crosstask.io.dicom import COPY_AGAIN, Header
-from crosstask.io.dicom_ct import LARGEST_VOLUME, UNEVEN, grid, orientation_of, position_of
+from crosstask.io.dicom_ct import grid, orientation_of, position_of
 from crosstask.io.dicom_index import frame_of_reference
+from crosstask.io.images import MAXIMUM_VOXELS, UNEVEN
 
 _ALIGNED = 1e-3
 
@@ -111,7 +112,7 @@ def read_dose(file: Path) -> DoseGrid:
 def _planes(header: Header) -> tuple[Geometry, slice]:
     """Grid of a dose, and the order in which the file's frames lie along the normal."""
     frames, rows, columns = header.whole("NumberOfFrames", 1), header.whole("Rows"), header.whole("Columns")
-    if min(frames, rows, columns) < 1 or frames * rows * columns > LARGEST_VOLUME:
+    if min(frames, rows, columns) < 1 or frames * rows * columns > MAXIMUM_VOXELS:
         raise InputError(f"{header.path}: a dose grid of {frames} x {rows} x {columns} voxels; {COPY_AGAIN}")
     row_step, column_step = header.numbers("PixelSpacing", 2).tolist()
     position, orientation = position_of(header), orientation_of(header)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from crosstask.geometry import Geometry
+from crosstask.io.itk import itk_direction, to_itk
 
 _VOXELS_AT_ONCE = 1 << 24
 """Samples that are held at a time, beside the volume and the result."""
@@ -50,7 +51,7 @@ def regrid(
     values = (volume != 0).astype(np.float32) if mask else volume
     if not mask and values.dtype not in (np.float32, np.float64):
         values = values.astype(np.float64 if values.dtype.itemsize > 2 else np.float32)
-    image = _to_itk(values, source)
+    image = to_itk(values, source)
     factors = _factors(source, target)
     result = np.empty(target.shape, bool if mask else volume.dtype)
     slices = max(1, _VOXELS_AT_ONCE // math.prod((*target.shape[1:], *factors)))
@@ -106,7 +107,7 @@ def _sampled(image: Any, grid: Geometry, factors: tuple[int, ...], outside: floa
     resampler.SetSize([length * factor for length, factor in zip(grid.shape, factors, strict=True)][::-1])
     resampler.SetOutputSpacing([step / factor for step, factor in zip(grid.spacing, factors, strict=True)][::-1])
     resampler.SetOutputOrigin(grid.points([first])[0][::-1].tolist())
-    resampler.SetOutputDirection(_cosines(grid))
+    resampler.SetOutputDirection(itk_direction(grid))
     resampler.SetInterpolator(sitk.sitkLinear)
     resampler.SetDefaultPixelValue(outside)
     return np.asarray(sitk.GetArrayFromImage(resampler.Execute(image)))
@@ -125,19 +126,3 @@ def _as_type(values: np.ndarray, kind: np.dtype) -> np.ndarray:
         limits = np.iinfo(kind)
         values = np.clip(np.rint(values), limits.min, limits.max)
     return values.astype(kind, copy=False)
-
-
-def _to_itk(values: np.ndarray, geometry: Geometry) -> Any:
-    import SimpleITK as sitk  # noqa: N813
-
-    image = sitk.GetImageFromArray(values)
-    image.SetSpacing(geometry.spacing[::-1])
-    image.SetOrigin((geometry.origin or (0.0, 0.0, 0.0))[::-1])
-    image.SetDirection(_cosines(geometry))
-    return image
-
-
-def _cosines(geometry: Geometry) -> list[float]:
-    """The direction as ITK has it: a matrix whose columns are the axes x y z, row by row."""
-    matrix = np.asarray(geometry.direction)[::-1, ::-1].T
-    return [float(cosine) for cosine in matrix.ravel()]

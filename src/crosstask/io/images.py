@@ -37,6 +37,7 @@ import numpy as np
 
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
+from crosstask.io.itk import itk_direction, to_itk
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -270,15 +271,13 @@ def resample(
     shape = tuple(max(1, math.ceil(whole / step - 1e-3)) for whole, step in zip(extent, new, strict=True))
     if math.prod(shape) > MAXIMUM_VOXELS:
         raise InputError(f"spacing {list(new)} gives a grid of {shape} voxels, too many; give a larger spacing")
-    old_origin = geometry.origin or (0.0,) * axes
-    origin = tuple(
-        place + (after - before) / 2 for place, before, after in zip(old_origin, geometry.spacing, new, strict=True)
-    )
-    grid = Geometry(shape=shape, spacing=new, origin=origin)
+    first = [(after / before - 1) / 2 for before, after in zip(geometry.spacing, new, strict=True)]
+    origin = tuple(geometry.points([first])[0].tolist())
+    grid = Geometry(shape=shape, spacing=new, origin=origin, direction=geometry.direction)
 
     sitk = _sitk()
     boolean = volume.dtype == np.bool_
-    image = _to_itk(volume.astype(np.uint8) if boolean else volume, geometry)
+    image = to_itk(volume.astype(np.uint8) if boolean else volume, geometry)
     if not mask:
         blocks = [max(1, math.floor(a / b + 1e-6)) for a, b in zip(new, geometry.spacing, strict=True)]
         image = sitk.Cast(_averaged(image, blocks[::-1]), sitk.sitkFloat32)
@@ -287,6 +286,7 @@ def resample(
     resampler.SetSize(shape[::-1])
     resampler.SetOutputSpacing(new[::-1])
     resampler.SetOutputOrigin(origin[::-1])
+    resampler.SetOutputDirection(itk_direction(grid))
     resampler.SetInterpolator(sitk.sitkNearestNeighbor if mask else sitk.sitkLinear)
     resampler.SetUseNearestNeighborExtrapolator(True)
     result = np.asarray(sitk.GetArrayFromImage(resampler.Execute(image)))
@@ -322,7 +322,7 @@ def write_volume(path: Path, array: np.ndarray, geometry: Geometry, header: Mapp
     if ending(path) not in VOLUME_ENDINGS:
         raise InputError(f"{path}: volumes are written as {', '.join(VOLUME_ENDINGS)}")
     sitk = _sitk()
-    image = _to_itk(array.astype(np.uint8) if array.dtype == np.bool_ else array, geometry)
+    image = to_itk(array.astype(np.uint8) if array.dtype == np.bool_ else array, geometry)
     for key, value in (header or {}).items():
         image.SetMetaData(key, value)
     try:
@@ -489,13 +489,6 @@ def _to_array(path: Path, image: SimpleITK.Image) -> tuple[np.ndarray, Geometry]
     except ValueError as error:
         raise InputError(f"{path}: {error}; {_COPY}") from None
     return array, geometry
-
-
-def _to_itk(array: np.ndarray, geometry: Geometry) -> SimpleITK.Image:
-    image = _sitk().GetImageFromArray(array)
-    image.SetSpacing(tuple(geometry.spacing)[::-1])
-    image.SetOrigin(tuple(geometry.origin or (0.0,) * len(geometry.shape))[::-1])
-    return image
 
 
 def _one_line(error: BaseException) -> str:

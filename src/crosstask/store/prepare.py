@@ -23,7 +23,7 @@ from typing import Any
 
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.locks import locked
-from crosstask.processes import follow_parent
+from crosstask.processes import cores, follow_parent
 from crosstask.store.fingerprint import RawFile, digest, fingerprint, same_content, seems_unchanged
 from crosstask.store.format import (
     HEADER_NAME,
@@ -120,7 +120,7 @@ def prepare(
     """
     root = Path(root)
     if workers is None:
-        workers = _cores()
+        workers = cores()
     if workers < 1:
         raise InputError(f"workers must be at least 1, not {workers}")
     _check_root(root)
@@ -455,10 +455,3 @@ def _temporary(folder: Path, name: str) -> Path:
 def _line(error: BaseException) -> str:
     """An error of any kind on one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

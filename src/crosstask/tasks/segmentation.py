@@ -152,6 +152,18 @@ class SegmentationTask(Task):
         winner = np.concatenate([background, probability]).argmax(0)
         return np.stack([winner == index + 1 for index in range(len(self.classes))]).astype(np.uint8)
 
+    def margins(self, probability: np.ndarray) -> np.ndarray:
+        """How far a class is from being decided otherwise, ``c *s``: above 0 where :meth:`to_masks` has a voxel.
+
+        The distance to the threshold; of classes that exclude each other, to the most probable of the others and the
+        background.
+        """
+        if not self.exclusive:
+            return probability - self.threshold
+        background = 1 - probability.sum(0, keepdims=True)
+        second, first = np.partition(np.concatenate([background, probability]), (-2, -1), axis=0)[-2:]
+        return np.asarray(probability - np.where(probability == first, second, first))
+
     def metrics(self) -> tuple[Metric, ...]:
         """Dice per class and case, in percent as in the papers."""
         return (Metric("dice", "%", higher_is_better=True),)

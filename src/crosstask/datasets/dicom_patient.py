@@ -1,0 +1,106 @@
+"""One patient's CT and plan as their files hold them, before anything is brought to a case's grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from crosstask.datasets.base import CaseData
+from crosstask.datasets.dicom_choice import Choice
+from crosstask.errors import InputError
+from crosstask.functional.body import body_mask
+from crosstask.io.dicom_ct import CtSeries, read_ct
+from crosstask.io.dicom_rt import DoseGrid, Plan, read_dose, read_plan
+from crosstask.io.dicom_structures import Structure, mask_of, match_names, read_structures
+from crosstask.io.grids import regrid
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A patient's files, read.
+
+    Attributes:
+        ct: the series.
+        body: bool ``z y x`` of the CT's grid.
+        structures: as contoured, by their names in the table of structures and in its order.
+        dose: the planned one on its own grid; None if there is none.
+        plan: None if there is none.
+    """
+
+    ct: CtSeries
+    body: np.ndarray
+    structures: Mapping[str, Structure]
+    dose: DoseGrid | None
+    plan: Plan | None
+
+    def mask(self, name: str) -> np.ndarray:
+        """A structure on the CT's grid, bool ``z y x``; drawn anew at each call, as all of them are large.
+
+        Raises:
+            InputError: its contours do not lie on the CT's slices, or in its frame of reference.
+        """
+        return mask_of(self.structures[name], self.ct.geometry, frame_of_reference=self.ct.frame_of_reference)
+
+    def dose_on_ct(self) -> np.ndarray | None:
+        """The planned dose in Gy on the CT's grid, ``z y x``, 0 beyond the dose grid; None if there is none."""
+        return None if self.dose is None else regrid(self.dose.dose, self.dose.geometry, self.ct.geometry)
+
+
+@dataclass
+class PatientCase(CaseData):
+    """A case, and the patient that it was made from.
+
+    Attributes:
+        patient: on the CT's own grid.
+    """
+
+    patient: Patient = field(kw_only=True)
+
+
+def read_patient(choice: Choice, synonyms: Mapping[str, Sequence[str]], lost: list[str] | None = None) -> Patient:
+    """Read the files of a case.
+
+    Args:
+        choice: which.
+        synonyms: names of the structures to read, and what they are called in the files.
+        lost: takes why plan, dose or structures cannot be read; they are then left out. None: that is an error.
+
+    Raises:
+        InputError: a file is damaged, or of a kind that cannot be read; there is no body in the CT.
+    """
+    ct = read_ct(choice.ct)
+    body = body_mask(ct.hu, ct.geometry.spacing)
+    if not body.any():
+        raise InputError(f"{ct.files[0].parent}: no body in the CT (no voxel above -300 HU); check its rescale values")
+
+    def contoured(file: Path) -> dict[str, Structure]:
+        found = read_structures(file)
+        names = match_names([structure.name for structure in found.structures], synonyms)
+        return {name: found.named(names[name]) for name in synonyms if name in names}
+
+    return Patient(
+        ct=ct,
+        body=body,
+        structures=_tried(contoured, choice.structures, lost) or {},
+        dose=_tried(read_dose, choice.dose, lost),
+        plan=_tried(read_plan, choice.plan, lost),
+    )
+
+
+def _tried(read: Callable[[Path], _T], file: Path | None, lost: list[str] | None) -> _T | None:
+    """What a file holds; None without one, or if it cannot be read and need not be."""
+    if file is None:
+        return None
+    try:
+        return read(file)
+    except InputError as error:
+        if lost is None:
+            raise
+        lost.append(str(error))
+        return None
