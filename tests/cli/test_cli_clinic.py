@@ -145,6 +145,24 @@ def test_nobody_is_known_but_in_the_tables_of_pseudonyms_and_the_dicom_files(cli
     assert clinic.new.identity.patient_id in (clinic.folder / "plan.pseudonyms.csv").read_text()
 
 
+def test_a_damaged_plan_does_not_keep_its_ct_from_being_predicted(clinic: Clinic):
+    patient = write_patient(clinic.folder / "damaged", seed=77, shape=(12, 32, 32), spacing=(10.0, 9.0, 12.0))
+    dose = patient.files["RTDOSE"][0]
+    changed = dcmread(dose)
+    changed.DoseGridScaling = "-1"
+    changed.save_as(dose)
+    shown = run(clinic.folder, "predict", "runs/clinic/runs/hps/seed0", "damaged", "-o", "still")
+    shutil.rmtree(clinic.folder / "damaged")
+    assert shown.code == 0, shown.err
+    (line,) = shown.err.splitlines()
+    assert line.startswith("Predicted patient001 without it: ") and f"{dose.name}: DoseGridScaling -1" in line
+    assert {"RTSTRUCT.dcm", "RTDOSE.dcm", "plan.png"} <= {
+        path.name for path in (clinic.folder / "still" / "patient001").iterdir()
+    }
+    shutil.rmtree(clinic.folder / "still")
+    (clinic.folder / "still.pseudonyms.csv").unlink()
+
+
 def test_a_network_goes_to_onnx_and_predicts_the_same(clinic: Clinic):
     pytest.importorskip("onnxruntime")
     exported = run(clinic.folder, "export", "runs/clinic/runs/hps/seed0", "net.onnx")

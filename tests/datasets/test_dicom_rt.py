@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset as DicomDataset
 
 from crosstask.datasets import CaseData, DicomRT, open_dataset
@@ -125,6 +126,46 @@ def test_what_is_not_there_is_a_missing_label(patients: dict[str, FakePatient], 
     whole = only_case(dataset(patient.folder))
     assert (whole.information["prescription_gy"], whole.information["fractions"]) == (60, 20)
     assert only_case(dataset(patient.folder, structures={"prostate": ["gland"]})).channels["structures"] == ()
+
+
+def test_labels_that_cannot_be_read_do_not_keep_a_ct_from_being_predicted(
+    patients: dict[str, FakePatient], tmp_path: Path
+):
+    patient = patients["supine"]
+    shutil.copytree(patient.folder, tmp_path / "p")
+    plan, dose, structures = (
+        tmp_path / "p" / patient.files[kind][0].relative_to(patient.folder) for kind in ("RTPLAN", "RTDOSE", "RTSTRUCT")
+    )
+    whole = dataset(tmp_path / "p")
+    (case,) = whole.cases()
+    data, lost = whole.read_to_predict(case)
+    assert lost == [] and data.channels == whole.read(case).channels and data.information["prescription_gy"] == 60
+
+    changed = dcmread(dose)
+    changed.DoseGridScaling = "-1"
+    changed.save_as(dose)
+    changed = dcmread(structures)
+    number = next(one.ROINumber for one in changed.StructureSetROISequence if one.ROIName == "Rectum")
+    drawn = next(one for one in changed.ROIContourSequence if one.ReferencedROINumber == number)
+    points = list(drawn.ContourSequence[0].ContourData)
+    points[2] += 30  # one point of a contour far out of its plane
+    drawn.ContourSequence[0].ContourData = points
+    changed.save_as(structures)
+    damaged = dataset(tmp_path / "p")
+    with pytest.raises(InputError, match="DoseGridScaling"):
+        damaged.read(case)
+    data, lost = damaged.read_to_predict(case)
+    assert [sum(str(file) in line for line in lost) for file in (dose, structures)] == [1, 1] and len(lost) == 2
+    assert data.channels["dose"] == () and data.information["prescription_gy"] == 60
+    assert data.channels["structures"] == tuple(name for name in NAMES if name != "rectum")
+    assert np.array_equal(data.arrays["ct"], whole.read_to_predict(case)[0].arrays["ct"])
+
+    changed = dcmread(plan)
+    changed.DoseReferenceSequence[0].TargetPrescriptionDose = "1e999"
+    changed.save_as(plan)
+    data, lost = dataset(tmp_path / "p").read_to_predict(case)
+    assert sum(str(plan) in line for line in lost) == 1
+    assert data.information["prescription_gy"] is None
 
 
 def test_structures_may_be_a_file(patients: dict[str, FakePatient], tmp_path: Path):

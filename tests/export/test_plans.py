@@ -66,6 +66,27 @@ def test_a_perfect_prediction_comes_back_on_the_ct_s_own_grid(patient: FakePatie
     assert not dose.dose[~patient.masks["Body"] & (patient.hu < -900)].any()
 
 
+def test_what_is_drawn_is_what_the_files_hold(patient: FakePatient, tmp_path: Path):
+    data, case, assembly, name = opened(patient.folder, spacing=[10, 9, 9])
+    (writer,) = writers(None, tmp_path, assembly, data, "a model")
+    drawn = []
+    assert isinstance(writer, DicomWriter)
+    writer.draw = lambda *given: drawn.append(given)
+    prediction = perfect(case, name)
+    writer.write(prediction, case)
+    ((folder, case_id, placed, of),) = drawn
+    assert (folder, case_id, of) == (tmp_path / name, name, case)
+    ct = read_ct(patient.files["CT"])
+    found = read_structures(folder / RTSTRUCT).structures
+    assert [one.name for one in found] == list(placed.masks)
+    for one, judged in zip(found, prediction.values["segmentation"], strict=True):
+        mask = mask_of(one, ct.geometry, frame_of_reference=ct.frame_of_reference)
+        assert np.array_equal(mask, placed.masks[one.name])
+        volume = judged.sum() * case.geometry.voxel_volume
+        assert mask.sum() * ct.geometry.voxel_volume == pytest.approx(volume, rel=0.02)
+    assert read_dose(folder / RTDOSE).dose == pytest.approx(placed.dose, abs=1e-3)
+
+
 @pytest.mark.filterwarnings("error")
 def test_whose_they_are_and_what_they_say(patient: FakePatient, tmp_path: Path):
     data, case, assembly, name = opened(patient.folder, spacing=[6, 8, 8])

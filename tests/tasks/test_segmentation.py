@@ -70,6 +70,23 @@ class TestOverlapping(TaskTester):
         assert task.to_masks(probability).dtype == np.uint8
 
 
+@pytest.mark.parametrize("exclusive", [False, True], ids=["overlapping", "exclusive"])
+def test_margins_are_above_zero_where_there_is_a_mask(exclusive: bool):
+    task = SegmentationTask("lesion", "masks", ("a", "b", "c"), exclusive=exclusive, threshold=0.3)
+    probability = np.random.default_rng(0).dirichlet((1, 1, 1, 1), (40, 50)).transpose(2, 0, 1)[:3]
+    assert np.array_equal(task.margins(probability) > 0, task.to_masks(probability).astype(bool))
+
+
+def test_the_margin_is_the_distance_to_what_would_be_decided_instead():
+    probability = np.array([[0.5], [0.3], [0.05]])
+    lone = SegmentationTask("lesion", "masks", ("a", "b", "c"), threshold=0.3)
+    assert lone.margins(probability).ravel() == pytest.approx([0.2, 0.0, -0.25])
+    one_of = SegmentationTask("lesion", "masks", ("a", "b", "c"), exclusive=True)
+    assert one_of.margins(probability).ravel() == pytest.approx([0.2, -0.2, -0.45])
+    background = np.array([[0.1], [0.2], [0.0]])
+    assert one_of.margins(background).ravel() == pytest.approx([-0.6, -0.5, -0.7])
+
+
 class TestExclusive(TaskTester):
     classes_together = True
 
