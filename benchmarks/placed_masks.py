@@ -1,9 +1,9 @@
 """What becomes of a thin structure between the grid of a prediction and the CT's own.
 
 Run ``python benchmarks/placed_masks.py``. Cords along z on slices of 3 mm are predicted on a grid of 3 x 3 mm and
-wanted on a CT of 1 x 1 mm, at eight places relative to both. The prediction is a perfect one, blurred by two thirds of a voxel
-and cut at the threshold that gives the true volume on its own grid, so that all that is lost is lost on the way. Three
-ways are compared: deciding the interpolated probabilities, taking the nearest decided voxel, and
+wanted on a CT of 1 x 1 mm, at eight places relative to both. The prediction is a perfect one, blurred by two thirds of
+a voxel and cut at the threshold that gives the true volume on its own grid, so that all that is lost is lost on the
+way. Three ways are compared: deciding the interpolated probabilities, taking the nearest decided voxel, and
 :func:`crosstask.export.placing.placed_masks`. It prints the table of docs/clinic.md.
 """
 

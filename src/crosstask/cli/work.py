@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from crosstask.errors import InputError
 from crosstask.experiment import Experiment
 from crosstask.export.output import must_be_new
 from crosstask.files import writing
+from crosstask.processes import cores
 from crosstask.runs import (
     CHARACTERISTICS,
     EXAMPLES,
@@ -268,7 +268,7 @@ def run_benchmark(experiment: Experiment, jobs: int) -> Result:
     output = experiment.output_folder
     _write_splits(experiment, store, splits)
     if jobs > 1:
-        plans = [_with_threads(plan, max(1, (os.cpu_count() or 1) // jobs)) for plan in plans]
+        plans = [_with_threads(plan, max(1, cores() // jobs)) for plan in plans]
     with _watch() as progress:
         run_all(plans, experiment.store_folder, jobs=jobs, progress=progress)
     _tell_lonely(plans)
