@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,13 @@ SHAPE = (4, 8, 8)
 SQUARE = np.array([[-20.0, -20, 0], [20, -20, 0], [20, 20, 0], [-20, 20, 0]])
 
 
+def item(**attributes: object) -> DicomDataset:
+    made = DicomDataset()
+    for keyword, value in attributes.items():
+        setattr(made, keyword, value)
+    return made
+
+
 class Builder:
     """Writes a patient's objects with identifiers of choice."""
 
@@ -247,24 +255,39 @@ class Builder:
         places = [self.folder / f"{name}{number}.dcm" for number in range(slices)]
         write_ct(places, np.full((slices, *SHAPE[1:]), 40, np.int16), self.placement, self.who, change=change)
 
-    def plan(self, name: str, **attributes: str) -> None:
+    def plan(self, name: str, beams: dict[int, str] | None = None, **attributes: str) -> None:
+        """``beams``: what each is for, by number; they are all in fraction group 1."""
+
         def change(file: DicomDataset) -> None:
             file.SOPInstanceUID = file.file_meta.MediaStorageSOPInstanceUID = self.who.uid(name)
+            file.BeamSequence = [item(BeamNumber=n, TreatmentDeliveryType=kind) for n, kind in (beams or {}).items()]
+            file.FractionGroupSequence[0].ReferencedBeamSequence = [item(ReferencedBeamNumber=n) for n in beams or {}]
             for keyword, value in attributes.items():
                 setattr(file, keyword, value)
 
         write_plan(self.folder / name, self.who, change=change)
 
-    def dose(self, name: str, plan: str = "", frame: str = "frame", **attributes: str) -> None:
+    def dose(
+        self,
+        name: str,
+        plan: str = "",
+        frame: str = "frame",
+        beams: Sequence[int] = (),
+        gy: float = 1,
+        **attributes: str,
+    ) -> None:
         def change(file: DicomDataset) -> None:
             file.SOPInstanceUID = file.file_meta.MediaStorageSOPInstanceUID = self.who.uid(name)
             file.FrameOfReferenceUID = self.who.uid(frame)
             if plan:
                 file.ReferencedRTPlanSequence[0].ReferencedSOPInstanceUID = self.who.uid(plan)
+            numbers = [item(ReferencedBeamNumber=n) for n in beams]
+            group = item(ReferencedFractionGroupNumber=1, ReferencedBeamSequence=numbers)
+            file.ReferencedRTPlanSequence[0].ReferencedFractionGroupSequence = [group]
             for keyword, value in attributes.items():
                 setattr(file, keyword, value)
 
-        write_dose(self.folder / name, np.ones(SHAPE), self.placement, self.who, change=change)
+        write_dose(self.folder / name, np.full(SHAPE, gy), self.placement, self.who, change=change)
 
     def structures(self, name: str, series: str = "CT", **attributes: str) -> None:
         def change(file: DicomDataset) -> None:
@@ -278,8 +301,9 @@ class Builder:
 
     def chosen(self) -> tuple[set[str], str | None, str | None, str | None, tuple[str, ...]]:
         choice = choose(index_folder(self.folder, workers=1).files)
-        one = [None if path is None else path.name for path in (choice.structures, choice.dose, choice.plan)]
-        return ({path.name.rstrip(".0123456789dcm") for path in choice.ct}, *one, choice.notes)
+        structures, plan = (None if path is None else path.name for path in (choice.structures, choice.plan))
+        doses = " + ".join(path.name for path in choice.doses) or None
+        return {path.name.rstrip(".0123456789dcm") for path in choice.ct}, structures, doses, plan, choice.notes
 
 
 @pytest.fixture
@@ -332,6 +356,65 @@ def test_doses_of_single_beams_are_not_taken_for_the_plan_s(build: Builder):
     _, _, dose, plan, notes = build.chosen()
     assert dose is None and plan == "plan"
     assert notes == ("2 of 2 doses left out: not of a whole plan (DoseSummationType)",)
+
+
+BEAMS = {1: "TREATMENT", 2: "TREATMENT", 3: "", 4: "SETUP"}
+
+
+def test_doses_of_all_beams_are_added_up(build: Builder):
+    build.ct()
+    build.plan("plan", BEAMS)
+    build.plan("later, without dose", BEAMS, RTPlanDate="20260101")
+    build.dose("a", "plan", beams=[1, 3], gy=20, DoseSummationType="BEAM")
+    build.dose("b", "plan", beams=[2], gy=11.5, DoseSummationType="BEAM")
+    _, _, dose, plan, notes = build.chosen()
+    assert (dose, plan) == ("a + b", "plan")
+    assert notes == ("the dose is the sum of 2, of single beams or fraction groups",)
+    case = only_case(dataset(build.folder, structures={"ctv": []}, margin=None))
+    assert case.arrays["dose"][0] == pytest.approx(31.5, abs=1e-3)
+    build.dose("whole", "plan", DoseSummationType="PLAN")
+    assert build.chosen()[2] == "whole"
+
+
+def test_a_fraction_group_s_dose_is_the_plan_s_if_there_is_one_group(build: Builder):
+    build.ct()
+    build.plan("plan", BEAMS)
+    build.dose("group", "plan", DoseSummationType="FRACTION")
+    assert build.chosen()[2] == "group"
+
+
+@pytest.mark.parametrize(
+    "beams", [([1, 2],), ([1, 2], [2, 3]), ([1], [2], [3], [7]), ([], [])], ids=["missing", "twice", "more", "unsaid"]
+)
+def test_doses_of_some_beams_or_of_one_twice_are_not(build: Builder, beams: tuple[list[int], ...]):
+    build.ct()
+    build.plan("plan", BEAMS)
+    for number, numbers in enumerate(beams):
+        build.dose(f"dose {number}", "plan", beams=numbers, DoseSummationType="BEAM")
+    _, _, dose, plan, notes = build.chosen()
+    assert dose is None and plan == "plan"
+    assert notes == (f"{len(beams)} of {len(beams)} doses left out: not of a whole plan (DoseSummationType)",)
+
+
+def test_of_a_beam_that_was_computed_again_the_latest_dose(build: Builder):
+    build.ct()
+    build.plan("plan", {1: "TREATMENT", 2: "TREATMENT"})
+    build.dose("first", "plan", beams=[1], DoseSummationType="BEAM")
+    for name, date in (("old", "20240101"), ("new", "20240301")):
+        build.dose(name, "plan", beams=[2], DoseSummationType="BEAM", InstanceCreationDate=date)
+    _, _, dose, _, notes = build.chosen()
+    assert dose == "first + new"
+    assert notes[0] == "the dose of some beams is one of 2: the latest"
+    assert notes[-1] == "1 of 3 doses left out: not of a whole plan (DoseSummationType)"
+
+
+def test_doses_of_beams_on_different_grids_are_refused(build: Builder):
+    build.ct()
+    build.plan("plan", {1: "TREATMENT", 2: "TREATMENT"})
+    build.dose("first", "plan", beams=[1], DoseSummationType="BEAM")
+    build.dose("second", "plan", beams=[2], DoseSummationType="BEAM", ImagePositionPatient=["-21", "-21", "-6.5"])
+    with pytest.raises(InputError, match="second: lies on another grid than first, so they cannot be added up"):
+        only_case(dataset(build.folder, structures={"ctv": []}))
 
 
 def test_the_ct_that_was_drawn_on_is_taken_before_a_longer_one(build: Builder):

@@ -9,6 +9,7 @@ from pathlib import Path
 from crosstask.errors import InputError
 from crosstask.io.dicom import Header
 from crosstask.io.dicom_index import DicomFile
+from crosstask.io.dicom_rt import Beam, beams_of_dose, beams_of_plan
 
 _WHEN = {
     "RTPLAN": ("RTPlanDate", "RTPlanTime"),
@@ -25,20 +26,21 @@ class Choice:
 
     Attributes:
         ct: slices of one series, in no order.
-        structures, dose, plan: one file each, or None.
+        structures, plan: one file each, or None.
+        doses: one file, or several that are to be added up; none if there is no dose of a whole plan.
         notes: what was chosen among several and what was left out, and why; no identifier is in them.
     """
 
     ct: tuple[Path, ...]
     structures: Path | None
-    dose: Path | None
+    doses: tuple[Path, ...]
     plan: Path | None
     notes: tuple[str, ...]
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All of them."""
-        return (*self.ct, *(path for path in (self.structures, self.dose, self.plan) if path is not None))
+        return (*self.ct, *self.doses, *(path for path in (self.structures, self.plan) if path is not None))
 
 
 def choose(files: Sequence[DicomFile]) -> Choice:
@@ -48,8 +50,9 @@ def choose(files: Sequence[DicomFile]) -> Choice:
     the file, then the last by its identifier:
 
     1. *Plan*: one that a dose of a whole plan was computed for; without such a dose, any.
-    2. *Dose*: of that plan, if there is a plan; with summation type PLAN. Doses of single beams or fractions are not
-       added up: the dose is then a missing label.
+    2. *Dose*: of that plan, if there is a plan; with summation type PLAN. Without one, doses of single beams or
+       fraction groups are added up if together they are of every beam that treats, each once; else the dose is a
+       missing label.
     3. *Structures*: the set that the plan was made on, else the one that the dose names, else one in the dose's frame
        of reference, else any.
     4. *CT*: the series that the structures were drawn on, else the one with the most slices in the frame of reference
@@ -64,14 +67,26 @@ def choose(files: Sequence[DicomFile]) -> Choice:
     """
     notes: list[str] = []
     of = {kind: [file for file in files if file.modality == kind and not file.localizer] for kind in ("CT", *_WHEN)}
-    doses = [file for file in of["RTDOSE"] if _summation(file) in (_WHOLE_PLAN, "")]
-    if left := len(of["RTDOSE"]) - len(doses):
-        notes.append(f"{left} of {len(of['RTDOSE'])} doses left out: not of a whole plan (DoseSummationType)")
-    computed = [plan for plan in of["RTPLAN"] if any(plan.sop_instance in dose.references for dose in doses)]
+    whole = [file for file in of["RTDOSE"] if _summation(file) in (_WHOLE_PLAN, "")]
+    parts = [file for file in of["RTDOSE"] if file not in whole]
+    summed = {} if whole else {plan.sop_instance: _parts(plan, parts, notes) for plan in of["RTPLAN"]}
+    computed = [
+        plan
+        for plan in of["RTPLAN"]
+        if summed.get(plan.sop_instance) or any(plan.sop_instance in dose.references for dose in whole)
+    ]
     plan = _best("plan", computed or of["RTPLAN"], notes)
-    if plan is not None and computed:
-        doses = [dose for dose in doses if plan.sop_instance in dose.references]
-    dose = _best("dose", doses, notes)
+    if plan is not None and summed.get(plan.sop_instance):
+        doses = summed[plan.sop_instance]
+        notes.append(f"the dose is the sum of {len(doses)}, of single beams or fraction groups")
+    else:
+        if plan is not None and computed:
+            whole = [dose for dose in whole if plan.sop_instance in dose.references]
+        best = _best("dose", whole, notes)
+        doses = [] if best is None else [best]
+    if left := len([file for file in parts if file not in doses]):
+        notes.append(f"{left} of {len(of['RTDOSE'])} doses left out: not of a whole plan (DoseSummationType)")
+    dose = doses[0] if doses else None
     named = [file for file in (plan, dose) if file is not None]
     sets = next(
         (
@@ -87,17 +102,36 @@ def choose(files: Sequence[DicomFile]) -> Choice:
     )
     structures = _best("structure set", sets, notes)
     ct = _series(of["CT"], structures, dose, notes)
-    for what, file in (("dose", dose), ("structure set", structures)):
-        if file is not None and not _together(file, ct[0]):
-            notes.append(f"the {what} left out: it lies in another frame of reference than the CT")
-    kept = [file if file is not None and _together(file, ct[0]) else None for file in (structures, dose)]
+    if not all(_together(file, ct[0]) for file in doses):
+        doses = []
+        notes.append("the dose left out: it lies in another frame of reference than the CT")
+    if structures is not None and not _together(structures, ct[0]):
+        structures = None
+        notes.append("the structure set left out: it lies in another frame of reference than the CT")
     return Choice(
         ct=tuple(file.path for file in ct),
-        structures=kept[0].path if kept[0] else None,
-        dose=kept[1].path if kept[1] else None,
+        structures=structures.path if structures else None,
+        doses=tuple(file.path for file in doses),
         plan=plan.path if plan else None,
         notes=tuple(notes),
     )
+
+
+def _parts(plan: DicomFile, doses: Sequence[DicomFile], notes: list[str]) -> list[DicomFile]:
+    """Doses of beams or fraction groups that make up a plan's dose, each beam once; none if they do not."""
+    try:
+        beams = beams_of_plan(plan.path)
+        of_beams: dict[frozenset[Beam], list[DicomFile]] = {}
+        for dose in doses:
+            if plan.sop_instance in dose.references and (its := beams_of_dose(dose.path, beams)):
+                of_beams.setdefault(its, []).append(dose)
+    except InputError:  # a damaged file decides nothing, and is told when it is read
+        return []
+    covered = [beam for its in of_beams for beam in its]
+    if not beams or sorted(covered) != sorted(beams):
+        return []
+    chosen = [_best("dose of some beams", same, notes) for same in of_beams.values()]
+    return sorted((dose for dose in chosen if dose is not None), key=lambda dose: dose.path)
 
 
 def _together(one: DicomFile, other: DicomFile) -> bool:

@@ -14,10 +14,11 @@ from crosstask.datasets.dicom_choice import Choice
 from crosstask.errors import InputError
 from crosstask.functional.body import body_mask
 from crosstask.io.dicom_ct import CtSeries, read_ct
-from crosstask.io.dicom_rt import DoseGrid, Plan, read_dose, read_plan
+from crosstask.io.dicom_rt import DoseGrid, Plan, read_doses, read_plan
 from crosstask.io.dicom_structures import Structure, mask_of, match_names, read_structures
 from crosstask.io.grids import regrid
 
+_F = TypeVar("_F")
 _T = TypeVar("_T")
 
 
@@ -88,17 +89,17 @@ def read_patient(choice: Choice, synonyms: Mapping[str, Sequence[str]], lost: li
         ct=ct,
         body=body,
         structures=_tried(contoured, choice.structures, lost) or {},
-        dose=_tried(read_dose, choice.dose, lost),
+        dose=_tried(read_doses, choice.doses, lost),
         plan=_tried(read_plan, choice.plan, lost),
     )
 
 
-def _tried(read: Callable[[Path], _T], file: Path | None, lost: list[str] | None) -> _T | None:
-    """What a file holds; None without one, or if it cannot be read and need not be."""
-    if file is None:
+def _tried(read: Callable[[_F], _T], files: _F | None, lost: list[str] | None) -> _T | None:
+    """What a file or some files hold; None without one, or if it cannot be read and need not be."""
+    if not files:
         return None
     try:
-        return read(file)
+        return read(files)
     except InputError as error:
         if lost is None:
             raise

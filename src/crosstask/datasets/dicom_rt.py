@@ -260,7 +260,7 @@ class DicomRT(Dataset):
             yield Finding(name, "note", "no structure set; all structures are missing labels")
         elif missing:
             yield Finding(name, "note", f"not contoured: {', '.join(missing)}")
-        if choice.dose is None:
+        if not choice.doses:
             yield Finding(name, "note", "no dose; it is a missing label")
 
     def task(self, name: str, **options: Any) -> Task:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,11 @@ from crosstask.io.dicom_ct import grid, orientation_of, position_of
 from crosstask.io.dicom_index import frame_of_reference
 from crosstask.io.images import MAXIMUM_VOXELS, UNEVEN
 
+Beam = tuple[int, int]
+"""Number of a fraction group, and of a beam."""
+
 _ALIGNED = 1e-3
+_TREATS = ("", "TREATMENT", "CONTINUATION")
 
 
 @dataclass(frozen=True)
@@ -153,6 +159,74 @@ def _step(header: Header, offsets: np.ndarray) -> tuple[float, slice]:
             "dose on evenly spaced planes"
         )
     return float(abs(offsets[-1] - offsets[0]) / (len(offsets) - 1)), slice(None, None, 1 if usual > 0 else -1)
+
+
+def read_doses(files: Sequence[Path]) -> DoseGrid:
+    """The sum of doses of parts of one plan, as :func:`read_dose` reads each; that of a single file is its own.
+
+    Raises:
+        InputError: one cannot be read, or lies on another grid than the first.
+    """
+    first, *others = (read_dose(file) for file in files)
+    if not others:
+        return first
+    total = first.dose.astype(np.float64)
+    for other in others:
+        if not _same_grid(first.geometry, other.geometry):
+            raise InputError(
+                f"{other.file}: lies on another grid than {first.file.name}, so they cannot be added up; export the "
+                "dose of the whole plan"
+            )
+        total += other.dose
+    return replace(first, dose=total.astype(np.float32), summation="PLAN")
+
+
+def _same_grid(one: Geometry, other: Geometry) -> bool:
+    """To a hundredth of a millimetre at the corners."""
+    corners = list(itertools.product(*((0, length - 1) for length in one.shape)))
+    return one.shape == other.shape and bool(np.abs(one.points(corners) - other.points(corners)).max() < 0.01)
+
+
+def beams_of_plan(file: Path) -> frozenset[Beam]:
+    """The beams that a plan treats with, without those for setup alone.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    header = Header.read(Path(file), only=["FractionGroupSequence", "BeamSequence"])
+    kinds = {
+        item.whole("BeamNumber", -1): item.text("TreatmentDeliveryType", "") for item in header.items("BeamSequence")
+    }
+    return frozenset(
+        (group.whole("FractionGroupNumber", 1), number)
+        for group in header.items("FractionGroupSequence")
+        for item in group.items("ReferencedBeamSequence")
+        if kinds.get(number := item.whole("ReferencedBeamNumber", -1), "") in _TREATS
+    )
+
+
+def beams_of_dose(file: Path, beams: frozenset[Beam]) -> frozenset[Beam]:
+    """The beams that a dose with summation type BEAM or FRACTION was computed for; none if the file does not say.
+
+    Args:
+        file: the RTDOSE file.
+        beams: of its plan.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    header = Header.read(Path(file), only=["DoseSummationType", "ReferencedRTPlanSequence"])
+    summation = header.text("DoseSummationType", "")
+    found: set[Beam] = set()
+    for plan in header.items("ReferencedRTPlanSequence"):
+        for group in plan.items("ReferencedFractionGroupSequence"):
+            number = group.whole("ReferencedFractionGroupNumber", 1)
+            if summation == "FRACTION":
+                found |= {beam for beam in beams if beam[0] == number}
+            elif summation == "BEAM":
+                named = group.items("ReferencedBeamSequence")
+                found |= {(number, item.whole("ReferencedBeamNumber", -1)) for item in named}
+    return frozenset(found)
 
 
 def read_plan(file: Path) -> Plan:
