@@ -96,9 +96,11 @@ def test_the_standard_is_kept(tmp_path: Path, orientation: str, kind: str) -> No
 
 @needs_dciodvfy
 @pytest.mark.parametrize("kind", ["RTSTRUCT", "SEG"])
-def test_the_standard_is_kept_without_a_voxel(tmp_path: Path, kind: str) -> None:
+def test_the_standard_is_kept_without_a_voxel(tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture) -> None:
     nothing = {"Rectum": np.zeros(SHAPE, bool), "CTV": np.zeros(SHAPE, bool)}
     assert faults(written(tmp_path, kind, some_ct(tmp_path), nothing), kind) == []
+    said = [record.message for record in caplog.records if record.name.startswith("highdicom")]
+    assert not said, "a library's words are none for a user"
 
 
 @needs_dciodvfy

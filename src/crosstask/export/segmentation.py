@@ -80,6 +80,8 @@ def write_segmentation(path: Path, ct: CtSeries, masks: Mapping[str, np.ndarray]
                     device_serial_number=text(model, LONG),
                     content_label=LABEL,
                     content_description=WARNING,
+                    # without any, all frames must be there, and to leave that to highdicom makes it log so
+                    omit_empty_frames=any(mask.any() for mask in masks.values()),
                 )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             kind = type(error).__name__  # the message may quote the header
