@@ -205,8 +205,11 @@ def test_without_a_dose_the_target_is_shown(drawn):
 
 
 @pytest.mark.parametrize("masks", [{}, {"PTV": np.zeros(SHAPE, bool)}, {"all": np.ones(SHAPE, bool)}])
-def test_nothing_to_see_is_no_error(masks):
+def test_nothing_to_see_is_no_error(masks, drawn):
     assert plan_picture(np.full(SHAPE, -1000), Geometry(SHAPE, SPACING), masks, np.zeros(SHAPE), title="")
+    empty = not any(mask.any() for mask in masks.values())
+    assert any("no structure has a voxel" in text for text in texts(drawn[0])) == empty
+    assert "no dose" not in texts(drawn[0])
 
 
 @pytest.mark.parametrize("key", ["dose", "masks", "reference_masks", "reference_dose"])

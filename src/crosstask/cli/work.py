@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from crosstask.benchmark.diagnosis import Diagnosis
     from crosstask.datasets import Case, Dataset
     from crosstask.datasets.base import Split
+    from crosstask.datasets.dicom_patient import PatientCase
+    from crosstask.export.placing import PlacedPlan
     from crosstask.tasks.base import Task
 
 
@@ -190,29 +192,30 @@ def predict_cases(
     with progress_bar("Looking", at_once=False) as looking:
         dataset.find(looking)
     chosen = _of_split(dataset, split, read_record(run), given=experiment.dataset.splits.rule == "original")
-    if cases:
-        known = {case.id: case for case in chosen}
-        missing = [case for case in cases if case not in known]
-        if missing:
-            raise InputError(f"--case: {root} has no usable case {missing[0]!r}; see crosstask check {dataset.name}")
-        chosen = [known[case] for case in dict.fromkeys(cases)]
+    chosen = _named(chosen, cases, dataset)
     if not chosen:
         raise InputError(f"{root}: has no {split} case; choose another --split")
     predictor = Predictor(run, weights=weights, device=device, dataset=dataset, onnx=onnx)
     model = f"{experiment.name} {predictor.plan.name} ({weights})"
     outputs = writers(kind, output, predictor.assembly, dataset, model)
+    remarks: list[str] = []
+
+    def draw(folder: Path, name: str, placed: PlacedPlan, case: PatientCase) -> None:
+        write_page(folder, f"{name}: {model}", placed, case)
+        if empty := [label for label, mask in placed.masks.items() if not mask.any()]:
+            remarks.append(f"{name}: no voxel of {', '.join(empty)} is predicted")
+
     for writer in outputs:
         if isinstance(writer, DicomWriter):
-            writer.draw = lambda folder, name, *plan: write_page(folder, f"{name}: {model}", *plan)
+            writer.draw = draw
     if any(task.thresholds is not None for task in predictor.tasks) and not read_thresholds(run, weights):
         err.print("No thresholds were chosen on validation cases yet, so 0.5 decides; see crosstask evaluate")
     failed: list[tuple[str, str]] = []
-    lost: list[tuple[str, str]] = []
     with progress_bar("Predicting") as progress:
         for done, case in enumerate(chosen, 1):
             try:
                 data, without = dataset.read_to_predict(case)
-                lost += [(case.id, message) for message in without]
+                remarks += [f"{case.id}: predicted without a label, {message}" for message in without]
                 prediction = predictor.predict(case.id, data, data.geometry)
                 for writer in outputs:
                     writer.write(prediction, data)
@@ -221,8 +224,8 @@ def predict_cases(
             progress(done, len(chosen), case.id)
     for writer in outputs:
         writer.finish()
-    for case_id, message in lost:
-        err.print(f"Predicted {case_id} without it: {message}", markup=False)
+    for remark in remarks:
+        err.print(remark, markup=False)
     for case_id, message in failed:
         err.print(f"Skipped {case_id}: {message}", markup=False)
     if len(failed) == len(chosen):
@@ -249,6 +252,19 @@ def _of_split(dataset: Dataset, split: str | None, record: dict[str, Any], *, gi
     if given:
         return [case for case in cases if split in (None, case.split or seen.get(case.id))]
     return [case for case in cases if split in (None, seen.get(case.id, case.split))]
+
+
+def _named(cases: list[Case], names: Sequence[str] | None, dataset: Dataset) -> list[Case]:
+    """Those of these names, in their order; all if none is named."""
+    if not names:
+        return cases
+    known = {case.id: case for case in cases}
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise InputError(
+            f"--case: {dataset.root} has no usable case {missing[0]!r}; see crosstask check {dataset.name}"
+        )
+    return [known[name] for name in dict.fromkeys(names)]
 
 
 def run_benchmark(experiment: Experiment, jobs: int) -> Result:

@@ -156,7 +156,8 @@ def plan_picture(
     _draw_views(figure, hu[box], part, predicted, reference, colours)
     histograms = predicted.histograms(part)
     others = {} if reference is None else reference.histograms(part)
-    _draw_histograms(figure, histograms, others, colours, prescription)
+    dosed = any(side is not None and side.dose is not None for side in (predicted, reference))
+    _draw_histograms(figure, histograms, others, colours, prescription, dosed=dosed)
     volumes = {name: float(mask.sum()) * part.voxel_volume / MM3_IN_CC for name, mask in predicted.masks.items()}
     _draw_table(figure, colours, volumes, histograms, others, prescription)
     if reference is not None:
@@ -302,11 +303,14 @@ def _draw_histograms(
     references: Mapping[str, Dvh],
     colours: Mapping[str, Colour],
     prescription: float | None,
+    *,
+    dosed: bool,
 ) -> None:
     axis = figure.add_axes((0.06, 0.075, 0.4, 0.335))
     if not histograms and not references:
         axis.set_axis_off()
-        axis.text(0.5, 0.5, "no dose", transform=axis.transAxes, ha="center", color="0.4")
+        missing = "no structure has a voxel, so there is no histogram" if dosed else "no dose"
+        axis.text(0.5, 0.5, missing, transform=axis.transAxes, ha="center", color="0.4")
         return
     draw_dvh(axis, histograms, references, colours=colours, prescription=prescription)
     if prescription:
