@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
@@ -136,6 +137,22 @@ def test_masks_come_back_from_contours(tmp_path: Path, orientation: str) -> None
         np.testing.assert_array_equal(by_hand[structure.name], masks[structure.name], err_msg=structure.name)
 
 
+def test_contours_have_the_areas_of_the_masks(tmp_path: Path) -> None:
+    ct, masks = some_ct(tmp_path), some_masks()
+    file = pydicom.dcmread(written(tmp_path, "RTSTRUCT", ct, masks))
+    for roi, drawn in zip(file.StructureSetROISequence, file.ROIContourSequence, strict=True):
+        lines = [np.array(contour.ContourData, float).reshape(-1, 3) for contour in drawn.get("ContourSequence", [])]
+        total = 0.0
+        for line in lines:
+            x, y, _ = line.T
+            area = abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+            around = [other for other in lines if other is not line and other[0, 2] == line[0, 2]]
+            depth = sum(Polygon(other[:, :2]).contains_point(line[0, :2]) for other in around)
+            total += -area if depth % 2 else area
+        voxel = ct.geometry.spacing[1] * ct.geometry.spacing[2]
+        assert total == pytest.approx(masks[roi.ROIName].sum() * voxel, rel=1e-4), roi.ROIName
+
+
 def masks_by_hand(path: Path, slices: tuple[Path, ...]) -> dict[str, np.ndarray]:
     """Masks of an RTSTRUCT on the slices that its contours name: pydicom, matplotlib and the standard's equation."""
     file = pydicom.dcmread(path)
@@ -167,7 +184,9 @@ def test_a_voxel_is_a_rhombus_around_its_centre(tmp_path: Path) -> None:
     (contour,) = file.ROIContourSequence[0].ContourSequence
     assert contour.ContourGeometricType == "CLOSED_PLANAR"
     x, y, z = -188.25 + 8 * 1.25, -141.5 + 3 * 0.9375, -57.125 + 4 * 2.5
-    expected = [(x - 0.625, y, z), (x + 0.625, y, z), (x, y - 0.46875, z), (x, y + 0.46875, z)]
+    half = math.sqrt(0.5)  # of a rhombus with the area of the voxel
+    across, down = half * 1.25, half * 0.9375
+    expected = [(x - across, y, z), (x + across, y, z), (x, y - down, z), (x, y + down, z)]
     points = np.array(contour.ContourData, float).reshape(-1, 3)
     assert {tuple(np.round(point, 3)) for point in points} == {tuple(np.round(point, 3)) for point in expected}
 

@@ -104,6 +104,21 @@ def test_outlines_filled_are_the_mask_again(mask):
         assert len(line) >= 4 and not np.array_equal(line[0], line[-1])
 
 
+@given(any_mask)
+def test_every_outline_has_the_area_of_its_pixels(mask):
+    for line in outlines(mask):
+        (y, x), (v, u) = line.T, np.roll(line, -1, axis=0).T
+        area = abs(float((y * u - x * v).sum())) / 2
+        assert area == pytest.approx(fill([line], mask.shape).sum(), abs=1e-9)
+
+
+@given(any_mask)
+def test_no_outline_comes_near_a_centre(mask):
+    for line in outlines(mask):
+        away = np.abs(line - np.rint(line)).max(axis=1)
+        assert (away > 0.29).all() and (away <= 0.5 + 1e-9).all()
+
+
 @given(any_mask, st.integers(0, 2**32 - 1))
 def test_outlines_survive_the_rounding_of_coordinates(mask, seed):
     noise = np.random.default_rng(seed)

@@ -40,10 +40,11 @@ def write_rtstruct(
 ) -> None:
     """Write masks as an RTSTRUCT on the CT's slices, in the CT's study, unapproved.
 
-    Every ring of a slice is a contour (CLOSED_PLANAR) half way between the voxel centres inside and outside; the rings
-    of holes are contours too, and a point is inside where an odd number of contours encloses it (XOR), as planning
-    systems read it. So the voxel centres inside are exactly the mask's. Coordinates have four decimals, 0.1 um. A
-    structure without a voxel is there by its name, without a contour.
+    Every ring of a slice is a contour (CLOSED_PLANAR) between the voxel centres inside and outside; the rings of holes
+    are contours too, and a point is inside where an odd number of contours encloses it (XOR), as planning systems read
+    it. So the voxel centres inside are exactly the mask's, and so is the area (see
+    :func:`crosstask.functional.contours.outlines`), by which planning systems tell volumes. Coordinates have four
+    decimals, 0.1 um. A structure without a voxel is there by its name, without a contour.
 
     Args:
         path: the new file.

@@ -75,11 +75,13 @@ def _note_crossings(crossings: np.ndarray, edges: np.ndarray) -> None:
 
 
 def outlines(mask: np.ndarray) -> list[np.ndarray]:
-    """Closed lines around the pixels of a mask, half-way between the pixels inside and those outside.
+    """Closed lines around the pixels of a mask, each with the area of the pixels that it encloses.
 
-    They are the contours at 0.5 of the mask padded by zeros, so that a mask that touches the border is closed, too;
-    holes are lines of their own. ``fill(outlines(mask), mask.shape)`` is the mask again, exactly: no line passes
-    through a centre.
+    They cross between the centres of pixels inside and outside, at equal distances all along a line. Half-way, corners
+    would be cut by half a pixel in all, whatever the size: half of a single pixel, and a third of a cord of two by two.
+    So a line lies as much further out as makes up for it: by 0.21 of a pixel around a single one, next to nothing
+    around a large structure. Masks that touch the border are closed, too; holes are lines of their own.
+    ``fill(outlines(mask), mask.shape)`` is the mask again, exactly: no line comes near a centre.
 
     Args:
         mask: ``y x``, bool.
@@ -94,5 +96,27 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
         return []
     corner = np.array([rows[0], columns[0]])
     part = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    lines = find_contours(np.pad(part, 1).astype(np.float32), 0.5)
-    return [line[:-1] + (corner - 1) for line in lines]
+    padded = np.pad(part, 1)
+    lines = find_contours(padded.astype(np.float32), 0.5)
+    return [_with_its_area(line[:-1], padded) + (corner - 1) for line in lines]
+
+
+def _with_its_area(line: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A contour at 0.5, which lacks half a pixel of area, moved outward until it has it."""
+    lower, upper = np.floor(line).astype(int), np.ceil(line).astype(int)
+    apart = (upper - lower).astype(float)  # along the one axis on which the point lies between two centres
+    outward = np.where(mask[lower[:, 0], lower[:, 1]], 1.0, -1.0)[:, None] * apart
+    following, further = np.roll(line, -1, axis=0), np.roll(outward, -1, axis=0)
+    # area = a + b s + c s^2 for a shift s
+    a = _crosses(line, following) / 2
+    b = (_crosses(line, further) + _crosses(outward, following)) / 2
+    c = _crosses(outward, further) / 2
+    if a * b < 0:  # around a hole
+        outward, b = -outward, -b
+    missing = 0.5 if a > 0 else -0.5
+    shift = 2 * missing / (b + np.copysign(np.sqrt(b * b + 4 * c * missing), b))
+    return np.asarray(line + shift * outward)
+
+
+def _crosses(one: np.ndarray, other: np.ndarray) -> float:
+    return float((one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]).sum())
