@@ -44,7 +44,7 @@ def benchmark(tmp_path_factory):
             "training": {
                 "epochs": 2,
                 "batch_size": 8,
-                "samples_per_epoch": 64,
+                "samples_per_epoch": 32,
                 "learning_rate": 1e-3,
                 "balance": "diagnosis",
                 "augmentation": {"flip": ["x", "y"], "rotate": 20},

@@ -38,7 +38,7 @@ EXPERIMENT = {
     "sample": {"kind": "slice", "size": [32, 32]},
     "encoder": {"name": "resnet18"},
     "architecture": {"upsampling_blocks": 5},
-    "training": {"epochs": 1, "batch_size": 8, "samples_per_epoch": 48, "foreground": 0.5, "learning_rate": 1e-3},
+    "training": {"epochs": 1, "batch_size": 8, "samples_per_epoch": 24, "foreground": 0.5, "learning_rate": 1e-3},
     "methods": ["stl", "hps"],
     "seeds": [0],
 }

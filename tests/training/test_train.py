@@ -237,7 +237,8 @@ def test_a_lucky_epoch_is_not_the_best_one(
     for smoothing, best, score in ((1, 0, 0.9), (3, 4, 0.6)):
         scores = iter(given)
         monkeypatch.setattr(SegmentationTask, "skill", lambda self, tally, scores=scores: next(scores))
-        plan = plan_of(changed(experiment, epochs=6, smoothing=smoothing), output=tmp_path / str(smoothing))
+        small = {"epochs": 6, "samples_per_epoch": 4, "validation_samples": 4}
+        plan = plan_of(changed(experiment, smoothing=smoothing, **small), output=tmp_path / str(smoothing))
         record = train(plan, store)
         assert record["training"]["best_epoch"] == best
         assert record["training"]["best_score"] == pytest.approx(score)
