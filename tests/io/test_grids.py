@@ -82,8 +82,10 @@ def test_a_coarse_grid_has_the_means_of_blocks():
     mask = volume > 0.2
     share = mask.reshape(6, 2, 5, 4, 8, 3).mean(axis=(1, 3, 5))
     result = regrid(mask, CT, coarse, mask=True)
-    clear = np.abs(share - 0.5) > 0.01
-    np.testing.assert_array_equal(result[clear], share[clear] > 0.5)
+    lowest, highest = share[result].min(), share[~result].max()
+    assert lowest >= highest - 0.01, "the largest shares first"
+    at_the_limit = (np.abs(share - lowest) < 0.01).sum()
+    assert result.sum() == pytest.approx(mask.sum() / 24, abs=at_the_limit / 2 + 1)
 
 
 def test_part_by_part_is_as_in_one_piece(monkeypatch):
@@ -106,8 +108,7 @@ def test_a_ball_keeps_its_volume(degrees, spacing):
         grid = Geometry(shape, spacing, tuple(corner), tuple(map(tuple, matrix)))
         volumes.append(regrid(ball, fine, grid, mask=True).sum() * grid.voxel_volume)
         integrals.append(regrid(ball.astype(np.float32), fine, grid).sum() * grid.voxel_volume)
-    # A curved surface draws back by h^2 / 12 / r where it is averaged over voxels of h: 2 % of a ball of four voxels.
-    assert np.mean(volumes) == pytest.approx(ball.sum(), rel=0.025 if spacing[1] > 2 else 0.01)
+    assert np.mean(volumes) == pytest.approx(ball.sum(), rel=0.005)
     np.testing.assert_allclose(integrals, ball.sum(), rtol=0.01)
 
 
@@ -121,6 +122,32 @@ def test_a_slab_shifted_by_half_a_voxel_keeps_its_thickness(thickness, axis, shi
     result = regrid(mask, grid, Geometry(grid.shape, grid.spacing, tuple(origin)), mask=True)
     profile = np.moveaxis(result, axis, 0)[:, 5, 5]
     assert profile.sum() == thickness
+
+
+@pytest.mark.parametrize("degrees", [0, 25])
+@pytest.mark.parametrize("diameter", [2.0, 3.0, 5.0])
+def test_a_cord_keeps_its_volume_on_a_grid_as_coarse_as_itself(diameter, degrees):
+    fine = Geometry((20, 60, 60), (3.0, 1.0, 1.0), (-28.5, -29.5, -29.5))
+    z, y, x = np.moveaxis(centres(fine), -1, 0)
+    cord = np.hypot(y - 0.15 * z, x + 0.1 * z) < diameter / 2
+    matrix = np.array(turned(degrees))
+    for shift in np.random.default_rng(0).uniform(-0.5, 0.5, (6, 3)):
+        corner = (shift - np.array([11.5, 9.5, 9.5])) * 3 @ matrix
+        grid = Geometry((24, 20, 20), (3.0, 3.0, 3.0), tuple(corner), tuple(map(tuple, matrix)))
+        share = regrid(cord.astype(np.float32), fine, grid)
+        result = regrid(cord, fine, grid, mask=True)
+        assert result.sum() == pytest.approx(share.sum(), rel=0.05, abs=0.6)
+        assert (share >= 0.5).sum() < 0.9 * share.sum() or diameter > 3, "what the half of a voxel would leave"
+        assert not result[share == 0].any()
+
+
+def test_what_is_smaller_than_half_a_voxel_is_gone():
+    fine, coarse = Geometry((12, 12, 12), (1.0, 1.0, 1.0)), Geometry((4, 4, 4), (3.0, 3.0, 3.0), (1.0, 1.0, 1.0))
+    mask = np.zeros(fine.shape, bool)
+    mask[4, 4, 3:5] = True
+    assert not regrid(mask, fine, coarse, mask=True).any()
+    mask[3:6, 3:5, 3:6] = True
+    assert np.argwhere(regrid(mask, fine, coarse, mask=True)).tolist() == [[1, 1, 1]]
 
 
 def test_thin_volumes_and_half_voxels_at_the_border():

@@ -10,7 +10,7 @@ import numpy as np
 from crosstask.assembly import Assembly
 from crosstask.datasets.dicom_patient import PatientCase
 from crosstask.geometry import Geometry
-from crosstask.io.grids import regrid
+from crosstask.io.grids import regrid, threshold_for
 from crosstask.prediction.predictor import Prediction
 from crosstask.tasks.segmentation import SegmentationTask
 
@@ -78,25 +78,13 @@ def placed_masks(task: SegmentationTask, values: np.ndarray, grid: Geometry, nat
         share = regrid(mask.astype(np.float32), grid, part)
         near = share > 0
         score = regrid(margin.astype(np.float32), grid, part)
-        taken = near & (score >= _threshold(score[near], float(share.sum(dtype=np.float64))))
+        taken = near & (score >= threshold_for(score[near], max(float(share.sum(dtype=np.float64)), 1.0)))
         if best is not None:
             taken &= score > best[box]
             masks[:index, box[0], box[1], box[2]] &= ~taken  # of lower margin, every one
             best[box][taken] = score[taken]
         masks[index][box] = taken
     return masks
-
-
-def _threshold(scores: np.ndarray, count: float) -> float:
-    """The score from which on there are as nearly ``count`` as can be, but at least one; equals stay together."""
-    if not len(scores):
-        return np.inf
-    wanted = min(max(round(count), 1), len(scores))
-    last = np.partition(scores, len(scores) - wanted)[len(scores) - wanted]
-    above, with_it = int((scores > last).sum()), int((scores >= last).sum())
-    if above and count - above < with_it - count:
-        return float(scores[scores > last].min())
-    return float(last)
 
 
 def _box(mask: np.ndarray, grid: Geometry, native: Geometry) -> tuple[slice, ...] | None:
