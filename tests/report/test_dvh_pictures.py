@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from crosstask.functional.dice import dice
 from crosstask.functional.dvh import dvh_of
 from crosstask.geometry import Geometry
 from crosstask.report.drawing import COLOURS
@@ -178,11 +179,20 @@ def test_a_page_with_a_reference(drawn):
     moved = {name: np.roll(mask, 1, axis=2) for name, mask in masks.items()}
     plan_picture(hu, geometry, masks, dose, title="", reference_masks=moved, reference_dose=dose * 0.9)
     figure = drawn[0]
-    assert "solid: reference   dashed: predicted" in texts(figure)
+    assert "solid: reference   dashed: predicted   in brackets: of the reference" in texts(figure)
     histograms = next(axis for axis in figure.axes if axis.get_xlabel() == "dose, Gy")
     assert [line.get_linestyle() for line in histograms.lines] == ["-", "-", "--", "--"]
     assert len(figure.axes[0].collections) == 4
-    assert sum(text.count("(") for text in texts(figure)) == 6  # three figures of two structures
+    assert sum(text.count("(") for text in texts(figure)) == 8  # volume and three figures of two structures
+    overlap = 100 * dice(masks["PTV"], moved["PTV"])
+    assert {"Dice, %", f"{overlap:.0f}"} <= set(texts(figure)) and 0 < overlap < 100
+
+
+def test_planned_structures_of_a_predicted_dose_are_not_compared_with_themselves(drawn):
+    hu, geometry, masks, dose = plan()
+    plan_picture(hu, geometry, masks, dose, title="", reference_masks=masks, reference_dose=dose * 0.9)
+    said = texts(drawn[0])
+    assert "Dice, %" not in said and f"{masks['PTV'].sum() * geometry.voxel_volume / 1000:.1f}" in said
 
 
 def test_reference_takes_what_it_lacks_from_the_prediction(drawn):

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from crosstask.functional.dvh import MM3_IN_CC, Dvh, Metric, parse_metric
+from crosstask.functional.contours import outlines
+from crosstask.functional.dice import dice
+from crosstask.functional.dvh import MM3_IN_CC, Dvh, parse_metric
 from crosstask.functional.structure_samples import dvh_of_mask
 from crosstask.geometry import Geometry
 from crosstask.report.drawing import WRONG
@@ -41,6 +43,8 @@ _SPOTS = (
 )
 """Where the letters of a plane's sides stand: left, right, upper, lower."""
 _MOST_ROWS = 13
+_Column = tuple[str, Mapping[str, str]]
+"""Head of a column, and its cells by structure."""
 _VIEWS = (0.03, 0.47, 0.88, 0.45)
 """Room of the planes on the page: left, bottom, width, height."""
 
@@ -158,10 +162,13 @@ def plan_picture(
     others = {} if reference is None else reference.histograms(part)
     dosed = any(side is not None and side.dose is not None for side in (predicted, reference))
     _draw_histograms(figure, histograms, others, colours, prescription, dosed=dosed)
-    volumes = {name: float(mask.sum()) * part.voxel_volume / MM3_IN_CC for name, mask in predicted.masks.items()}
-    _draw_table(figure, colours, volumes, histograms, others, prescription)
+    compared = reference is not None and bool(reference_masks) and reference_masks is not masks
+    both_masks = [side.masks for side in (predicted, *((reference,) if reference and compared else ()))]
+    both = [histograms] if reference is None else [histograms, others]
+    _draw_table(figure, colours, _columns(both_masks, both, part.voxel_volume, prescription))
     if reference is not None:
-        figure.text(0.03, 0.93, "solid: reference   dashed: predicted", fontsize=9, color="0.3", va="center")
+        lines = "solid: reference   dashed: predicted   in brackets: of the reference"
+        figure.text(0.03, 0.93, lines, fontsize=9, color="0.3", va="center")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150)
     return buffer.getvalue()
@@ -287,14 +294,16 @@ def _draw_contours(
     colours: Mapping[str, Colour],
     line: str,
 ) -> None:
-    """Outlines of the masks in a plane; the border of the plane closes what goes beyond it."""
+    """Outlines of the masks in a plane, as files hold them; the border of the plane closes what goes beyond it."""
+    from matplotlib.collections import LineCollection
+
     for name, mask in masks.items():
-        shown = np.pad(view.of(mask).astype(float), 1)
-        if not shown.any():
-            continue
-        steps = [length / (count - 2) for length, count in zip(size, shown.shape, strict=True)]
-        rows, columns = ((np.arange(count) - 0.5) * step for count, step in zip(shown.shape, steps, strict=True))
-        axis.contour(columns, rows, shown, [0.5], colors=[colours[name]], linewidths=1.3, linestyles=line)
+        plane = view.of(mask).astype(bool)
+        step = np.array(size) / plane.shape
+        rings = [((ring + 0.5) * step)[:, ::-1] for ring in outlines(plane)]
+        if rings:
+            closed = [np.concatenate([ring, ring[:1]]) for ring in rings]
+            axis.add_collection(LineCollection(closed, colors=[colours[name]], linewidths=1.3, linestyles=line))
 
 
 def _draw_histograms(
@@ -317,46 +326,55 @@ def _draw_histograms(
         axis.text(prescription, 103, f"{prescription:g} Gy", ha="center", va="bottom", fontsize=8, color="0.35")
 
 
-def _draw_table(
-    figure: Any,
-    colours: Mapping[str, Colour],
-    volumes: Mapping[str, float],
-    histograms: Mapping[str, Dvh],
-    references: Mapping[str, Dvh],
-    prescription: float | None,
-) -> None:
-    """Volumes and figures of the structures, which are the legend as well; the reference's figures in brackets."""
+def _draw_table(figure: Any, colours: Mapping[str, Colour], columns: Sequence[_Column]) -> None:
+    """Figures of the structures, which are the legend as well."""
     axis = figure.add_axes((0.5, 0.03, 0.47, 0.4))
     axis.set_axis_off()
     axis.set(xlim=(0, 1), ylim=(_MOST_ROWS + 2, 0))
-    figures = [parse_metric(name) for name in ("D2%", "mean", "D95%", *(("V95%",) if prescription else ()))]
-    if not histograms and not references:
-        figures = []
-    ends = np.linspace(0.4 if references else 0.5, 1.0, 1 + len(figures)) if figures else np.array([0.5])
-    size, longest = (8, 17) if references else (9, 24)
-    for end, head in zip(ends, ["volume, cc", *(f"{figure.name}, {figure.unit}" for figure in figures)], strict=True):
+    crowded = any("(" in cell for _, cells in columns for cell in cells.values())
+    size, longest, first = (8, 13, 0.36) if crowded else (9, 24, 0.5)
+    ends = np.linspace(first, 1.0, len(columns)) if len(columns) > 1 else np.array([0.5])
+    for end, (head, _) in zip(ends, columns, strict=True):
         axis.text(end, 0.5, head, ha="right", va="center", fontsize=8.5, color="0.3")
     axis.plot([0, float(ends[-1])], [1.0, 1.0], color="0.7", linewidth=0.7)
     names = list(colours)
     for row, name in enumerate(names[:_MOST_ROWS], 1):
         axis.plot([0, 0.03], [row + 0.5] * 2, color=colours[name], linewidth=3, solid_capstyle="butt")
         axis.text(0.045, row + 0.5, shortened(name, longest), va="center", fontsize=size)
-        volume = f"{volumes[name]:.1f}" if name in volumes else "-"
-        cells = [volume, *(_cell(figure, name, histograms, references, prescription) for figure in figures)]
-        for end, cell in zip(ends, cells, strict=True):
-            axis.text(end, row + 0.5, cell, ha="right", va="center", fontsize=size)
+        for end, (_, cells) in zip(ends, columns, strict=True):
+            axis.text(end, row + 0.5, cells.get(name, "-"), ha="right", va="center", fontsize=size)
     if len(names) > _MOST_ROWS:
         axis.text(0.045, _MOST_ROWS + 1.5, f"and {len(names) - _MOST_ROWS} more", va="center", fontsize=9, color="0.3")
 
 
-def _cell(
-    figure: Metric,
-    name: str,
-    histograms: Mapping[str, Dvh],
-    references: Mapping[str, Dvh],
+def _columns(
+    masks: Sequence[Mapping[str, np.ndarray]],
+    histograms: Sequence[Mapping[str, Dvh]],
+    voxel: float,
     prescription: float | None,
-) -> str:
-    own, other = (
-        f"{figure.of(side[name], prescription):.1f}" if name in side else "-" for side in (histograms, references)
-    )
-    return f"{own} ({other})" if references else own
+) -> list[_Column]:
+    """Volumes, overlap and figures of the prediction; with a reference its own in brackets.
+
+    Args:
+        masks: of the prediction, and of the reference if it has others.
+        histograms: of the prediction, and of the reference if there is one.
+        voxel: volume of a voxel, in mm^3.
+        prescription: prescribed dose in Gy, or None.
+    """
+    volumes = [{name: f"{int(mask.sum()) * voxel / MM3_IN_CC:.1f}" for name, mask in side.items()} for side in masks]
+    columns: list[_Column] = [("volume, cc", _beside(*volumes))]
+    if len(masks) > 1:
+        both = [name for name in masks[0] if name in masks[1]]
+        columns.append(("Dice, %", {name: f"{100 * dice(masks[0][name], masks[1][name]):.0f}" for name in both}))
+    if any(histograms):
+        for figure in map(parse_metric, ("D2%", "mean", "D95%", *(("V95%",) if prescription else ()))):
+            cells = [{name: f"{figure.of(dvh, prescription):.1f}" for name, dvh in side.items()} for side in histograms]
+            columns.append((f"{figure.name}, {figure.unit}", _beside(*cells)))
+    return columns
+
+
+def _beside(own: Mapping[str, str], other: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Cells, with the reference's in brackets."""
+    if other is None:
+        return dict(own)
+    return {name: f"{own.get(name, '-')} ({other.get(name, '-')})" for name in dict.fromkeys([*own, *other])}
