@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,29 @@ def test_whose_they_are_and_what_they_say(patient: FakePatient, tmp_path: Path):
     assert plan == patient.identity.uid("RTPLAN")
     images = {path.name for path in (tmp_path / name / NIFTI).iterdir()}
     assert images == {"dose.nii.gz", *(f"{label}.nii.gz" for label in NAMES)}
+
+
+def test_predictions_are_never_taken_for_plans(patient: FakePatient, tmp_path: Path):
+    shutil.copytree(patient.folder, tmp_path / "raw")
+    data, case, assembly, name = opened(tmp_path / "raw")
+    writers(None, tmp_path / "out", assembly, data)[0].write(perfect(case, name), case)
+    chosen = data.choice(name)
+    shutil.copytree(tmp_path / "out", tmp_path / "raw" / "beside")
+    again = DicomRT(tmp_path / "raw", structures=NAMES)
+    again.cases()
+    choice = again.choice(name)
+    assert choice.files == chosen.files
+    assert choice.notes == (
+        "1 of 2 structure sets left out: predicted, not planned",
+        "1 of 2 doses left out: predicted, not planned",
+    )
+    for file in (choice.structures, *choice.doses):
+        assert file is not None
+        file.unlink()
+    alone = DicomRT(tmp_path / "raw", structures=NAMES)
+    (only,) = alone.cases()
+    assert alone.choice(name).structures is None and alone.choice(name).doses == ()
+    assert alone.read(only).channels["structures"] == () == alone.read(only).channels["dose"]
 
 
 def test_nothing_is_written_among_the_input(patient: FakePatient):

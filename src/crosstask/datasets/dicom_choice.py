@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crosstask.errors import InputError
-from crosstask.io.dicom import Header
+from crosstask.io.dicom import MAKER, PREDICTED, Header
 from crosstask.io.dicom_index import DicomFile
 from crosstask.io.dicom_rt import Beam, beams_of_dose, beams_of_plan
 
@@ -46,8 +46,8 @@ class Choice:
 def choose(files: Sequence[DicomFile]) -> Choice:
     """One plan of a patient with its dose, its structures and its CT.
 
-    The rule, step by step; of several that fit, an APPROVED one comes before others, then the latest by the date in
-    the file, then the last by its identifier:
+    Structure sets and doses that this package predicted are left out. The rule, step by step; of several that fit, an
+    APPROVED one comes before others, then the latest by the date in the file, then the last by its identifier:
 
     1. *Plan*: one that a dose of a whole plan was computed for; without such a dose, any.
     2. *Dose*: of that plan, if there is a plan; with summation type PLAN. Without one, doses of single beams or
@@ -67,6 +67,11 @@ def choose(files: Sequence[DicomFile]) -> Choice:
     """
     notes: list[str] = []
     of = {kind: [file for file in files if file.modality == kind and not file.localizer] for kind in ("CT", *_WHEN)}
+    for kind, what in (("RTSTRUCT", "structure sets"), ("RTDOSE", "doses")):
+        planned = [file for file in of[kind] if not _predicted(file)]
+        if left := len(of[kind]) - len(planned):
+            notes.append(f"{left} of {len(of[kind])} {what} left out: predicted, not planned")
+        of[kind] = planned
     whole = [file for file in of["RTDOSE"] if _summation(file) in (_WHOLE_PLAN, "")]
     parts = [file for file in of["RTDOSE"] if file not in whole]
     summed = {} if whole else {plan.sop_instance: _parts(plan, parts, notes) for plan in of["RTPLAN"]}
@@ -115,6 +120,11 @@ def choose(files: Sequence[DicomFile]) -> Choice:
         plan=plan.path if plan else None,
         notes=tuple(notes),
     )
+
+
+def _predicted(file: DicomFile) -> bool:
+    """Whether a file is a prediction of ours, which must never be learned from."""
+    return (_text(file, "Manufacturer"), _text(file, "SeriesDescription")) == (MAKER, PREDICTED)
 
 
 def _parts(plan: DicomFile, doses: Sequence[DicomFile], notes: list[str]) -> list[DicomFile]:

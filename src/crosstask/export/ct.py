@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from crosstask.errors import CrosstaskError
-from crosstask.export.dicom_common import MAKER, date_and_time, decimal, decimals, save_file
+from crosstask.export.dicom_common import date_and_time, decimal, decimals, save_file
 from crosstask.geometry import Geometry
-from crosstask.io.dicom import UTF8
+from crosstask.io.dicom import MAKER, UTF8
 from crosstask.io.dicom_ct import CT_IMAGE, CtSeries, read_ct
 
 _LOWEST = -1024

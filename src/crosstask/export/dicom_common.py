@@ -13,17 +13,15 @@ import numpy as np
 from crosstask import __version__
 from crosstask.errors import CrosstaskError
 from crosstask.export.output import new_file, refuse_input_folder
-from crosstask.io.dicom import UTF8, Header
+from crosstask.io.dicom import MAKER, PREDICTED, UTF8, Header
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
     from crosstask.io.dicom_ct import CtSeries
 
-MAKER = "Crosstask"
-WARNING = "Predicted, not for clinical use"
-"""Series description of everything that is written; a label of 16 characters says :data:`LABEL`."""
 LABEL = "PREDICTED"
+"""What a label of 16 characters says in the place of a series description."""
 LONG, SHORT = 64, 16
 """Most characters of DICOM's long and short strings (LO, SH)."""
 
@@ -38,7 +36,7 @@ _MAY_BE_EMPTY = (
 )  # fmt: skip
 
 
-def rt_object(ct: CtSeries, *, sop_class: str, modality: str, model: str, warning: str = WARNING) -> Dataset:
+def rt_object(ct: CtSeries, *, sop_class: str, modality: str, model: str, warning: str = PREDICTED) -> Dataset:
     """A new RT object in the CT's study: patient, study, series, equipment, frame of reference and approval.
 
     Patient and study are those of the CT's first file; the series and the object are new, with UIDs below 2.25.

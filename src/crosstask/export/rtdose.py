@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crosstask.errors import CrosstaskError
-from crosstask.export.dicom_common import LONG, WARNING, decimal, decimals, rt_object, save, text
+from crosstask.export.dicom_common import LONG, decimal, decimals, rt_object, save, text
 from crosstask.geometry import Geometry
+from crosstask.io.dicom import PREDICTED
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -34,7 +35,7 @@ def write_rtdose(
     *,
     model: str,
     plan: str | None = None,
-    warning: str = WARNING,
+    warning: str = PREDICTED,
 ) -> None:
     """Write a dose as an RTDOSE in the CT's study, unapproved.
 

@@ -13,7 +13,6 @@ import numpy as np
 from crosstask.export.dicom_common import (
     LONG,
     SHORT,
-    WARNING,
     date_and_time,
     names_of,
     rt_object,
@@ -22,6 +21,7 @@ from crosstask.export.dicom_common import (
     text,
 )
 from crosstask.functional.contours import outlines
+from crosstask.io.dicom import PREDICTED
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -36,7 +36,7 @@ _TARGETS = ("GTV", "CTV", "PTV")
 
 
 def write_rtstruct(
-    path: Path, ct: CtSeries, masks: Mapping[str, np.ndarray], *, model: str, warning: str = WARNING
+    path: Path, ct: CtSeries, masks: Mapping[str, np.ndarray], *, model: str, warning: str = PREDICTED
 ) -> None:
     """Write masks as an RTSTRUCT on the CT's slices, in the CT's study, unapproved.
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crosstask.errors import InputError
-from crosstask.export.dicom_common import LABEL, LONG, MAKER, WARNING, names_of, software, source_header, text
+from crosstask.export.dicom_common import LABEL, LONG, names_of, software, source_header, text
 from crosstask.export.output import new_file, refuse_input_folder
 from crosstask.export.rtstruct import colour
+from crosstask.io.dicom import MAKER, PREDICTED
 
 if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription
@@ -79,7 +80,7 @@ def write_segmentation(path: Path, ct: CtSeries, masks: Mapping[str, np.ndarray]
                     software_versions=software(model),
                     device_serial_number=text(model, LONG),
                     content_label=LABEL,
-                    content_description=WARNING,
+                    content_description=PREDICTED,
                     # without any, all frames must be there, and to leave that to highdicom makes it log so
                     omit_empty_frames=any(mask.any() for mask in masks.values()),
                 )
@@ -88,7 +89,7 @@ def write_segmentation(path: Path, ct: CtSeries, masks: Mapping[str, np.ndarray]
             raise InputError(
                 f"{ct.files[0]}: no DICOM SEG can be made of this series' headers ({kind}); write an RTSTRUCT instead"
             ) from None
-        made.SeriesDescription = WARNING
+        made.SeriesDescription = PREDICTED
         made.save_as(part, enforce_file_format=True)
 
 

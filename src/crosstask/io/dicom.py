@@ -30,6 +30,8 @@ LARGEST_SEQUENCE = 100_000
 """Items of one sequence: a structure set with a hundred structures of a thousand contours each."""
 UTF8 = "ISO_IR 192"
 """The character set of all files that are written, as DICOM names it."""
+MAKER, PREDICTED = "Crosstask", "Predicted, not for clinical use"
+"""Manufacturer of all files that are written, and the series description of those that are predicted."""
 COPY_AGAIN = "copy it again from the original or leave it out"
 
 _EXPANSION, _SMALL_IMAGE = 200, 1 << 26
