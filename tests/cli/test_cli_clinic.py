@@ -149,12 +149,17 @@ def test_a_damaged_plan_does_not_keep_its_ct_from_being_predicted(clinic: Clinic
     patient = write_patient(clinic.folder / "damaged", seed=77, shape=(12, 32, 32), spacing=(10.0, 9.0, 12.0))
     dose = patient.files["RTDOSE"][0]
     changed = dcmread(dose)
+    changed.DoseSummationType = "BEAM"
+    changed.SOPInstanceUID = changed.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+    changed.save_as(dose.with_name("beam"))
+    changed = dcmread(dose)
     changed.DoseGridScaling = "-1"
     changed.save_as(dose)
     shown = run(clinic.folder, "predict", "runs/clinic/runs/hps/seed0", "damaged", "-o", "still")
     shutil.rmtree(clinic.folder / "damaged")
     assert shown.code == 0, shown.err
-    line, *others = shown.err.splitlines()
+    choice, line, *others = shown.err.splitlines()
+    assert choice == "patient001: 1 of 2 doses left out: not of a whole plan (DoseSummationType)"
     assert line.startswith("patient001: predicted without a label, ") and f"{dose.name}: DoseGridScaling -1" in line
     empty = [one.name for one in read_structures(clinic.folder / "still" / "patient001" / "RTSTRUCT.dcm").structures
              if not one.contours]  # fmt: skip

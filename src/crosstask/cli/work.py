@@ -215,6 +215,7 @@ def predict_cases(
         for done, case in enumerate(chosen, 1):
             try:
                 data, without = dataset.read_to_predict(case)
+                remarks += [f"{case.id}: {note}" for note in data.information.get("choice", ())]
                 remarks += [f"{case.id}: predicted without a label, {message}" for message in without]
                 prediction = predictor.predict(case.id, data, data.geometry)
                 for writer in outputs:
