@@ -129,7 +129,7 @@ def fake_experiment(root: Path, output: Path, **changes: Mapping[str, Any]) -> E
             "splits": {"rule": "drawn", "fractions": [0.4, 0.3, 0.3]},
         },
         "sample": {"kind": "slice" if scans else "image", "size": [32, 32]},
-        "encoder": {"name": "resnet18"},
+        "encoder": {"name": "resnet18-narrow"},
         "training": {"threads": 1},
         "evaluation": {"batch_size": 4},
     }

@@ -178,7 +178,9 @@ class EncoderSection(_Section):
     """The shared encoder."""
 
     name: str = Field(
-        default="resnet50", description="resnet18, resnet34, resnet50 or resnet101; alexnet for auxiliary"
+        default="resnet50",
+        description="resnet18, resnet34, resnet50 or resnet101; resnet18-narrow, with a quarter of the "
+        "channels, for few cases or no GPU; alexnet for auxiliary",
     )
     weights: str | None = Field(
         default=None,

@@ -77,7 +77,7 @@ def write_experiment(folder: Path, raw: Path, store: Path, **changes: Any) -> Pa
             "windows": [[0, 2500], [800, 1200]],
         },
         "sample": {"kind": "slice", "size": [32, 32]},
-        "encoder": {"name": "resnet18"},
+        "encoder": {"name": "resnet18-narrow"},
         "training": {
             "epochs": 1,
             "batch_size": 4,

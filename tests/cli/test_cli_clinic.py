@@ -36,7 +36,7 @@ EXPERIMENT = {
         "splits": {"rule": "drawn", "fractions": [0.5, 0.25, 0.25]},
     },
     "sample": {"kind": "slice", "size": [32, 32]},
-    "encoder": {"name": "resnet18"},
+    "encoder": {"name": "resnet18-narrow"},
     "architecture": {"upsampling_blocks": 5},
     "training": {"epochs": 1, "batch_size": 8, "samples_per_epoch": 24, "foreground": 0.5, "learning_rate": 1e-3},
     "methods": ["stl", "hps"],

@@ -70,7 +70,7 @@ def write(folder: Path, **changes: Any) -> Path:
             "splits": {"rule": "drawn", "fractions": [0.5, 0.2, 0.3], "stratify": "sick", "by_seed": True},
         },
         "sample": {"kind": "image", "size": [32, 32]},
-        "encoder": {"name": "resnet18"},
+        "encoder": {"name": "resnet18-narrow"},
         "weighting": {"name": "spearman"},
         "training": {"epochs": 1, "batch_size": 8, "samples_per_epoch": 8, "threads": 1, "device": "cpu"},
         "evaluation": {"bootstrap": 200},

@@ -14,6 +14,7 @@ from crosstask.nn.encoder import RESNETS, STAGES, Encoder, build_encoder
 
 # Parameters of torchvision's networks less their classifiers (512 or 2048 features, 1000 classes).
 PARAMETERS = {
+    "resnet18-narrow": 702_096,  # stem of 16 channels, blocks of 16, 32, 64 and 128
     "resnet18": 11_689_512 - 513_000,
     "resnet34": 21_797_672 - 513_000,
     "resnet50": 25_557_032 - 2_049_000,
@@ -100,7 +101,7 @@ def test_convolutions_start_gaussian(spatial_dims: int) -> None:
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(InputError, match="resnet18, resnet34, resnet50, resnet101"):
+    with pytest.raises(InputError, match="resnet18-narrow, resnet18, resnet34, resnet50, resnet101"):
         build_encoder("resnet51")
     with pytest.raises(InputError, match="choose 2"):
         build_encoder("resnet18", spatial_dims=4)

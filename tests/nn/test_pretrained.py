@@ -277,6 +277,12 @@ def test_an_unwritable_cache_is_an_input_error(server: Path, cache: Path) -> Non
         build_encoder("resnet18", weights="imagenet")
 
 
+def test_there_are_no_imagenet_weights_of_a_narrow_network(server: Path, cache: Path) -> None:
+    with pytest.raises(InputError, match="no ImageNet weights of resnet18-narrow; choose one of resnet18, "):
+        build_encoder("resnet18-narrow", weights="imagenet")
+    assert not cache.exists()
+
+
 def test_imagenet_for_volumes_is_refused_before_any_download(server: Path, cache: Path) -> None:
     with pytest.raises(InputError, match="2-D and the encoder is 3-D"):
         build_encoder("resnet18", spatial_dims=3, weights="imagenet")

@@ -35,7 +35,7 @@ def experiment(phantom: Path, store: Store, tmp_path: Path) -> Experiment:
                 "windows": [[0, 2500], [800, 1200]],
             },
             "sample": {"kind": "slice", "size": [32, 32]},
-            "encoder": {"name": "resnet18"},
+            "encoder": {"name": "resnet18-narrow"},
             "training": {
                 "epochs": 3,
                 "batch_size": 4,

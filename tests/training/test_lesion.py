@@ -245,7 +245,7 @@ def experiment_of(lesions: Path, store: Store, output: Path, **changes: Any) -> 
             **changes.pop("dataset", {}),
         },
         "sample": {"kind": "lesion", "size": [32, 32], "lesion": {"pixels": 24, "per_case": 5, "copies": 1}},
-        "encoder": {"name": "resnet18"},
+        "encoder": {"name": "resnet18-narrow"},
         "training": {**training, **changes.pop("training", {})},
         "output": str(output),
         "store": str(store.root),

@@ -105,7 +105,7 @@ def plan(pictures: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ru
             "windows": [[0, 255]],
         },
         "sample": {"kind": "image", "size": [32, 32]},
-        "encoder": {"name": "resnet18"},
+        "encoder": {"name": "resnet18-narrow"},
         "training": {"epochs": 2, "batch_size": 6, "samples_per_epoch": 18, "threads": 1},
         "output": str(tmp_path / "results"),
     }

@@ -17,14 +17,19 @@ STAGES = (1, 2, 3, 4)
 
 @dataclass(frozen=True)
 class Layout:
-    """Kind of residual block, its expansion, and the number of blocks of each of the four stages."""
+    """Kind of residual block, its expansion, the number of blocks of each of the four stages, and channels of the stem.
+
+    Each stage after the first has twice the channels of the one before, the first those of the stem (times expansion).
+    """
 
     block: Literal["basic", "bottleneck"]
     expansion: int
     blocks: tuple[int, int, int, int]
+    width: int = 64
 
 
 RESNETS: dict[str, Layout] = {
+    "resnet18-narrow": Layout("basic", 1, (2, 2, 2, 2), width=16),
     "resnet18": Layout("basic", 1, (2, 2, 2, 2)),
     "resnet34": Layout("basic", 1, (3, 4, 6, 3)),
     "resnet50": Layout("bottleneck", 4, (3, 4, 6, 3)),
@@ -69,10 +74,11 @@ class Encoder(nn.Module):
         from monai.networks.nets.resnet import ResNet
 
         layout = RESNETS[name]
+        widths = [layout.width * 2**stage for stage in range(len(STAGES))]
         resnet = ResNet(
             layout.block,
             list(layout.blocks),
-            [64, 128, 256, 512],
+            widths,
             spatial_dims=spatial_dims,
             n_input_channels=in_channels,
             conv1_t_size=7,
@@ -84,12 +90,12 @@ class Encoder(nn.Module):
         self.name = name
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels
-        self.channels = (64, *(width * layout.expansion for width in (64, 128, 256, 512)))
+        self.channels = (layout.width, *(width * layout.expansion for width in widths))
         self.conv1, self.bn1, self.act, self.maxpool = resnet.conv1, resnet.bn1, resnet.act, resnet.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4
 
     def stem(self, image: Tensor) -> Tensor:
-        """First convolution, normalisation and ReLU, before the max pooling: ``b c *s`` to ``b 64 *ceil(s/2)``."""
+        """First convolution, normalisation and ReLU, before the max pooling: ``b c *s`` to ``b c0 *ceil(s/2)``."""
         features: Tensor = self.act(self.bn1(self.conv1(image)))
         return features
 

@@ -84,8 +84,13 @@ def imagenet_file(name: str) -> Path:
     """Path of torchvision's ImageNet file of an encoder in the cache; downloads it where it is not there yet.
 
     Raises:
-        InputError: the file can be neither found nor downloaded, or is not the file that its name promises.
+        InputError: there is none; it can be neither found nor downloaded, or is not the file that its name promises.
     """
+    if name not in IMAGENET_FILES:
+        raise InputError(
+            f"encoder.weights: there are no ImageNet weights of {name}; choose one of {', '.join(IMAGENET_FILES)}, or "
+            "leave the weights out"
+        )
     file_name = IMAGENET_FILES[name]
     path = cache_folder() / file_name
     if not path.is_file():
