@@ -95,10 +95,10 @@ def test_an_interrupt_of_training_is_one_line(trained, call, tmp_path, monkeypat
 
 @pytest.fixture
 def small_files():
-    """A disk that takes no file of more than 10 MB: everything but weights."""
+    """A disk that takes no file of more than 1 MB: everything but weights."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000_000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
