@@ -72,25 +72,7 @@ def choose(files: Sequence[DicomFile]) -> Choice:
         if left := len(of[kind]) - len(planned):
             notes.append(f"{left} of {len(of[kind])} {what} left out: predicted, not planned")
         of[kind] = planned
-    whole = [file for file in of["RTDOSE"] if _summation(file) in (_WHOLE_PLAN, "")]
-    parts = [file for file in of["RTDOSE"] if file not in whole]
-    summed = {} if whole else {plan.sop_instance: _parts(plan, parts, notes) for plan in of["RTPLAN"]}
-    computed = [
-        plan
-        for plan in of["RTPLAN"]
-        if summed.get(plan.sop_instance) or any(plan.sop_instance in dose.references for dose in whole)
-    ]
-    plan = _best("plan", computed or of["RTPLAN"], notes)
-    if plan is not None and summed.get(plan.sop_instance):
-        doses = summed[plan.sop_instance]
-        notes.append(f"the dose is the sum of {len(doses)}, of single beams or fraction groups")
-    else:
-        if plan is not None and computed:
-            whole = [dose for dose in whole if plan.sop_instance in dose.references]
-        best = _best("dose", whole, notes)
-        doses = [] if best is None else [best]
-    if left := len([file for file in parts if file not in doses]):
-        notes.append(f"{left} of {len(of['RTDOSE'])} doses left out: not of a whole plan (DoseSummationType)")
+    plan, doses = _plan_and_doses(of["RTPLAN"], of["RTDOSE"], notes)
     dose = doses[0] if doses else None
     named = [file for file in (plan, dose) if file is not None]
     sets = next(
@@ -127,6 +109,31 @@ def _predicted(file: DicomFile) -> bool:
     return (_text(file, "Manufacturer"), _text(file, "SeriesDescription")) == (MAKER, PREDICTED)
 
 
+def _plan_and_doses(
+    plans: Sequence[DicomFile], doses: Sequence[DicomFile], notes: list[str]
+) -> tuple[DicomFile | None, list[DicomFile]]:
+    """Steps 1 and 2 of the rule."""
+    whole = [dose for dose in doses if _text(dose, "DoseSummationType") in (_WHOLE_PLAN, "")]
+    parts = [dose for dose in doses if dose not in whole]
+    summed = {} if whole else {plan.sop_instance: _parts(plan, parts, notes) for plan in plans}
+    computed = [
+        plan
+        for plan in plans
+        if summed.get(plan.sop_instance) or any(plan.sop_instance in dose.references for dose in whole)
+    ]
+    plan = _best("plan", computed or plans, notes)
+    chosen = [] if plan is None else summed.get(plan.sop_instance, [])
+    if chosen:
+        notes.append(f"the dose is the sum of {len(chosen)}, of single beams or fraction groups")
+    else:
+        own = [dose for dose in whole if plan is None or not computed or plan.sop_instance in dose.references]
+        best = _best("dose", own, notes)
+        chosen = [] if best is None else [best]
+    if left := len([dose for dose in parts if dose not in chosen]):
+        notes.append(f"{left} of {len(doses)} doses left out: not of a whole plan (DoseSummationType)")
+    return plan, chosen
+
+
 def _parts(plan: DicomFile, doses: Sequence[DicomFile], notes: list[str]) -> list[DicomFile]:
     """Doses of beams or fraction groups that make up a plan's dose, each beam once; none if they do not."""
     try:
@@ -148,10 +155,6 @@ def _together(one: DicomFile, other: DicomFile) -> bool:
     """Whether two files' positions are in the same space; one that does not say is believed to be."""
     frames = {one.frame_of_reference, other.frame_of_reference} - {""}
     return len(frames) < 2
-
-
-def _summation(dose: DicomFile) -> str:
-    return _text(dose, "DoseSummationType")
 
 
 def _text(file: DicomFile, keyword: str) -> str:
