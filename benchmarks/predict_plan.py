@@ -1,7 +1,7 @@
 """Time and memory of ``crosstask predict`` on a generated patient, from the CT's files to RTSTRUCT and RTDOSE.
 
-Run ``python benchmarks/predict_plan.py [--size 128]``. A network of the experiment in ``configs/phantom-dicom.yaml``
-(CTAN, ResNet-18, both tasks, slices of the patient's own size) is trained for a moment, which does not change how long
+Run ``python benchmarks/predict_plan.py [--size 128]``. A network like that of ``configs/phantom-dicom.yaml`` (CTAN,
+both tasks, but ResNet-18 and slices of the patient's own size) is trained for a moment, which does not change how long
 it takes to predict. What is timed is the whole command, in a process of its own.
 """
 
@@ -22,9 +22,10 @@ from crosstask.experiment import Experiment
 
 
 def experiment_of(folder: Path, size: int) -> Experiment:
-    """The demo's, on the CT's own grid, with as little training as there can be."""
+    """The demo's with ResNet-18, on the CT's own grid, with as little training as there can be."""
     values = demo_experiment(folder, demo_dicom.EXPERIMENT).model_dump(mode="json")
     values["dataset"]["options"] |= {"spacing": None, "margin": None}
+    values["encoder"]["name"] = "resnet18"
     values["sample"]["size"] = [size, size]
     values["training"] |= {"epochs": 1, "samples_per_epoch": 16}
     return Experiment.model_validate(values)
