@@ -187,3 +187,12 @@ def test_a_full_disk_leaves_no_part(tmp_path, monkeypatch):
     with pytest.raises(CrosstaskError, match="No space left on device"):
         writer.write(*predicted(dataset, assembly, 0))
     assert files(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(("kind", "task"), [("csv", "kind"), ("npz", "lesion"), ("png", "lesion")])
+def test_a_folder_that_cannot_be_made_is_told_at_the_first_case(tmp_path, kind, task):
+    dataset, assembly = made(tmp_path, "pictures", task)
+    (tmp_path / "file").write_text("no folder")
+    (writer,) = writers(kind, tmp_path / "file" / "out", assembly, dataset)
+    with pytest.raises(CrosstaskError, match="cannot be written"):
+        writer.write(*predicted(dataset, assembly, 0))

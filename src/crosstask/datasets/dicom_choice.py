@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crosstask.errors import InputError
-from crosstask.io.dicom import MAKER, PREDICTED, Header
+from crosstask.io.dicom import Header
 from crosstask.io.dicom_index import DicomFile
 from crosstask.io.dicom_rt import Beam, beams_of_dose, beams_of_plan
 
@@ -68,7 +68,7 @@ def choose(files: Sequence[DicomFile]) -> Choice:
     notes: list[str] = []
     of = {kind: [file for file in files if file.modality == kind and not file.localizer] for kind in ("CT", *_WHEN)}
     for kind, what in (("RTSTRUCT", "structure sets"), ("RTDOSE", "doses")):
-        planned = [file for file in of[kind] if not _predicted(file)]
+        planned = [file for file in of[kind] if not file.predicted]  # never to be learned from
         if left := len(of[kind]) - len(planned):
             notes.append(f"{left} of {len(of[kind])} {what} left out: predicted, not planned")
         of[kind] = planned
@@ -102,11 +102,6 @@ def choose(files: Sequence[DicomFile]) -> Choice:
         plan=plan.path if plan else None,
         notes=tuple(notes),
     )
-
-
-def _predicted(file: DicomFile) -> bool:
-    """Whether a file is a prediction of ours, which must never be learned from."""
-    return (_text(file, "Manufacturer"), _text(file, "SeriesDescription")) == (MAKER, PREDICTED)
 
 
 def _plan_and_doses(

@@ -88,18 +88,24 @@ def read_patient(choice: Choice, synonyms: Mapping[str, Sequence[str]], lost: li
     return Patient(
         ct=ct,
         body=body,
-        structures=_tried(contoured, choice.structures, lost) or {},
-        dose=_tried(read_doses, choice.doses, lost),
-        plan=_tried(read_plan, choice.plan, lost),
+        structures=tried(contoured, choice.structures, lost) or {},
+        dose=tried(read_doses, choice.doses, lost),
+        plan=tried(read_plan, choice.plan, lost),
     )
 
 
-def _tried(read: Callable[[_F], _T], files: _F | None, lost: list[str] | None) -> _T | None:
-    """What a file or some files hold; None without one, or if it cannot be read and need not be."""
-    if not files:
+def tried(read: Callable[[_F], _T], what: _F | None, lost: list[str] | None) -> _T | None:
+    """What a file or some files hold; None without one, or if it cannot be read and need not be.
+
+    Args:
+        read: gives it, or raises an InputError.
+        what: to read.
+        lost: as of :func:`read_patient`.
+    """
+    if not what:
         return None
     try:
-        return read(files)
+        return read(what)
     except InputError as error:
         if lost is None:
             raise

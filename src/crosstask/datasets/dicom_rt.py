@@ -11,7 +11,7 @@ import numpy as np
 
 from crosstask.datasets.base import Case, CaseData, Dataset, Finding
 from crosstask.datasets.dicom_choice import Choice, choose
-from crosstask.datasets.dicom_patient import Patient, PatientCase, read_patient
+from crosstask.datasets.dicom_patient import Patient, PatientCase, read_patient, tried
 from crosstask.datasets.names import natural
 from crosstask.datasets.plan_tasks import TASKS, plan_task
 from crosstask.datasets.pseudonyms import pseudonyms
@@ -211,13 +211,10 @@ class DicomRT(Dataset):
         """Contoured structures of the table on the case's grid; one without a voxel is not contoured."""
         masks = {}
         for name in patient.structures:
-            try:
-                mask = regrid(patient.mask(name), patient.ct.geometry, grid, mask=True)
-            except InputError as error:
-                if lost is None:
-                    raise
-                lost.append(str(error))
+            drawn = tried(patient.mask, name, lost)
+            if drawn is None:
                 continue
+            mask = regrid(drawn, patient.ct.geometry, grid, mask=True)
             if mask.any():
                 masks[name] = mask
         return masks

@@ -59,6 +59,7 @@ class CaseWriter(ABC):
             CrosstaskError: a predicted value is not finite, or the disk is full.
         """
         _all_finite(prediction)
+        _made(self.folder)  # now, not at the end of hours, where it cannot be made
         self._write(prediction, case)
 
     @abstractmethod
@@ -99,7 +100,7 @@ class OpenKBPWriter(CaseWriter):
                     openkbp_csv.write_mask(target / f"{name}.csv", mask)
             elif task.source == "dose":
                 dose = values[0] if region is None else values[0] * region[0]
-                openkbp_csv.write_dose(_made(self.folder) / f"{prediction.case}.csv", dose)
+                openkbp_csv.write_dose(self.folder / f"{prediction.case}.csv", dose)
 
 
 class NpzWriter(CaseWriter):

@@ -41,12 +41,11 @@ def write_nifti(path: Path, array: np.ndarray, geometry: Geometry) -> None:
         raise CrosstaskError(
             f"{path}: values of {array.dtype} cannot be written; give bool, numbers of 32 bits or floats"
         )
-    with new_file(path) as part:
-        # costs a third of a second
-        import SimpleITK
+    # costs a third of a second
+    import SimpleITK
 
-        image = to_itk(array, geometry)
+    with new_file(path) as part:
         try:
-            SimpleITK.WriteImage(image, str(part), useCompression=True)
+            SimpleITK.WriteImage(to_itk(array, geometry), str(part), useCompression=True)
         except RuntimeError:
             raise CrosstaskError(f"{path}: cannot be written; free space or choose another folder") from None

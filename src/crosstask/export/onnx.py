@@ -55,7 +55,6 @@ def export_onnx(run_folder: Path, output: Path, *, weights: str = "best", check:
     if output.suffix != ".onnx":
         raise InputError(f"{output}: give a name that ends in .onnx")
     predictor = Predictor(run_folder, weights=weights)
-    assert isinstance(predictor.network, nn.Module)
     trained = predictor.network
     assert isinstance(trained, nn.Module)
     network = _Positional(trained, [task.name for task in predictor.tasks]).eval()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crosstask.errors import CrosstaskError, InputError
-from crosstask.io.dicom import Header, looks_like_dicom
+from crosstask.io.dicom import MAKER, PREDICTED, Header, looks_like_dicom
 from crosstask.processes import cores, follow_parent
 
 Progress = Callable[[int, int, str], None]
@@ -29,8 +29,10 @@ _KEYWORDS = [
     "Modality",
     "ImageType",
     "PatientID",
+    "Manufacturer",
     "StudyInstanceUID",
     "SeriesInstanceUID",
+    "SeriesDescription",
     "FrameOfReferenceUID",
     "ReferencedFrameOfReferenceSequence",
     "StructureSetROISequence",
@@ -53,6 +55,7 @@ class DicomFile:
         references: what it was made for: series of an RTSTRUCT, SOP instances of RTPLANs of an RTDOSE, of structure
             sets of an RTPLAN or RTDOSE.
         localizer: a planning view of a scanner, no slice.
+        predicted: written by this package, as a prediction.
     """
 
     path: Path
@@ -65,6 +68,7 @@ class DicomFile:
     frame_of_reference: str
     references: tuple[str, ...]
     localizer: bool
+    predicted: bool
 
 
 @dataclass(frozen=True)
@@ -208,7 +212,15 @@ def _file_of(header: Header) -> DicomFile:
         frame_of_reference=frame_of_reference(header),
         references=tuple(dict.fromkeys(_references(header))),
         localizer="LOCALIZER" in header.text("ImageType", "").split("\\"),
+        predicted=_predicted(header),
     )
+
+
+def _predicted(header: Header) -> bool:
+    try:
+        return (header.text("Manufacturer", ""), header.text("SeriesDescription", "")) == (MAKER, PREDICTED)
+    except InputError:  # a damaged description decides nothing
+        return False
 
 
 def frame_of_reference(header: Header) -> str:

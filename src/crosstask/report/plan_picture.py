@@ -160,12 +160,14 @@ def plan_picture(
     _draw_views(figure, hu[box], part, predicted, reference, colours)
     histograms = predicted.histograms(part)
     others = {} if reference is None else reference.histograms(part)
-    dosed = any(side is not None and side.dose is not None for side in (predicted, reference))
+    dosed = dose is not None or reference_dose is not None
     _draw_histograms(figure, histograms, others, colours, prescription, dosed=dosed)
-    compared = reference is not None and bool(reference_masks) and reference_masks is not masks
-    both_masks = [side.masks for side in (predicted, *((reference,) if reference and compared else ()))]
-    both = [histograms] if reference is None else [histograms, others]
-    _draw_table(figure, colours, _columns(both_masks, both, part.voxel_volume, prescription))
+    sides = [predicted] if reference is None else [predicted, reference]
+    compared = sides if reference_masks and reference_masks is not masks else [predicted]
+    columns = _columns(
+        [side.masks for side in compared], [histograms, others][: len(sides)], part.voxel_volume, prescription
+    )
+    _draw_table(figure, colours, columns)
     if reference is not None:
         lines = "solid: reference   dashed: predicted   in brackets: of the reference"
         figure.text(0.03, 0.93, lines, fontsize=9, color="0.3", va="center")
