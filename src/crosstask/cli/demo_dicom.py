@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from crosstask.cli.demo import demo_experiment
+from crosstask.cli.predict import predict_cases
 from crosstask.cli.terminal import out, progress_bar
-from crosstask.cli.work import predict_cases, run_benchmark
+from crosstask.cli.work import run_benchmark
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
 

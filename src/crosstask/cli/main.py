@@ -215,7 +215,7 @@ def predict(
     ] = None,
 ) -> None:
     """Predict raw cases with a trained run."""
-    from crosstask.cli.work import predict_cases
+    from crosstask.cli.predict import predict_cases
 
     predict_cases(run, root, output, case, split, format, weights, device, onnx)
 

@@ -13,12 +13,10 @@ from rich.live import Live
 from rich.table import Table
 
 from crosstask.assembly import assembly_of, dataset_of
-from crosstask.cli.clinic import dataset_to_predict, write_page
 from crosstask.cli.terminal import err, on_terminal, out, progress_bar
 from crosstask.datasets import SPLITS
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment
-from crosstask.export.output import must_be_new
 from crosstask.files import writing
 from crosstask.processes import cores
 from crosstask.runs import (
@@ -39,10 +37,7 @@ if TYPE_CHECKING:
 
     from crosstask.benchmark.comparison import Cell, Comparison
     from crosstask.benchmark.diagnosis import Diagnosis
-    from crosstask.datasets import Case, Dataset
     from crosstask.datasets.base import Split
-    from crosstask.datasets.dicom_patient import PatientCase
-    from crosstask.export.placing import PlacedPlan
     from crosstask.tasks.base import Task
 
 
@@ -124,8 +119,8 @@ def evaluate_to_table(
     run: Path, split: str, weights: str, output: Path | None, store: Path | None, device: str
 ) -> None:
     """Score one run and print the means."""
-    _one_of("--split", split, SPLITS)
-    _one_of("--weights", weights, ("best", "final"))
+    one_of("--split", split, SPLITS)
+    one_of("--weights", weights, ("best", "final"))
     from crosstask.benchmark.evaluate import evaluate_run
     from crosstask.benchmark.predictions import COHORT_CASE, write_predictions
     from crosstask.benchmark.scores import write_scores
@@ -164,108 +159,13 @@ def evaluate_to_table(
     out.print(f"Scores: {output}", markup=False)
 
 
-def predict_cases(
-    run: Path,
-    root: Path,
-    output: Path,
-    cases: Sequence[str] | None,
-    split: str | None,
-    kind: str | None,
-    weights: str,
-    device: str,
-    onnx: Path | None = None,
-) -> None:
-    """Predict raw cases and write them."""
-    _one_of("--weights", weights, ("best", "final"))
-    if split is not None:
-        _one_of("--split", split, SPLITS)
-    must_be_new(output)
-    from crosstask.export.formats import FORMATS, writers
-    from crosstask.export.plans import DicomWriter
-    from crosstask.prediction.predictor import Predictor
-    from crosstask.runs import load_plan, read_record, read_thresholds
-
-    if kind is not None:
-        _one_of("--format", kind, tuple(FORMATS))
-    experiment = load_plan(run).experiment
-    dataset = dataset_to_predict(experiment, root, output)
-    with progress_bar("Looking", at_once=False) as looking:
-        dataset.find(looking)
-    chosen = _of_split(dataset, split, read_record(run), given=experiment.dataset.splits.rule == "original")
-    chosen = _named(chosen, cases, dataset)
-    if not chosen:
-        raise InputError(f"{root}: has no {split} case; choose another --split")
-    predictor = Predictor(run, weights=weights, device=device, dataset=dataset, onnx=onnx)
-    model = f"{experiment.name} {predictor.plan.name} ({weights})"
-    outputs = writers(kind, output, predictor.assembly, dataset, model)
-    remarks: list[str] = []
-
-    def draw(folder: Path, name: str, placed: PlacedPlan, case: PatientCase) -> None:
-        write_page(folder, f"{name}: {model}", placed, case)
-        if empty := [label for label, mask in placed.masks.items() if not mask.any()]:
-            remarks.append(f"{name}: no voxel of {', '.join(empty)} is predicted")
-
-    for writer in outputs:
-        if isinstance(writer, DicomWriter):
-            writer.draw = draw
-    if any(task.thresholds is not None for task in predictor.tasks) and not read_thresholds(run, weights):
-        err.print("No thresholds were chosen on validation cases yet, so 0.5 decides; see crosstask evaluate")
-    failed: list[tuple[str, str]] = []
-    with progress_bar("Predicting") as progress:
-        for done, case in enumerate(chosen, 1):
-            try:
-                data, without = dataset.read_to_predict(case)
-                remarks += [f"{case.id}: {note}" for note in data.information.get("choice", ())]
-                remarks += [f"{case.id}: predicted without a label, {message}" for message in without]
-                prediction = predictor.predict(case.id, data, data.geometry)
-                for writer in outputs:
-                    writer.write(prediction, data)
-            except InputError as error:
-                failed.append((case.id, str(error)))
-            progress(done, len(chosen), case.id)
-    for writer in outputs:
-        writer.finish()
-    for remark in remarks:
-        err.print(remark, markup=False)
-    for case_id, message in failed:
-        err.print(f"Skipped {case_id}: {message}", markup=False)
-    if len(failed) == len(chosen):
-        raise InputError(f"{root}: no case could be predicted; see the lines above")
-    out.print(f"{len(chosen) - len(failed)} cases predicted: {output}", markup=False)
-
-
 def export_network(run: Path, output: Path, weights: str) -> None:
     """Write a run's network as ONNX, and say how near it is to PyTorch's."""
-    _one_of("--weights", weights, ("best", "final"))
+    one_of("--weights", weights, ("best", "final"))
     from crosstask.export.onnx import export_onnx
 
     difference = export_onnx(run, output, weights=weights)
     out.print(f"{output}: differs from PyTorch by {difference:.1e} of the largest output at most", markup=False)
-
-
-def _of_split(dataset: Dataset, split: str | None, record: dict[str, Any], *, given: bool) -> list[Case]:
-    """Cases of a split: that of the data set if the run used it, else that in which the run saw a case.
-
-    Where one of them says nothing of a case, the other does.
-    """
-    seen = {case: name for name, cases in record.get("data", {}).get("cases", {}).items() for case in cases}
-    cases = dataset.cases()
-    if given:
-        return [case for case in cases if split in (None, case.split or seen.get(case.id))]
-    return [case for case in cases if split in (None, seen.get(case.id, case.split))]
-
-
-def _named(cases: list[Case], names: Sequence[str] | None, dataset: Dataset) -> list[Case]:
-    """Those of these names, in their order; all if none is named."""
-    if not names:
-        return cases
-    known = {case.id: case for case in cases}
-    missing = [name for name in names if name not in known]
-    if missing:
-        raise InputError(
-            f"--case: {dataset.root} has no usable case {missing[0]!r}; see crosstask check {dataset.name}"
-        )
-    return [known[name] for name in dict.fromkeys(names)]
 
 
 def run_benchmark(experiment: Experiment, jobs: int) -> Result:
@@ -437,6 +337,11 @@ def _watch() -> Iterator[Any]:
         yield show
 
 
-def _one_of(option: str, value: str, accepted: Sequence[str]) -> None:
+def one_of(option: str, value: str, accepted: Sequence[str]) -> None:
+    """Make sure that an option has a value that it knows.
+
+    Raises:
+        InputError: it has another.
+    """
     if value not in accepted:
         raise InputError(f"{option}: {value!r} is not accepted; one of {', '.join(accepted)}")
