@@ -11,7 +11,9 @@ from crosstask.architectures import ARCHITECTURES, Architecture, build
 from crosstask.assembly import Assembly, assembly_of, dataset_of
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment
-from crosstask.nn.alexnet import SMALLEST
+from crosstask.nn.alexnet import SMALLEST, AlexNet
+from crosstask.nn.encoder import Encoder
+from crosstask.nn.pretrained import load_weights
 from crosstask.runs import RunPlan
 
 
@@ -63,12 +65,17 @@ def build_architecture(plan: RunPlan, assembly: Assembly, *, pretrained: bool) -
             own = section
     if plan.method.architecture == "auxiliary":
         own = {**own, "major": experiment.major}
-    return build(
+    network = build(
         plan.method.architecture,
         encoder=experiment.encoder.name,
         tasks=assembly.tasks,
         spatial_dims=spatial_dims(experiment),
         in_channels=assembly.in_channels,
-        weights=experiment.encoder.weights if pretrained else None,
         **{**options, **own},
     )
+    if pretrained:
+        section, masks = experiment.encoder, len(assembly.structures)
+        for module in network.modules():
+            if isinstance(module, (AlexNet, Encoder)):
+                load_weights(module, section.weights, normalisation=section.normalisation, masks=masks)
+    return network

@@ -132,7 +132,10 @@ def check_settings(plan: RunPlan) -> None:
     """
     if not (plan.folder / EXPERIMENT).exists():
         return
-    before = _with_defaults(_read_settings(plan.folder))
+    before = _read_settings(plan.folder)
+    if _before_normalisation(before) and plan.experiment.encoder.normalisation == "none":
+        before["encoder"]["normalisation"] = "none"
+    before = _with_defaults(before)
     changed = sorted(_changes(_relevant(before, plan), _relevant(_settings(plan), plan)))
     if changed:
         more = f" and {len(changed) - 4} more" if len(changed) > 4 else ""
@@ -140,6 +143,31 @@ def check_settings(plan: RunPlan) -> None:
             f"{plan.folder}: was trained with other settings ({', '.join(changed[:4])}{more}); "
             "give another output=, or remove the folder to train anew"
         )
+
+
+def runs_without_normalisation(plan: RunPlan) -> list[Path]:
+    """Other run folders of the benchmark whose encoder has these weights, from before inputs could be normalised.
+
+    A new run would not be comparable with them, unless it leaves its inputs as they are too.
+    """
+    if (plan.folder / EXPERIMENT).exists() or plan.experiment.encoder.weights is None:
+        return []
+    found = []
+    for path in sorted((plan.experiment.output_folder / "runs").rglob(EXPERIMENT)):
+        try:
+            settings = _read_settings(path.parent)
+        except InputError:
+            continue  # told where the run itself is opened
+        same = (settings.get("encoder") or {}).get("weights") == plan.experiment.encoder.weights
+        if same and _before_normalisation(settings):
+            found.append(path.parent)
+    return found
+
+
+def _before_normalisation(settings: Mapping[str, Any]) -> bool:
+    """Whether a run's settings are from before inputs could be normalised: it took them as they were."""
+    encoder = settings.get("encoder")
+    return isinstance(encoder, dict) and "normalisation" not in encoder
 
 
 def check_data(plan: RunPlan, fingerprint: str) -> None:

@@ -7,6 +7,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from crosstask.errors import InputError
+from crosstask.nn.normalisation import InputNormalisation
 
 # Below it nothing is left for the last pooling, whatever the other side is.
 SMALLEST = 63
@@ -34,6 +35,7 @@ class AlexNet(nn.Module):
 
     name: ClassVar[str] = "alexnet"
     first_convolution: ClassVar[str] = "features.0.weight"
+    first_constant: ClassVar[tuple[str, int]] = ("features.0.bias", 1)
     classifier: ClassVar[str] = "classifier."
 
     def __init__(self, *, spatial_dims: int = 2, in_channels: int = 1) -> None:
@@ -43,6 +45,7 @@ class AlexNet(nn.Module):
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels
         self.channels = (256,)
+        self.normalisation = InputNormalisation(in_channels)
         self.features = nn.Sequential(
             nn.Conv2d(in_channels, 64, 11, stride=4, padding=2),
             nn.ReLU(inplace=True),
@@ -75,4 +78,4 @@ class AlexNet(nn.Module):
             raise InputError(
                 f"sample.size: alexnet needs sides of at least {SMALLEST} pixels and not {shown}; the original has 224"
             )
-        return [self.features(image)]
+        return [self.features(self.normalisation(image))]

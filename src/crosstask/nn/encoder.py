@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from crosstask.errors import InputError
 from crosstask.nn.alexnet import AlexNet
+from crosstask.nn.normalisation import InputNormalisation
 from crosstask.nn.pretrained import load_weights
 
 STAGES = (1, 2, 3, 4)
@@ -62,6 +63,8 @@ class Encoder(nn.Module):
     """
 
     first_convolution: ClassVar[str] = "conv1.weight"
+    # A constant of the first convolution's output is one less in the running mean behind it, and nothing in training.
+    first_constant: ClassVar[tuple[str, int]] = ("bn1.running_mean", -1)
     classifier: ClassVar[str] = "fc."
 
     def __init__(self, name: str, *, spatial_dims: int = 2, in_channels: int = 1) -> None:
@@ -91,12 +94,13 @@ class Encoder(nn.Module):
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels
         self.channels = (layout.width, *(width * layout.expansion for width in widths))
+        self.normalisation = InputNormalisation(in_channels)
         self.conv1, self.bn1, self.act, self.maxpool = resnet.conv1, resnet.bn1, resnet.act, resnet.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4
 
     def stem(self, image: Tensor) -> Tensor:
         """First convolution, normalisation and ReLU, before the max pooling: ``b c *s`` to ``b c0 *ceil(s/2)``."""
-        features: Tensor = self.act(self.bn1(self.conv1(image)))
+        features: Tensor = self.act(self.bn1(self.conv1(self.normalisation(image))))
         return features
 
     def shared(self, stage: int, features: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from crosstask.errors import InputError
+from crosstask.nn.normalisation import Normalisation, changes, figures_of, fitted
 
 if TYPE_CHECKING:
     from crosstask.nn.alexnet import AlexNet
@@ -33,24 +34,35 @@ IMAGENET_FILES = {
     "resnet101": "resnet101-63fe2227.pth",
     "alexnet": "alexnet-owt-7be5be79.pth",
 }
+IMAGENET_CLASSES = 1000
+LAST_OF_CLASSIFIER = ("fc.weight", "classifier.6.weight")  # of a ResNet and of AlexNet
 TIMEOUT = 30.0  # seconds without a byte
 CHUNK = 1 << 20
 
 
-def load_weights(encoder: Encoder | AlexNet, weights: str | Path | None) -> None:
-    """Load weights into an encoder, key for key.
+def load_weights(
+    encoder: Encoder | AlexNet,
+    weights: str | Path | None,
+    *,
+    normalisation: Normalisation = "auto",
+    masks: int = 0,
+) -> None:
+    """Load weights into an encoder, key for key, and the normalisation of its input that goes with them.
 
-    The first convolution is adapted to the encoder's channels: filters are averaged over the file's channels,
-    repeated, and scaled so that an image whose channels are all alike gives the same features as before (for one
-    channel that is the sum over red, green and blue). The classifier (``fc.*``, AlexNet's ``classifier.*``) is left
-    out.
+    The first convolution is adapted to the encoder's channels, so that an image whose channels are all alike gives the
+    same features as before (for one channel that is the sum over red, green and blue); see
+    :func:`crosstask.nn.normalisation.fitted`. The classifier (``fc.*``, AlexNet's ``classifier.*``) is left out.
 
     Of a run folder's file (``best.safetensors``, ``final.safetensors``) the encoder is taken. Where every task has an
     encoder of its own, ``FILE#TASK`` names the task.
 
     Args:
-        encoder: what to fill.
+        encoder: what to fill; its input is in [-1, 1].
         weights: None (leave it at random), ``"imagenet"``, or the path of a .pth or .safetensors file.
+        normalisation: of the encoder's input. ``auto``: ImageNet's mean and deviation for ImageNet's weights, which are
+            asked for by name or are a file with a classifier of ImageNet's thousand classes; for those of a run what
+            that run had; none for all others. ``imagenet`` and ``none`` have it so whatever the file is.
+        masks: how many of the encoder's channels, the last, are masks and no image.
 
     Raises:
         InputError: the file cannot be had or read, a key is missing or unknown, a shape differs, or it is not plain
@@ -58,6 +70,31 @@ def load_weights(encoder: Encoder | AlexNet, weights: str | Path | None) -> None
     """
     if weights is None:
         return
+    state, path = _state_of(encoder, weights)
+    by_itself = str(weights) == "imagenet" or _has_thousand(state)
+    imagenet = normalisation == "imagenet" or (normalisation == "auto" and by_itself)
+    state = {key: value for key, value in state.items() if not key.startswith(encoder.classifier)}
+    own = encoder.state_dict()
+    # Files from before PyTorch 0.4.1 do not count batches; nothing reads the count.
+    state = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")} | state
+    kept = {} if normalisation != "auto" else state
+    figures = figures_of(kept, _colours(state, encoder), imagenet=imagenet)
+    state = {key: value for key, value in state.items() if not key.startswith("normalisation.")}
+    constant, sign = encoder.first_constant
+    if encoder.first_convolution in state:
+        first = state[encoder.first_convolution]
+        _check_dimensions(first, encoder, path)
+        state[encoder.first_convolution], figures, offset = fitted(first, figures, encoder.in_channels, masks)
+        if constant in state and state[constant].shape == offset.shape:
+            state[constant] = state[constant] + sign * offset
+    _check(state, {key: value for key, value in own.items() if not key.startswith("normalisation.")}, path)
+    if changes(figures):
+        state |= {"normalisation.mean": figures[0], "normalisation.deviation": figures[1]}
+    encoder.load_state_dict(state)
+
+
+def _state_of(encoder: Encoder | AlexNet, weights: str | Path) -> tuple[dict[str, Tensor], Path]:
+    """Names and tensors of the encoder's weights, a classifier among them, and the file that they come from."""
     task = None
     if str(weights) == "imagenet":
         if encoder.spatial_dims != 2:
@@ -68,16 +105,30 @@ def load_weights(encoder: Encoder | AlexNet, weights: str | Path | None) -> None
         path = imagenet_file(encoder.name)
     else:
         path, task = _path_and_task(weights)
-    state = _encoder_of_run(read_weights(path), path, task)
-    state = {key: value for key, value in state.items() if not key.startswith(encoder.classifier)}
-    own = encoder.state_dict()
-    # Files from before PyTorch 0.4.1 do not count batches; nothing reads the count.
-    state = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")} | state
-    first = encoder.first_convolution
-    if first in state:
-        state[first] = _adapt(state[first], encoder, path)
-    _check(state, own, path)
-    encoder.load_state_dict(state)
+    return _encoder_of_run(read_weights(path), path, task), path
+
+
+def _has_thousand(state: dict[str, Tensor]) -> bool:
+    """Whether weights end in a classifier of ImageNet's thousand classes, as torchvision's files do."""
+    last = [state[key] for key in LAST_OF_CLASSIFIER if key in state]
+    return any(weight.dim() == 2 and weight.shape[0] == IMAGENET_CLASSES for weight in last)
+
+
+def _colours(state: dict[str, Tensor], encoder: Encoder | AlexNet) -> int:
+    """Number of channels that an encoder's weights were learned on."""
+    first = state.get(encoder.first_convolution)
+    return encoder.in_channels if first is None or first.dim() < 2 else first.shape[1]
+
+
+def of_imagenet(weights: str | Path | None) -> bool:
+    """Whether weights are ImageNet's by themselves; see :func:`load_weights`.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    if weights is None or str(weights) == "imagenet":
+        return weights is not None
+    return _has_thousand(read_weights(_path_and_task(weights)[0]))
 
 
 def imagenet_file(name: str) -> Path:
@@ -158,19 +209,14 @@ def _encoder_of_run(state: dict[str, Tensor], path: Path, task: str | None) -> d
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
-def _adapt(weight: Tensor, encoder: Encoder | AlexNet, path: Path) -> Tensor:
-    """First convolution ``64 k *7`` for the encoder's n channels: ``64 n *7`` (AlexNet's has sides of 11)."""
+def _check_dimensions(weight: Tensor, encoder: Encoder | AlexNet, path: Path) -> None:
+    """Whether a first convolution ``64 k *7`` (AlexNet's has sides of 11) has as many axes as the encoder's."""
     dimensions = weight.dim() - 2
     if dimensions != encoder.spatial_dims:
         raise InputError(
             f"encoder.weights: {path} holds {dimensions}-D weights and the encoder is {encoder.spatial_dims}-D;"
             " leave the weights out, or give a file that fits"
         )
-    channels = weight.shape[1]
-    if channels == encoder.in_channels:
-        return weight
-    repeats = (1, encoder.in_channels) + (1,) * dimensions
-    return weight.mean(dim=1, keepdim=True).repeat(repeats) * (channels / encoder.in_channels)
 
 
 def _check(state: dict[str, Tensor], own: dict[str, Tensor], path: Path) -> None:

@@ -24,6 +24,8 @@ from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import Experiment, TrainingSection
 from crosstask.locks import locked
 from crosstask.network import build_architecture, check_networks, precision_of, spatial_dims
+from crosstask.nn.normalisation import describe_normalisation
+from crosstask.nn.pretrained import of_imagenet
 from crosstask.runs import (
     CHARACTERISTICS,
     LAST,
@@ -33,6 +35,7 @@ from crosstask.runs import (
     is_trained,
     open_run,
     read_record,
+    runs_without_normalisation,
     write_record,
 )
 from crosstask.sample import Sample, collate
@@ -131,6 +134,15 @@ def check_plans(plans: Sequence[RunPlan]) -> None:
             check_augmentation(settings.augmentation, whole, spatial_dims(experiment))
         if WEIGHTINGS[experiment.weighting.name].needs_labels and len(plan.tasks) > 1:
             check_ordered(whole.only(plan.tasks).tasks)
+    for plan in plans:
+        section = plan.experiment.encoder
+        if section.normalisation == "none" or not (others := runs_without_normalisation(plan)):
+            continue
+        if section.normalisation == "imagenet" or of_imagenet(section.weights):
+            raise InputError(
+                f"{others[0]}: was trained on inputs that were not normalised for ImageNet's weights, as {plan.name} "
+                "would be; set encoder.normalisation=none to go on as it was begun, or give another output="
+            )
 
 
 def train(plan: RunPlan, store: Store, *, show_progress: bool = False) -> dict[str, Any]:
@@ -189,6 +201,7 @@ def _train(plan: RunPlan, store: Store, *, show_progress: bool) -> dict[str, Any
         "learned": list(weighting.tasks),
         "trained": False,
         "parameters": sum(parameter.numel() for parameter in architecture.parameters()),
+        "normalisation": describe_normalisation(architecture),
         "task_state": {task.name: task.state() for task in assembly.tasks},
         "data": {
             "dataset": dataset.name,
@@ -232,6 +245,7 @@ def _train(plan: RunPlan, store: Store, *, show_progress: bool) -> dict[str, Any
     if recorder.epochs == 0:
         raise CrosstaskError(f"{plan.folder}: no epoch was trained; give more training samples than one batch")
     record["trained"] = True
+    record["normalisation"] = describe_normalisation(architecture)  # of its checkpoint, where the run went on from one
     record["training"] = {
         "epochs": recorder.epochs,
         "best_epoch": recorder.best_epoch,
