@@ -327,8 +327,8 @@ class Experiment(_Section):
     encoder: EncoderSection = EncoderSection()
     architecture: dict[str, Any] = Field(
         default={},
-        description="upsampling_blocks: 3, 4 or 5, and options of one method: ctan: {scaled_bottleneck: ...}, "
-        "auxiliary: {fc1: ..., fc2: ..., dropout: ..., positions: ...}",
+        description="upsampling_blocks: 3, 4 or 5, and options of one method: ctan: {scaled_bottleneck: ..., "
+        "open_masks: ...}, mtan: {open_masks: ...}, auxiliary: {fc1: ..., fc2: ..., dropout: ..., positions: ...}",
     )
     weighting: WeightingSection = WeightingSection()
     training: TrainingSection = TrainingSection()

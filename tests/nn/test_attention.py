@@ -87,6 +87,16 @@ def test_mask_is_conv_norm_relu_conv_norm_sigmoid(spatial_dims: int) -> None:
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_open_masks_begin_by_letting_nearly_everything_through(spatial_dims: int) -> None:
+    features = torch.randn(8, 12, *(8, 8, 8)[:spatial_dims])
+    values = TaskMask(12, 64, spatial_dims=spatial_dims, starts_open=True)(features).flatten()
+    assert 0.93 < values.mean() < 0.96
+    assert values.quantile(0.02) > 0.85 and values.max() < 1  # not so far that a sigmoid has no gradient left
+    usual = TaskMask(12, 64, spatial_dims=spatial_dims)(features).flatten()
+    assert abs(usual.mean() - 0.5) < 0.03 and usual.quantile(0.02) < 0.2
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
 @pytest.mark.parametrize("tasks", ["a", "ab", "abc"])
 def test_cross_task_pool_is_eq_1(spatial_dims: int, tasks: str) -> None:
     module = randomised(CrossTaskPool(6, 4, spatial_dims=spatial_dims))

@@ -28,6 +28,7 @@ class CTAEStage(nn.Module):
         out_channels: of :math:`\hat A_t^j`.
         spatial_dims: 2 or 3.
         stride: of the pooling block.
+        open_masks: see :class:`crosstask.nn.attention.MaskAttention`.
 
     Shapes:
         shared: ``b c *s``, U^j.  state: ``b c *s``, P^j.  attended: ``{task: b d *s}``, empty at the first stage.
@@ -43,9 +44,12 @@ class CTAEStage(nn.Module):
         *,
         spatial_dims: int,
         stride: int,
+        open_masks: bool,
     ) -> None:
         super().__init__()
-        self.masks = nn.ModuleDict({task: TaskMask(in_channels, channels, spatial_dims=spatial_dims) for task in tasks})
+        self.masks = nn.ModuleDict(
+            {task: TaskMask(in_channels, channels, spatial_dims=spatial_dims, starts_open=open_masks) for task in tasks}
+        )
         self.pool = CrossTaskPool(channels, out_channels, spatial_dims=spatial_dims, stride=stride)
 
     def forward(
@@ -79,6 +83,8 @@ class CTAN(Architecture):
         scaled_bottleneck: the poster's scaled dot product in CTAB instead of eq. (2) as printed (default). Measured on
             phantoms, three seeds each: the printed form had the higher validation skill in two tasks of two; see
             docs/results/ctab.md.
+        open_masks: masks begin near 0.95 instead of 0.5; see :class:`crosstask.nn.attention.MaskAttention` and
+            docs/results/starts.md.
     """
 
     name = "ctan"
@@ -93,6 +99,7 @@ class CTAN(Architecture):
         weights: str | Path | None = None,
         upsampling_blocks: int = 3,
         scaled_bottleneck: bool = False,
+        open_masks: bool = True,
     ) -> None:
         super().__init__(tasks)
         self.encoder = build_encoder(encoder, spatial_dims=spatial_dims, in_channels=in_channels, weights=weights)
@@ -103,7 +110,15 @@ class CTAN(Architecture):
         for width, following in zip(widths, [*widths[1:], bottleneck], strict=True):
             stride = 1 if width == widths[-1] else 2
             self.stages.append(
-                CTAEStage(tasks, width + attended, width, following, spatial_dims=spatial_dims, stride=stride)
+                CTAEStage(
+                    tasks,
+                    width + attended,
+                    width,
+                    following,
+                    spatial_dims=spatial_dims,
+                    stride=stride,
+                    open_masks=open_masks,
+                )
             )
             attended = following
         self.bottleneck = CrossTaskBottleneck(

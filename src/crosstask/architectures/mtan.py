@@ -33,6 +33,8 @@ class MTAN(Architecture):
         tasks: ``{name: Head}``.
         encoder, spatial_dims, in_channels, weights: see :func:`crosstask.nn.encoder.build_encoder`.
         upsampling_blocks: see :class:`crosstask.nn.decoder.PixelDecoder`.
+        open_masks: masks begin near 0.95 instead of 0.5, as the authors' do; see
+            :class:`crosstask.nn.attention.MaskAttention`.
     """
 
     name = "mtan"
@@ -47,6 +49,7 @@ class MTAN(Architecture):
         in_channels: int = 1,
         weights: str | Path | None = None,
         upsampling_blocks: int = 3,
+        open_masks: bool = False,
     ) -> None:
         super().__init__(tasks)
         self.encoder = build_encoder(encoder, spatial_dims=spatial_dims, in_channels=in_channels, weights=weights)
@@ -55,7 +58,8 @@ class MTAN(Architecture):
         self.masks = nn.ModuleDict(
             {
                 task: nn.ModuleList(
-                    TaskMask(wide, width, spatial_dims=spatial_dims) for wide, width in zip(inputs, widths, strict=True)
+                    TaskMask(wide, width, spatial_dims=spatial_dims, starts_open=open_masks)
+                    for wide, width in zip(inputs, widths, strict=True)
                 )
                 for task in tasks
             }

@@ -15,6 +15,11 @@ from torch.nn.functional import layer_norm
 from crosstask.functional.attention import cross_task_attention
 from crosstask.nn.layers import conv_norm, conv_norm_relu, halve
 
+# First gain and bias of the normalisation before the sigmoid of masks that start open: values of 0.88 to 0.98 (two
+# deviations), so that every task's decoder begins with nearly all of the shared features, and what it should not see
+# is learned. From masks near 0.5 a rare class may not be found in a short training.
+OPEN_GAIN, OPEN_BIAS = 0.5, 3.0
+
 
 def others(tasks: Iterable[str], task: str) -> list[str]:
     """The other tasks; a task that is alone takes their place itself."""
@@ -56,13 +61,22 @@ class TaskEmbedding(nn.Module):
 class MaskAttention(nn.Module):
     """Second half of MTAN's attention module: 1x1 convolution, normalisation, sigmoid. Gives the mask A_t^j.
 
+    Args:
+        in_channels, out_channels: of the embedding and of the mask.
+        spatial_dims: 2 or 3.
+        starts_open: begin near 0.95, with :data:`OPEN_GAIN` and :data:`OPEN_BIAS`; else near 0.5, as a normalisation
+            does by itself.
+
     Shapes:
         embedding: ``b in *s``.  returns: ``b out *s`` in [0, 1].
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, spatial_dims: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, spatial_dims: int, starts_open: bool = False) -> None:
         super().__init__()
         self.layers = conv_norm(in_channels, out_channels, 1, spatial_dims=spatial_dims, bias=True)
+        if starts_open:
+            nn.init.constant_(self.layers[-1].weight, OPEN_GAIN)
+            nn.init.constant_(self.layers[-1].bias, OPEN_BIAS)
 
     def forward(self, embedding: Tensor) -> Tensor:
         mask: Tensor = self.layers(embedding)
@@ -76,15 +90,16 @@ class TaskMask(nn.Sequential):
         in_channels: of U^j, and of the previous stage's attended features with it.
         channels: of P^j, which the mask is for.
         spatial_dims: 2 or 3.
+        starts_open: see :class:`MaskAttention`.
 
     Shapes:
         features: ``b in_channels *s``.  returns: ``b channels *s`` in [0, 1].
     """
 
-    def __init__(self, in_channels: int, channels: int, *, spatial_dims: int) -> None:
+    def __init__(self, in_channels: int, channels: int, *, spatial_dims: int, starts_open: bool = False) -> None:
         super().__init__()
         self.embedding = TaskEmbedding(in_channels, channels // 4, spatial_dims=spatial_dims)
-        self.attention = MaskAttention(channels // 4, channels, spatial_dims=spatial_dims)
+        self.attention = MaskAttention(channels // 4, channels, spatial_dims=spatial_dims, starts_open=starts_open)
 
 
 class CrossTaskPool(nn.Module):

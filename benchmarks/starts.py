@@ -1,0 +1,129 @@
+"""Does every method find every structure in the demo's short training, whatever its seed?
+
+Trains methods, and forms of them, on the demo's phantoms with many seeds, and prints what each seed has on the
+*validation* phantoms: Dice per structure and dose error. A structure is dead where its Dice is below 1 %.
+
+    python benchmarks/starts.py FOLDER stl hps mtan ctan ctan:scaled_bottleneck=true --seeds 10 -j 2
+
+A form is METHOD:OPTION=VALUE,... with options of its architecture; --set changes the experiment of all, as on
+crosstask's command line. FOLDER takes phantoms, store and runs; a command that was stopped goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import multiprocessing
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from crosstask.assembly import dataset_of
+from crosstask.benchmark.evaluate import evaluate_run
+from crosstask.benchmark.scores import read_scores, write_scores
+from crosstask.cli.demo import CASES, EXPERIMENT, demo_experiment
+from crosstask.datasets import Phantom
+from crosstask.experiment import Experiment, load_experiment
+from crosstask.runs import plan_runs
+from crosstask.store import Store, prepare
+from crosstask.training.run import train
+
+DEAD = 1.0
+"""Dice in % below which a structure counts as never found."""
+
+
+class Job(NamedTuple):
+    """One seed of one form."""
+
+    form: str
+    seed: int
+    folder: Path
+    experiment: Path
+    settings: tuple[str, ...]
+
+    def load(self) -> Experiment:
+        """The experiment of this job alone, in a folder of its form's own."""
+        method, _, options = self.form.partition(":")
+        changed = hashlib.sha1(repr((options, self.settings)).encode()).hexdigest()[:8]
+        changes = [f"architecture.{method}.{option}" for option in options.split(",") if option]
+        places = {"output": Path("runs", f"{method}-{changed}"), "store": "store", "dataset.root": "data"}
+        return load_experiment(
+            self.experiment,
+            [
+                f"methods=[{method}]",
+                f"seeds=[{self.seed}]",
+                *(f"{key}='{self.folder / place}'" for key, place in places.items()),
+                *changes,
+                *self.settings,
+            ],
+        )
+
+
+def run(job: Job) -> pd.DataFrame:
+    """Train the job's runs (one a task for single-task learning) and score them on the validation phantoms."""
+    experiment = job.load()
+    store = Store(experiment.store_folder)
+    started = time.process_time()
+    parts = []
+    for plan in plan_runs(experiment):
+        scores = plan.folder / "scores-validation.csv"
+        if not scores.exists():
+            train(plan, store)
+            write_scores(evaluate_run(plan.folder, store, split="validation").scores, scores)
+        parts.append(read_scores(scores))
+    return pd.concat(parts).assign(form=job.form, cpu=time.process_time() - started)
+
+
+def line(table: pd.DataFrame) -> str:
+    """One seed: Dice per structure, dose error, processor time."""
+    dice = table[table["metric"] == "dice"].groupby("class", sort=False)["value"].mean()
+    dose = table.loc[table["metric"] == "mae", "value"].mean()
+    shown = ", ".join(f"{name} {value:.1f}" for name, value in dice.items())
+    return f"{shown}; mean {dice.mean():.1f} %, dose {dose:.2f} Gy, {table['cpu'].iloc[0]:.0f} s"
+
+
+def summary(table: pd.DataFrame) -> str:
+    """Mean and standard deviation over the seeds of each form, and its dead structures."""
+    rows = ["| form | seeds | Dice % | dose error Gy | dead structures |", "| --- | --- | --- | --- | --- |"]
+    for form, part in table.groupby("form", sort=False):
+        dice = part[part["metric"] == "dice"].groupby(["seed", "class"])["value"].mean().unstack()
+        dose = part[part["metric"] == "mae"].groupby("seed")["value"].mean()
+        dead = [f"{name} (seed {seed})" for name in dice for seed in dice.index[dice[name] < DEAD]]
+        means = dice.mean(axis=1)
+        figures = f"{means.mean():.1f} ± {means.std():.1f} | {dose.mean():.2f} ± {dose.std():.2f}"
+        rows.append(f"| {form} | {len(means)} | {figures} | {', '.join(dead) or 'none'} |")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("forms", nargs="+")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("-j", "--jobs", type=int, default=2)
+    parser.add_argument("--experiment", type=Path, default=EXPERIMENT)
+    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE")
+    arguments = parser.parse_args()
+    folder = arguments.folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    demo = demo_experiment(folder, arguments.experiment)
+    if not demo.dataset.root.exists():
+        Phantom.generate(demo.dataset.root, **CASES, size=48, seed=1)
+    prepare(dataset_of(demo), demo.store_folder)
+    jobs = [
+        Job(form, seed, folder, arguments.experiment, tuple(arguments.settings))
+        for seed in range(arguments.seeds)
+        for form in arguments.forms
+    ]
+    tables = []
+    with multiprocessing.get_context("spawn").Pool(arguments.jobs) as pool:
+        for job, table in zip(jobs, pool.imap(run, jobs), strict=True):
+            tables.append(table)
+            print(f"{len(tables)} of {len(jobs)}: {job.form}, seed {job.seed}: {line(table)}", flush=True)
+    print(summary(pd.concat(tables)))
+
+
+if __name__ == "__main__":
+    main()
