@@ -75,8 +75,10 @@ class MaskAttention(nn.Module):
         super().__init__()
         self.layers = conv_norm(in_channels, out_channels, 1, spatial_dims=spatial_dims, bias=True)
         if starts_open:
-            nn.init.constant_(self.layers[-1].weight, OPEN_GAIN)
-            nn.init.constant_(self.layers[-1].bias, OPEN_BIAS)
+            normalisation = self.layers[-1]
+            assert isinstance(normalisation, nn.BatchNorm2d | nn.BatchNorm3d)
+            nn.init.constant_(normalisation.weight, OPEN_GAIN)
+            nn.init.constant_(normalisation.bias, OPEN_BIAS)
 
     def forward(self, embedding: Tensor) -> Tensor:
         mask: Tensor = self.layers(embedding)
