@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from crosstask.errors import CrosstaskError
 
+_PART = ".part"
 
-def write_atomically(path: Path, data: bytes | str) -> None:
+
+def write_atomically(path: Path, data: bytes | str, *, keep: Path | None = None) -> None:
     """Write a file whole or not at all.
+
+    Args:
+        path: the file.
+        data: what it holds.
+        keep: the name that a file which was there before is kept under.
 
     Raises:
         CrosstaskError: the disk is full, or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_PART}")
     raw = data.encode() if isinstance(data, str) else data
     with writing(path):
         try:
@@ -24,10 +32,25 @@ def write_atomically(path: Path, data: bytes | str) -> None:
                 file.write(raw)
                 file.flush()
                 os.fsync(file.fileno())
+            if keep is not None and path.exists():
+                path.replace(keep)
             temporary.replace(path)
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def clear_leftovers(folder: Path, *, older_than: float = 0.0) -> None:
+    """Remove what was begun in a folder, and below it, by a process that was killed before it was whole.
+
+    Args:
+        folder: which.
+        older_than: seconds since it was last written to; 0 where nobody else can be writing there.
+    """
+    for path in folder.rglob(f".*{_PART}*"):
+        with contextlib.suppress(OSError):
+            if not older_than or time.time() - path.stat().st_mtime > older_than:
+                path.unlink()
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ EXPERIMENT = "experiment.yaml"
 RECORD = "run.json"
 HISTORY = "history.csv"
 LAST = "last.ckpt"
+PREVIOUS = "previous.ckpt"
 BEST = "best.safetensors"
 FINAL = "final.safetensors"
 SCORES = "scores.csv"
@@ -170,6 +171,11 @@ def _before_normalisation(settings: Mapping[str, Any]) -> bool:
     return isinstance(encoder, dict) and "normalisation" not in encoder
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run has begun and can go on; a kill between two names leaves the earlier checkpoint alone."""
+    return any((folder / name).exists() for name in (LAST, PREVIOUS))
+
+
 def check_data(plan: RunPlan, fingerprint: str) -> None:
     """Make sure that a run that is trained, or is on the way, learned from these data; nothing is touched.
 
@@ -183,11 +189,11 @@ def check_data(plan: RunPlan, fingerprint: str) -> None:
     try:
         record = read_record(plan.folder)
     except InputError:
-        if (plan.folder / LAST).exists():  # nobody knows what it learned from
+        if has_checkpoint(plan.folder):  # nobody knows what it learned from
             raise
         return
     before = record.get("data", {}).get("fingerprint")
-    if before is None or before == fingerprint or not (record.get("trained") or (plan.folder / LAST).exists()):
+    if before is None or before == fingerprint or not (record.get("trained") or has_checkpoint(plan.folder)):
         return
     raise InputError(
         f"{plan.folder}: was trained on other data (fingerprint {before[:12]}, now {fingerprint[:12]}); "

@@ -91,7 +91,7 @@ def train_runs(experiment: Experiment, method: str | None) -> None:
         started = time.perf_counter()
         try:
             with writing(plan.folder):
-                record = train(plan, store, show_progress=on_terminal())["training"]
+                record = train(plan, store, show_progress=on_terminal(), tell=_tell)["training"]
         except SystemExit:  # Lightning takes Ctrl-C and leaves by itself
             raise KeyboardInterrupt from None
         score = "none" if record["best_score"] is None else f"{record['best_score']:.4f}"
@@ -101,6 +101,10 @@ def train_runs(experiment: Experiment, method: str | None) -> None:
             markup=False,
         )
     _tell_lonely(plans)
+
+
+def _tell(line: str) -> None:
+    err.print(line, markup=False)
 
 
 def _tell_lonely(plans: Sequence[RunPlan]) -> None:

@@ -125,9 +125,7 @@ class Recorder(L.Callback):
             write_atomically(self._folder / BEST, weights_bytes(pl_module))
         self._write_history()
         self._write_tensorboard(row)
-        temporary = self._folder / f".{LAST}.part"
-        trainer.save_checkpoint(temporary)
-        temporary.replace(self._folder / LAST)
+        trainer.save_checkpoint(self._folder / LAST)
 
     def finish(self, trainer: L.Trainer, module: TrainingModule) -> None:
         """Keep the last epoch's weights beside the best, also of a run that was killed after its last epoch."""

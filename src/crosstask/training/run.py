@@ -6,9 +6,10 @@ import contextlib
 import logging
 import math
 import platform
+import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from crosstask.assembly import Assembly, assembly_of, dataset_of
 from crosstask.datasets.base import Split
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import Experiment, TrainingSection
+from crosstask.files import clear_leftovers
 from crosstask.locks import locked
 from crosstask.network import build_architecture, check_networks, precision_of, spatial_dims
 from crosstask.nn.normalisation import describe_normalisation
@@ -45,6 +47,7 @@ from crosstask.store.statistics import channel_statistics
 from crosstask.training.augmentation import Augmentation, AugmentedSamples, check_augmentation
 from crosstask.training.cache import CachedSamples
 from crosstask.training.characteristics import check_ordered, levels_of, write_characteristics
+from crosstask.training.checkpoint import RunCheckpoints
 from crosstask.training.lesion import LesionSamples, check_outlines
 from crosstask.training.module import TrainingModule
 from crosstask.training.pools import balanced_task, class_pools, foreground_pools, labelled_pools
@@ -54,6 +57,10 @@ from crosstask.training.samples import CaseSamples, PatchSamples, SliceSamples, 
 from crosstask.weighting import WEIGHTINGS, Spearman, Weighting, build_weighting
 
 LOCK_NAME = "train.lock"
+
+
+def _to_log(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _foreground_classes(whole: Assembly) -> list[tuple[str, str]]:
@@ -145,13 +152,16 @@ def check_plans(plans: Sequence[RunPlan]) -> None:
             )
 
 
-def train(plan: RunPlan, store: Store, *, show_progress: bool = False) -> dict[str, Any]:
+def train(
+    plan: RunPlan, store: Store, *, show_progress: bool = False, tell: Callable[[str], None] = _to_log
+) -> dict[str, Any]:
     """Train a run to its end; one that is complete is kept, one that was interrupted goes on.
 
     Args:
         plan: what to train.
         store: the prepared cases.
         show_progress: a progress bar on the terminal.
+        tell: told in one line what the user should know; by default it goes to standard error.
 
     Returns:
         The run's record, as in ``run.json``.
@@ -164,10 +174,11 @@ def train(plan: RunPlan, store: Store, *, show_progress: bool = False) -> dict[s
     with locked(plan.folder, LOCK_NAME, "trained"):
         if is_trained(plan):
             return read_record(plan.folder)
-        return _train(plan, store, show_progress=show_progress)
+        clear_leftovers(plan.folder)
+        return _train(plan, store, show_progress, tell)
 
 
-def _train(plan: RunPlan, store: Store, *, show_progress: bool) -> dict[str, Any]:
+def _train(plan: RunPlan, store: Store, show_progress: bool, tell: Callable[[str], None]) -> dict[str, Any]:
     experiment, settings = plan.experiment, plan.experiment.training
     dataset = dataset_of(experiment)
     whole = assembly_of(experiment, dataset)
@@ -218,7 +229,10 @@ def _train(plan: RunPlan, store: Store, *, show_progress: bool) -> dict[str, Any
     if isinstance(weighting, Spearman) and weighting.characteristics:
         write_characteristics(plan.folder / CHARACTERISTICS, weighting.characteristics)
     train_loader, validation_loader = _loaders(plan, store, splits, assembly, whole)
-    recorder = Recorder(plan.folder, smoothing=settings.smoothing, patience=settings.patience, writer=_writer(plan))
+    checkpoints = RunCheckpoints(plan.folder)
+    done = checkpoints.find(module, settings.epochs, tell)
+    writer = _writer(plan, done)
+    recorder = Recorder(plan.folder, smoothing=settings.smoothing, patience=settings.patience, writer=writer)
     started = time.perf_counter()
     with _quiet():
         trainer = _trainer(
@@ -229,16 +243,14 @@ def _train(plan: RunPlan, store: Store, *, show_progress: bool) -> dict[str, Any
             accumulate_grad_batches=settings.accumulate,
             gradient_clip_val=settings.gradient_clip,
             callbacks=[recorder, *([RichProgressBar()] if show_progress else [])],
+            plugins=[checkpoints],
             enable_progress_bar=show_progress,
             enable_checkpointing=False,
             enable_model_summary=False,
             logger=False,
             num_sanity_val_steps=0,
         )
-        last = plan.folder / LAST
-        trainer.fit(
-            module, train_loader, validation_loader, ckpt_path=last if last.exists() else None, weights_only=False
-        )
+        trainer.fit(module, train_loader, validation_loader, ckpt_path=plan.folder / LAST if done else None)
         recorder.finish(trainer, module)
     if trainer.interrupted:
         raise KeyboardInterrupt
@@ -259,7 +271,7 @@ def _train(plan: RunPlan, store: Store, *, show_progress: bool) -> dict[str, Any
     }
     if trainer.is_global_zero:
         write_record(plan.folder, record)
-        last.unlink(missing_ok=True)  # more than half of a run's size, and of no use to a complete one
+        checkpoints.remove_checkpoint(plan.folder / LAST)
     return record
 
 
@@ -324,7 +336,7 @@ def _trainer(**options: Any) -> L.Trainer:
         ) from None
 
 
-def _writer(plan: RunPlan) -> Any:
+def _writer(plan: RunPlan, done: int) -> Any:
     if not plan.experiment.training.tensorboard:
         return None
     try:
@@ -334,7 +346,6 @@ def _writer(plan: RunPlan) -> Any:
             "training.tensorboard: TensorBoard is not installed; pip install 'crosstask[tensorboard]'"
         ) from None
     folder = Path(plan.folder / "tensorboard")
-    done = len((plan.folder / "history.csv").read_text().splitlines()) - 1 if (plan.folder / LAST).exists() else 0
     return SummaryWriter(str(folder), purge_step=done)
 
 
