@@ -74,7 +74,7 @@ def _is_whole(data: bytes) -> bool:
         return False
 
 
-class RunCheckpoints(CheckpointIO):  # type: ignore[misc]
+class RunCheckpoints(CheckpointIO):
     """Writes the checkpoints of a run folder whole or not at all, and finds the newest that is good.
 
     They are written in the run folder itself, so that a small folder for temporary files does not matter, and on disk
