@@ -143,8 +143,9 @@ class RunCheckpoints(CheckpointIO):
 
 def _epochs_done(checkpoint: dict[str, Any], module: nn.Module, epochs: int, path: Path) -> int:
     """Epochs that were done when it was written; an error where it is another run's."""
-    shapes = {name: value.shape for name, value in module.state_dict().items()}
-    if {name: getattr(value, "shape", None) for name, value in checkpoint["state_dict"].items()} != shapes:
+    found, parameters = checkpoint["state_dict"], dict(module.named_parameters())
+    same = all(getattr(found.get(name), "shape", None) == value.shape for name, value in parameters.items())
+    if not same or set(found) - {*parameters, *dict(module.named_buffers())}:
         raise InputError(f"{path}: holds the weights of another network")
     done = int(checkpoint["epoch"]) + 1
     if not 0 < done <= epochs:
