@@ -483,8 +483,8 @@ def _override(values: dict[str, Any], override: str) -> tuple[Any, ...]:
             raise InputError(f"command line: {key}: {parent!r} is a value and has no keys below it")
         level = level[parent]
     try:
-        level[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
+        level[last], _ = parse_yaml(text, Path(key))
+    except InputError:
         raise InputError(f"command line: {key}: {text!r} is not a YAML value") from None
     return tuple(key.split("."))
 

@@ -19,6 +19,7 @@ from crosstask import __version__
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment, experiment_from
 from crosstask.files import write_atomically, writing
+from crosstask.io.yaml_lines import parse_yaml
 from crosstask.methods import BASELINE, Method, get_method, method_key
 
 EXPERIMENT = "experiment.yaml"
@@ -216,10 +217,10 @@ def _read_settings(folder: Path) -> dict[str, Any]:
     """
     path = folder / EXPERIMENT
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        settings, _ = parse_yaml(path.read_text(encoding="utf-8"), path)
     except FileNotFoundError:
         raise InputError(f"{path}: is missing; remove the folder and train the run anew") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+    except (OSError, UnicodeDecodeError, InputError):
         settings = None
     sections = ("dataset", "training")
     if not isinstance(settings, dict) or not all(isinstance(settings.get(key), dict) for key in sections):

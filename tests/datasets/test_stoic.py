@@ -212,7 +212,7 @@ class TestCheck:
         words = (
             "no line",
             "no such file",
-            "cannot be read",
+            "truncated",
             "every voxel is 7",
             "not in HU",
             f"as {ids[5]}",

@@ -125,7 +125,7 @@ def test_faults_name_the_file(tmp_path: Path, outline: Any, words: str):
     assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff\xfe{}", None])
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe{}", b"[" * 100_000, None])
 def test_files_that_are_no_json(tmp_path: Path, content: bytes | None):
     path = tmp_path / "outline.json"
     if content is not None:

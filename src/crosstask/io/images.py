@@ -24,12 +24,13 @@ Round trip:
 from __future__ import annotations
 
 import gzip
+import logging
 import math
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ import numpy as np
 
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
+from crosstask.io.declared import check_length, refuse_bomb
 from crosstask.io.itk import itk_direction, to_itk
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ UNEVEN = 0.01
 
 _ORIENTATION = 0x0112
 _NIFTI_HEADER = 540
+_NIFTI_REST = 1 << 26
 _COPY = "copy it again from the original or leave the case out"
 _PICTURE_MODES = {"1": "L", "L": None, "I": None, "I;16": None, "I;16B": None, "I;16L": None, "F": None, "LA": "L"}
 
@@ -80,6 +83,7 @@ def read_picture(path: Path) -> np.ndarray:
     deep, pages, orientation = "", 1, 1
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tags that are damaged: what matters is the pixels
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as picture:
                 pages = getattr(picture, "n_frames", 1)
@@ -102,6 +106,8 @@ def read_picture(path: Path) -> np.ndarray:
         values = _read_deep_tiff(path, Image.MAX_IMAGE_PIXELS or MAXIMUM_VOXELS)
     elif deep == "PNG":
         values = _upright(_read_deep_png(path), orientation)
+    if values.ndim not in (2, 3) or not values.size:
+        raise InputError(f"{path}: no readable picture (its size is {values.shape}); {_COPY}")
     return values[None] if values.ndim == 2 else np.ascontiguousarray(np.moveaxis(values[..., :3], -1, 0))
 
 
@@ -125,11 +131,15 @@ def _read_deep_tiff(path: Path, most: int) -> np.ndarray:
     """A TIFF picture ``y x`` or ``y x c``, upright, whatever its numbers."""
     import tifffile
 
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # a line for each damaged tag; what is wrong is raised
     try:
         with tifffile.TiffFile(path) as file:
             page, pages = file.pages.first, len(file.pages)
             sizes = dict(zip(page.axes, page.shape, strict=True))
+            if sizes.get("S", 1) > 4:
+                raise InputError(f"{path}: {sizes['S']} channels; save grey or RGB pictures")
             if pages == 1 and set(page.axes) <= set("YXS") and sizes["Y"] * sizes["X"] <= most:
+                refuse_bomb(path, [path], page.nbytes)
                 values = np.moveaxis(page.asarray(), page.axes.index("S"), -1) if "S" in sizes else page.asarray()
                 tag = page.tags.get(_ORIENTATION)
                 orientation = 1 if tag is None else int(tag.value)
@@ -141,8 +151,6 @@ def _read_deep_tiff(path: Path, most: int) -> np.ndarray:
         raise InputError(
             f"{path}: no readable picture ({_one_line(error)}); copy it again, or save it uncompressed"
         ) from None
-    if values.ndim == 3 and values.shape[-1] > 4:
-        raise InputError(f"{path}: {values.shape[-1]} channels; save grey or RGB pictures")
     upright = _upright(values, orientation)
     return upright[..., 0] if upright.ndim == 3 and upright.shape[-1] <= 2 else upright
 
@@ -388,8 +396,12 @@ def _read_itk(path: Path, files: Sequence[str]) -> tuple[SimpleITK.Image, dict[s
             sizes = (*first.GetSize(), len(files))
             if math.prod(sizes) > MAXIMUM_VOXELS:
                 raise InputError(f"{path}: the header says {math.prod(sizes)} voxels, too many; {_COPY}")
-            keys = [key for key in first.GetMetaDataKeys() if not key.startswith("ITK_")]  # its own notes
-            header = {key: first.GetMetaData(key) for key in keys}
+            needed = math.prod(sizes) * _bytes_of_a_voxel(first)
+            if ending(Path(files[0])) in (".mha", ".mhd", ".nrrd"):
+                check_length(path, needed)
+            else:
+                refuse_bomb(path, list(map(Path, files)), needed)
+            header = _header_of(first)
             if len(files) == 1:
                 return first.Execute(), header
             reader = sitk.ImageSeriesReader()
@@ -399,17 +411,43 @@ def _read_itk(path: Path, files: Sequence[str]) -> tuple[SimpleITK.Image, dict[s
         raise InputError(f"{path}: cannot be read ({_one_line(error)}); {_COPY}") from None
 
 
+def _bytes_of_a_voxel(reader: SimpleITK.ImageFileReader) -> int:
+    """Of all channels, once the header has been read."""
+    voxel = _sitk().Image([1] * reader.GetDimension(), reader.GetPixelID(), reader.GetNumberOfComponents())
+    return int(voxel.GetSizeOfPixelComponent()) * int(reader.GetNumberOfComponents())
+
+
+def _header_of(reader: SimpleITK.ImageFileReader) -> dict[str, str]:
+    """The strings of a header. Those that are not UTF-8 are read as Latin-1; such a key's value cannot be asked for."""
+    header: dict[str, str] = {}
+    for key in reader.GetMetaDataKeys():
+        if key.startswith("ITK_"):  # its own notes
+            continue
+        with suppress(TypeError, UnicodeError):
+            header[key] = _legible(reader.GetMetaData(key))
+    return header
+
+
+def _legible(text: str) -> str:
+    raw = text.encode("utf-8", "surrogateescape")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
 def _must_be_whole(path: Path) -> None:
     """A NIfTI file must be as long as its header says: ITK fills up a truncated one with zeros and says nothing."""
     try:
         with gzip.open(path) if ending(path) == ".nii.gz" else path.open("rb") as file:
             header = file.read(_NIFTI_HEADER)
-            length = len(header)
-            while piece := file.read(1 << 22):  # a damaged .gz shows at its end
+            length, needed = len(header), _nifti_length(header)
+            refuse_bomb(path, [path], needed or 0)
+            # a damaged .gz shows at its end; what goes on for long behind the last voxel is no image
+            while length < (needed or 0) + _NIFTI_REST and (piece := file.read(1 << 22)):
                 length += len(piece)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: truncated or damaged ({_one_line(error)}); {_COPY}") from None
-    needed = _nifti_length(header)
     if needed is not None and length < needed:
         raise InputError(f"{path}: truncated, {length} bytes of {needed}; {_COPY}")
 

@@ -113,7 +113,7 @@ def _load(path: Path) -> Outline:
         place = ".".join(str(part) for part in fault["loc"])
         message = str(fault["msg"]).removeprefix("Value error, ")
         raise InputError(f"{path}: no outline: {f'{place}: ' if place else ''}{message}; mend the file") from None
-    except (OSError, ValueError) as error:  # text or JSON that cannot be read is a ValueError
+    except (OSError, ValueError, RecursionError) as error:  # text or JSON that cannot be read is a ValueError
         raise InputError(f"{path}: cannot be read as JSON ({error}); export the outline again") from None
 
 

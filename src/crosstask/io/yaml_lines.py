@@ -11,6 +11,9 @@ import yaml
 from crosstask.errors import InputError
 
 Key = tuple[Any, ...]
+MOST_VALUES = 100_000
+"""Values of a document with all aliases written out."""
+MOST_LETTERS = 2_000_000
 
 
 def parse_yaml(
@@ -25,10 +28,18 @@ def parse_yaml(
         hint: added to the message for a document that is no YAML.
 
     Raises:
-        InputError: it is no YAML, a key stands there twice, or an alias refers to itself.
+        InputError: it is no YAML, a key stands there twice, an alias refers to itself, or its aliases, written out,
+            would be longer than anybody writes.
     """
+    if len(text) > MOST_LETTERS:
+        raise InputError(f"{path}: {len(text)} letters, too long for a description; give the right file")
     try:
-        return yaml.load(text, Loader=loader), _lines(yaml.compose(text, Loader=loader))
+        node = yaml.compose(text, Loader=loader)
+        if _written_out(node, {}) > MOST_VALUES:
+            raise InputError(
+                f"{path}: its aliases (*name) stand for more than {MOST_VALUES} values; write out what is meant"
+            )
+        return yaml.load(text, Loader=loader), _lines(node)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}, line {mark.line + 1}" if mark else str(path)
@@ -36,6 +47,30 @@ def parse_yaml(
         raise InputError(f"{where}: not valid YAML: {reason}{hint}") from None
     except RecursionError:
         raise InputError(f"{path}: an alias refers to itself, or too many levels; write the values out") from None
+    except InputError:
+        raise
+    except ValueError as error:  # of a date or number that there is not, such as 2024-13-45
+        raise InputError(f"{path}: not valid YAML: {error}; put the value in quotes") from None
+
+
+def _written_out(node: Any, known: dict[int, int]) -> int:
+    """How many values a document has once its aliases are written out, counted without doing so.
+
+    Args:
+        node: the document.
+        known: counts of the nodes that were met, by identity.
+
+    Raises:
+        RecursionError: an alias refers to what it stands in.
+    """
+    if known.get(id(node)) == 0:
+        raise RecursionError
+    if id(node) not in known:
+        known[id(node)] = 0  # until it is counted
+        parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else []
+        parts += node.value if isinstance(node, yaml.SequenceNode) else []
+        known[id(node)] = 1 + sum(_written_out(part, known) for part in parts)
+    return known[id(node)]
 
 
 def place_of(key: Key, places: Mapping[Key, str], otherwise: str) -> str:
