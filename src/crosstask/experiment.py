@@ -314,8 +314,30 @@ class EvaluationSection(_Section):
         description="slice, patch: how their image-level predictions become that of the case; max is the largest "
         "probability of each class (quantities are averaged)",
     )
+    threshold: Literal["validation"] | float = Field(
+        default="validation",
+        description="probability above which a finding (a class with a sigmoid) is decided for; validation: each class "
+        "has its own, that of the highest balanced accuracy on the validation cases; 0.5: as a softmax of two classes "
+        "decides",
+    )
+    complete_cases: bool = Field(
+        default=False, description="leave out test cases that lack a label of any of the experiment's tasks"
+    )
     bootstrap: PositiveInt = Field(default=2000, description="resamplings of the cases behind each interval")
     keep_predictions: bool = Field(default=False, description="keep the predicted volumes in the run folder")
+
+    @field_validator("threshold", mode="before")
+    @classmethod
+    def _decides(cls, threshold: Any) -> Any:
+        number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
+        if threshold != "validation" and not (number and 0 < threshold < 1):
+            raise ValueError("give validation, or a probability between 0 and 1")
+        return threshold
+
+    @property
+    def fixed_threshold(self) -> float | None:
+        """The threshold that is given, or None where each class has one chosen on validation cases."""
+        return None if isinstance(self.threshold, str) else self.threshold
 
 
 class Experiment(_Section):
@@ -463,6 +485,26 @@ def override_values(overrides: Sequence[str]) -> dict[str, Any]:
     for override in overrides:
         _override(values, override)
     return values
+
+
+def with_evaluation(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
+    """An experiment with other settings of its evaluation, which may differ from those that its runs were trained with.
+
+    Args:
+        experiment: the experiment.
+        overrides: ``evaluation.KEY=value``.
+
+    Raises:
+        InputError: an override is of another section, or is not accepted.
+    """
+    values = experiment.model_dump(mode="json")
+    origin: dict[Key, str] = {}
+    for override in overrides:
+        key = _override(values, override)
+        if key[0] != "evaluation":
+            raise InputError(f"{override!r} cannot be changed of a trained run; give evaluation.KEY=value")
+        origin |= dict.fromkeys([key[:1], key], "command line")
+    return _validate(values, origin, "experiment")
 
 
 def experiment_from(values: Mapping[str, Any], name: str = "experiment") -> Experiment:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import yaml
 
 from crosstask import __version__
 from crosstask.errors import InputError
-from crosstask.experiment import Experiment, experiment_from
+from crosstask.experiment import EvaluationSection, Experiment, experiment_from
 from crosstask.files import write_atomically, writing
 from crosstask.io.yaml_lines import parse_yaml
 from crosstask.methods import BASELINE, Method, get_method, method_key
@@ -145,6 +146,30 @@ def check_settings(plan: RunPlan) -> None:
             f"{plan.folder}: was trained with other settings ({', '.join(changed[:4])}{more}); "
             "give another output=, or remove the folder to train anew"
         )
+
+
+def evaluation_of(folder: Path) -> EvaluationSection:
+    """How a run's scores are made: the section of its settings, brought up to date whenever it is scored anew.
+
+    Raises:
+        InputError: the settings are missing or damaged.
+    """
+    return _evaluation_at(folder, (folder / EXPERIMENT).stat().st_mtime_ns if (folder / EXPERIMENT).exists() else 0)
+
+
+@lru_cache(maxsize=1024)
+def _evaluation_at(folder: Path, changed: int) -> EvaluationSection:
+    """The section as the file had it when it was changed last: whoever follows many runs asks again and again."""
+    return experiment_from(_read_settings(folder), str(folder / EXPERIMENT)).evaluation
+
+
+def keep_evaluation(plan: RunPlan) -> None:
+    """Say in the run's settings how its scores were made, where that is not what they said before."""
+    settings = _read_settings(plan.folder)
+    evaluation = plan.experiment.evaluation.model_dump(mode="json")
+    if settings.get("evaluation") != evaluation:
+        text = yaml.safe_dump({**settings, "evaluation": evaluation}, sort_keys=False, allow_unicode=True)
+        write_atomically(plan.folder / EXPERIMENT, text)
 
 
 def runs_without_normalisation(plan: RunPlan) -> list[Path]:

@@ -89,6 +89,8 @@ class Comparison:
         groups: number of independent groups of cases, of all tasks.
         seeds: number of seeds.
         by_seed: every seed has test cases of its own.
+        remarks: what must be said beside the figures wherever they are shown; see
+            :func:`crosstask.benchmark.scored.scoring_remarks`.
     """
 
     dataset: str
@@ -98,6 +100,7 @@ class Comparison:
     groups: int
     seeds: int
     by_seed: bool = False
+    remarks: tuple[str, ...] = ()
 
 
 def measure_of(task: Task) -> Measure:

@@ -40,6 +40,7 @@ class Diagnosis:
         cases: number of test cases, of all seeds together.
         groups: number of independent groups of them.
         seeds: number of seeds.
+        remarks: what must be said beside the figures wherever they are shown.
     """
 
     dataset: str
@@ -50,6 +51,7 @@ class Diagnosis:
     cases: int
     groups: int
     seeds: int
+    remarks: tuple[str, ...] = ()
 
 
 def diagnose(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,12 @@ from crosstask.benchmark.predictions import (
     prediction_rows,
     prediction_table,
 )
+from crosstask.benchmark.scored import scored_cases
 from crosstask.benchmark.scores import score_table
 from crosstask.datasets.base import CaseData, Dataset, Split
-from crosstask.experiment import Experiment
+from crosstask.experiment import EvaluationSection, Experiment
 from crosstask.files import write_atomically
-from crosstask.prediction.predictor import Predictor
+from crosstask.prediction.predictor import Predictor, fix_thresholds
 from crosstask.runs import THRESHOLDS, read_thresholds
 from crosstask.splits import splits_of
 from crosstask.store import Store
@@ -40,10 +41,12 @@ class Evaluation:
     Attributes:
         scores: the long table; see :mod:`crosstask.benchmark.scores`.
         predictions: of the image-level tasks; see :mod:`crosstask.benchmark.predictions`.
+        left_out: cases of the split that were not scored, for want of a label.
     """
 
     scores: pd.DataFrame
     predictions: pd.DataFrame
+    left_out: tuple[str, ...] = ()
 
 
 def evaluate_run(
@@ -53,9 +56,10 @@ def evaluate_run(
     split: Split = "test",
     weights: str = "best",
     device: str = "cpu",
+    evaluation: EvaluationSection | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Predict every case of a split and score it.
+    """Predict the cases of a split and score them.
 
     Where classes are decided by thresholds that were not chosen yet, they are chosen on the validation cases first, and
     kept in the run folder.
@@ -66,13 +70,16 @@ def evaluate_run(
         split: which cases.
         weights: ``best`` or ``final``.
         device: of the network.
+        evaluation: how; by default as the run's own settings have it.
         progress: told (done, total, case) after each case.
     """
-    predictor = Predictor(folder, weights=weights, device=device)
-    plan = predictor.plan
+    predictor = Predictor(folder, weights=weights, device=device, evaluation=evaluation)
+    plan, settings = predictor.plan, predictor.experiment.evaluation
     splits = splits_of(store, plan.experiment.dataset, predictor.dataset.image_source, needed=(split,))
+    whole = assembly_of(plan.experiment, predictor.dataset)
+    cases = scored_cases(store, splits[split], whole, settings)
     tune = splits["validation"] if _undecided(predictor, folder, weights) else []
-    total = len(tune) + len(splits[split])
+    total = len(tune) + len(cases)
     table = _Table(plan.key, plan.seed, predictor.dataset, predictor.assembly.for_scoring())
     if tune:
         validation = _Table(plan.key, plan.seed, predictor.dataset, predictor.assembly.for_scoring())
@@ -82,15 +89,15 @@ def evaluate_run(
             if progress:
                 progress(done, total, case_id)
         _choose_thresholds(predictor.tasks, validation.predictions(), folder, weights)
-    for done, case_id in enumerate(splits[split], 1 + len(tune)):
+    for done, case_id in enumerate(cases, 1 + len(tune)):
         arrays = store.open(case_id)
         prediction = predictor.predict(case_id, arrays, arrays.geometry)
-        if plan.experiment.evaluation.keep_predictions:
+        if settings.keep_predictions:
             _keep(folder / "predictions" / f"{case_id}.npz", prediction.values)
         table.add(case_id, arrays_of(store, case_id), prediction.values)
         if progress:
             progress(done, total, case_id)
-    return table.finish()
+    return replace(table.finish(), left_out=tuple(case for case in splits[split] if case not in set(cases)))
 
 
 def evaluate_constant(
@@ -113,20 +120,22 @@ def evaluate_constant(
         progress: told (done, total, case) after each case.
     """
     dataset = dataset_of(experiment)
-    assembly = assembly_of(experiment, dataset)
+    whole = assembly = assembly_of(experiment, dataset)
     if tasks is not None:
         assembly = assembly.only(tasks)
     splits = splits_of(store, experiment.dataset, dataset.image_source, needed=("train", split))
+    cases = scored_cases(store, splits[split], whole, experiment.evaluation)
     for task in assembly.tasks:
         task.fit(channel_statistics(store, splits["train"], task.source, task.classes, assembly.region_source))
+    fix_thresholds(assembly.tasks, experiment.evaluation)
     table = _Table(CONSTANT, seed, dataset, assembly.for_scoring())
-    for done, case_id in enumerate(splits[split], 1):
+    for done, case_id in enumerate(cases, 1):
         case = arrays_of(store, case_id)
         region = assembly.region(case)
         values = {task.name: task.constant(case.geometry.shape, region) for task in assembly.tasks}
         table.add(case_id, case, values)
         if progress:
-            progress(done, len(splits[split]), case_id)
+            progress(done, len(cases), case_id)
     return table.finish()
 
 
@@ -194,7 +203,9 @@ def score_case(
 
 
 def _undecided(predictor: Predictor, folder: Path, weights: str) -> bool:
-    """Whether a task decides by thresholds that were not chosen yet."""
+    """Whether a task decides by thresholds that are to be chosen, and were not yet."""
+    if predictor.experiment.evaluation.fixed_threshold is not None:
+        return False
     wanted = [task.name for task in predictor.tasks if task.thresholds is not None]
     return bool(set(wanted) - set(read_thresholds(folder, weights)))
 

@@ -15,18 +15,22 @@ import pandas as pd
 
 from crosstask.assembly import dataset_of
 from crosstask.benchmark.predictions import read_predictions, write_predictions
+from crosstask.benchmark.scored import same_scores
 from crosstask.benchmark.scores import read_scores, write_scores
 from crosstask.datasets.base import SPLITS, Split
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.processes import follow_parent
 from crosstask.runs import (
+    EXAMPLES,
     HISTORY,
     PREDICTIONS,
     SCORES,
     RunPlan,
     check_data,
     check_settings,
+    evaluation_of,
     is_trained,
+    keep_evaluation,
     read_record,
     writing,
 )
@@ -156,8 +160,14 @@ def _failure(plan: RunPlan, exit_code: int, others: int) -> CrosstaskError:
 
 
 def is_done(plan: RunPlan) -> bool:
-    """Whether a run is trained and scored."""
-    return is_trained(plan) and (plan.folder / SCORES).exists()
+    """Whether a run is trained, and scored as the experiment wants it."""
+    return is_trained(plan) and is_scored(plan)
+
+
+def is_scored(plan: RunPlan) -> bool:
+    """Whether a run has scores, and these are made as the experiment says now."""
+    there = (plan.folder / SCORES).exists()
+    return there and same_scores(evaluation_of(plan.folder), plan.experiment.evaluation)
 
 
 def state_of(plan: RunPlan) -> State:
@@ -196,11 +206,13 @@ def train_and_score(plan: RunPlan, store_root: Path, *, show_progress: bool = Fa
     store = Store(store_root)
     with writing(plan.folder):
         train(plan, store, show_progress=show_progress)
-    if not (plan.folder / SCORES).exists():
-        evaluation = evaluate_run(plan.folder, store)
+    if not is_scored(plan):
+        evaluation = evaluate_run(plan.folder, store, evaluation=plan.experiment.evaluation)
+        (plan.folder / EXAMPLES).unlink(missing_ok=True)  # of scores that were made otherwise
         if len(evaluation.predictions):
             write_predictions(evaluation.predictions, plan.folder / PREDICTIONS)
         write_scores(evaluation.scores, plan.folder / SCORES)
+        keep_evaluation(plan)
 
 
 def _work(plan: RunPlan, store_root: Path) -> None:

@@ -186,11 +186,15 @@ def evaluate(
     output: Annotated[Optional[Path], typer.Option("--output", "-o", help="Table: .csv or .parquet.")] = None,  # noqa: UP045
     store: Annotated[Optional[Path], typer.Option(help="Prepared cases, if not where they were.")] = None,  # noqa: UP045
     device: Device = "cpu",
+    overrides: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(help="evaluation.KEY=value, in the place of what the run's settings have."),
+    ] = None,
 ) -> None:
     """Score a run on whole cases: one row per case, class and metric, and a summary."""
     from crosstask.cli.work import evaluate_to_table
 
-    evaluate_to_table(run, split, weights, output, store, device)
+    evaluate_to_table(run, split, weights, output, store, device, overrides or ())
 
 
 @app.command()

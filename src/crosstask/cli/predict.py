@@ -63,7 +63,8 @@ def predict_cases(
     for writer in outputs:
         if isinstance(writer, DicomWriter):
             writer.draw = draw
-    if any(task.thresholds is not None for task in predictor.tasks) and not read_thresholds(run, weights):
+    chosen_later = experiment.evaluation.fixed_threshold is None and not read_thresholds(run, weights)
+    if chosen_later and any(task.thresholds is not None for task in predictor.tasks):
         err.print("No thresholds were chosen on validation cases yet, so 0.5 decides; see crosstask evaluate")
     failed: list[tuple[str, str]] = []
     with progress_bar("Predicting") as progress:

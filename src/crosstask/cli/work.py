@@ -16,7 +16,7 @@ from crosstask.assembly import assembly_of, dataset_of
 from crosstask.cli.terminal import err, on_terminal, out, progress_bar
 from crosstask.datasets import SPLITS
 from crosstask.errors import InputError
-from crosstask.experiment import Experiment
+from crosstask.experiment import Experiment, with_evaluation
 from crosstask.files import writing
 from crosstask.processes import cores
 from crosstask.runs import (
@@ -120,17 +120,25 @@ def _tell_lonely(plans: Sequence[RunPlan]) -> None:
 
 
 def evaluate_to_table(
-    run: Path, split: str, weights: str, output: Path | None, store: Path | None, device: str
+    run: Path,
+    split: str,
+    weights: str,
+    output: Path | None,
+    store: Path | None,
+    device: str,
+    overrides: Sequence[str] = (),
 ) -> None:
-    """Score one run and print the means."""
+    """Score one run, as its settings say or as they are overridden, and print the means."""
     one_of("--split", split, SPLITS)
     one_of("--weights", weights, ("best", "final"))
     from crosstask.benchmark.evaluate import evaluate_run
     from crosstask.benchmark.predictions import COHORT_CASE, write_predictions
+    from crosstask.benchmark.scored import decided_by
     from crosstask.benchmark.scores import write_scores
     from crosstask.runs import load_plan
 
     plan = load_plan(run)
+    settings = with_evaluation(plan.experiment, overrides).evaluation
     output = output or run / f"scores-{split}.csv"
     if output.suffix not in (".csv", ".parquet"):
         raise InputError(f"--output: {output} must end in .csv or .parquet")
@@ -142,13 +150,27 @@ def evaluate_to_table(
         )
     cases = Store(store or plan.experiment.store_folder)
     with progress_bar("Scoring") as progress:
-        evaluation = evaluate_run(run, cases, split=split, weights=weights, device=device, progress=progress)  # type: ignore[arg-type]
+        evaluation = evaluate_run(
+            run,
+            cases,
+            split=split,  # type: ignore[arg-type]
+            weights=weights,
+            device=device,
+            evaluation=settings,
+            progress=progress,
+        )
     table = evaluation.scores
     write_scores(table, output)
     if len(evaluation.predictions):
         beside = output.with_name(f"{output.stem}-predictions.csv")
         write_predictions(evaluation.predictions, beside)
         out.print(f"Image-level predictions: {beside}", markup=False)
+    if evaluation.left_out:
+        out.print(
+            f"{len(evaluation.left_out)} {split} cases are left out, for want of a label of some task "
+            "(evaluation.complete_cases)",
+            markup=False,
+        )
     view = Table("Task", "Metric", "Class", "Mean", "SD over cases", "Cases", "Unit")
     for keys, part in table.groupby(["task", "metric", "class"], sort=False):
         values = part["value"]
@@ -160,6 +182,8 @@ def evaluate_to_table(
             part["unit"].iloc[0],
         )
     out.print(view)
+    if len(evaluation.predictions) and "sigmoid" in set(evaluation.predictions["values"]):
+        out.print(f"Findings are {decided_by(settings)}", markup=False)
     out.print(f"Scores: {output}", markup=False)
 
 
@@ -182,10 +206,13 @@ def run_benchmark(experiment: Experiment, jobs: int) -> Result:
     store = prepare_store(experiment)
     from crosstask.benchmark.predictions import write_predictions
     from crosstask.benchmark.run import check_belonging, collect_predictions, collect_scores, run_all, splits_by_seed
+    from crosstask.benchmark.scored import scored_cases, scoring_remarks
     from crosstask.benchmark.scores import write_scores
 
     splits = splits_by_seed(plans, store)
     check_belonging(plans, experiment.store_folder)  # before anything that is there is replaced
+    assembly = assembly_of(experiment, dataset_of(experiment))
+    remarks = scoring_remarks(experiment, assembly, store, splits)
     output = experiment.output_folder
     _write_splits(experiment, store, splits)
     if jobs > 1:
@@ -207,8 +234,8 @@ def run_benchmark(experiment: Experiment, jobs: int) -> Result:
     write_scores(scores, output / "scores.parquet")
     if len(predictions):
         write_predictions(predictions, output / PREDICTIONS)
-    assembly = assembly_of(experiment, dataset_of(experiment))
-    examples = choose_examples(store, splits[experiment.seeds[0]]["test"], assembly)
+    shown_cases = scored_cases(store, splits[experiment.seeds[0]]["test"], assembly, experiment.evaluation)
+    examples = choose_examples(store, shown_cases, assembly)
     shown = [plan for plan in plans if plan.seed == experiment.seeds[0]]
     with progress_bar("Drawing") as progress:
         for done, plan in enumerate(shown, 1):
@@ -227,8 +254,11 @@ def run_benchmark(experiment: Experiment, jobs: int) -> Result:
         comparison = compare(
             scores, predictions=predictions, measures=[measure_of(task) for task in judged], **compared
         )
+        comparison = dataclasses.replace(comparison, remarks=remarks)
         result = Result(comparison, floor_of(constant, comparison))
         diagnosis = _diagnosis(experiment, predictions, judged, compared)
+        if diagnosis is not None:
+            diagnosis = dataclasses.replace(diagnosis, remarks=remarks)
         page = write_report(
             experiment,
             plans,

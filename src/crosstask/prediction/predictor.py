@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from crosstask.assembly import Assembly, Readable, assembly_of, dataset_of, lesion_of
 from crosstask.datasets import Dataset
 from crosstask.errors import InputError
-from crosstask.experiment import Experiment
+from crosstask.experiment import EvaluationSection, Experiment
 from crosstask.functional.resize import resize
 from crosstask.geometry import Geometry
 from crosstask.network import build_architecture, precision_of
@@ -36,6 +37,14 @@ def _device(name: str) -> torch.device:
         line = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"--device: {name!r} cannot be used ({line}); use cpu, or a device that is there") from None
     return device
+
+
+def fix_thresholds(tasks: Iterable[Task], evaluation: EvaluationSection) -> None:
+    """Let findings be decided by the threshold that is given, where one is."""
+    if evaluation.fixed_threshold is not None:
+        for task in tasks:
+            if task.thresholds is not None:
+                task.thresholds = (evaluation.fixed_threshold,) * len(task.classes)
 
 
 @dataclass
@@ -64,6 +73,7 @@ class Predictor:
         dataset: the data set, if not where the run was trained on it.
         onnx: the run's network as :func:`crosstask.export.onnx.export_onnx` wrote it, to compute with in the place of
             its weights.
+        evaluation: how predictions are pooled and decided; by default as the run's own settings have it.
 
     Attributes:
         network: image ``b c *s``, windowed and resized, to raw outputs by task.
@@ -81,18 +91,22 @@ class Predictor:
         device: str = "cpu",
         dataset: Dataset | None = None,
         onnx: Path | None = None,
+        evaluation: EvaluationSection | None = None,
     ) -> None:
         self.plan: RunPlan = load_plan(folder)
         record = read_record(folder)
         if not record.get("trained"):
             raise InputError(f"{folder}: the run is not complete; train it to its end first")
         experiment = self.plan.experiment
+        if evaluation is not None:
+            experiment = experiment.model_copy(update={"evaluation": evaluation})
         self.dataset = dataset or dataset_of(experiment)
         self.assembly: Assembly = assembly_of(experiment, self.dataset).only(learned_tasks(record))
         for task in self.assembly.tasks:
             task.load_state(record["task_state"][task.name])
             if task.name in (thresholds := read_thresholds(folder, weights)):
                 task.thresholds = thresholds[task.name]
+        fix_thresholds(self.assembly.tasks, experiment.evaluation)
         self.experiment: Experiment = experiment
         self.device = _device(device)
         self.network: nn.Module | OnnxNetwork

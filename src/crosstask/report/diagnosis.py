@@ -10,7 +10,7 @@ from pathlib import Path
 from crosstask.benchmark.diagnosis import FIGURES, Diagnosis, Estimate
 from crosstask.files import write_atomically
 from crosstask.methods import label_of
-from crosstask.report.tables import latex_table, markdown_table, text_table
+from crosstask.report.tables import latex_table, markdown_table, remark_lines, text_table
 
 _TITLES = {"auc": "AUC", "accuracy": "Accuracy", "sensitivity": "Sensitivity", "specificity": "Specificity"}
 
@@ -51,22 +51,28 @@ def diagnosis_notes(diagnosis: Diagnosis, resamplings: int) -> str:
     return (
         f"{diagnosis.task} in {diagnosis.dataset}, {diagnosis.cases} test cases, mean over {seeds}. {whose} {against}"
         f"In brackets 95 % intervals by a bootstrap ({resamplings} resamplings) over the {drawn}, the same for all "
-        "methods, which does not cover the chance of training itself."
+        f"methods, which does not cover the chance of training itself.{_remarks(diagnosis)}"
     )
+
+
+def _remarks(diagnosis: Diagnosis) -> str:
+    return "".join(f" {remark}" for remark in diagnosis.remarks)
 
 
 def diagnosis_csv(diagnosis: Diagnosis) -> str:
     """Every figure unrounded, one row per method and figure."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["dataset", "task", "positive", "method", "figure", "unit", "value", "low", "high"])
+    writer.writerow(["dataset", "task", "positive", "method", "figure", "unit", "value", "low", "high", "remarks"])
+    remarks = _remarks(diagnosis).strip()
+    head = [diagnosis.dataset, diagnosis.task, diagnosis.positive]
     for method, figures in diagnosis.rows.items():
         lines = [(name, "%", figures[name]) for name in FIGURES]
         if method in diagnosis.differences:
             lines.append(("auc_minus_stl", "percentage points", diagnosis.differences[method]))
         for name, unit, found in lines:
             shown = ["" if math.isnan(figure) else figure for figure in (found.value, found.low, found.high)]
-            writer.writerow([diagnosis.dataset, diagnosis.task, diagnosis.positive, method, name, unit, *shown])
+            writer.writerow([*head, method, name, unit, *shown, remarks])
     return text.getvalue()
 
 
@@ -75,8 +81,8 @@ def write_diagnosis(diagnosis: Diagnosis, resamplings: int, output: Path) -> Pat
     titles, rows = diagnosis_table(diagnosis)
     notes = diagnosis_notes(diagnosis, resamplings)
     path = output / "diagnosis.txt"
-    write_atomically(path, text_table(titles, rows))
+    write_atomically(path, text_table(titles, rows) + remark_lines(diagnosis.remarks))
     write_atomically(output / "diagnosis.md", f"{markdown_table(titles, rows)}\n{notes}\n")
     write_atomically(output / "diagnosis.csv", diagnosis_csv(diagnosis))
-    write_atomically(output / "diagnosis.tex", latex_table(titles, rows))
+    write_atomically(output / "diagnosis.tex", latex_table(titles, rows) + remark_lines(diagnosis.remarks, "% "))
     return path

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crosstask.benchmark.comparison import Cell, Comparison, average
 from crosstask.files import write_atomically
-from crosstask.report.tables import comparison_table, csv_table, latex_table, markdown_table, text_table
+from crosstask.report.tables import comparison_table, csv_table, latex_table, markdown_table, remark_lines, text_table
 
 
 def write_joint_table(comparisons: Sequence[Comparison], floors: Sequence[Mapping[str, Cell]], folder: Path) -> Path:
@@ -25,6 +25,7 @@ def write_joint_table(comparisons: Sequence[Comparison], floors: Sequence[Mappin
         + ", ".join(f"{m.task} by {m.metric}, {m.unit}".rstrip(", ") for m in comparison.measures)
         for comparison in comparisons
     )
+    remarks = [f"{comparison.dataset}: {remark}" for comparison in comparisons for remark in comparison.remarks]
     numbers = [len(comparison.measures) for comparison in comparisons]
     if len(set(numbers)) == 1:
         comparisons, floors = [*comparisons, average(comparisons)], [*floors, {}]
@@ -35,8 +36,8 @@ def write_joint_table(comparisons: Sequence[Comparison], floors: Sequence[Mappin
         key += f". No average: it goes by the position of tasks, and their number differs ({counts})"
     titles, rows = comparison_table(comparisons, floors)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "table.txt", f"{text_table(titles, rows)}{key}\n")
-    write_atomically(folder / "table.md", f"{markdown_table(titles, rows)}\n{key}\n")
+    write_atomically(folder / "table.txt", f"{text_table(titles, rows)}{key}\n{remark_lines(remarks)}")
+    write_atomically(folder / "table.md", f"{markdown_table(titles, rows)}\n{key}\n\n{remark_lines(remarks)}")
     write_atomically(folder / "table.csv", csv_table(comparisons, floors))
-    write_atomically(folder / "table.tex", latex_table(titles, rows))
+    write_atomically(folder / "table.tex", latex_table(titles, rows) + remark_lines(remarks, "% "))
     return folder / "table.txt"

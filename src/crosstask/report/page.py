@@ -29,6 +29,7 @@ from crosstask.report.tables import (
     floor_of,
     latex_table,
     markdown_table,
+    remark_lines,
     text_table,
 )
 from crosstask.runs import EXAMPLES, HISTORY, RunPlan, keys_of, read_record
@@ -79,13 +80,13 @@ def write_report(
     metric_titles, metric_rows = all_metrics(both, shown, by_class=False, tasks=tasks)
     _, class_rows = all_metrics(both, shown, tasks=tasks)
     notes = _notes(experiment, comparison, plans, predictions)
-    write_atomically(output / "table.txt", text_table(titles, rows))
+    write_atomically(output / "table.txt", text_table(titles, rows) + remark_lines(comparison.remarks))
     parts = [markdown_table(titles, rows), markdown_table(metric_titles, metric_rows)]
     if len(class_rows) > len(metric_rows):
         parts.append(markdown_table(metric_titles, [row for row in class_rows if row[2] not in ("", "mean")]))
     write_atomically(output / "table.md", "\n".join([*parts, notes, ""]))
     write_atomically(output / "table.csv", csv_table([comparison], [floor]))
-    write_atomically(output / "table.tex", latex_table(titles, rows))
+    write_atomically(output / "table.tex", latex_table(titles, rows) + remark_lines(comparison.remarks, "% "))
     parts = [f"<h1>{html.escape(experiment.name)}</h1>"]
     if diagnosis is not None:
         resamplings = experiment.evaluation.bootstrap
@@ -138,12 +139,7 @@ def _notes(experiment: Experiment, comparison: Comparison, plans: Sequence[RunPl
         else f"the {comparison.groups} groups of cases that belong together (of one patient or lesion)"
     )
     decided = set(predictions["values"]) - {"quantity"}
-    thresholds = (
-        "A finding is decided for above a threshold of its own, that of the highest balanced accuracy on the "
-        "validation cases; AUC needs none. "
-        if "sigmoid" in decided
-        else ""
-    )
+    remarks = "".join(f"{remark} " for remark in comparison.remarks)
     likeliest = "With classes that exclude each other the most probable one is decided for. " * ("softmax" in decided)
     own = ", each on test cases of its own" * comparison.by_seed
     against = "STL of the same variant, ranked within it" if experiment.variants else "STL"
@@ -156,7 +152,7 @@ def _notes(experiment: Experiment, comparison: Comparison, plans: Sequence[RunPl
         f"brackets its 95 % interval by a paired bootstrap ({experiment.evaluation.bootstrap} resamplings) over "
         f"{drawn}, the same for all tasks, which does not cover the chance of training itself. "
         "± is the standard deviation over seeds. "
-        f"constant: the best prediction that does not look at the image. {thresholds}{likeliest}"
+        f"constant: the best prediction that does not look at the image. {remarks}{likeliest}"
         f"The best epoch was chosen on validation cases{smoothing}. Training took {seconds / 60:.1f} minutes, all runs "
         "added."
     )

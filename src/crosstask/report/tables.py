@@ -31,6 +31,7 @@ _CSV_COLUMNS = (
     "rank",
     "companion_metric",
     "companion_value",
+    "remarks",
 )
 _WIDEST = 2
 """Tasks side by side; more of them stand below each other."""
@@ -197,28 +198,32 @@ def latex_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def remark_lines(remarks: Sequence[str], mark: str = "") -> str:
+    """What must be said beside a table, a line each below it; ``mark`` makes comments of them."""
+    return "".join(f"{mark}{remark}\n" for remark in remarks)
+
+
 def csv_table(comparisons: Sequence[Comparison], floors: Sequence[Mapping[str, Cell]]) -> str:
     """Every figure unrounded, one row per data set, method and task."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_CSV_COLUMNS)
     for comparison, floor in zip(comparisons, floors, strict=True):
+        remarks = " ".join(comparison.remarks)
         for measure in comparison.measures:
             head = [measure.task, measure.metric, measure.unit, measure.higher_is_better]
             if floor:
                 cell = floor[measure.task]
                 shown = ["" if math.isnan(figure) else figure for figure in (cell.value, cell.companion)]
-                writer.writerow(
-                    [comparison.dataset, CONSTANT_LABEL, *head, shown[0], *[""] * 6, measure.companion, shown[1]]
-                )
+                beside = [measure.companion, shown[1], remarks]
+                writer.writerow([comparison.dataset, CONSTANT_LABEL, *head, shown[0], *[""] * 6, *beside])
             for row in comparison.rows:
                 cell = row.cells[measure.task]
                 figures = [cell.value, cell.deviation, cell.improvement, cell.low, cell.high, row.mean.improvement]
                 shown = ["" if math.isnan(figure) else figure for figure in figures]
-                beside = "" if math.isnan(cell.companion) else cell.companion
-                writer.writerow(
-                    [comparison.dataset, row.method, *head, *shown, row.rank or "", measure.companion, beside]
-                )
+                companion = "" if math.isnan(cell.companion) else cell.companion
+                beside = [measure.companion, companion, remarks]
+                writer.writerow([comparison.dataset, row.method, *head, *shown, row.rank or "", *beside])
     return text.getvalue()
 
 

@@ -1,0 +1,83 @@
+"""How an experiment has its runs scored: which test cases count, and what decides. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from crosstask.assembly import Assembly
+from crosstask.datasets.base import Split
+from crosstask.errors import InputError
+from crosstask.experiment import EvaluationSection, Experiment
+from crosstask.store import Store
+
+_OF_SCORES = ("overlap", "pooling", "threshold", "complete_cases")
+"""Keys of the section on which scores depend; the others are about speed, or about what is made of the scores."""
+
+
+def same_scores(one: EvaluationSection, other: EvaluationSection) -> bool:
+    """Whether a run has the same scores under both."""
+    return all(getattr(one, key) == getattr(other, key) for key in _OF_SCORES)
+
+
+def scored_cases(store: Store, case_ids: Sequence[str], assembly: Assembly, evaluation: EvaluationSection) -> list[str]:
+    """The cases that are scored: all, or those that have a label of every class of every task.
+
+    Args:
+        store: the prepared cases.
+        case_ids: the cases of a split.
+        assembly: all tasks of the experiment, so that all its runs are scored on the same cases.
+        evaluation: whether cases with incomplete labels are left out.
+
+    Raises:
+        InputError: none would be left.
+    """
+    if not evaluation.complete_cases:
+        return list(case_ids)
+    kept = [case_id for case_id in case_ids if _is_complete(store, case_id, assembly)]
+    if case_ids and not kept:
+        raise InputError(
+            f"evaluation.complete_cases: none of the {len(case_ids)} cases to score has a label of each of "
+            f"{', '.join(task.name for task in assembly.tasks)}; set it false, or leave out the task that lacks them"
+        )
+    return kept
+
+
+def _is_complete(store: Store, case_id: str, assembly: Assembly) -> bool:
+    channels = store.open(case_id).channels
+    return all(set(task.classes) <= set(channels.get(task.source, ())) for task in assembly.tasks)
+
+
+def scoring_remarks(
+    experiment: Experiment, assembly: Assembly, store: Store, splits: Mapping[int, Mapping[Split, Sequence[str]]]
+) -> tuple[str, ...]:
+    """What must be said beside the figures of a benchmark: what decided, and which test cases were left out.
+
+    Args:
+        experiment: the experiment.
+        assembly: all its tasks.
+        store: the prepared cases.
+        splits: case ids of each split, of each seed.
+
+    Raises:
+        InputError: no test case would be left.
+    """
+    remarks = []
+    findings = [task.name for task in assembly.tasks if task.thresholds is not None]
+    if findings:
+        remarks.append(f"{', '.join(findings)}: {decided_by(experiment.evaluation)}.")
+    if experiment.evaluation.complete_cases:
+        tests = [list(own["test"]) for own in splits.values()]
+        whole = {case for test in tests for case in test}
+        kept = {case for test in tests for case in scored_cases(store, test, assembly, experiment.evaluation)}
+        remarks.append(
+            f"{len(whole) - len(kept)} of {len(whole)} test cases are left out, for want of a label of some task "
+            "(evaluation.complete_cases)."
+        )
+    return tuple(remarks)
+
+
+def decided_by(evaluation: EvaluationSection) -> str:
+    """What decides whether there is a finding, as part of a sentence."""
+    if evaluation.fixed_threshold is not None:
+        return f"decided at {evaluation.fixed_threshold:g}, which is given (AUC needs no threshold)"
+    return "decided at thresholds of highest balanced accuracy on validation cases, one a class (AUC needs none)"
