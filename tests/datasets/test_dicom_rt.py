@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,11 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset as DicomDataset
 
 from crosstask.datasets import CaseData, DicomRT, open_dataset
-from crosstask.datasets.dicom_choice import choose
 from crosstask.errors import InputError
 from crosstask.functional.dvh import dvh_metrics
 from crosstask.geometry import Geometry
-from crosstask.io.dicom_index import index_folder
 from crosstask.store import Store, prepare
+from dicom_builder import Builder
 from dicom_fakes import (
     BIRTH_DATE,
     ORIENTATIONS,
@@ -27,10 +25,7 @@ from dicom_fakes import (
     Identity,
     Placement,
     write_ct,
-    write_dose,
     write_patient,
-    write_plan,
-    write_structures,
 )
 
 NAMES = {
@@ -226,84 +221,6 @@ def test_dvh_errors_of_a_predicted_dose(patients: dict[str, FakePatient]):
 
 
 # --- choice -----------------------------------------------------------------------------------------------------------
-
-SHAPE = (4, 8, 8)
-SQUARE = np.array([[-20.0, -20, 0], [20, -20, 0], [20, 20, 0], [-20, 20, 0]])
-
-
-def item(**attributes: object) -> DicomDataset:
-    made = DicomDataset()
-    for keyword, value in attributes.items():
-        setattr(made, keyword, value)
-    return made
-
-
-class Builder:
-    """Writes a patient's objects with identifiers of choice."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.who = folder, Identity(5)
-        folder.mkdir()
-        self.placement = Placement((5.0, 6.0, 6.0), (-21.0, -21.0, -7.5))
-
-    def ct(self, name: str = "CT", slices: int = 4, frame: str = "frame") -> None:
-        def change(number: int, file: DicomDataset) -> None:
-            file.SeriesInstanceUID = self.who.uid("series", name)
-            file.SOPInstanceUID = file.file_meta.MediaStorageSOPInstanceUID = self.who.uid(name, number)
-            file.FrameOfReferenceUID = self.who.uid(frame)
-
-        places = [self.folder / f"{name}{number}.dcm" for number in range(slices)]
-        write_ct(places, np.full((slices, *SHAPE[1:]), 40, np.int16), self.placement, self.who, change=change)
-
-    def plan(self, name: str, beams: dict[int, str] | None = None, **attributes: str) -> None:
-        """``beams``: what each is for, by number; they are all in fraction group 1."""
-
-        def change(file: DicomDataset) -> None:
-            file.SOPInstanceUID = file.file_meta.MediaStorageSOPInstanceUID = self.who.uid(name)
-            file.BeamSequence = [item(BeamNumber=n, TreatmentDeliveryType=kind) for n, kind in (beams or {}).items()]
-            file.FractionGroupSequence[0].ReferencedBeamSequence = [item(ReferencedBeamNumber=n) for n in beams or {}]
-            for keyword, value in attributes.items():
-                setattr(file, keyword, value)
-
-        write_plan(self.folder / name, self.who, change=change)
-
-    def dose(
-        self,
-        name: str,
-        plan: str = "",
-        frame: str = "frame",
-        beams: Sequence[int] = (),
-        gy: float = 1,
-        **attributes: str,
-    ) -> None:
-        def change(file: DicomDataset) -> None:
-            file.SOPInstanceUID = file.file_meta.MediaStorageSOPInstanceUID = self.who.uid(name)
-            file.FrameOfReferenceUID = self.who.uid(frame)
-            if plan:
-                file.ReferencedRTPlanSequence[0].ReferencedSOPInstanceUID = self.who.uid(plan)
-            numbers = [item(ReferencedBeamNumber=n) for n in beams]
-            group = item(ReferencedFractionGroupNumber=1, ReferencedBeamSequence=numbers)
-            file.ReferencedRTPlanSequence[0].ReferencedFractionGroupSequence = [group]
-            for keyword, value in attributes.items():
-                setattr(file, keyword, value)
-
-        write_dose(self.folder / name, np.full(SHAPE, gy), self.placement, self.who, change=change)
-
-    def structures(self, name: str, series: str = "CT", **attributes: str) -> None:
-        def change(file: DicomDataset) -> None:
-            file.SOPInstanceUID = file.file_meta.MediaStorageSOPInstanceUID = self.who.uid(name)
-            drawn = file.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0]
-            drawn.RTReferencedSeriesSequence[0].SeriesInstanceUID = self.who.uid("series", series)
-            for keyword, value in attributes.items():
-                setattr(file, keyword, value)
-
-        write_structures(self.folder / name, {"CTV": [SQUARE]}, self.who, change=change)
-
-    def chosen(self) -> tuple[set[str], str | None, str | None, str | None, tuple[str, ...]]:
-        choice = choose(index_folder(self.folder, workers=1).files)
-        structures, plan = (None if path is None else path.name for path in (choice.structures, choice.plan))
-        doses = " + ".join(path.name for path in choice.doses) or None
-        return {path.name.rstrip(".0123456789dcm") for path in choice.ct}, structures, doses, plan, choice.notes
 
 
 @pytest.fixture

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crosstask.datasets import Dataset, DicomRT, open_dataset
+from crosstask.errors import InputError
 from crosstask.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -16,22 +18,43 @@ PAGE = "plan.png"
 """Name of the page in the folder of a case."""
 
 
-def dataset_to_predict(experiment: Experiment, root: Path, output: Path) -> Dataset:
+def dataset_to_predict(
+    experiment: Experiment,
+    root: Path,
+    output: Path,
+    *,
+    plan: Sequence[str] | None = None,
+    series: Sequence[str] | None = None,
+) -> Dataset:
     """The data set of a run, at another root.
 
     Of DICOM-RT nothing is written among the input, and the table of pseudonyms lies beside the output, as
     ``OUTPUT.pseudonyms.csv``: new patients are none of those that the run was trained on.
 
+    Args:
+        experiment: of the run.
+        root: what to predict.
+        output: where to.
+        plan: labels or UIDs of the plans to take of DICOM-RT; without them what the experiment takes, as far as new
+            patients have it.
+        series: descriptions, numbers or UIDs of the CT series, likewise.
+
     Raises:
-        InputError: the output lies in the folder that is read.
+        InputError: the output lies in the folder that is read; there are no plans or series in this data set.
     """
     options = dict(experiment.dataset.options)
+    asked = {name: list(value) for name, value in (("plan", plan), ("series", series)) if value}
     if experiment.dataset.name == DicomRT.name:
         from crosstask.export.output import refuse_input_folder
 
         refuse_input_folder(output, [root])
         options["pseudonyms"] = str(output.with_name(f"{output.name}.pseudonyms.csv"))
-    return open_dataset(experiment.dataset.name, root, **options)
+    elif asked:
+        raise InputError(f"--{next(iter(asked))}: {experiment.dataset.name} has no DICOM to choose from; leave it out")
+    dataset = open_dataset(experiment.dataset.name, root, **{**options, **asked})
+    if isinstance(dataset, DicomRT):
+        dataset.must_fit = frozenset(asked)
+    return dataset
 
 
 def write_page(folder: Path, title: str, placed: PlacedPlan, case: PatientCase) -> None:

@@ -217,11 +217,19 @@ def predict(
         Optional[Path],  # noqa: UP045
         typer.Option(help="Compute with this network of the run, made by export, and ONNX Runtime."),
     ] = None,
+    plan: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="Of a patient's DICOM plans the one of this label or UID; may be repeated."),
+    ] = None,
+    series: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="Of a patient's CTs the one of this description, number or UID; may be repeated."),
+    ] = None,
 ) -> None:
     """Predict raw cases with a trained run."""
     from crosstask.cli.predict import predict_cases
 
-    predict_cases(run, root, output, case, split, format, weights, device, onnx)
+    predict_cases(run, root, output, case, split, format, weights, device, onnx, plan=plan, series=series)
 
 
 @app.command()

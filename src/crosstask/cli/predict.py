@@ -29,6 +29,9 @@ def predict_cases(
     weights: str,
     device: str,
     onnx: Path | None = None,
+    *,
+    plan: Sequence[str] | None = None,
+    series: Sequence[str] | None = None,
 ) -> None:
     """Predict raw cases and write them."""
     one_of("--weights", weights, ("best", "final"))
@@ -43,7 +46,7 @@ def predict_cases(
     if kind is not None:
         one_of("--format", kind, tuple(FORMATS))
     experiment = load_plan(run).experiment
-    dataset = dataset_to_predict(experiment, root, output)
+    dataset = dataset_to_predict(experiment, root, output, plan=plan, series=series)
     with progress_bar("Looking", at_once=False) as looking:
         dataset.find(looking)
     chosen = _of_split(dataset, split, read_record(run), given=experiment.dataset.splits.rule == "original")
@@ -71,7 +74,7 @@ def predict_cases(
         for done, case in enumerate(chosen, 1):
             try:
                 data, without = dataset.read_to_predict(case)
-                remarks += [f"{case.id}: {note}" for note in data.information.get("choice", ())]
+                remarks += [f"{case.id}: {finding.message}" for finding in data.findings]
                 remarks += [f"{case.id}: predicted without a label, {message}" for message in without]
                 prediction = predictor.predict(case.id, data, data.geometry)
                 for writer in outputs:

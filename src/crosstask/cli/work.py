@@ -57,6 +57,8 @@ def prepare_store(experiment: Experiment, *, workers: int | None = None, verify:
         dataset.find(looking)
     with progress_bar("Preparing") as progress:
         report = prepare(dataset, experiment.store_folder, workers=workers, verify=verify, progress=progress)
+    for case, message in report.warned:
+        err.print(f"Warning: {case}: {message}", markup=False)
     for case, message in report.failed:
         err.print(f"Skipped {case}: {message}", markup=False)
     out.print(

@@ -37,6 +37,22 @@ class Case:
     facts: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
+@dataclass(frozen=True)
+class Finding:
+    """One line of ``crosstask check``: what is wrong with a case, and how bad it is.
+
+    Attributes:
+        case: id of the case, or the name of a folder.
+        severity: ``error`` (the case cannot be used and is skipped), ``warning`` (mended, e.g. a clipped spike) or
+            ``note`` (normal, but worth knowing, e.g. a structure that is not contoured).
+        message: one line, naming the file.
+    """
+
+    case: str
+    severity: Literal["error", "warning", "note"]
+    message: str
+
+
 @dataclass
 class CaseData:
     """All arrays of one case, before any experiment's choice of tasks.
@@ -46,12 +62,15 @@ class CaseData:
             of the case as a whole, e.g. one channel a diagnosis with a 1 at the true one, or an age in years.
         channels: ``{name: channel names}``. A channel that is not there is a *missing label*, never an empty one.
         geometry: the grid that all arrays with spatial axes share.
+        information: further facts, as plain values; they are prepared with the case.
+        findings: what is to be said of the case, and never kept.
     """
 
     arrays: dict[str, np.ndarray]
     channels: dict[str, tuple[str, ...]]
     geometry: Geometry
     information: dict[str, Any] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
 
     def __post_init__(self) -> None:
         for name, array in self.arrays.items():
@@ -71,22 +90,6 @@ class CaseData:
         array = self.arrays[name] if channels is None else self.arrays[name][list(channels)]
         selection = (slice(None), *(slices or ()))
         return array[selection]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of ``crosstask check``: what is wrong with a case, and how bad it is.
-
-    Attributes:
-        case: id of the case, or the name of a folder.
-        severity: ``error`` (the case cannot be used and is skipped), ``warning`` (mended, e.g. a clipped spike) or
-            ``note`` (normal, but worth knowing, e.g. a structure that is not contoured).
-        message: one line, naming the file.
-    """
-
-    case: str
-    severity: Literal["error", "warning", "note"]
-    message: str
 
 
 class Dataset(ABC):

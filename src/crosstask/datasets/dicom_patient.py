@@ -13,6 +13,7 @@ from crosstask.datasets.base import CaseData
 from crosstask.datasets.dicom_choice import Choice
 from crosstask.errors import InputError
 from crosstask.functional.body import body_mask
+from crosstask.io.dicom import UnusableError
 from crosstask.io.dicom_ct import CtSeries, read_ct
 from crosstask.io.dicom_rt import DoseGrid, Plan, read_doses, read_plan
 from crosstask.io.dicom_structures import Structure, mask_of, match_names, read_structures
@@ -64,13 +65,44 @@ class PatientCase(CaseData):
     patient: Patient = field(kw_only=True)
 
 
-def read_patient(choice: Choice, synonyms: Mapping[str, Sequence[str]], lost: list[str] | None = None) -> Patient:
+@dataclass
+class Lost:
+    """Labels that a case goes without, since what holds them cannot be used or read.
+
+    Attributes:
+        damaged: whether a damaged file costs its label alone; else it is an error of the case. A file that is whole but
+            of no use (a dose that is not in Gy, a structure set without contours) costs its label in any case.
+        messages: why each is lost; they name files.
+    """
+
+    damaged: bool
+    messages: list[str] = field(default_factory=list)
+
+    def tried(self, read: Callable[[_F], _T], what: _F | None) -> _T | None:
+        """What a file or some files hold; None without one, or if the label is lost.
+
+        Args:
+            read: gives it, or raises an InputError.
+            what: to read.
+        """
+        if not what:
+            return None
+        try:
+            return read(what)
+        except InputError as error:
+            if not self.damaged and not isinstance(error, UnusableError):
+                raise
+            self.messages.append(str(error))
+            return None
+
+
+def read_patient(choice: Choice, synonyms: Mapping[str, Sequence[str]], lost: Lost) -> Patient:
     """Read the files of a case.
 
     Args:
         choice: which.
         synonyms: names of the structures to read, and what they are called in the files.
-        lost: takes why plan, dose or structures cannot be read; they are then left out. None: that is an error.
+        lost: takes why plan, dose or structures are left out.
 
     Raises:
         InputError: a file is damaged, or of a kind that cannot be read; there is no body in the CT.
@@ -81,33 +113,17 @@ def read_patient(choice: Choice, synonyms: Mapping[str, Sequence[str]], lost: li
         raise InputError(f"{ct.files[0].parent}: no body in the CT (no voxel above -300 HU); check its rescale values")
 
     def contoured(file: Path) -> dict[str, Structure]:
-        found = read_structures(file)
-        names = match_names([structure.name for structure in found.structures], synonyms)
-        return {name: found.named(names[name]) for name in synonyms if name in names}
+        drawn = [structure for structure in read_structures(file).structures if structure.contours]
+        if not drawn:
+            raise UnusableError(f"{file}: none of its structures has a contour; export it again, with contours")
+        names = match_names([structure.name for structure in drawn], synonyms)
+        found = {structure.name: structure for structure in drawn}
+        return {name: found[names[name]] for name in synonyms if name in names}
 
     return Patient(
         ct=ct,
         body=body,
-        structures=tried(contoured, choice.structures, lost) or {},
-        dose=tried(read_doses, choice.doses, lost),
-        plan=tried(read_plan, choice.plan, lost),
+        structures=lost.tried(contoured, choice.structures) or {},
+        dose=lost.tried(read_doses, choice.doses),
+        plan=lost.tried(read_plan, choice.plan),
     )
-
-
-def tried(read: Callable[[_F], _T], what: _F | None, lost: list[str] | None) -> _T | None:
-    """What a file or some files hold; None without one, or if it cannot be read and need not be.
-
-    Args:
-        read: gives it, or raises an InputError.
-        what: to read.
-        lost: as of :func:`read_patient`.
-    """
-    if not what:
-        return None
-    try:
-        return read(what)
-    except InputError as error:
-        if lost is None:
-            raise
-        lost.append(str(error))
-        return None

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from crosstask.datasets.base import Case, CaseData, Dataset, Finding
+from crosstask.datasets.dicom_candidates import check_fit
 from crosstask.datasets.dicom_choice import Choice, choose
-from crosstask.datasets.dicom_patient import Patient, PatientCase, read_patient, tried
+from crosstask.datasets.dicom_images import SERIES_NAMES, all_series
+from crosstask.datasets.dicom_options import length_of, names_of, synonyms_of, three_lengths
+from crosstask.datasets.dicom_patient import Lost, Patient, PatientCase, read_patient
+from crosstask.datasets.dicom_plans import PLAN_NAMES
 from crosstask.datasets.names import natural
 from crosstask.datasets.plan_tasks import TASKS, plan_task
 from crosstask.datasets.pseudonyms import pseudonyms
@@ -20,7 +25,6 @@ from crosstask.functional.dvh import dvh_metrics
 from crosstask.geometry import Geometry
 from crosstask.io.dicom_index import DicomIndex, index_folder
 from crosstask.io.grids import covered, regrid
-from crosstask.io.yaml_lines import parse_yaml
 from crosstask.tasks.base import Task
 
 AIR = -1024
@@ -56,11 +60,17 @@ class DicomRT(Dataset):
             called in the files, case and punctuation ignored. A name is a synonym of itself.
         spacing: z y x in mm of a case's grid; None for the CT's own.
         margin: mm around the body that the grid keeps; None keeps the whole CT.
+        plan: label or UID of the plan that makes a patient's case, ``*`` and ``?`` standing for any letters; or
+            several, of which the first that a patient has is taken. Other patients' plans are chosen by the rule.
+        series: description, number or UID of the CT series, likewise.
         pseudonyms: CSV table of pseudonyms and patient ids; default ``ROOT.pseudonyms.csv`` beside the folder. It may
             be deleted at any time (see :func:`crosstask.datasets.pseudonyms.pseudonyms`).
 
     Raises:
         InputError: an option is of the wrong kind, or the table of structures is.
+
+    Attributes:
+        must_fit: of the options ``plan`` and ``series`` those whose names must each fit some patient.
     """
 
     name = "dicom_rt"
@@ -77,13 +87,17 @@ class DicomRT(Dataset):
         structures: Mapping[str, Sequence[str]] | str | None = None,
         spacing: Sequence[float] | None = None,
         margin: float | None = 10.0,
+        plan: str | Sequence[str] | None = None,
+        series: str | Sequence[str] | None = None,
         pseudonyms: str | None = None,
     ) -> None:
         super().__init__(root)
-        self.synonyms = _synonyms(structures)
+        self.synonyms = synonyms_of(structures)
         self.structures = tuple(self.synonyms)
-        self.spacing = None if spacing is None else _three_lengths(spacing)
-        self.margin = None if margin is None else _length("margin", margin)
+        self.spacing = None if spacing is None else three_lengths(spacing)
+        self.margin = None if margin is None else length_of("margin", margin)
+        self.plan, self.series = names_of("plan", plan), names_of("series", series)
+        self.must_fit = frozenset({"plan", "series"})
         self.table = Path(pseudonyms) if pseudonyms else self.root.with_name(f"{self.root.name}.pseudonyms.csv")
         self._index: DicomIndex | None = None
         self._choices: dict[str, Choice] = {}
@@ -98,10 +112,12 @@ class DicomRT(Dataset):
 
     def read_settings(self) -> Mapping[str, Any]:
         """All options but where the pseudonyms are."""
+        asked = {"plan": list(self.plan), "series": list(self.series)}
         return {
             "structures": {name: list(others) for name, others in self.synonyms.items()},
             "spacing": self.spacing,
             "margin": self.margin,
+            **{option: names for option, names in asked.items() if names},
         }
 
     def find(self, progress: Callable[[int, int, str], None] | None = None) -> None:
@@ -130,7 +146,15 @@ class DicomRT(Dataset):
         return cases
 
     def _chosen(self, index: DicomIndex) -> dict[str, Choice | InputError]:
-        """By pseudonym: the files of a patient's case, or why there is none."""
+        """By pseudonym: the files of a patient's case, or why there is none.
+
+        Raises:
+            InputError: a plan or series that is asked for is nobody's.
+        """
+        if "plan" in self.must_fit:
+            check_fit("plan", "plan", index.of("RTPLAN"), self.plan, PLAN_NAMES)
+        if "series" in self.must_fit:
+            check_fit("series", "CT series", all_series(index.of("CT")), self.series, SERIES_NAMES)
         patients: dict[str, list[Any]] = {}
         for file in index.files:
             # without a patient id, files of one DICOM study are taken for one patient's
@@ -139,7 +163,7 @@ class DicomRT(Dataset):
         found: dict[str, Choice | InputError] = {}
         for patient, files in sorted(patients.items(), key=lambda item: natural(names[item[0]])):
             try:
-                found[names[patient]] = choose(files)
+                found[names[patient]] = choose(files, plan=self.plan, series=self.series)
             except InputError as error:
                 found[names[patient]] = error
         return found
@@ -162,7 +186,10 @@ class DicomRT(Dataset):
         Raises:
             InputError: a file is damaged, or of a kind that cannot be read; one line that names it and the remedy.
         """
-        return self._read(case, None)
+        lost = Lost(damaged=False)
+        data = self._read(case, lost)
+        told = tuple(Finding(case.id, "warning", message) for message in lost.messages)
+        return replace(data, findings=data.findings + told)
 
     def read_to_predict(self, case: Case) -> tuple[PatientCase, list[str]]:
         """A case as far as its CT; structures, dose and plan are left out where they cannot be read.
@@ -170,10 +197,10 @@ class DicomRT(Dataset):
         Raises:
             InputError: the CT cannot be read.
         """
-        lost: list[str] = []
-        return self._read(case, lost), lost
+        lost = Lost(damaged=True)
+        return self._read(case, lost), lost.messages
 
-    def _read(self, case: Case, lost: list[str] | None) -> PatientCase:
+    def _read(self, case: Case, lost: Lost) -> PatientCase:
         choice = self.choice(case.id)
         patient = read_patient(choice, self.synonyms, lost)
         ct = patient.ct
@@ -204,14 +231,15 @@ class DicomRT(Dataset):
                 "not_contoured": [name for name in self.structures if name not in masks],
                 "choice": list(choice.notes),
             },
+            findings=(*_findings_of(case.id, choice), *_copied(case.id, patient)),
             patient=patient,
         )
 
-    def _masks(self, patient: Patient, grid: Geometry, lost: list[str] | None) -> dict[str, np.ndarray]:
+    def _masks(self, patient: Patient, grid: Geometry, lost: Lost) -> dict[str, np.ndarray]:
         """Contoured structures of the table on the case's grid; one without a voxel is not contoured."""
         masks = {}
         for name in patient.structures:
-            drawn = tried(patient.mask, name, lost)
+            drawn = lost.tried(patient.mask, name)
             if drawn is None:
                 continue
             mask = regrid(drawn, patient.ct.geometry, grid, mask=True)
@@ -245,13 +273,13 @@ class DicomRT(Dataset):
             yield from self._check_case(name, choice)
 
     def _check_case(self, name: str, choice: Choice) -> Iterator[Finding]:
-        for note in choice.notes:
-            yield Finding(name, "warning" if "left out" in note else "note", note)
         try:
             case = self.read(Case(id=name, group=name, split="", files=choice.files))
         except InputError as error:
+            yield from _findings_of(name, choice)
             yield Finding(name, "error", str(error))
             return
+        yield from case.findings
         missing = case.information["not_contoured"]
         if choice.structures is None:
             yield Finding(name, "note", "no structure set; all structures are missing labels")
@@ -293,6 +321,18 @@ class DicomRT(Dataset):
         return rows
 
 
+def _findings_of(case: str, choice: Choice) -> Iterator[Finding]:
+    for remark in choice.remarks:
+        yield Finding(case, "warning" if remark.warning else "note", remark.line)
+
+
+def _copied(case: str, patient: Patient) -> Iterator[Finding]:
+    for name, structure in patient.structures.items():
+        if structure.copies:
+            what = "1 contour is" if structure.copies == 1 else f"{structure.copies} contours are"
+            yield Finding(case, "warning", f"{name}: {what} a copy of another one and not counted again")
+
+
 def case_grid(geometry: Geometry, body: np.ndarray, spacing: Sequence[float] | None, margin: float | None) -> Geometry:
     """The grid of a case: a box around the body along the CT's own axes, turned to z y x of the patient.
 
@@ -328,38 +368,3 @@ def case_grid(geometry: Geometry, body: np.ndarray, spacing: Sequence[float] | N
         origin=tuple((start @ turned).tolist()),
         direction=tuple(tuple(row) for row in turned.tolist()),
     )
-
-
-def _synonyms(structures: Mapping[str, Sequence[str]] | str | None) -> dict[str, tuple[str, ...]]:
-    given: Any = structures
-    if isinstance(structures, str):
-        path = Path(structures).expanduser()
-        try:
-            given, _ = parse_yaml(path.read_text(encoding="utf-8"), path)
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot be read ({error}); see dataset.options.structures") from None
-    remedy = "give {name: [synonyms], ...}, or a YAML file that holds it"
-    if given is None:
-        return {}
-    if not isinstance(given, Mapping):
-        raise InputError(f"dataset.options.structures: {remedy}")
-    table: dict[str, tuple[str, ...]] = {}
-    for name, others in given.items():
-        names = [others] if isinstance(others, str) else list(others or ())
-        if not isinstance(name, str) or not name or not all(isinstance(other, str) and other for other in names):
-            raise InputError(f"dataset.options.structures.{name}: {remedy}")
-        table[name] = tuple(names)
-    return table
-
-
-def _three_lengths(values: Sequence[float]) -> tuple[float, float, float]:
-    if isinstance(values, str) or len(values) != 3:
-        raise InputError(f"dataset.options.spacing: {values!r} is not three lengths z y x in mm")
-    z, y, x = (_length("spacing", value) for value in values)
-    return z, y, x
-
-
-def _length(option: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1000:
-        raise InputError(f"dataset.options.{option}: {value!r} is no length in mm above 0")
-    return float(value)

@@ -12,6 +12,8 @@ import numpy as np
 
 _CROSSINGS_AT_ONCE = 1 << 20
 """Crossings of edges with rows that are held in memory at a time, however many points a line has."""
+_BOTH_SIDES = 0.25
+"""Share of the strip between a line and its copy by which their areas may differ."""
 
 
 def fill(polygons: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
@@ -72,6 +74,71 @@ def _note_crossings(crossings: np.ndarray, edges: np.ndarray) -> None:
     columns = np.clip(np.ceil(columns), 0, width).astype(np.int64)
     flips = np.bincount(rows * (width + 1) + columns, minlength=crossings.size).reshape(crossings.shape)
     crossings ^= (flips & 1).astype(np.uint8)
+
+
+def without_copies(contours: Sequence[np.ndarray], plane: float, rounding: float) -> list[int]:
+    """Which contours are none of an earlier one's copies.
+
+    Two copies of a contour would cancel where what lies in an odd number of contours counts. A copy may begin at
+    another point, run the other way round, be rounded otherwise, repeat its first point or leave out points on straight
+    lines. So two contours of one plane are copies if each lies near the other all along: within ``plane``, or further,
+    up to ``rounding``, as long as it lies on both sides of it, as rounding has it. A hole lies on one side.
+
+    Args:
+        contours: flat closed lines in space, ``n 3`` each; one of less than three points has no copies.
+        plane: distance between points that may be the same one.
+        rounding: largest distance of copies, in the unit of the points as ``plane`` is.
+
+    Returns:
+        indices, ascending.
+    """
+    closed = [number for number, line in enumerate(contours) if len(line) >= 3]
+    boxes = np.array([[contours[at].min(axis=0), contours[at].max(axis=0)] for at in closed]).reshape(-1, 6)
+    order = np.argsort(boxes[:, 0], kind="stable")
+    starts = boxes[order, 0]
+    copies: set[int] = set()
+    for place, line in enumerate(closed):
+        low, high = np.searchsorted(starts, boxes[place, 0] + np.array([-rounding, rounding]), side="left")
+        around = order[low:high][order[low:high] < place]
+        near = around[(np.abs(boxes[around] - boxes[place]) <= rounding).all(axis=1)]
+        others = (closed[other] for other in sorted(near.tolist()) if closed[other] not in copies)
+        if any(_copies(contours[line], contours[other], plane, rounding) for other in others):
+            copies.add(line)
+    return [number for number in range(len(contours)) if number not in copies]
+
+
+def _copies(one: np.ndarray, other: np.ndarray, plane: float, rounding: float) -> bool:
+    areas = [_area(line) for line in (one, other)]
+    sizes = [float(np.linalg.norm(area)) for area in areas]
+    normal = areas[0] / max(sizes[0], 1e-12)
+    if abs(float((one.mean(axis=0) - other.mean(axis=0)) @ normal)) > plane:
+        return False  # of neighbouring slices
+    apart = max(_furthest(one, other), _furthest(other, one))
+    if apart > rounding:
+        return False
+    between = abs(sizes[0] - sizes[1])  # of a hole all that lies between the lines, of a copy next to nothing
+    length = float(np.linalg.norm(np.roll(one, -1, axis=0) - one, axis=1).sum())
+    return between <= (plane if apart <= plane else _BOTH_SIDES * apart) * length
+
+
+def _area(line: np.ndarray) -> np.ndarray:
+    """Area that a flat closed line encloses, as a vector along its normal."""
+    spread = line - line.mean(axis=0)
+    return np.asarray(np.cross(spread, np.roll(spread, -1, axis=0)).sum(axis=0)) / 2
+
+
+def _furthest(one: np.ndarray, other: np.ndarray) -> float:
+    """How far the corners of a closed line, and the middles between them, lie from another one at most."""
+    points = np.concatenate([one, (one + np.roll(one, -1, axis=0)) / 2])
+    way = np.roll(other, -1, axis=0) - other
+    length = np.maximum((way**2).sum(axis=1), 1e-12)
+    at_once = max(1, _CROSSINGS_AT_ONCE // len(other))
+    largest = 0.0
+    for first in range(0, len(points), at_once):
+        some = points[first : first + at_once, None] - other
+        share = np.clip((some * way).sum(axis=2) / length, 0, 1)
+        largest = max(largest, float(((some - share[..., None] * way) ** 2).sum(axis=2).min(axis=1).max()))
+    return largest**0.5
 
 
 def outlines(mask: np.ndarray) -> list[np.ndarray]:

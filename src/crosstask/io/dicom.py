@@ -47,6 +47,10 @@ _UID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _T = TypeVar("_T")
 
 
+class UnusableError(InputError):
+    """A file is whole, but what it holds is of a kind that cannot be used: a dose that is not in Gy, no contour."""
+
+
 def looks_like_dicom(path: Path) -> bool:
     """Whether a regular file begins as DICOM files do, with or (as some old ones) without the 128 bytes before "DICM".
 
@@ -135,7 +139,8 @@ class Header:
         def read(value: Any) -> str:
             if isinstance(value, bytes | bytearray | float):
                 raise TypeError
-            values = [value] if isinstance(value, str) or not hasattr(value, "__iter__") else value
+            single = isinstance(value, str) or not hasattr(value, "__iter__") or hasattr(value, "family_name")
+            values = [value] if single else value  # a name of a person gives its letters one by one
             return "\\".join(str(part) for part in values).strip(" \0")
 
         return self._get(keyword, read, default)

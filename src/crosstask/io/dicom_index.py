@@ -52,8 +52,10 @@ class DicomFile:
         patient_id: as in the file; may be empty.
         study, series: unique identifiers; a study is one visit of a patient in DICOM's sense.
         frame_of_reference: of the positions in it; empty if the file does not say.
+        frames: all frames of reference that it names, of which a structure set may have several.
         references: what it was made for: series of an RTSTRUCT, SOP instances of RTPLANs of an RTDOSE, of structure
             sets of an RTPLAN or RTDOSE.
+        plans: SOP instances of RTPLANs among them.
         localizer: a planning view of a scanner, no slice.
         predicted: written by this package, as a prediction.
     """
@@ -66,7 +68,9 @@ class DicomFile:
     study: str
     series: str
     frame_of_reference: str
+    frames: frozenset[str]
     references: tuple[str, ...]
+    plans: tuple[str, ...]
     localizer: bool
     predicted: bool
 
@@ -210,7 +214,9 @@ def _file_of(header: Header) -> DicomFile:
         study=header.uid("StudyInstanceUID"),
         series=header.uid("SeriesInstanceUID"),
         frame_of_reference=frame_of_reference(header),
+        frames=frozenset(_frames(header)),
         references=tuple(dict.fromkeys(_references(header))),
+        plans=tuple(dict.fromkeys(_instances(header, "ReferencedRTPlanSequence"))),
         localizer="LOCALIZER" in header.text("ImageType", "").split("\\"),
         predicted=_predicted(header),
     )
@@ -225,29 +231,36 @@ def _predicted(header: Header) -> bool:
 
 def frame_of_reference(header: Header) -> str:
     """Identifier of the space of a file's positions; a structure set names it in a sequence. Empty if it is missing."""
-    own = header.uid("FrameOfReferenceUID", "")
+    return next(iter(_frames(header)), "")
+
+
+def _frames(header: Header) -> list[str]:
+    """All that a file names: its own, then those of its structures, then those that it refers to."""
     items = [*header.items("StructureSetROISequence"), *header.items("ReferencedFrameOfReferenceSequence")]
-    named = [
-        item.uid("ReferencedFrameOfReferenceUID", "") or item.uid("FrameOfReferenceUID", "")
-        for item in (items if not own else ())
-    ]
-    return own or next((uid for uid in named if uid), "")
+    named = [item.uid("ReferencedFrameOfReferenceUID", "") or item.uid("FrameOfReferenceUID", "") for item in items]
+    return [uid for uid in dict.fromkeys((header.uid("FrameOfReferenceUID", ""), *named)) if uid]
 
 
 def referenced_series(header: Header) -> list[str]:
     """Series that a structure set was drawn on."""
-    return [
-        series.uid("SeriesInstanceUID")
+    found = [
+        series.uid("SeriesInstanceUID", "")
         for frame in header.items("ReferencedFrameOfReferenceSequence")
         for study in frame.items("RTReferencedStudySequence")
         for series in study.items("RTReferencedSeriesSequence")
     ]
+    return [uid for uid in found if uid]
 
 
 def _references(header: Header) -> Iterable[str]:
     yield from referenced_series(header)
     for keyword in ("ReferencedRTPlanSequence", "ReferencedStructureSetSequence"):
-        yield from (item.uid("ReferencedSOPInstanceUID") for item in header.items(keyword))
+        yield from _instances(header, keyword)
+
+
+def _instances(header: Header, keyword: str) -> Iterator[str]:
+    """SOP instances that the items of a sequence name; an item that names none is passed over."""
+    yield from (uid for item in header.items(keyword) if (uid := item.uid("ReferencedSOPInstanceUID", "")))
 
 
 def _read_here(paths: list[Path]) -> Iterator[list[_Reading]]:

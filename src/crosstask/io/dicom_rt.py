@@ -11,7 +11,7 @@ import numpy as np
 
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
-from crosstask.io.dicom import COPY_AGAIN, Header
+from crosstask.io.dicom import COPY_AGAIN, Header, UnusableError
 from crosstask.io.dicom_ct import grid, orientation_of, position_of
 from crosstask.io.dicom_index import frame_of_reference
 from crosstask.io.images import MAXIMUM_VOXELS, UNEVEN
@@ -33,8 +33,8 @@ class DoseGrid:
         geometry: the grid, which may be smaller than the CT's and differently spaced; in mm, in DICOM's LPS space.
         units: always ``"GY"``.
         dose_type: always ``"PHYSICAL"``.
-        summation: DoseSummationType. PLAN is the dose of all fractions of a plan; others (BEAM, FRACTION, MULTI_PLAN,
-            ...) are of parts or several plans and left to the caller.
+        summation: DoseSummationType; empty if the file does not say. PLAN is the dose of all fractions of a plan;
+            others (BEAM, FRACTION, MULTI_PLAN, ...) are of parts or several plans and left to the caller.
         plan: SOP instance of the RTPLAN; empty if the file does not say.
         sop_instance, study, frame_of_reference: unique identifiers; the last may be empty.
         patient_id: as in the file; may be empty.
@@ -86,15 +86,14 @@ def read_dose(file: Path) -> DoseGrid:
     put in the other order.
 
     Raises:
-        InputError: the file cannot be read; is no RTDOSE; not in Gy; not physical (EFFECTIVE dose depends on a model,
-            and ERROR is a difference of doses); uneven planes. The message names the file.
+        UnusableError: see :func:`unusable_dose`.
+        InputError: the file cannot be read; is no RTDOSE; uneven planes. The message names the file.
     """
     file = Path(file)
     header = Header.read(file, pixels=True)
     _must_be(header, "RTDOSE")
-    for keyword, wanted in (("DoseUnits", "GY"), ("DoseType", "PHYSICAL")):
-        if header.text(keyword) != wanted:
-            raise InputError(f"{file}: {keyword} is not {wanted}; export the dose as {wanted}")
+    if why := _unusable(header):
+        raise UnusableError(f"{file}: {why}; export the physical dose in Gy")
     scaling = header.number("DoseGridScaling")
     if not 0 < scaling < 1e6:
         raise InputError(f"{file}: DoseGridScaling {scaling:g} is no scale of a dose; export the dose again")
@@ -106,13 +105,39 @@ def read_dose(file: Path) -> DoseGrid:
         geometry=geometry,
         units="GY",
         dose_type="PHYSICAL",
-        summation=header.text("DoseSummationType"),
+        summation=header.text("DoseSummationType", ""),
         plan=_referenced(header, "ReferencedRTPlanSequence"),
         sop_instance=header.uid("SOPInstanceUID"),
         study=header.uid("StudyInstanceUID"),
         frame_of_reference=frame_of_reference(header),
         patient_id=header.text("PatientID", ""),
     )
+
+
+def unusable_dose(file: Path) -> str:
+    """Why an RTDOSE file holds no dose to be used, from its header alone; empty if it may.
+
+    EFFECTIVE dose depends on a biological model, ERROR is a difference of doses, and RELATIVE units are of a
+    prescription that the file does not give. Some files hold a histogram or points and no grid. A damaged file is not
+    judged here: what is wrong with it is told when it is read.
+    """
+    try:
+        return _unusable(Header.read(Path(file), only=["DoseUnits", "DoseType", "Rows", "GridFrameOffsetVector"]))
+    except InputError:
+        return ""
+
+
+def _unusable(header: Header) -> str:
+    for keyword, wanted, others in (
+        ("DoseUnits", "GY", ("RELATIVE",)),
+        ("DoseType", "PHYSICAL", ("EFFECTIVE", "ERROR")),
+    ):
+        said = header.text(keyword, "").upper()
+        if not said:
+            return f"no {keyword} is given"
+        if said != wanted:
+            return f"{keyword} is not {wanted}" + (f" but {said}" if said in others else "")
+    return "" if header.has("Rows") else "it holds no dose grid"
 
 
 def _planes(header: Header) -> tuple[Geometry, slice]:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from crosstask.errors import InputError
-from crosstask.functional.contours import fill
+from crosstask.functional.contours import fill, without_copies
 from crosstask.geometry import Geometry
-from crosstask.io.dicom import COPY_AGAIN, Header
+from crosstask.io.dicom import COPY_AGAIN, Header, UnusableError
 from crosstask.io.dicom_index import frame_of_reference, referenced_series
 
 CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
@@ -19,6 +19,8 @@ CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 
 _SAME_PLANE = 0.2
 """mm that points of one plane may lie apart along the normal: coordinates are rounded, often to 0.1."""
+_ROUNDED = 0.75
+"""mm that a contour may lie from its copy: coordinates in whole millimetres are up to 0.71 off in their plane."""
 _FURTHER_ON = 1e-3
 """Share of a slice by which planes are looked for beyond a slice, so that rounding decides nothing half-way."""
 _FURTHEST = 1e5
@@ -49,7 +51,9 @@ class Structure:
         colour: red, green, blue of 0 to 255; None if the file does not say.
         kind: RTROIInterpretedType (ORGAN, PTV, CTV, EXTERNAL, ...); may be empty.
         frame_of_reference: of its points; may be empty.
-        contours: in the file's order; none for a structure that has a name only.
+        contours: in the file's order; none for a structure that has a name only. Of contours that the file holds more
+            than once, each once.
+        copies: how many contours more the file holds.
     """
 
     file: Path
@@ -59,6 +63,7 @@ class Structure:
     kind: str
     frame_of_reference: str
     contours: tuple[Contour, ...]
+    copies: int = 0
 
 
 @dataclass(frozen=True)
@@ -122,8 +127,8 @@ def read_structures(file: Path) -> StructureSet:
     if header.text("Modality") != "RTSTRUCT":
         raise InputError(f"{file}: is no RTSTRUCT file; give one")
     for keyword in ("StructureSetROISequence", "ROIContourSequence"):
-        if not header.has(keyword):  # a file that was cut off between two attributes looks like this
-            raise InputError(f"{file}: has no {keyword}, so no structures; export it again")
+        if not header.has(keyword):  # a file that was cut off between two attributes looks like this, too
+            raise UnusableError(f"{file}: holds no contours (no {keyword}); export it again, with contours")
     drawn = {item.whole("ReferencedROINumber"): item for item in header.items("ROIContourSequence")}
     observed = {
         item.whole("ReferencedROINumber"): item.text("RTROIInterpretedType", "")
@@ -146,7 +151,34 @@ def read_structures(file: Path) -> StructureSet:
     )
 
 
+def has_contours(file: Path) -> bool:
+    """Whether a structure set has any contour; one that is damaged counts, and is told when it is read."""
+    try:
+        header = Header.read(Path(file), only=["ROIContourSequence"])
+        return any(item.has("ContourSequence") for item in header.items("ROIContourSequence"))
+    except InputError:
+        return True
+
+
+def drawn_images(file: Path) -> frozenset[str]:
+    """SOP instances of the slices that the contours of a structure set name; none if it names none or is damaged."""
+    try:
+        header = Header.read(Path(file), only=["ROIContourSequence"])
+        contours = [contour for item in header.items("ROIContourSequence") for contour in item.items("ContourSequence")]
+        return frozenset(
+            image.uid("ReferencedSOPInstanceUID", "")
+            for contour in contours
+            for image in contour.items("ContourImageSequence")
+        ) - {""}
+    except InputError:
+        return frozenset()
+
+
 def _structure(item: Header, drawn: Header | None, kind: str, frame: str) -> Structure:
+    contours = [] if drawn is None else list(map(_contour, drawn.items("ContourSequence")))
+    # Two copies would cancel each other: what is drawn twice would be a hole.
+    lines = [contour.points if contour.kind in CLOSED else np.empty((0, 3)) for contour in contours]
+    kept = without_copies(lines, _SAME_PLANE, _ROUNDED)
     return Structure(
         file=item.path,
         number=item.whole("ROINumber"),
@@ -154,7 +186,8 @@ def _structure(item: Header, drawn: Header | None, kind: str, frame: str) -> Str
         colour=None if drawn is None else _colour(drawn),
         kind=kind,
         frame_of_reference=item.uid("ReferencedFrameOfReferenceUID", "") or frame,
-        contours=() if drawn is None else tuple(map(_contour, drawn.items("ContourSequence"))),
+        contours=tuple(contours[number] for number in kept),
+        copies=len(contours) - len(kept),
     )
 
 
@@ -199,18 +232,18 @@ def rasterise(structure: Structure, geometry: Geometry, *, frame_of_reference: s
         frame_of_reference: of that CT; if the structure says another one, its points mean something else there.
 
     Raises:
-        InputError: another frame of reference, or a contour that does not lie in a plane parallel to the slices.
+        UnusableError: another frame of reference, or a contour that does not lie in a plane parallel to the slices.
     """
     where = f"{structure.file}: structure {structure.name!r}"
     own = structure.frame_of_reference
     if frame_of_reference and own and own != frame_of_reference:
-        raise InputError(f"{where} has another frame of reference than the CT; give the CT that it was drawn on")
+        raise UnusableError(f"{where} has another frame of reference than the CT; give the CT that it was drawn on")
     closed = [contour for contour in structure.contours if contour.kind in CLOSED and len(contour.points) >= 3]
     lines = [geometry.indices(contour.points) for contour in closed]
     thick = _SAME_PLANE / geometry.spacing[0]
     for line in lines:
         if (depth := np.ptp(line[:, 0])) > thick:
-            raise InputError(
+            raise UnusableError(
                 f"{where}: a contour reaches over {depth * geometry.spacing[0]:.1f} mm along the normal of the slices; "
                 "draw it on the slices of this CT"
             )

@@ -56,6 +56,7 @@ class PrepareReport:
         rebuilt: ids of cases that were there and were written again: raw files, settings or format changed, or damaged.
         removed: ids of cases that the data set no longer has.
         failed: (case id, message) of cases that could not be read; they are not in the store.
+        warned: (case id, message) of what reading a case warned of; of cases that were kept it is not known.
     """
 
     written: list[str] = field(default_factory=list)
@@ -63,6 +64,7 @@ class PrepareReport:
     rebuilt: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
+    warned: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class _Outcome:
     checksum: str = ""
     temporary: Path | None = None
     message: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def prepare(
@@ -282,6 +285,7 @@ class _Preparation:
                 self._discard(final)
                 outcome.temporary.rename(final)
                 (self.report.rebuilt if job.existed else self.report.written).append(case.id)
+            self.report.warned += [(case.id, warning) for warning in outcome.warnings]
             self._enter(case, job.folder, outcome.raw, outcome.checksum)
             if time.monotonic() - self.last_write > _SECONDS_BETWEEN_INDEX_WRITES:
                 self._write_index()
@@ -301,7 +305,8 @@ class _Preparation:
         place = {case_id: number for number, case_id in enumerate(self.cases)}
         for ids in (self.report.written, self.report.kept, self.report.rebuilt):
             ids.sort(key=place.__getitem__)
-        self.report.failed.sort(key=lambda failure: place[failure[0]])
+        for told in (self.report.failed, self.report.warned):
+            told.sort(key=lambda pair: place[pair[0]])
 
     def _tell(self, case_id: str) -> None:
         self.done += 1
@@ -382,7 +387,8 @@ def _work(dataset: Source[Any], folder: Path, settings: str, job: _Job) -> _Outc
         if isinstance(error, Exception) and not isinstance(error, CrosstaskError):
             raise CrosstaskError(f"case {case.id}: cannot be written: {_line(error)}") from error
         raise
-    return _Outcome(raw, header.checksum, temporary)
+    warnings = tuple(finding.message for finding in getattr(data, "findings", ()) if finding.severity == "warning")
+    return _Outcome(raw, header.checksum, temporary, warnings=warnings)
 
 
 def _still_true(folder: Path, job: _Job, raw: tuple[RawFile, ...]) -> CaseHeader | None:

@@ -1,0 +1,207 @@
+"""Which structure set and which CT series of a patient belong to a plan and its dose."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from crosstask.datasets.dicom_candidates import Names, Remarks, best, matching, of_one_patient, shown, text_of, together
+from crosstask.errors import InputError
+from crosstask.io.dicom_index import DicomFile
+from crosstask.io.dicom_structures import drawn_images, has_contours
+
+HOW = "choose with series=DESCRIPTION, its number or UID (predict: --series)"
+_CONE_BEAM = re.compile(r"cb[\W_]*ct|cone[\W_]*beam|\bxvi\b|on[\W_]*board|\bobi\b|mv[\W_]*ct", re.IGNORECASE)
+"""In the words of a series that was made on the treatment machine, to place the patient."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Slices of one CT series.
+
+    Attributes:
+        slices: in the order of their paths.
+    """
+
+    slices: tuple[DicomFile, ...]
+
+    @property
+    def uid(self) -> str:
+        """Its own."""
+        return self.slices[0].series
+
+    @property
+    def cone_beam(self) -> bool:
+        """Whether it says that it was made on the treatment machine."""
+        words = ("SeriesDescription", "ManufacturerModelName", "ImageType", "ProtocolName")
+        return any(_CONE_BEAM.search(text_of(self.slices[0], keyword)) for keyword in words)
+
+    @property
+    def described(self) -> str:
+        """Description, number and length; the file's name where there is no description that may be shown."""
+        first = self.slices[0]
+        number = text_of(first, "SeriesNumber")
+        name = SERIES_NAMES.shown(self) or f"that of {first.path.name}"
+        return f"{name} ({f'number {number}, ' if number.isdigit() else ''}{len(self.slices)} slices)"
+
+
+def _given(series: Series) -> tuple[str, ...]:
+    return series.uid, *(text_of(series.slices[0], keyword) for keyword in ("SeriesDescription", "SeriesNumber"))
+
+
+SERIES_NAMES = Names[Series](given=_given, shown=lambda series: shown(series.slices[0], "SeriesDescription"))
+
+
+def all_series(slices: Sequence[DicomFile]) -> list[Series]:
+    """Slices by their series."""
+    found: dict[str, list[DicomFile]] = {}
+    for file in slices:
+        found.setdefault(file.series, []).append(file)
+    return [Series(tuple(files)) for files in found.values()]
+
+
+def series_of(slices: Sequence[DicomFile], wanted: Sequence[str], remarks: Remarks) -> list[Series]:
+    """CT series that may be the case's: those that are asked for, else all.
+
+    Raises:
+        InputError: there is none at all.
+    """
+    series = all_series(slices)
+    if not series:
+        raise InputError("no CT series; add the planning CT's files to the folder")
+    asked = matching(series, wanted, SERIES_NAMES.given)
+    if not asked and not of_one_patient(wanted):
+        remarks.warn(f"none of {len(series)} CT series is the one asked for, so the rule chooses", _listed(series))
+    return asked or series
+
+
+def without_phantoms(
+    series: Sequence[Series], sets: Sequence[DicomFile], aside: Sequence[DicomFile], kept: Sequence[DicomFile]
+) -> tuple[list[Series], list[DicomFile]]:
+    """CT series and structure sets but for those that only plans of another intent than to treat have to do with.
+
+    Args:
+        series: that may be the case's.
+        sets: structure sets.
+        aside: those plans, and their doses.
+        kept: plan and doses of the case.
+
+    Returns:
+        both; the whole of either where nothing would be left, since a plan may be verified on the patient's own CT.
+    """
+    named = {uid for file in aside for uid in file.references}
+    needed = {uid for file in kept for uid in file.references}
+    others = [one for one in sets if one.sop_instance not in named - needed]
+    frames = frozenset().union(*(file.frames for file in aside)) - frozenset().union(
+        *(file.frames for file in (*kept, *others))
+    )
+    drawn = {uid for one in sets if one not in others for uid in one.references}
+    drawn -= {uid for one in others for uid in one.references}
+    left = [one for one in series if one.uid not in drawn and not one.slices[0].frames & frames]
+    return (left, others) if left else (list(series), list(sets))
+
+
+def structure_set(
+    sets: Sequence[DicomFile],
+    series: Sequence[Series],
+    named_by: Sequence[DicomFile],
+    remarks: Remarks,
+    *,
+    asked: bool,
+) -> DicomFile | None:
+    """Step 3 of the rule of :func:`crosstask.datasets.dicom_choice.choose`.
+
+    Args:
+        sets: of the patient.
+        series: CT series that may be the case's.
+        named_by: the plan and its doses, as far as they are there.
+        remarks: to go on with.
+        asked: these series were asked for: a structure set that was drawn on one of them comes before the plan's.
+    """
+    filled = sets if len(sets) < 2 else [one for one in sets if has_contours(one.path)]
+    remarks.left_out("structure sets", len(sets) - len(filled), len(sets), "no contours in them", warning=not filled)
+    firsts = [one.slices[0] for one in series]
+    near = [one for one in filled if any(together(one, first) for first in firsts)]
+    drawn = {one.uid: one for one in series}
+    on_ct = [one for one in near if any(uid in drawn for uid in one.references)] or near
+    if asked:
+        near = on_ct
+    tiers = [[one for one in near if one.sop_instance in file.references] for file in named_by]
+    tiers += [[one for one in pool if together(one, file)] for pool in (on_ct, near) for file in named_by]
+    chosen = next((found for found in (*tiers, on_ct) if found), [])
+    names_one = any(set(file.references) - set(file.plans) for file in named_by)
+    if names_one and chosen and len(filled) > 1 and not any(tiers[: len(named_by)]):
+        remarks.warn("the plan was made on a structure set that is not here or not on a CT, so another one is taken")
+    if chosen:
+        elsewhere = "in another frame of reference than any CT"
+        remarks.left_out("structure sets", len(filled) - len(near), len(sets), elsewhere, warning=False)
+    elif filled:
+        remarks.warn("the structure set left out: it lies in another frame of reference than the CT")
+    if len(chosen) < 2:
+        return chosen[0] if chosen else None
+    return _best_set(chosen, drawn, remarks)
+
+
+def _best_set(sets: Sequence[DicomFile], drawn: Mapping[str, Series], remarks: Remarks) -> DicomFile | None:
+    """Of several that nothing decides between: one on a planning CT before others, on the longest of those."""
+
+    def place(one: DicomFile) -> tuple[bool, int]:
+        its = [drawn[uid] for uid in one.references if uid in drawn]
+        return any(not series.cone_beam for series in its), max((len(series.slices) for series in its), default=0)
+
+    first = max(map(place, sets))
+    kept = [one for one in sets if place(one) == first]
+    if len(kept) < len(sets):
+        series = list({uid: drawn[uid] for one in sets for uid in one.references if uid in drawn}.values())
+        why = "on the longest planning CT"
+        remarks.warn(f"the structure set is one of {len(sets)}: {why}", f"{_listed(series)}; {HOW}")
+        return best("structure set", kept, remarks) if len(kept) > 1 else kept[0]
+    return best("structure set", kept, remarks, more="leave the others out if it is not the right one")
+
+
+def ct_of(
+    series: Sequence[Series], structures: DicomFile | None, others: Sequence[DicomFile], remarks: Remarks
+) -> Series:
+    """Step 4 of the rule of :func:`crosstask.datasets.dicom_choice.choose`.
+
+    Args:
+        series: that may be the case's.
+        structures: the case's structure set.
+        others: its plan and doses.
+        remarks: to go on with.
+    """
+    if len(series) == 1:
+        return series[0]
+    named = [file for file in (structures, *others) if file is not None]
+    drawn = [] if structures is None else [one for one in series if one.uid in structures.references]
+    if structures is not None and len(drawn) != 1:
+        images = drawn_images(structures.path)
+        drawn = [one for one in series if any(file.sop_instance in images for file in one.slices)] or drawn
+    if len(drawn) == 1:
+        remarks.note(f"the CT is one of {len(series)} series: the structures were drawn on it")
+        return drawn[0]
+    near = drawn or [one for one in series if all(together(one.slices[0], file) for file in named)] or list(series)
+    visits = {file.study for file in named}
+
+    def rank(one: Series) -> tuple[bool, bool, int, str]:
+        return not one.cone_beam, one.slices[0].study in visits, len(one.slices), one.uid
+
+    ranked = sorted(near, key=rank)
+    if len(near) == 1:
+        remarks.note(f"the CT is one of {len(series)} series: the one in the plan's frame of reference")
+        return near[0]
+    first, second = rank(ranked[-1]), rank(ranked[-2])
+    reasons = (
+        "it is no cone-beam CT",
+        "it is of the visit of plan, dose or structures",
+        "it has the most slices",
+        "the last by identifier",
+    )
+    why = next(reason for reason, one, other in zip(reasons, first, second, strict=True) if one != other)
+    remarks.warn(f"the CT is one of {len(series)} series: {why}", f"{_listed(near)}; {HOW}")
+    return ranked[-1]
+
+
+def _listed(series: Sequence[Series]) -> str:
+    return "there are " + ", ".join(one.described for one in series)
