@@ -285,12 +285,13 @@ class TrainingSection(_Section):
     channels_last: bool = False
     smoothing: PositiveInt = Field(
         default=5,
-        description="epochs: the best epoch is the last of the so many with the highest mean validation score, epochs "
-        "before the first counting as 0, a constant predictor's; 1: the highest score of a single epoch, which on few "
-        "validation cases is often luck",
+        description="epochs: the best epoch is the one with the highest validation score among so many consecutive "
+        "ones, those with the highest mean; 1: the highest of all, which on few validation cases is often luck",
     )
     patience: PositiveInt | None = Field(
-        default=None, description="epochs without a better score (see smoothing) before stopping"
+        default=None,
+        description="epochs without a better mean score before stopping, counted from the end of the first smoothing "
+        "epochs on",
     )
     loader_workers: int = Field(default=0, ge=0, description="processes that load samples")
     device: str = Field(default="auto", description="auto, cpu, gpu, or Lightning's other accelerators")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import math
@@ -13,8 +14,10 @@ from typing import Any
 import lightning as L
 from safetensors.torch import save
 
+from crosstask.errors import CrosstaskError
 from crosstask.files import write_atomically
-from crosstask.runs import BEST, FINAL, HISTORY, LAST
+from crosstask.functional.best_epoch import BestEpoch, best_epoch, may_become_best
+from crosstask.runs import BEST, CANDIDATES, FINAL, HISTORY, LAST
 from crosstask.training.module import TrainingModule
 
 
@@ -24,10 +27,7 @@ def weights_bytes(module: TrainingModule) -> bytes:
 
 
 def smoothed(scores: Sequence[float], epochs: int) -> float:
-    """Validation score of the last of the epochs, averaged over it and those before it.
-
-    A score of one epoch is often luck where validation cases are few, and the highest of many is luck more often yet.
-    Epochs before the first count as 0, the skill of a constant predictor, so that no epoch is judged by fewer.
+    """Validation score of the last of the epochs, averaged over it and those before it, as far as there are any.
 
     Args:
         scores: of every epoch so far; one that is not finite does not count.
@@ -38,42 +38,56 @@ def smoothed(scores: Sequence[float], epochs: int) -> float:
     """
     if not math.isfinite(scores[-1]):
         return math.nan
-    last = scores[-epochs:]
-    known = [score for score in last if math.isfinite(score)]
-    return sum(known) / (len(known) + max(0, epochs - len(scores)))
+    known = [score for score in scores if math.isfinite(score)][-epochs:]
+    return math.fsum(known) / len(known)
 
 
 class Recorder(L.Callback):
     """Writes the run folder after each epoch, each file whole or not at all; stops early if asked.
 
     The checkpoint is written last: a run that is killed between two files repeats the epoch and writes the same.
+    Weights of epochs that may turn out the best are kept in a folder of their own until then.
 
     Args:
         folder: the run folder.
-        smoothing: epochs whose validation scores are averaged before they are compared.
-        patience: epochs without a better validation score after which training stops; None for never.
+        smoothing: epochs whose validation scores are averaged before they are compared; see
+            :func:`crosstask.functional.best_epoch.best_epoch`.
+        patience: epochs without a better mean after which training stops; None for never.
         writer: a TensorBoard writer, or None.
     """
 
     def __init__(self, folder: Path, *, smoothing: int = 1, patience: int | None = None, writer: Any = None) -> None:
         self._folder, self._smoothing, self._patience, self._writer = folder, smoothing, patience, writer
         self._rows: list[dict[str, Any]] = []
-        self._best = -math.inf
-        self.best_epoch = -1
+        self._scores: list[float] = []
         self._started = 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """What must survive a resume."""
-        return {"rows": self._rows, "best": self._best, "best_epoch": self.best_epoch}
+        return {"rows": self._rows, "scores": self._scores}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put it back."""
-        self._rows, self._best, self.best_epoch = state["rows"], state["best"], state["best_epoch"]
+        self._rows = state["rows"]
+        if "scores" in state:
+            self._scores = state["scores"]
+        else:  # of a version that kept no weights but those of the best epoch, which is all that can be chosen
+            best = state["best_epoch"]
+            self._scores = [row["score"] if row["epoch"] == best else math.nan for row in self._rows]
+
+    @property
+    def _best(self) -> BestEpoch | None:
+        return best_epoch(self._scores, self._smoothing)
+
+    @property
+    def best_epoch(self) -> int:
+        """The best epoch so far; without any score, the latest."""
+        return len(self._scores) - 1 if self._best is None else self._best.epoch
 
     @property
     def best_score(self) -> float:
-        """Highest smoothed validation score so far."""
-        return self._best
+        """Highest mean validation score so far, of as many epochs as are smoothed; -inf without any score."""
+        return -math.inf if self._best is None else self._best.score
 
     @property
     def seconds(self) -> float:
@@ -91,7 +105,8 @@ class Recorder(L.Callback):
             trainer.should_stop = True
 
     def _patience_is_over(self) -> bool:
-        return self._patience is not None and len(self._rows) - 1 - self.best_epoch >= self._patience
+        best = self._best
+        return self._patience is not None and best is not None and len(self._scores) - 1 - best.until >= self._patience
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
@@ -108,29 +123,57 @@ class Recorder(L.Callback):
             row[f"weight/{task.name}"] = pl_module.epoch_weights[task.name]
             row[f"skill/{task.name}"] = pl_module.skills[task.name]
         row["score"] = pl_module.score
-        row["smoothed_score"] = smoothed(
-            [*(earlier["score"] for earlier in self._rows[:epoch]), row["score"]], self._smoothing
-        )
+        before = self.best_epoch
+        self._scores = [*self._scores[:epoch], row["score"]]
+        row["smoothed_score"] = smoothed(self._scores, self._smoothing)
         row["learning_rate"] = trainer.optimizers[0].param_groups[-1]["lr"]  # the first is the encoder's own
         self._rows = [*self._rows[:epoch], row]
-        score = row["smoothed_score"]
-        better = score > self._best or not math.isfinite(self._best)  # without any score, the latest
-        if better:
-            self._best, self.best_epoch = (score if math.isfinite(score) else -math.inf), epoch
         trainer.should_stop = self._patience_is_over()
         if not trainer.is_global_zero:
             trainer.save_checkpoint(self._folder / LAST)  # every process takes part in gathering the state
             return
-        if better:
-            write_atomically(self._folder / BEST, weights_bytes(pl_module))
+        self._write_weights(pl_module, before)
         self._write_history()
         self._write_tensorboard(row)
         trainer.save_checkpoint(self._folder / LAST)
+        before_last = may_become_best(self._scores[:-1], self._smoothing)  # a run may go on from that checkpoint, too
+        self._remove_candidates([*before_last, *may_become_best(self._scores, self._smoothing)])
+
+    def _write_weights(self, module: TrainingModule, before: int) -> None:
+        """The best epoch's weights under their name, and those of this epoch if it may become the best later."""
+        epoch, best = len(self._scores) - 1, self.best_epoch
+        candidate = epoch in may_become_best(self._scores, self._smoothing)
+        weights = weights_bytes(module) if candidate or best == epoch else b""
+        if candidate:
+            self._candidate(epoch).parent.mkdir(exist_ok=True)
+            write_atomically(self._candidate(epoch), weights)
+        if best == epoch:
+            write_atomically(self._folder / BEST, weights)
+        elif best != before:
+            path = self._candidate(best)
+            if not path.exists():
+                raise CrosstaskError(f"{path}: is missing; remove {self._folder} and train the run anew")
+            write_atomically(self._folder / BEST, path.read_bytes())
+
+    def _candidate(self, epoch: int) -> Path:
+        return self._folder / CANDIDATES / f"{epoch}.safetensors"
+
+    def _remove_candidates(self, kept: Sequence[int] = ()) -> None:
+        for path in (self._folder / CANDIDATES).glob("*.safetensors"):
+            if path.stem not in map(str, kept):
+                path.unlink()
+        if not kept:
+            with contextlib.suppress(OSError):
+                (self._folder / CANDIDATES).rmdir()
 
     def finish(self, trainer: L.Trainer, module: TrainingModule) -> None:
         """Keep the last epoch's weights beside the best, also of a run that was killed after its last epoch."""
         if trainer.is_global_zero and not trainer.interrupted and self._rows:
             write_atomically(self._folder / FINAL, weights_bytes(module))
+
+    def clean(self) -> None:
+        """Remove what a complete run has no use for."""
+        self._remove_candidates()
 
     def _write_history(self) -> None:
         text = io.StringIO()

@@ -272,6 +272,7 @@ def _train(plan: RunPlan, store: Store, show_progress: bool, tell: Callable[[str
     if trainer.is_global_zero:
         write_record(plan.folder, record)
         checkpoints.remove_checkpoint(plan.folder / LAST)
+        recorder.clean()
     return record
 
 
