@@ -351,6 +351,15 @@ def test_written_splits_are_read_back(tmp_path_factory: pytest.TempPathFactory, 
     assert split_cases(cases, from_file(path), needed=()) == chosen
 
 
+def test_splits_of_ids_that_look_like_formulas_are_read_back(tmp_path: Path):
+    cases = [Exam(case, case, "") for case in ("=1+2", "'=1+2", "''=1+2", "-a", "-5", "'", "@x", "plain")]
+    chosen = split_cases(cases, drawn(), needed=())
+    write_splits(tmp_path / "splits.csv", cases, chosen)
+    lines = (tmp_path / "splits.csv").read_text().splitlines()
+    assert not any(cell[:1] in ("=", "@") or cell == "-a" for line in lines for cell in line.split(","))
+    assert split_cases(cases, from_file(tmp_path / "splits.csv"), needed=()) == chosen
+
+
 def test_a_file_as_spreadsheets_write_it(tmp_path: Path):
     path = tmp_path / "splits.csv"
     path.write_bytes("\ufeffsplit,case,note\r\ntrain,a,\r\n\r\ntest,c,x\r\nvalidation,b,\r\ntrain,a,again\r\n".encode())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,26 @@ from pathlib import Path
 from crosstask.errors import CrosstaskError
 
 _PART = ".part"
+_UNSAFE = re.compile(r'[<>:"/\\|?*%\x00-\x1f\x7f]|^\.|[. ]$')
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(?=\.|$)", re.IGNORECASE)
+_LONGEST = 180
+"""Bytes of a name; file systems allow 255, and it gets an ending."""
+
+
+def file_name(text: str) -> str:
+    """An id or a class as the name of a file in a folder, of no other: different texts have different names.
+
+    What file systems refuse, or take for a way to another folder, is written as ``%`` and its code; a name that is too
+    long for them is cut, and ends in a digest of the whole.
+    """
+    name = _UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", text) or "%"
+    if _RESERVED.match(name):
+        name = f"%{ord(name[0]):02X}{name[1:]}"
+    raw = name.encode("utf-8", "surrogateescape")
+    if len(raw) <= _LONGEST:
+        return name
+    digest = hashlib.sha256(raw).hexdigest()[:16]
+    return f"{raw[: _LONGEST - 18].decode('utf-8', 'ignore')}%~{digest}"
 
 
 def write_atomically(path: Path, data: bytes | str, *, keep: Path | None = None) -> None:

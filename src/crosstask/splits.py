@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
+from crosstask.csv_cells import csv_text, read_cell
 from crosstask.datasets.base import SPLITS, Split
 from crosstask.errors import InputError
 from crosstask.experiment import DatasetSection, SplitSection
@@ -278,6 +279,7 @@ def _from_file(rule: SplitSection, groups: Mapping[str, str]) -> dict[str, Split
             raise InputError(
                 f"{rule.file}, line {number}: needs a case, and a split of {', '.join(SPLITS)}; not {split!r}"
             )
+        case = written if (written := read_cell(case)) in groups else case  # as write_splits wrote it, or another
         if case not in groups:
             raise InputError(
                 f"{rule.file}, line {number}: there is no case {case!r} among the prepared ones; take the line out, or "
@@ -291,14 +293,10 @@ def _from_file(rule: SplitSection, groups: Mapping[str, str]) -> dict[str, Split
 def write_splits(path: Path, cases: Sequence[Grouped], splits: Mapping[Split, Sequence[str]]) -> None:
     """The splits as a CSV with the columns case, group and split, which ``dataset.splits.rule=file`` reads."""
     groups = {case.id: case.group for case in cases}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", "group", "split"])
-    for split in SPLITS:
-        writer.writerows([case, groups[case], split] for case in splits[split])
+    rows = [[case, groups[case], split] for split in SPLITS for case in splits[split]]
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, text.getvalue())
+    write_atomically(path, csv_text([["case", "group", "split"], *rows]))
 
 
 def _stratum(values: Mapping[str, float]) -> str:

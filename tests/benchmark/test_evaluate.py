@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from crosstask.benchmark.comparison import compare, measure_of
 from crosstask.benchmark.evaluate import evaluate_constant, evaluate_run
 from crosstask.benchmark.examples import choose_examples, save_examples
 from crosstask.datasets import DATASETS
+from crosstask.datasets.base import Case, CaseData
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment
 from crosstask.prediction.predictor import Prediction, Predictor
@@ -201,3 +203,35 @@ def test_examples_of_volumes_are_one_slice(fakes, tmp_path, tasks, place):
     with np.load(folder / "examples.npz") as arrays:
         np.testing.assert_allclose(arrays["c0/image"], image, atol=1e-5)
         assert arrays[f"c0/{tasks[-1]}/prediction"].ndim == 1
+
+
+class OddPictures(FAKES["pictures"]):  # type: ignore[misc]
+    """Pictures whose ids lead elsewhere, or are formulas."""
+
+    name = "odd"
+    IDS = ("../../out of the folder", "/tmp/out of the folder", "=1+2", "a/b", "a%2Fb", "$\\frac$", "<b>", "c|7")
+
+    def cases(self) -> list[Case]:
+        own = dict(enumerate(self.IDS))
+        return [dataclasses.replace(case, id=own.get(int(case.id[1:]), case.id)) for case in super().cases()]
+
+    def read(self, case: Case) -> CaseData:
+        index = self.IDS.index(case.id) if case.id in self.IDS else case.id[1:]
+        return super().read(dataclasses.replace(case, id=f"c{index}"))
+
+
+def test_kept_predictions_of_any_ids_lie_in_the_run_folder(fakes, monkeypatch, tmp_path):
+    monkeypatch.setitem(DATASETS, "odd", OddPictures)
+    experiment = fake_experiment(tmp_path / "raw", tmp_path / "out", dataset={"name": "odd"})
+    experiment = experiment.model_copy(
+        update={"evaluation": experiment.evaluation.model_copy(update={"keep_predictions": True})}
+    )
+    store, run = prepared(experiment), fake_run(experiment)
+    ids = [case.id for case in store.cases]
+    monkeypatch.setattr("crosstask.benchmark.evaluate.splits_of", lambda *_, **__: {"test": ids, "validation": ids[:1]})
+    before = {path for path in tmp_path.rglob("*") if run not in path.parents}
+    scores = evaluate_run(run, store).scores
+    kept = list((run / "predictions").iterdir())
+    assert len(kept) == len(ids) == len(set(scores["case"]) - {""})
+    assert {path for path in tmp_path.rglob("*") if run not in path.parents} == before
+    assert not Path("/tmp/out of the folder.npz").exists()

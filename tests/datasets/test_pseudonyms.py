@@ -7,7 +7,7 @@ import pytest
 from crosstask.datasets.pseudonyms import pseudonyms
 from crosstask.errors import CrosstaskError, InputError
 
-IDS = ["7", "Doe^John", "a,b", "", "ünïcode", "x" * 64]
+IDS = ["7", "Doe^John", "a,b", "", "ünïcode", "=1+2"]
 
 
 def test_every_patient_has_one_of_its_own_that_says_nothing(tmp_path: Path):

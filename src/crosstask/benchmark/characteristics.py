@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from crosstask.csv_cells import true_frame
 from crosstask.errors import InputError
 from crosstask.runs import CHARACTERISTICS, RunPlan
 
@@ -40,7 +41,7 @@ def collect_characteristics(plans: Sequence[RunPlan]) -> pd.DataFrame:
         if tuple(table.columns) != _OF_A_RUN:
             raise InputError(f"{path}: is damaged; remove the folder and train the run anew")
         table["kept"] = table["kept"].astype(bool)
-        tables[plan.variant, plan.seed] = table
+        tables[plan.variant, plan.seed] = true_frame(table)
     variants = list(dict.fromkeys(plan.variant for plan in plans))
     by_variant = {
         variant: pd.concat([table.assign(seed=seed) for (one, seed), table in tables.items() if one == variant])

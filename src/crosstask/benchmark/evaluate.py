@@ -22,7 +22,7 @@ from crosstask.benchmark.scored import scored_cases
 from crosstask.benchmark.scores import score_table
 from crosstask.datasets.base import CaseData, Dataset, Split
 from crosstask.experiment import EvaluationSection, Experiment
-from crosstask.files import write_atomically
+from crosstask.files import file_name, write_atomically
 from crosstask.prediction.predictor import Predictor, fix_thresholds
 from crosstask.runs import THRESHOLDS, read_thresholds
 from crosstask.splits import splits_of
@@ -93,7 +93,7 @@ def evaluate_run(
         arrays = store.open(case_id)
         prediction = predictor.predict(case_id, arrays, arrays.geometry)
         if settings.keep_predictions:
-            _keep(folder / "predictions" / f"{case_id}.npz", prediction.values)
+            _keep(folder / "predictions" / f"{file_name(case_id)}.npz", prediction.values)
         table.add(case_id, arrays_of(store, case_id), prediction.values)
         if progress:
             progress(done, total, case_id)

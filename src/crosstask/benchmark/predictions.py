@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from crosstask.csv_cells import frame_text, true_frame
 from crosstask.errors import InputError
 from crosstask.files import write_atomically
 from crosstask.functional.cohort import Cohort, cohort_metric
@@ -45,7 +46,7 @@ def prediction_rows(
 
 def write_predictions(table: pd.DataFrame, path: Path) -> None:
     """Write the table as CSV, whole or not at all."""
-    write_atomically(path, table.to_csv(index=False, lineterminator="\n"))
+    write_atomically(path, frame_text(table))
 
 
 def read_predictions(path: Path) -> pd.DataFrame:
@@ -70,7 +71,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
         raise InputError(f"{path}: has no column {missing[0]!r}; run evaluate again")
-    return table
+    return true_frame(table)
 
 
 def cohort_of(

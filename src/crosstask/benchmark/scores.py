@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from crosstask.csv_cells import frame_text, true_frame
 from crosstask.errors import InputError
 from crosstask.files import write_atomically
 
@@ -23,7 +24,7 @@ def write_scores(table: pd.DataFrame, path: Path) -> None:
     if path.suffix == ".parquet":
         write_atomically(path, table.to_parquet(index=False))
     else:
-        write_atomically(path, table.to_csv(index=False, lineterminator="\n"))
+        write_atomically(path, frame_text(table))
 
 
 def read_scores(path: Path) -> pd.DataFrame:
@@ -51,7 +52,7 @@ def read_scores(path: Path) -> pd.DataFrame:
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
         raise InputError(f"{path}: has no column {missing[0]!r}; run evaluate again")
-    return table
+    return table if path.suffix == ".parquet" else true_frame(table)
 
 
 def per_case(table: pd.DataFrame) -> pd.DataFrame:

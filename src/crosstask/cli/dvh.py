@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from crosstask.cli.terminal import out, progress_bar
+from crosstask.csv_cells import csv_text
 from crosstask.errors import InputError
 
 if TYPE_CHECKING:
@@ -308,9 +307,9 @@ def _write(folder: Path, histograms: Mapping[str, Dvh], figures: Sequence[Metric
 
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "dvh.csv", _text(("structure", "dose_gy", "volume_percent"), _curves(histograms)))
+    write_atomically(folder / "dvh.csv", csv_text([("structure", "dose_gy", "volume_percent"), *_curves(histograms)]))
     rows = _figures(histograms, figures, prescription)
-    write_atomically(folder / "dvh_metrics.csv", _text(("structure", "figure", "value", "unit"), rows))
+    write_atomically(folder / "dvh_metrics.csv", csv_text([("structure", "figure", "value", "unit"), *rows]))
     write_atomically(folder / "dvh.png", dvh_plot(histograms, prescription=prescription))
 
 
@@ -332,11 +331,3 @@ def _figures(
         yield name, "outside_dose_grid", f"{100 * histogram.share_outside:.4g}", "%"
         for figure in figures:
             yield name, figure.name, f"{figure.of(histogram, prescription):.6g}", figure.unit
-
-
-def _text(header: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return stream.getvalue()

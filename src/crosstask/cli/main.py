@@ -6,6 +6,7 @@ import contextlib
 import errno
 import io
 import json
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -20,6 +21,7 @@ from crosstask.cli.dvh import dvh
 from crosstask.cli.terminal import err, out, progress_bar
 from crosstask.errors import CrosstaskError, InputError
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _INTERRUPTED = 130
 """Exit code after Ctrl-C, as of a shell."""
 
@@ -326,7 +328,8 @@ def _stop_interrupted() -> NoReturn:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split("\n"))
+    """With no character in it that moves the cursor, be it from a file's name or from a damaged file."""
+    return _CONTROL.sub(" ", text)
 
 
 if __name__ == "__main__":

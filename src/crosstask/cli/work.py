@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from crosstask.assembly import assembly_of, dataset_of
@@ -177,11 +178,11 @@ def evaluate_to_table(
     for keys, part in table.groupby(["task", "metric", "class"], sort=False):
         values = part["value"]
         view.add_row(
-            *map(str, keys),
+            *(escape(str(key)) for key in keys),
             f"{values.mean():.3f}",
             f"{values.std():.3f}" if len(values) > 1 else "",
             "all" if (part["case"] == COHORT_CASE).all() else str(len(values)),
-            part["unit"].iloc[0],
+            escape(part["unit"].iloc[0]),
         )
     out.print(view)
     if len(evaluation.predictions) and "sigmoid" in set(evaluation.predictions["values"]):
@@ -367,7 +368,7 @@ def _watch() -> Iterator[Any]:
                 total = state.plan.experiment.training.epochs
                 filled = round(20 * min(state.epochs / total, 1))
                 bar = "[green]" + "━" * filled + "[/][dim]" + "━" * (20 - filled) + "[/]"
-                table.add_row(state.plan.name, f"{bar} {state.epochs}/{total}", state.doing)
+                table.add_row(escape(state.plan.name), f"{bar} {state.epochs}/{total}", state.doing)
             live.update(table)
 
         yield show

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 from collections.abc import Iterable
 from pathlib import Path
 
+from crosstask.csv_cells import csv_text, read_cell
 from crosstask.errors import InputError
 from crosstask.files import write_atomically, writing
 
@@ -56,7 +56,7 @@ def _read(table: Path) -> dict[str, str]:
             rows = list(csv.reader(file))
     except (OSError, csv.Error) as error:
         raise InputError(f"{table}: cannot be read ({error}); mend it, or delete it to begin anew") from None
-    known = {row[1]: row[0] for row in rows[1:] if len(row) == len(COLUMNS)}
+    known = {read_cell(row[1]): row[0] for row in rows[1:] if len(row) == len(COLUMNS)}
     whole = rows and tuple(rows[0]) == COLUMNS and len(known) == len(set(known.values())) == len(rows) - 1
     if not whole or not all(known.values()):
         raise InputError(f"{table}: is no table of {' and '.join(COLUMNS)}, each once; mend it, or delete it")
@@ -64,10 +64,7 @@ def _read(table: Path) -> dict[str, str]:
 
 
 def _write(table: Path, known: dict[str, str]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(sorted((name, patient) for patient, name in known.items()))
+    text = csv_text([COLUMNS, *sorted((name, patient) for patient, name in known.items())])
     with writing(table):
         table.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(table, text.getvalue().encode("utf-8", "surrogateescape"))
+    write_atomically(table, text.encode("utf-8", "surrogateescape"))

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from crosstask.assembly import Assembly
+from crosstask.csv_cells import csv_text
 from crosstask.datasets import Dataset, OpenKBP
 from crosstask.datasets.base import CaseData
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.export.output import new_file
-from crosstask.files import writing
+from crosstask.files import file_name, writing
 from crosstask.io import openkbp_csv
 from crosstask.prediction.predictor import Prediction
 from crosstask.tasks.segmentation import SegmentationTask
 
 TABLE = "predictions.csv"
 _COLUMNS = ("case", "task", "class", "prediction", "decision", "unit")
-_UNSAFE = re.compile(r'[<>:"/\\|?*%\x00-\x1f]|^\.|[. ]$')
 
 
 class CaseWriter(ABC):
@@ -95,12 +91,12 @@ class OpenKBPWriter(CaseWriter):
         for task in self.assembly.tasks:
             values = prediction.values[task.name]
             if isinstance(task, SegmentationTask):
-                target = _made(self.folder / "masks" / prediction.case)
+                target = _made(self.folder / "masks" / file_name(prediction.case))
                 for name, mask in zip(task.classes, task.to_masks(values), strict=True):
-                    openkbp_csv.write_mask(target / f"{name}.csv", mask)
+                    openkbp_csv.write_mask(target / f"{file_name(name)}.csv", mask)
             elif task.source == "dose":
                 dose = values[0] if region is None else values[0] * region[0]
-                openkbp_csv.write_dose(self.folder / f"{prediction.case}.csv", dose)
+                openkbp_csv.write_dose(self.folder / f"{file_name(prediction.case)}.csv", dose)
 
 
 class NpzWriter(CaseWriter):
@@ -155,7 +151,7 @@ class PngWriter(CaseWriter):
                 _write_png(folder / name, labels)
                 if not (folder / "classes.csv").exists():
                     rows = [("label", "class"), (0, "background"), *enumerate(task.classes, 1)]
-                    _write_text(folder / "classes.csv", _csv(rows))
+                    _write_text(folder / "classes.csv", csv_text(rows))
                 continue
             for label, mask in zip(task.classes, masks, strict=True):
                 _write_png(folder / file_name(label) / name, mask * np.uint8(255))
@@ -193,18 +189,7 @@ class CsvWriter(CaseWriter):
     def finish(self) -> None:
         """Write the table, if there is a case."""
         if self._rows:
-            _write_text(self.folder / TABLE, _csv([_COLUMNS, *self._rows]))
-
-
-def file_name(text: str) -> str:
-    """An id or a class as the name of a file: what file systems refuse is written as ``%`` and its code."""
-    return _UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", text)
-
-
-def _csv(rows: Sequence[tuple[object, ...]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+            _write_text(self.folder / TABLE, csv_text([_COLUMNS, *self._rows]))
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:

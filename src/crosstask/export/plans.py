@@ -11,12 +11,13 @@ from crosstask.assembly import Assembly
 from crosstask.datasets import Dataset, DicomRT
 from crosstask.datasets.base import CaseData
 from crosstask.datasets.dicom_patient import PatientCase
-from crosstask.export.cases import CaseWriter, file_name
+from crosstask.export.cases import CaseWriter
 from crosstask.export.nifti import write_nifti
 from crosstask.export.placing import PlacedPlan, placed_plan
 from crosstask.export.rtdose import write_rtdose
 from crosstask.export.rtstruct import write_rtstruct
 from crosstask.export.segmentation import write_segmentation
+from crosstask.files import file_name
 from crosstask.io.dicom_ct import CtSeries
 from crosstask.prediction.predictor import Prediction
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from crosstask.csv_cells import frame_text
 from crosstask.files import write_atomically
-from crosstask.report.tables import markdown_table
+from crosstask.report.tables import markdown_table, markdown_text
 
 
 def characteristics_table(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
@@ -89,7 +90,7 @@ def write_characteristics(table: pd.DataFrame, major: str, output: Path) -> None
     """Write ``characteristics.csv``, every figure unrounded of every seed, and the table as ``characteristics.md``."""
     write_atomically(
         output / "characteristics.csv",
-        table.assign(kept=table["kept"].astype(int)).to_csv(index=False, lineterminator="\n"),
+        frame_text(table.assign(kept=table["kept"].astype(int))),
     )
-    text = f"{markdown_table(*characteristics_table(table))}\n{characteristics_notes(major)}\n"
+    text = f"{markdown_table(*characteristics_table(table))}\n{markdown_text(characteristics_notes(major))}\n"
     write_atomically(output / "characteristics.md", text)

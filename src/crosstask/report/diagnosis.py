@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from pathlib import Path
 
 from crosstask.benchmark.diagnosis import FIGURES, Diagnosis, Estimate
+from crosstask.csv_cells import csv_text
 from crosstask.files import write_atomically
 from crosstask.methods import label_of
-from crosstask.report.tables import latex_table, markdown_table, remark_lines, text_table
+from crosstask.report.tables import latex_table, markdown_table, markdown_text, remark_lines, text_table
 
 _TITLES = {"auc": "AUC", "accuracy": "Accuracy", "sensitivity": "Sensitivity", "specificity": "Specificity"}
 
@@ -61,9 +60,8 @@ def _remarks(diagnosis: Diagnosis) -> str:
 
 def diagnosis_csv(diagnosis: Diagnosis) -> str:
     """Every figure unrounded, one row per method and figure."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["dataset", "task", "positive", "method", "figure", "unit", "value", "low", "high", "remarks"])
+    columns = ["dataset", "task", "positive", "method", "figure", "unit", "value", "low", "high", "remarks"]
+    rows: list[list[object]] = [list(columns)]
     remarks = _remarks(diagnosis).strip()
     head = [diagnosis.dataset, diagnosis.task, diagnosis.positive]
     for method, figures in diagnosis.rows.items():
@@ -72,8 +70,8 @@ def diagnosis_csv(diagnosis: Diagnosis) -> str:
             lines.append(("auc_minus_stl", "percentage points", diagnosis.differences[method]))
         for name, unit, found in lines:
             shown = ["" if math.isnan(figure) else figure for figure in (found.value, found.low, found.high)]
-            writer.writerow([*head, method, name, unit, *shown, remarks])
-    return text.getvalue()
+            rows.append([*head, method, name, unit, *shown, remarks])
+    return csv_text(rows)
 
 
 def write_diagnosis(diagnosis: Diagnosis, resamplings: int, output: Path) -> Path:
@@ -82,7 +80,7 @@ def write_diagnosis(diagnosis: Diagnosis, resamplings: int, output: Path) -> Pat
     notes = diagnosis_notes(diagnosis, resamplings)
     path = output / "diagnosis.txt"
     write_atomically(path, text_table(titles, rows) + remark_lines(diagnosis.remarks))
-    write_atomically(output / "diagnosis.md", f"{markdown_table(titles, rows)}\n{notes}\n")
+    write_atomically(output / "diagnosis.md", f"{markdown_table(titles, rows)}\n{markdown_text(notes)}\n")
     write_atomically(output / "diagnosis.csv", diagnosis_csv(diagnosis))
     write_atomically(output / "diagnosis.tex", latex_table(titles, rows) + remark_lines(diagnosis.remarks, "% "))
     return path

@@ -14,6 +14,8 @@ import matplotlib.pyplot as plt
 
 from crosstask.methods import baseline_of, name_of
 
+matplotlib.rcParams["text.parse_math"] = False  # a name may hold dollars
+
 COLOURS = plt.get_cmap("tab10").colors  # type: ignore[attr-defined]
 _DASHES = ("-", "--", ":", "-.")
 MOST_INSIDE = 4

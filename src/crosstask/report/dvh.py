@@ -109,4 +109,4 @@ def _handles(colours: Mapping[str, Colour], *, both: bool, prescription: float |
 def shortened(name: str, most: int = 24) -> str:
     """A name that fits its place: its middle is left out, as names often differ in their end. Never a formula."""
     kept = name if len(name) <= most else f"{name[: most - 9]}…{name[-8:]}"
-    return (" " if kept.startswith("_") else "") + kept.replace("$", r"\$")  # a legend leaves out what begins with _
+    return (" " if kept.startswith("_") else "") + kept  # a legend leaves out what begins with _

@@ -7,7 +7,15 @@ from pathlib import Path
 
 from crosstask.benchmark.comparison import Cell, Comparison, average
 from crosstask.files import write_atomically
-from crosstask.report.tables import comparison_table, csv_table, latex_table, markdown_table, remark_lines, text_table
+from crosstask.report.tables import (
+    comparison_table,
+    csv_table,
+    latex_table,
+    markdown_table,
+    markdown_text,
+    remark_lines,
+    text_table,
+)
 
 
 def write_joint_table(comparisons: Sequence[Comparison], floors: Sequence[Mapping[str, Cell]], folder: Path) -> Path:
@@ -37,7 +45,8 @@ def write_joint_table(comparisons: Sequence[Comparison], floors: Sequence[Mappin
     titles, rows = comparison_table(comparisons, floors)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "table.txt", f"{text_table(titles, rows)}{key}\n{remark_lines(remarks)}")
-    write_atomically(folder / "table.md", f"{markdown_table(titles, rows)}\n{key}\n\n{remark_lines(remarks)}")
+    below = remark_lines([markdown_text(remark) for remark in remarks])
+    write_atomically(folder / "table.md", f"{markdown_table(titles, rows)}\n{markdown_text(key)}\n\n{below}")
     write_atomically(folder / "table.csv", csv_table(comparisons, floors))
     write_atomically(folder / "table.tex", latex_table(titles, rows) + remark_lines(remarks, "% "))
     return folder / "table.txt"

@@ -29,6 +29,7 @@ from crosstask.report.tables import (
     floor_of,
     latex_table,
     markdown_table,
+    markdown_text,
     remark_lines,
     text_table,
 )
@@ -84,7 +85,7 @@ def write_report(
     parts = [markdown_table(titles, rows), markdown_table(metric_titles, metric_rows)]
     if len(class_rows) > len(metric_rows):
         parts.append(markdown_table(metric_titles, [row for row in class_rows if row[2] not in ("", "mean")]))
-    write_atomically(output / "table.md", "\n".join([*parts, notes, ""]))
+    write_atomically(output / "table.md", "\n".join([*parts, markdown_text(notes), ""]))
     write_atomically(output / "table.csv", csv_table([comparison], [floor]))
     write_atomically(output / "table.tex", latex_table(titles, rows) + remark_lines(comparison.remarks, "% "))
     parts = [f"<h1>{html.escape(experiment.name)}</h1>"]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from crosstask.benchmark.comparison import Cell, Comparison, Measure, companions
 from crosstask.benchmark.scores import over_seeds, per_case
+from crosstask.csv_cells import csv_text
 from crosstask.methods import baseline_of, label_of
 
 CONSTANT_LABEL = "constant"
@@ -37,6 +37,10 @@ _WIDEST = 2
 """Tasks side by side; more of them stand below each other."""
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_MARKDOWN = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;", **{character: f"\\{character}" for character in "\\|`"}}
+)
 _LATEX = str.maketrans(
     {
         **{character: f"\\{character}" for character in "%_&#${}"},
@@ -166,6 +170,7 @@ def _interval(cell: Cell) -> str:
 
 def text_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns of equal width, for a terminal or a log."""
+    titles, *rows = [list(map(_one_line, cells)) for cells in (titles, *rows)]
     widths = [max(len(row[index]) for row in [titles, *rows]) for index in range(len(titles))]
 
     def line(cells: Sequence[str]) -> str:
@@ -174,17 +179,29 @@ def text_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(titles), line(["-" * width for width in widths]), *map(line, rows)]) + "\n"
 
 
+def markdown_text(text: str) -> str:
+    """A text on one line of Markdown, with nothing in it taken for HTML, a link, a picture or the end of a cell."""
+    return _one_line(text).translate(_MARKDOWN).replace("](", r"]\(")
+
+
 def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
-    lines = [titles, ["---"] * len(titles), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in lines) + "\n"
+    lines = [list(map(markdown_text, titles)), ["---"] * len(titles), *(list(map(markdown_text, row)) for row in rows)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+
+
+def _one_line(text: str) -> str:
+    """Without line ends and other control characters, which would move what follows out of its row."""
+    return _CONTROL.sub(" ", text)
 
 
 def latex_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A LaTeX tabular (needs the package booktabs)."""
 
     def escape(text: str) -> str:
-        return text.translate(_LATEX)
+        escaped = _one_line(text).translate(_LATEX)
+        # at the beginning of a row they would be taken for arguments of the end of the last
+        return "{}" + escaped if escaped.startswith(("[", "*")) else escaped
 
     lines = [
         r"\begin{tabular}{ll" + "r" * (len(titles) - 2) + "}",
@@ -200,14 +217,12 @@ def latex_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def remark_lines(remarks: Sequence[str], mark: str = "") -> str:
     """What must be said beside a table, a line each below it; ``mark`` makes comments of them."""
-    return "".join(f"{mark}{remark}\n" for remark in remarks)
+    return "".join(f"{mark}{_one_line(remark)}\n" for remark in remarks)
 
 
 def csv_table(comparisons: Sequence[Comparison], floors: Sequence[Mapping[str, Cell]]) -> str:
     """Every figure unrounded, one row per data set, method and task."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_CSV_COLUMNS)
+    rows: list[Sequence[object]] = [_CSV_COLUMNS]
     for comparison, floor in zip(comparisons, floors, strict=True):
         remarks = " ".join(comparison.remarks)
         for measure in comparison.measures:
@@ -216,15 +231,15 @@ def csv_table(comparisons: Sequence[Comparison], floors: Sequence[Mapping[str, C
                 cell = floor[measure.task]
                 shown = ["" if math.isnan(figure) else figure for figure in (cell.value, cell.companion)]
                 beside = [measure.companion, shown[1], remarks]
-                writer.writerow([comparison.dataset, CONSTANT_LABEL, *head, shown[0], *[""] * 6, *beside])
+                rows.append([comparison.dataset, CONSTANT_LABEL, *head, shown[0], *[""] * 6, *beside])
             for row in comparison.rows:
                 cell = row.cells[measure.task]
                 figures = [cell.value, cell.deviation, cell.improvement, cell.low, cell.high, row.mean.improvement]
                 shown = ["" if math.isnan(figure) else figure for figure in figures]
                 companion = "" if math.isnan(cell.companion) else cell.companion
                 beside = [measure.companion, companion, remarks]
-                writer.writerow([comparison.dataset, row.method, *head, *shown, row.rank or "", *beside])
-    return text.getvalue()
+                rows.append([comparison.dataset, row.method, *head, *shown, row.rank or "", *beside])
+    return csv_text(rows)
 
 
 def floor_of(constant: pd.DataFrame, comparison: Comparison) -> dict[str, Cell]:

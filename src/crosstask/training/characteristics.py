@@ -6,14 +6,13 @@ which is taken for their order (``none, mild, severe``); of one finding 0 or 1; 
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from crosstask.csv_cells import csv_text
 from crosstask.errors import InputError
 from crosstask.files import write_atomically
 from crosstask.functional.spearman import Characteristic
@@ -71,11 +70,9 @@ COLUMNS = ("characteristic", "rho", "p", "cases", "kept", "weight", "reason")
 
 def write_characteristics(path: Path, characteristics: Sequence[Characteristic]) -> None:
     """The table as CSV with the columns of :data:`COLUMNS`; a figure that there is not is empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    rows: list[Sequence[object]] = [COLUMNS]
     for found in characteristics:
         name, *figures, reason = dataclasses.astuple(found)
         rho, p, number, weight = ("" if np.isnan(figure) else figure for figure in figures)
-        writer.writerow([name, rho, p, number, int(found.kept), weight, reason])
-    write_atomically(path, text.getvalue())
+        rows.append([name, rho, p, number, int(found.kept), weight, reason])
+    write_atomically(path, csv_text(rows))
