@@ -75,6 +75,21 @@ def clear_leftovers(folder: Path, *, older_than: float = 0.0) -> None:
                 path.unlink()
 
 
+def is_writable(folder: Path) -> bool:
+    """Whether files may be made in a folder that is there.
+
+    One that nobody may write to by its mode is left alone by root too, as in a container.
+    """
+    return os.access(folder, os.W_OK) and bool(folder.stat().st_mode & 0o222)
+
+
+def cache_folder() -> Path:
+    """Where is kept what can be had again: $CROSSTASK_CACHE, or $XDG_CACHE_HOME/crosstask, or ~/.cache/crosstask."""
+    if own := os.environ.get("CROSSTASK_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "crosstask"
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn what a disk can refuse into one line that names the file, or the folder, that was being written.

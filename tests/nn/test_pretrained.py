@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from crosstask.errors import InputError
+from crosstask.files import cache_folder
 from crosstask.nn import pretrained
 from crosstask.nn.alexnet import AlexNet
 from crosstask.nn.encoder import Encoder, build_encoder, build_extractor
@@ -292,7 +293,7 @@ def test_imagenet_for_volumes_is_refused_before_any_download(server: Path, cache
 def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("CROSSTASK_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert pretrained.cache_folder() == tmp_path / "crosstask"
+    assert cache_folder() == tmp_path / "crosstask"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert pretrained.cache_folder() == tmp_path / ".cache" / "crosstask"
+    assert cache_folder() == tmp_path / ".cache" / "crosstask"

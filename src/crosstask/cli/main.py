@@ -161,7 +161,7 @@ def prepare(
     from crosstask.cli.work import prepare_store
     from crosstask.experiment import load_experiment
 
-    prepare_store(load_experiment(experiment, overrides or ()), workers=workers, verify=verify)
+    prepare_store(load_experiment(experiment, overrides or ()), workers=workers, verify=verify, strict=True)
 
 
 @app.command()

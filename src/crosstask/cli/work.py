@@ -16,7 +16,7 @@ from rich.table import Table
 from crosstask.assembly import assembly_of, dataset_of
 from crosstask.cli.terminal import err, on_terminal, out, progress_bar
 from crosstask.datasets import SPLITS
-from crosstask.errors import InputError
+from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import Experiment, with_evaluation
 from crosstask.files import writing
 from crosstask.processes import cores
@@ -31,7 +31,7 @@ from crosstask.runs import (
     read_record,
 )
 from crosstask.splits import SPLIT_FILE, SPLIT_FOLDER, write_splits
-from crosstask.store import Store, prepare
+from crosstask.store import Store, is_of_earlier_version, prepare
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,10 +50,18 @@ class Result:
     floor: dict[str, Cell]
 
 
-def prepare_store(experiment: Experiment, *, workers: int | None = None, verify: bool = False) -> Store:
-    """Prepare the experiment's cases and say what was done."""
+def prepare_store(
+    experiment: Experiment, *, workers: int | None = None, verify: bool = False, strict: bool = False
+) -> Store:
+    """Prepare the experiment's cases and say what was done.
+
+    Raises:
+        CrosstaskError: with ``strict``, a case that was prepared before cannot be read any more.
+    """
     dataset = dataset_of(experiment)
     assembly_of(experiment, dataset)  # or it is refused
+    if is_of_earlier_version(experiment.store_folder):
+        err.print(f"{experiment.store_folder}: is of an earlier version, so all cases are prepared anew", markup=False)
     with progress_bar("Looking", at_once=False) as looking:
         dataset.find(looking)
     with progress_bar("Preparing") as progress:
@@ -62,14 +70,23 @@ def prepare_store(experiment: Experiment, *, workers: int | None = None, verify:
         err.print(f"Warning: {case}: {message}", markup=False)
     for case, message in report.failed:
         err.print(f"Skipped {case}: {message}", markup=False)
+    for case, message in report.outdated:
+        err.print(f"Kept {case} as it was prepared before: {message}", markup=False)
+    outdated = f", {len(report.outdated)} kept that cannot be read any more" if report.outdated else ""
     out.print(
         f"Store {experiment.store_folder}: {len(report.written)} written, {len(report.rebuilt)} rebuilt, "
-        f"{len(report.kept)} kept, {len(report.removed)} removed, {len(report.failed)} failed",
+        f"{len(report.kept)} kept, {len(report.removed)} removed, {len(report.failed)} failed{outdated}",
         markup=False,
     )
     store = Store(experiment.store_folder)
     if not len(store):
         raise InputError(f"{experiment.dataset.root}: no case could be prepared; see crosstask check {dataset.name}")
+    if strict and report.outdated:
+        more = f" and {len(report.outdated) - 1} more" if len(report.outdated) > 1 else ""
+        raise CrosstaskError(
+            f"{experiment.store_folder}: {report.outdated[0][0]}{more} cannot be read any more and stayed as prepared "
+            "before; mend the files named above, or take them out of the data set, and prepare again"
+        )
     return store
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -138,6 +138,13 @@ class Dataset(ABC):
         Raises:
             InputError: the root is missing or holds no case of this data set.
         """
+
+    def unusable(self, case_ids: Collection[str]) -> Mapping[str, str]:
+        """Which of these cases are still there, though :meth:`cases` leaves them out, and why, in one line a case.
+
+        A store keeps what it has of them: they cannot be read, but were not taken away. By default there are none.
+        """
+        return {}
 
     @abstractmethod
     def read(self, case: Case) -> CaseData:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +157,10 @@ class Cohort(Dataset):
             InputError: the cohort file or the table cannot be used, two rows have one id, or no case has its image.
         """
         return self.rows.cases()
+
+    def unusable(self, case_ids: Collection[str]) -> Mapping[str, str]:
+        """Cases whose row is there, but whose image is not."""
+        return self.rows.without_image(case_ids)
 
     def read(self, case: Case) -> CaseData:
         """All arrays of a case; see the class.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -145,6 +145,20 @@ class CohortRows:
             names = f"row {row.number} names {paths[0]}" if paths else f"the cells of row {row.number} are empty"
             raise self.file.fault(("image",), f"no image exists ({names}); mend the pattern, or the folder")
         return sorted(cases, key=lambda case: natural(case.id))
+
+    def without_image(self, case_ids: Collection[str]) -> dict[str, str]:
+        """Which of these ids have a row, but not all of its image files, and what is missing."""
+        found = {}
+        for case_id in case_ids:
+            for row in self.by_id.get(case_id, ()):
+                try:
+                    missing = next((path for path in self.images_of(row) if not path.exists()), None)
+                except InputError as error:
+                    found[case_id] = str(error)
+                else:
+                    if missing is not None:
+                        found[case_id] = f"{missing}: no such image; add it, or take row {row.number} out of the table"
+        return found
 
     def _value(self, text: str, row: Row) -> str | None:
         """Of a column or a pattern of columns; None where it is missing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -144,6 +144,19 @@ class DicomRT(Dataset):
                 f"{self.root}: no patient with a CT series in it ({there}); give the folder of DICOM files"
             )
         return cases
+
+    def unusable(self, case_ids: Collection[str]) -> Mapping[str, str]:
+        """Patients of whom no case can be made; where files cannot be read, also those of whom no file was found."""
+        index = self._index or index_folder(self.root)
+        chosen = self._chosen(index)
+        found = {name: str(why) for name, why in chosen.items() if isinstance(why, InputError) and name in case_ids}
+        if index.unreadable:
+            message = (
+                f"{self.root}: no file of it, but {len(index.unreadable)} files cannot be read, which may be its own; "
+                f"see crosstask check {self.name}"
+            )
+            found |= {name: message for name in case_ids if name not in chosen}
+        return found
 
     def _chosen(self, index: DicomIndex) -> dict[str, Choice | InputError]:
         """By pseudonym: the files of a patient's case, or why there is none.

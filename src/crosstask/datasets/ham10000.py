@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,6 +155,18 @@ class HAM10000(Dataset):
         if not cases:
             raise InputError(f"{layout.metadata.parent}: no image with a line of metadata; run the check, unpack again")
         return sorted(cases, key=lambda case: natural(case.id))
+
+    def unusable(self, case_ids: Collection[str]) -> Mapping[str, str]:
+        """Images that lack their file or a line of metadata that can be true, one of the two being there."""
+        layout = self._layout()
+        usable = _usable(layout.rows)
+        there = {*layout.images, *(row.image for row in layout.rows)}
+        found = {}
+        for image in case_ids:
+            if image in there and not (image in layout.images and image in usable):
+                what = "no usable line of it" if image in layout.images else f"no image file {image}.jpg"
+                found[image] = f"{layout.metadata}: {what}; see crosstask check {self.name}"
+        return found
 
     def read(self, case: Case) -> CaseData:
         """All arrays of an image; see the class for what they are.

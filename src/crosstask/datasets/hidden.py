@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -46,6 +46,9 @@ class HiddenLabels(Dataset):
 
     def cases(self) -> list[Case]:
         return self._dataset.cases()
+
+    def unusable(self, case_ids: Collection[str]) -> Mapping[str, str]:
+        return self._dataset.unusable(case_ids)
 
     def check(self) -> Iterator[Finding]:
         return self._dataset.check()

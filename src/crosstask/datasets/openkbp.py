@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,14 @@ class OpenKBP(Dataset):
         if not cases:
             raise InputError(f"{self.root}: no complete patient pt_N in it; run the check and unpack the data again")
         return sorted(cases.values(), key=lambda case: patient_number(case.id))
+
+    def unusable(self, case_ids: Collection[str]) -> Mapping[str, str]:
+        """Patients whose folder is there, but lacks a file that is needed."""
+        found = {}
+        for _, folder in self._patients():
+            if folder.name in case_ids and (missing := sorted(set(_REQUIRED) - _csv_names(folder))):
+                found[folder.name] = f"{folder}: {' and '.join(missing)} missing; unpack it again, or remove the folder"
+        return found
 
     def read(self, case: Case) -> CaseData:
         """All arrays of a patient; see the class for what they are.

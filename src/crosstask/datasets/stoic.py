@@ -6,7 +6,7 @@ import csv
 import hashlib
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,15 @@ class STOIC(Dataset):
         if not cases:
             raise InputError(f"{folder / SCANS}: no scan of a patient of {REFERENCE.name}; download the scans again")
         return cases
+
+    def unusable(self, case_ids: Collection[str]) -> Mapping[str, str]:
+        """Patients of the reference without a scan, and scans without a usable line in it."""
+        folder = self._folder()
+        rows, faults = _read_reference(folder / REFERENCE)
+        wrong = {finding.case: finding.message for finding in faults if finding.severity == "error"}
+        missing = {patient: _scan(folder, patient) for patient in rows if not _scan(folder, patient).is_file()}
+        found = {patient: f"{scan}: no such file; download it again" for patient, scan in missing.items()}
+        return {patient: message for patient, message in {**wrong, **found}.items() if patient in case_ids}
 
     def read(self, case: Case) -> CaseData:
         """All arrays of a patient; see the class for what they are.

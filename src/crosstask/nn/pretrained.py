@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from crosstask.errors import InputError
+from crosstask.files import cache_folder
 from crosstask.nn.normalisation import Normalisation, changes, figures_of, fitted
 
 if TYPE_CHECKING:
@@ -149,13 +150,6 @@ def imagenet_file(name: str) -> Path:
     elif not _is_whole(path):
         raise InputError(f"{path}: damaged (its SHA-256 does not fit its name); delete it and run again")
     return path
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept: $CROSSTASK_CACHE, or $XDG_CACHE_HOME/crosstask, or ~/.cache/crosstask."""
-    if own := os.environ.get("CROSSTASK_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "crosstask"
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from crosstask.store.index import is_of_earlier_version
 from crosstask.store.prepare import PrepareReport, prepare
 from crosstask.store.reader import CaseArrays, Store, StoredCase
 
-__all__ = ["CaseArrays", "PrepareReport", "Store", "StoredCase", "prepare"]
+__all__ = ["CaseArrays", "PrepareReport", "Store", "StoredCase", "is_of_earlier_version", "prepare"]

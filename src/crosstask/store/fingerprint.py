@@ -49,6 +49,24 @@ def digest(value: Any) -> str:
     return digest_bytes(canonical(value).encode())
 
 
+def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a file with their own digest among them, so that no change of the file goes unnoticed."""
+    return {**values, "checksum": digest(values)}
+
+
+def unsealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of :func:`sealed`.
+
+    Raises:
+        KeyError: there is no digest among the values.
+        ValueError: it is that of other values.
+    """
+    rest = dict(values)
+    if rest.pop("checksum") != digest(rest):
+        raise ValueError("values that differ from their digest")
+    return rest
+
+
 def digest_bytes(data: Any) -> str:
     """BLAKE2b of bytes or of a contiguous buffer, in hexadecimal."""
     return hashlib.blake2b(data, digest_size=_DIGEST_BYTES).hexdigest()

@@ -21,10 +21,12 @@ import numpy as np
 
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
-from crosstask.store.fingerprint import RawFile, canonical, digest, digest_bytes, digest_file
+from crosstask.store.fingerprint import RawFile, canonical, digest, digest_bytes, digest_file, sealed, unsealed
 from crosstask.store.protocols import RawData
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE_VERSIONS = (1, FORMAT_VERSION)
+"""Version 1 had no checksums of its descriptions; it is read, and written anew by the next preparation."""
 HEADER_NAME = "case.json"
 REMEDY = "run `crosstask prepare --verify` to rebuild it"
 
@@ -32,6 +34,11 @@ _SLICES_PER_CHUNK = 8
 _CHUNK_BYTES = 4 << 20
 _BLOCK_BYTES = 256 << 10
 _LEVEL = 5
+_KINDS = "biuf"
+"""NumPy's kinds of types that an array may have: booleans, integers and reals."""
+_FRAME_BYTES = 99
+_PLAIN_FRAME = re.compile(rb"(?s)\x9e\xa8b2frame\0.{58}\xc2.{18}\x93\xcd..\xde\0\x01\xa4b2nd")
+"""How a Blosc2 frame begins that holds nothing but an array: no variable-length metadata, one layer named b2nd."""
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 
 
@@ -89,7 +96,7 @@ class CaseHeader:
         return digest([self.id, described["channels"], described["geometry"], described["information"], arrays])
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """As plain JSON values, without the checksum that the file has beside them."""
         return {
             "format": "crosstask case",
             "version": FORMAT_VERSION,
@@ -118,13 +125,13 @@ class CaseHeader:
 
     @classmethod
     def from_json(cls, values: Any) -> CaseHeader:
-        """The inverse of :meth:`to_json`.
+        """The inverse of :meth:`to_json`, of the values of a file.
 
         Raises:
-            ValueError, KeyError, TypeError, AttributeError, OverflowError: the values are no header of this version.
+            ValueError, KeyError, TypeError, AttributeError, OverflowError: the values are no header of a version that
+                can be read, or differ from their checksum.
         """
-        if values["format"] != "crosstask case" or values["version"] != FORMAT_VERSION:
-            raise ValueError(f"version {values['version']}, not {FORMAT_VERSION}")
+        values = opened(values, "crosstask case")
         geometry = values["geometry"]
         return cls(
             id=values["id"],
@@ -141,8 +148,36 @@ class CaseHeader:
             arrays={
                 name: ArrayHeader(**{**array, "shape": tuple(array["shape"]), "values": _labels(array)})
                 for name, array in values["arrays"].items()
+                if _is_ours(array)
             },
         )
+
+
+def opened(values: Any, kind: str) -> dict[str, Any]:
+    """The values of a file of a store, held against their format, version and checksum.
+
+    Args:
+        values: as JSON gives them.
+        kind: what the file must say that it is.
+
+    Raises:
+        ValueError, KeyError, TypeError: the values are of another kind or version, or differ from their checksum.
+    """
+    if values["format"] != kind or values["version"] not in READABLE_VERSIONS:
+        raise ValueError(f"version {values['version']}, not {FORMAT_VERSION}")
+    return dict(values) if values["version"] == 1 and "checksum" not in values else unsealed(values)
+
+
+def _is_ours(array: Mapping[str, Any]) -> bool:
+    """Whether the description of an array is one that we write: numbers, in a file of the case's own folder.
+
+    Raises:
+        ValueError: it is not.
+    """
+    file = array["file"]
+    if np.dtype(array["dtype"]).kind not in _KINDS or (file is not None and Path(file).name != file):
+        raise ValueError("an array of another kind, or elsewhere")
+    return True
 
 
 def _labels(array: Mapping[str, Any]) -> tuple[float, ...] | None:
@@ -244,7 +279,7 @@ def write_case(folder: Path, case_id: str, data: RawData, *, settings: str, raw:
     """
     arrays = {}
     for name, values in data.arrays.items():
-        if values.dtype.kind not in "biuf":
+        if values.dtype.kind not in _KINDS:
             raise TypeError(f"array {name!r} is of type {values.dtype}: use a boolean, integer or real type")
         array = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
         file, packed, labels = None, b"", None
@@ -267,7 +302,7 @@ def write_case(folder: Path, case_id: str, data: RawData, *, settings: str, raw:
         information=json.loads(canonical(data.information)),
         arrays=arrays,
     )
-    write_bytes(folder / HEADER_NAME, canonical(header.to_json(), indent=1).encode())
+    write_bytes(folder / HEADER_NAME, canonical(sealed(header.to_json()), indent=1).encode())
     return header
 
 
@@ -301,7 +336,7 @@ def check_file(path: Path, array: ArrayHeader, *, content: bool) -> None:
     """Hold one array's file against its header.
 
     Raises:
-        InputError: the file is missing, or not as it was written.
+        InputError: the file is missing, not as it was written, or holds anything but a plain array of numbers.
     """
     try:
         size = path.stat().st_size
@@ -309,12 +344,13 @@ def check_file(path: Path, array: ArrayHeader, *, content: bool) -> None:
             raise InputError(f"{path}: is damaged ({size} bytes, {array.size} were written): {REMEDY}")
         if content and digest_file(path) != array.checksum:
             raise InputError(f"{path}: is damaged (its checksum differs): {REMEDY}")
+        _must_be_plain(path)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}: {REMEDY}") from error
 
 
 def map_array(path: Path, array: ArrayHeader) -> Any:
-    """The array of a ``.b2nd`` file, mapped: only the blocks that are asked for are decompressed.
+    """The array of a ``.b2nd`` file that :func:`check_file` passed, mapped: only blocks that are asked for are read.
 
     Raises:
         InputError: Blosc2 cannot open the file, or it holds another array.
@@ -327,3 +363,20 @@ def map_array(path: Path, array: ArrayHeader) -> Any:
     if not matches:
         raise InputError(f"{path}: is damaged (it holds another array): {REMEDY}")
     return mapped
+
+
+def _must_be_plain(path: Path) -> None:
+    """Refuse what a frame of Blosc2 can hold beside an array, before Blosc2 sees it.
+
+    Stored expressions, functions and references to other arrays or servers are named in the metadata of a frame, and
+    some versions of Blosc2 compute or follow them as they open it. What we write has none: one metadata layer, ``b2nd``
+    (shape and type), and no metadata of variable length. The places are those of the cframe format.
+
+    Raises:
+        InputError: the file is no such frame.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        header = file.read(_FRAME_BYTES)
+    if not _PLAIN_FRAME.fullmatch(header):
+        raise InputError(f"{path}: is damaged (it holds something else than a plain array of numbers): {REMEDY}")

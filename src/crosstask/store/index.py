@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from crosstask.errors import InputError
-from crosstask.store.fingerprint import RawFile, canonical, digest
-from crosstask.store.format import FORMAT_VERSION, write_bytes
+from crosstask.store.fingerprint import RawFile, canonical, digest, sealed
+from crosstask.store.format import FORMAT_VERSION, READABLE_VERSIONS, opened, write_bytes
 
 INDEX_NAME = "store.json"
+LOCK_NAME = "prepare.lock"
 CASES_NAME = "cases"
 STATISTICS_NAME = "statistics"
 _FORMAT = "crosstask store"
 
 
-def settings_digest(dataset: str, settings: Mapping[str, Any]) -> str:
+def settings_digest(dataset: str, settings: Mapping[str, Any], version: int | None = None) -> str:
     """Digest of all that decides what a prepared case holds, its raw files apart."""
-    return digest([FORMAT_VERSION, dataset, settings])
+    return digest([FORMAT_VERSION if version is None else version, dataset, settings])
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,14 @@ class Index:
         settings: its read settings.
         complete: whether the last ``prepare`` came to its end.
         entries: ``{case id: entry}``, in the data set's order.
+        version: of the format in which it was written.
     """
 
     dataset: str
     settings: dict[str, Any]
     complete: bool = False
     entries: dict[str, Entry] = field(default_factory=dict)
+    version: int = FORMAT_VERSION
 
     def write(self, root: Path) -> None:
         """Replace ``store.json`` at one stroke.
@@ -69,7 +72,7 @@ class Index:
                 {**vars(entry), "raw": [file.to_json() for file in entry.raw]} for entry in self.entries.values()
             ],
         }
-        replace_file(root / INDEX_NAME, canonical(values, indent=0).encode())
+        replace_file(root / INDEX_NAME, canonical(sealed(values), indent=0).encode())
 
     @classmethod
     def read(cls, root: Path) -> Index:
@@ -84,8 +87,8 @@ class Index:
             if values["format"] != _FORMAT:
                 raise ValueError
             version = values["version"]
-            if version == FORMAT_VERSION:
-                return cls._from_json(values)
+            if version in READABLE_VERSIONS:
+                return cls._from_json(opened(values, _FORMAT))
         except FileNotFoundError as error:
             raise InputError(f"{path}: no such file: write the store with `crosstask prepare`") from error
         except OSError as error:
@@ -105,7 +108,16 @@ class Index:
             settings=dict(values["settings"]),
             complete=bool(values["complete"]),
             entries={entry.id: entry for entry in entries},
+            version=int(values["version"]),
         )
+
+
+def is_of_earlier_version(root: Path) -> bool:
+    """Whether a folder holds a store whose cases the next preparation makes anew, for their format."""
+    try:
+        return Index.read(root).version != FORMAT_VERSION
+    except InputError:
+        return False
 
 
 def replace_file(path: Path, data: bytes) -> None:

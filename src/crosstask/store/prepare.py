@@ -1,49 +1,70 @@
 """Write the cases of a data set to a store: in parallel, once, and again only where something changed.
 
 Worker processes read cases and write them to temporary folders. Only this process, which holds the store's lock, gives
-a finished folder its final name and enters it in ``store.json``. So a kill at any moment leaves whole cases, no parts.
+a finished folder its name and enters it in ``store.json``. So a kill at any moment leaves whole cases, no parts.
+
+A store that is whole stays so while others read it: cases that replace older ones are put aside under a name of their
+own, and take their place together at the end, which is a matter of moments. Where nothing has to be written nothing is
+locked, so a store that cannot be written to can be used.
 """
 
 from __future__ import annotations
 
-import errno
 import multiprocessing
-import os
 import re
 import shutil
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from crosstask.errors import CrosstaskError, InputError
+from crosstask.files import is_writable
 from crosstask.locks import locked
-from crosstask.processes import cores, follow_parent
-from crosstask.store.fingerprint import RawFile, digest, fingerprint, same_content, seems_unchanged
+from crosstask.processes import cores
+from crosstask.store.fingerprint import RawFile, seems_unchanged
 from crosstask.store.format import (
+    FORMAT_VERSION,
     HEADER_NAME,
+    READABLE_VERSIONS,
     CaseHeader,
     check_files,
     folder_names,
     read_header,
-    write_case,
 )
-from crosstask.store.index import CASES_NAME, INDEX_NAME, STATISTICS_NAME, Entry, Index, settings_digest
+from crosstask.store.index import (
+    CASES_NAME,
+    INDEX_NAME,
+    LOCK_NAME,
+    STATISTICS_NAME,
+    Entry,
+    Index,
+    settings_digest,
+)
 from crosstask.store.protocols import CaseT, RawCase, Source
+from crosstask.store.work import (
+    Job,
+    Outcome,
+    settings_of,
+    start_worker,
+    temporary_folder,
+    work,
+    work_in_worker,
+    write_errors,
+)
 
 Progress = Callable[[int, int, str], None]
 
 _TEMPORARY = re.compile(r"\.tmp-\d+-.+")
+_ASIDE = ".new-"
+"""Begins the name of a finished folder that is to replace the one that readers still use."""
 _INDEX_TEMPORARY = re.compile(rf"\.{re.escape(INDEX_NAME)}\.\d+\.tmp")
 _SECONDS_BETWEEN_INDEX_WRITES = 1.0
-
-
-LOCK_NAME = "prepare.lock"
 
 
 @dataclass
@@ -56,6 +77,8 @@ class PrepareReport:
         rebuilt: ids of cases that were there and were written again: raw files, settings or format changed, or damaged.
         removed: ids of cases that the data set no longer has.
         failed: (case id, message) of cases that could not be read; they are not in the store.
+        outdated: (case id, message) of cases that could not be read either, but that were prepared before with the
+            same settings: they are in the store as they were.
         warned: (case id, message) of what reading a case warned of; of cases that were kept it is not known.
     """
 
@@ -64,35 +87,8 @@ class PrepareReport:
     rebuilt: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
+    outdated: list[tuple[str, str]] = field(default_factory=list)
     warned: list[tuple[str, str]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One case for a worker.
-
-    Attributes:
-        known: state of the raw files when the prepared case was written; None if it must be written in any case.
-        existed: whether there is a prepared case already.
-        verify: whether the prepared files are to be held against their checksums.
-    """
-
-    case: Any
-    folder: str
-    known: tuple[RawFile, ...] | None
-    existed: bool
-    verify: bool
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """What a worker did: kept (no ``temporary``), built (in ``temporary``) or failed (with a ``message``)."""
-
-    raw: tuple[RawFile, ...] = ()
-    checksum: str = ""
-    temporary: Path | None = None
-    message: str | None = None
-    warnings: tuple[str, ...] = ()
 
 
 def prepare(
@@ -107,19 +103,20 @@ def prepare(
 
     Cases that are there and whose raw files and read settings have not changed are kept. Raw files count as unchanged
     if size and time of change are as before, or else if their content is. An interrupted call is taken up by the next.
+    A case that cannot be read any more is kept as it was prepared, and reported.
 
     Args:
         dataset: the data set; with more than one worker it must pickle.
-        root: folder of the store; made if missing.
+        root: folder of the store; made if missing. One that cannot be written to is used as it is if nothing changed.
         workers: processes that read cases, by default one a core; 1 reads in this process.
         verify: also hold prepared files against their checksums, and rebuild damaged cases. Without it only their
-            lengths are looked at.
+            lengths are looked at, and the checksums of descriptions.
         progress: called as ``progress(done, total, case_id)`` after each case, kept ones too.
 
     Raises:
         InputError: the folder holds something else, or another data set; two cases share an id.
-        CrosstaskError: another process prepares this store, the disk is full, or a worker process died. Finished cases
-            stay, and the next call goes on from there.
+        CrosstaskError: another process prepares this store, the disk is full, the folder cannot be written and would
+            have to be, or a worker process died. Finished cases stay, and the next call goes on from there.
     """
     root = Path(root)
     if workers is None:
@@ -131,112 +128,221 @@ def prepare(
     for case_id, times in Counter(case.id for case in cases).items():
         if times > 1:
             raise InputError(f"data set {dataset.name}: {times} cases have the id {case_id!r}: make the ids unique")
-    with _write_errors(root):
+    preparation = _Preparation(dataset, root, cases, verify, progress)
+    with write_errors(root):
+        if preparation.nothing_to_do():
+            preparation.tell_kept()
+            return preparation.finish()
         root.mkdir(parents=True, exist_ok=True)
+        if not is_writable(root):
+            return _Preparation(dataset, root, cases, verify, progress, fixed=True).run(workers)
         with locked(root, LOCK_NAME, "prepared"):
             _check_root(root)
-            return _Preparation(dataset, root, verify, progress).run(cases, workers)
+            return _Preparation(dataset, root, cases, verify, progress).run(workers)
 
 
 class _Preparation:
-    """One call of :func:`prepare`, under the lock."""
+    """One call of :func:`prepare`. What it does beyond looking is done under the lock.
 
-    def __init__(self, dataset: Source[Any], root: Path, verify: bool, progress: Progress | None) -> None:
-        self.dataset, self.root, self.verify, self.progress = dataset, root, verify, progress
+    Args:
+        dataset, root, verify, progress: of :func:`prepare`.
+        cases: of the data set.
+        fixed: the folder cannot be written to.
+    """
+
+    def __init__(
+        self,
+        dataset: Source[Any],
+        root: Path,
+        cases: list[Any],
+        verify: bool,
+        progress: Progress | None,
+        *,
+        fixed: bool = False,
+    ) -> None:
+        self.dataset, self.root, self.verify, self.progress, self.fixed = dataset, root, verify, progress, fixed
         self.folder = root / CASES_NAME
         settings = dict(dataset.read_settings())
         self.settings = settings_digest(dataset.name, settings)
+        self.accepted = {settings_digest(dataset.name, settings, version) for version in READABLE_VERSIONS}
         self.index = Index(dataset.name, settings)
         self.report = PrepareReport()
-        self.total = 0
-        self.done = 0
+        self.cases = {case.id: case for case in cases}
+        self.folders = folder_names(self.cases)
+        self.before = self._earlier_index()
+        self.aside: dict[str, str] = {}
+        """Folders of finished cases that are to replace older ones, by case."""
+        self.extra: set[str] = set()
+        """Folders of cases that the data set still has, but cannot list."""
+        self.total, self.done = len(cases), 0
         self.last_write = 0.0
 
-    def run(self, cases: list[Any], workers: int) -> PrepareReport:
-        before = self._earlier_index()
-        self.folder.mkdir(exist_ok=True)
-        self._sweep()
-        folders = folder_names(case.id for case in cases)
-        self.total = len(cases)
-        self.cases = {case.id: case for case in cases}
-        self.folders = folders
-        jobs = [job for case in cases if (job := self._plan(case, folders[case.id], before)) is not None]
-        # From here until the end the index holds nothing stale, whatever happens.
-        self._write_index()
-        self._remove_vanished(before)
-        for case_id in self.report.kept:
-            self._tell(case_id)
+    @property
+    def whole(self) -> bool:
+        """Whether the store is as its readers may see it until this call has come to its end."""
+        before = self.before
+        same = settings_digest(before.dataset, before.settings) == self.settings and before.version == FORMAT_VERSION
+        return before.complete and same
+
+    def nothing_to_do(self) -> bool:
+        """Whether the store is as it should be, at a glance; enters what is kept."""
+        if self.verify or not self.whole or not self.folder.is_dir() or any(self.folder.glob(f"{_ASIDE}*")):
+            return False
+        return not self._plan() and self._unchanged()
+
+    def _unchanged(self) -> bool:
+        """Whether the index need not be written."""
+        return self.whole and list(self.index.entries.items()) == list(self.before.entries.items())
+
+    def run(self, workers: int) -> PrepareReport:
+        """Do all that there is to do."""
+        if not self.fixed:
+            self.folder.mkdir(exist_ok=True)
+            self._sweep()
+            if not self.whole:
+                self._drop_aside(None)
+                self._put_in_place()
+        jobs = self._plan()
+        if not self.whole and not self.fixed:
+            # From here until the end the index holds nothing stale, whatever happens.
+            self._write_index()
+            self._remove_vanished()
+        self.tell_kept()
         try:
             if workers == 1:
                 self._run_here(jobs)
             elif jobs:
                 self._run_parallel(jobs, min(workers, len(jobs)))
         except BaseException:
-            with suppress(OSError):  # what stopped us, a full disk perhaps, is the error to tell
-                self._sweep()
-                self._write_index()
+            if not self.fixed:
+                with suppress(OSError):  # what stopped us, a full disk perhaps, is the error to tell
+                    self._sweep()
+                    if not self.whole:
+                        self._write_index()
             raise
+        self._conclude()
+        return self.finish()
+
+    def _conclude(self) -> None:
+        """Let the store be what was found and made of its cases."""
+        self._order_index()
+        if self.fixed:
+            if _without_raw(self.index.entries) != _without_raw(self.before.entries) or not self.whole:
+                raise CrosstaskError(
+                    f"{self.root}: cannot be written, and its cases, groups or splits are no longer those of the data "
+                    "set; make the folder writable, or give another store="
+                )
+            return
         self._sweep()
-        self._order_report()
-        self._write_index(complete=True)
+        self._drop_aside(self.aside)
+        swap = self.whole and (self.aside or set(self.before.entries) - set(self.index.entries))
+        if swap:
+            self._write_index(without=self.aside)
+            self._put_in_place()
+            self._remove_vanished()
+        if swap or not self._unchanged():
+            self._write_index(complete=True)
+
+    def finish(self) -> PrepareReport:
+        """The report, in the data set's order and not that in which the workers finished."""
+        place = {case_id: number for number, case_id in enumerate(self.cases)}
+        for ids in (self.report.written, self.report.kept, self.report.rebuilt):
+            ids.sort(key=place.__getitem__)
+        for told in (self.report.failed, self.report.outdated, self.report.warned):
+            told.sort(key=lambda entry: place.get(entry[0], len(place)))
         return self.report
 
-    def _earlier_index(self) -> dict[str, Entry]:
-        """Entries of the store as it was; none if there was no store, or if ``store.json`` is damaged or older."""
+    def _earlier_index(self) -> Index:
+        """The store's index as it was; an empty one if there was no store, or if ``store.json`` is damaged."""
         try:
             index = Index.read(self.root)
         except InputError:
-            return {}
+            return Index(self.dataset.name, {})
         if index.dataset != self.dataset.name:
             raise InputError(
                 f"{self.root}: holds data set {index.dataset}, not {self.dataset.name}: choose another folder"
             )
-        return index.entries
+        return index
 
-    def _plan(self, case: RawCase, folder: str, before: dict[str, Entry]) -> _Job | None:
+    def _plan(self) -> list[Job]:
+        """Enter the cases that are kept at a glance, and say what is to be done for the others."""
+        jobs = [job for case in self.cases.values() if (job := self._job(case, self.folders[case.id])) is not None]
+        self._keep_unusable()
+        self._order_index()
+        return jobs
+
+    def _job(self, case: RawCase, folder: str) -> Job | None:
         """Keep a case at a glance (None), or say what a worker has to do."""
-        entry = before.get(case.id)
+        entry = self.before.entries.get(case.id)
+        aside = f"{_ASIDE}{folder}"
+        if not self.fixed and (self.folder / aside).is_dir():  # a call that was killed has finished it
+            entry, there = None, aside
+        else:
+            there = folder
         try:
-            header = read_header(self.folder / folder)
-            check_files(self.folder / folder, header, content=False)
+            header = read_header(self.folder / there)
+            check_files(self.folder / there, header, content=False)
         except InputError:
             existed = entry is not None or (self.folder / folder).exists()
-            return _Job(case, folder, None, existed, self.verify)
-        if header.id != case.id or header.settings != _settings_of(case, self.settings):
-            return _Job(case, folder, None, True, self.verify)
-        # A kill can fall between the naming of a folder and its entry in the index: then the folder's own word counts.
+            return Job(case, there, None, existed, self.verify, self.fixed)
+        if header.id != case.id or header.settings != settings_of(case, self.settings):
+            return Job(case, there, None, True, self.verify, self.fixed)
+        # A kill can fall between the naming of a folder and its entry in the index: then the folder's own word counts,
+        # which has a checksum of its own.
         known = entry.raw if entry is not None and entry.checksum == header.checksum else header.raw
         if self.verify or not seems_unchanged(case.files, known):
-            return _Job(case, folder, known, True, self.verify)
-        self._enter(case, folder, known, header.checksum)
+            return Job(case, there, known, True, self.verify, self.fixed)
+        self._enter(case, there, known, header.checksum)
         self.report.kept.append(case.id)
         return None
 
-    def _remove_vanished(self, before: dict[str, Entry]) -> None:
+    def _keep_unusable(self) -> None:
+        """Keep what the store has of cases that are still there, but that the data set leaves out of its list."""
+        lacking = [case_id for case_id in self.before.entries if case_id not in self.cases]
+        find = getattr(self.dataset, "unusable", None)
+        for case_id, message in (find(lacking) if find is not None and lacking else {}).items():
+            entry = self.before.entries[case_id]
+            self.extra.add(entry.folder)
+            kept = self.whole and self._good(entry.folder, case_id) is not None
+            if kept:
+                self.index.entries[case_id] = entry
+            (self.report.outdated if kept else self.report.failed).append((case_id, message))
+
+    def _good(self, folder: str, case_id: str) -> CaseHeader | None:
+        """The header of a prepared case that is whole, else None."""
+        try:
+            header = read_header(self.folder / folder)
+            check_files(self.folder / folder, header, content=self.verify)
+        except InputError:
+            return None
+        return header if header.id == case_id else None
+
+    def _remove_vanished(self) -> None:
         """Remove the prepared cases that the data set no longer has."""
-        wanted = set(self.folders.values())
-        vanished = set(before)
-        ours = {entry.folder for entry in before.values()}
+        wanted = {*self.folders.values(), *self.extra}
+        vanished = set(self.before.entries)
+        ours = {entry.folder for entry in self.before.entries.values()}
         for folder in sorted(self.folder.iterdir()):
             if folder.name in wanted or not folder.is_dir() or _TEMPORARY.fullmatch(folder.name):
                 continue
             if folder.name in ours or (folder / HEADER_NAME).is_file():
                 vanished.update(_id_of(folder))
                 self._discard(folder)
-        self.report.removed.extend(sorted(vanished - set(self.cases)))
+        told = {case_id for case_id, _ in self.report.failed}
+        self.report.removed = sorted(vanished - set(self.cases) - set(self.index.entries) - told)
 
-    def _run_here(self, jobs: list[_Job]) -> None:
+    def _run_here(self, jobs: list[Job]) -> None:
         for job in jobs:
-            self._settle(job, _work(self.dataset, self.folder, self.settings, job))
+            self._settle(job, work(self.dataset, self.folder, self.settings, job))
 
-    def _run_parallel(self, jobs: list[_Job], workers: int) -> None:
-        queue, pending = deque(jobs), dict[Future[_Outcome], _Job]()
-        lost: list[_Job] = []
+    def _run_parallel(self, jobs: list[Job], workers: int) -> None:
+        queue, pending = deque(jobs), dict[Future[Outcome], Job]()
+        lost: list[Job] = []
         error: CrosstaskError | None = None
         pool = ProcessPoolExecutor(
             workers,
             mp_context=multiprocessing.get_context("spawn"),
-            initializer=_start_worker,
+            initializer=start_worker,
             initargs=(self.dataset, self.folder, self.settings),
         )
         try:
@@ -244,7 +350,7 @@ class _Preparation:
                 # No more jobs than workers at a time, so that those lost with a dead worker are known.
                 while queue and len(pending) < workers:
                     try:
-                        pending[pool.submit(_work_in_worker, queue[0])] = queue[0]
+                        pending[pool.submit(work_in_worker, queue[0])] = queue[0]
                     except BrokenProcessPool:
                         queue.clear()
                         break
@@ -272,51 +378,87 @@ class _Preparation:
                 "run it again with fewer workers; finished cases are kept"
             )
 
-    def _settle(self, job: _Job, outcome: _Outcome) -> None:
+    def _settle(self, job: Job, outcome: Outcome) -> None:
         """Make a worker's outcome part of the store."""
-        case, final = job.case, self.folder / job.folder
+        case = job.case
         if outcome.message is not None:
-            self._discard(final)
-            self.report.failed.append((case.id, outcome.message))
-        else:
-            if outcome.temporary is None:
-                self.report.kept.append(case.id)
-            else:
-                self._discard(final)
-                outcome.temporary.rename(final)
-                (self.report.rebuilt if job.existed else self.report.written).append(case.id)
-            self.report.warned += [(case.id, warning) for warning in outcome.warnings]
+            self._settle_unreadable(job, outcome.message)
+        elif outcome.temporary is None:
+            self.report.kept.append(case.id)
             self._enter(case, job.folder, outcome.raw, outcome.checksum)
-            if time.monotonic() - self.last_write > _SECONDS_BETWEEN_INDEX_WRITES:
-                self._write_index()
+        else:
+            folder = self.folders[case.id]
+            if self.whole and case.id in self.before.entries:
+                folder = f"{_ASIDE}{folder}"
+            self._discard(self.folder / folder)
+            outcome.temporary.rename(self.folder / folder)
+            (self.report.rebuilt if job.existed else self.report.written).append(case.id)
+            self.report.warned += [(case.id, warning) for warning in outcome.warnings]
+            self._enter(case, folder, outcome.raw, outcome.checksum)
+        if not (self.whole or self.fixed) and time.monotonic() - self.last_write > _SECONDS_BETWEEN_INDEX_WRITES:
+            self._write_index()
         self._tell(case.id)
 
-    def _enter(self, case: RawCase, folder: str, raw: tuple[RawFile, ...], checksum: str) -> None:
-        self.index.entries[case.id] = Entry(case.id, case.group, str(case.split), folder, raw, checksum)
+    def _settle_unreadable(self, job: Job, message: str) -> None:
+        """Keep what was prepared before of a case that cannot be read, if it is of the same settings and whole.
 
-    def _write_index(self, *, complete: bool = False) -> None:
-        entries = {case_id: self.index.entries[case_id] for case_id in self.cases if case_id in self.index.entries}
-        self.index = replace(self.index, complete=complete, entries=entries)
-        self.index.write(self.root)
+        Of other settings it is not entered, but left where it is: it is all that there is of the case.
+        """
+        case, folder = job.case, self.folders[job.case.id]
+        header = self._good(folder, case.id)
+        if header is None or header.settings not in {settings_of(case, settings) for settings in self.accepted}:
+            self.report.failed.append((case.id, message))
+            return
+        entry = self.before.entries.get(case.id)
+        raw = entry.raw if entry is not None and entry.checksum == header.checksum else header.raw
+        self._enter(case, folder, raw, header.checksum)
+        self.report.outdated.append((case.id, message))
+
+    def _enter(self, case: RawCase, folder: str, raw: tuple[RawFile, ...], checksum: str) -> None:
+        final = self.folders[case.id]
+        if folder != final:
+            self.aside[case.id] = folder
+        self.index.entries[case.id] = Entry(case.id, case.group, str(case.split), final, raw, checksum)
+
+    def _order_index(self) -> None:
+        """The data set's order, then cases that it cannot list."""
+        entries, cases = self.index.entries, self.cases
+        ids = [*(case_id for case_id in cases if case_id in entries), *(name for name in entries if name not in cases)]
+        self.index.entries = {case_id: entries[case_id] for case_id in ids}
+
+    def _write_index(self, *, complete: bool = False, without: Mapping[str, str] | None = None) -> None:
+        self._order_index()
+        entries = {case_id: entry for case_id, entry in self.index.entries.items() if case_id not in (without or {})}
+        replace(self.index, complete=complete, entries=entries).write(self.root)
         self.last_write = time.monotonic()
 
-    def _order_report(self) -> None:
-        """The data set's order, not that in which the workers finished."""
-        place = {case_id: number for number, case_id in enumerate(self.cases)}
-        for ids in (self.report.written, self.report.kept, self.report.rebuilt):
-            ids.sort(key=place.__getitem__)
-        for told in (self.report.failed, self.report.warned):
-            told.sort(key=lambda pair: place[pair[0]])
+    def tell_kept(self) -> None:
+        """Tell the cases that are kept at a glance."""
+        for case_id in self.report.kept:
+            self._tell(case_id)
 
     def _tell(self, case_id: str) -> None:
         self.done += 1
         if self.progress is not None:
             self.progress(self.done, self.total, case_id)
 
+    def _put_in_place(self) -> None:
+        """Let finished folders take the place of the older ones."""
+        for folder in sorted(self.folder.glob(f"{_ASIDE}*")):
+            final = self.folder / folder.name.removeprefix(_ASIDE)
+            self._discard(final)
+            folder.rename(final)
+
+    def _drop_aside(self, wanted: Mapping[str, str] | None) -> None:
+        """Remove folders that a killed call has put aside: all but those wanted, or those that are not whole."""
+        for folder in sorted(self.folder.glob(f"{_ASIDE}*")):
+            if folder.name not in wanted.values() if wanted is not None else not _id_of(folder):
+                self._discard(folder)
+
     def _discard(self, folder: Path) -> None:
         """Remove a case's folder; it loses its name first, so that a kill leaves no part of it under that name."""
         if folder.exists():
-            temporary = _temporary(self.folder, f"{folder.name}.old")
+            temporary = temporary_folder(self.folder, f"{folder.name}.old")
             folder.rename(temporary)
             shutil.rmtree(temporary)
 
@@ -334,82 +476,12 @@ class _Preparation:
                 path.unlink(missing_ok=True)
 
 
-# --- in the worker ---
-
-_WORKER: tuple[Source[Any], Path, str] | None = None
-
-
-def _start_worker(dataset: Source[Any], folder: Path, settings: str) -> None:
-    global _WORKER
-    _WORKER = (dataset, folder, settings)
-    follow_parent()
-
-
-def _work_in_worker(job: _Job) -> _Outcome:
-    assert _WORKER is not None
-    return _work(*_WORKER, job)
-
-
-def _work(dataset: Source[Any], folder: Path, settings: str, job: _Job) -> _Outcome:
-    """Keep, build or fail one case; nothing under its final name is touched.
-
-    Raises:
-        CrosstaskError: the case cannot be written, or the reader has a fault that is not the input's.
-    """
-    case = job.case
-    try:
-        raw = job.known if job.known is not None and seems_unchanged(case.files, job.known) else fingerprint(case.files)
-        header = _still_true(folder / job.folder, job, raw)
-        if header is not None:
-            return _Outcome(raw, header.checksum)
-        data = dataset.read(case)
-        if not seems_unchanged(case.files, raw):
-            raise InputError("its raw files changed while they were read: run `crosstask prepare` again")
-    except InputError as error:
-        return _Outcome(message=str(error))
-    except OSError as error:
-        return _Outcome(message=f"{error.filename or 'its raw files'}: {error.strerror or error}: make it readable")
-    except MemoryError as error:
-        raise CrosstaskError(f"case {case.id}: not enough memory to read it: run it with fewer workers") from error
-    except CrosstaskError:
-        raise
-    except Exception as error:
-        raise CrosstaskError(f"case {case.id}: cannot be read: {_line(error)}") from error
-    temporary = _temporary(folder, job.folder)
-    try:
-        with _write_errors(folder.parent):
-            temporary.mkdir()
-            header = write_case(temporary, case.id, data, settings=_settings_of(case, settings), raw=raw)
-    except BaseException as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, MemoryError):
-            raise CrosstaskError(f"case {case.id}: not enough memory to write it: run it with fewer workers") from error
-        if isinstance(error, Exception) and not isinstance(error, CrosstaskError):
-            raise CrosstaskError(f"case {case.id}: cannot be written: {_line(error)}") from error
-        raise
-    warnings = tuple(finding.message for finding in getattr(data, "findings", ()) if finding.severity == "warning")
-    return _Outcome(raw, header.checksum, temporary, warnings=warnings)
-
-
-def _still_true(folder: Path, job: _Job, raw: tuple[RawFile, ...]) -> CaseHeader | None:
-    """The header of the prepared case if it may be kept, else None."""
-    if job.known is None or not same_content(raw, job.known):
-        return None
-    try:
-        header = read_header(folder)
-        check_files(folder, header, content=job.verify)
-    except InputError:
-        return None
-    return header
-
-
 # --- small helpers ---
 
 
-def _settings_of(case: Any, settings: str) -> str:
-    """Digest of all but the raw files that a case was read with."""
-    facts = getattr(case, "facts", None)
-    return digest([settings, facts]) if facts else settings
+def _without_raw(entries: Mapping[str, Entry]) -> list[Entry]:
+    """Entries as their readers see them: where the raw files lie, and since when, is of no matter to them."""
+    return [replace(entry, raw=()) for entry in entries.values()]
 
 
 def _check_root(root: Path) -> None:
@@ -432,32 +504,8 @@ def _check_root(root: Path) -> None:
             raise InputError(f"{root}: holds a {INDEX_NAME} that is no store's: choose an empty folder") from error
 
 
-@contextmanager
-def _write_errors(root: Path) -> Iterator[None]:
-    """Turn what a disk can refuse into one line that names the folder."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise CrosstaskError(
-                f"{root}: the disk is full: free some space and run `crosstask prepare` again; finished cases are kept"
-            ) from error
-        raise CrosstaskError(
-            f"{root}: cannot be written: {_line(error)}: mend this or choose another folder"
-        ) from error
-
-
 def _id_of(folder: Path) -> list[str]:
     try:
         return [read_header(folder).id]
     except InputError:
         return []
-
-
-def _temporary(folder: Path, name: str) -> Path:
-    return folder / f".tmp-{os.getpid()}-{name}"
-
-
-def _line(error: BaseException) -> str:
-    """An error of any kind on one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,8 +27,9 @@ from crosstask.store.format import (
     map_array,
     read_header,
 )
-from crosstask.store.index import CASES_NAME, Entry, Index
+from crosstask.store.index import CASES_NAME, LOCK_NAME, Entry, Index
 
+_SECONDS_TO_WAIT = 2.0
 _OPEN_HEADERS = 16384  # a few KiB each
 
 if sys.platform == "win32":
@@ -218,9 +220,7 @@ class Store:
     def __init__(self, root: Path | str, *, check: bool = True) -> None:
         self.root = Path(root).absolute()
         self.check = check
-        index = Index.read(self.root)
-        if not index.complete:
-            raise InputError(f"{self.root}: was not prepared to the end: run `crosstask prepare` again")
+        index = _complete_index(self.root)
         self.dataset = index.dataset
         self.settings = index.settings
         self.cases = [StoredCase(entry.id, entry.group, entry.split) for entry in index.entries.values()]
@@ -291,6 +291,27 @@ class Store:
 
     def _folder(self, case_id: str) -> Path:
         return self.root / CASES_NAME / self._entry(case_id).folder
+
+
+def _complete_index(root: Path) -> Index:
+    """The index of a store; where a preparation lets new cases take the place of older ones, that is waited for.
+
+    Raises:
+        InputError: as :class:`Store`.
+    """
+    until = time.monotonic() + _SECONDS_TO_WAIT
+    while not (index := Index.read(root)).complete:
+        if time.monotonic() > until or not (root / LOCK_NAME).exists():
+            break
+        time.sleep(_SECONDS_TO_WAIT / 20)
+    if index.complete:
+        return index
+    try:
+        holder = (root / LOCK_NAME).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        holder = ""
+    wait = f", or wait for process {holder} if that still does it" if holder else ""
+    raise InputError(f"{root}: was not prepared to the end: run `crosstask prepare` again{wait}")
 
 
 def _spatial(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from crosstask.errors import InputError
+from crosstask.files import cache_folder, is_writable
 from crosstask.store.fingerprint import canonical, digest
 from crosstask.store.index import STATISTICS_NAME, replace_file
 from crosstask.store.reader import Store
@@ -128,8 +129,13 @@ def slices_with(
 
 
 def _cached(store: Store, key: Sequence[Any], names: set[str], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What ``compute`` gives, kept in the store's folder under the key; ``names`` are the keys of a whole result."""
-    path = store.root / STATISTICS_NAME / f"{digest([_CACHE_VERSION, *key])}.json"
+    """What ``compute`` gives, kept under the key; ``names`` are the keys of a whole result.
+
+    It is kept in the store's folder, or with the user's own caches if nothing may be written there: the key tells the
+    content of the cases, so it is right for any store.
+    """
+    folder = store.root if is_writable(store.root) else cache_folder()
+    path = folder / STATISTICS_NAME / f"{digest([_CACHE_VERSION, *key])}.json"
     try:
         cached = json.loads(path.read_bytes())
         if set(cached) == names:
@@ -137,8 +143,8 @@ def _cached(store: Store, key: Sequence[Any], names: set[str], compute: Callable
     except (OSError, ValueError, TypeError):
         pass
     result = compute()
-    with suppress(OSError):  # a store that cannot be written to still has statistics
-        path.parent.mkdir(exist_ok=True)
+    with suppress(OSError):  # what cannot be kept is still true
+        path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, canonical(result, indent=1).encode())
     return result
 

@@ -1,0 +1,189 @@
+"""What one process does with one case: read it and write it to a temporary folder, or see that it may be kept."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crosstask.errors import CrosstaskError, InputError
+from crosstask.processes import follow_parent
+from crosstask.store.fingerprint import RawFile, digest, fingerprint, same_content, seems_unchanged
+from crosstask.store.format import CaseHeader, check_files, read_header, write_case
+from crosstask.store.protocols import RawData, Source
+
+
+@dataclass(frozen=True)
+class Job:
+    """One case for a worker.
+
+    Attributes:
+        case: the data set's.
+        folder: name of the prepared case's folder, which is there or will be.
+        known: state of the raw files when the prepared case was written; None if it must be written in any case.
+        existed: whether there is a prepared case already.
+        verify: whether the prepared files are to be held against their checksums.
+        fixed: the store cannot be written, so the case must be as it is.
+    """
+
+    case: Any
+    folder: str
+    known: tuple[RawFile, ...] | None
+    existed: bool
+    verify: bool
+    fixed: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a worker did: kept (no ``temporary``), built (in ``temporary``) or failed (with a ``message``).
+
+    Attributes:
+        raw: state of the raw files.
+        checksum: of the prepared case.
+        temporary: folder of a case that was built.
+        message: why the case cannot be read.
+        warnings: what reading a case that was built warned of.
+    """
+
+    raw: tuple[RawFile, ...] = ()
+    checksum: str = ""
+    temporary: Path | None = None
+    message: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+_WORKER: tuple[Source[Any], Path, str] | None = None
+
+
+def start_worker(dataset: Source[Any], folder: Path, settings: str) -> None:
+    """Begin a process that does :func:`work_in_worker`."""
+    global _WORKER
+    _WORKER = (dataset, folder, settings)
+    follow_parent()
+
+
+def work_in_worker(job: Job) -> Outcome:
+    """:func:`work` with what :func:`start_worker` was given."""
+    assert _WORKER is not None
+    return work(*_WORKER, job)
+
+
+def work(dataset: Source[Any], folder: Path, settings: str, job: Job) -> Outcome:
+    """Keep, build or fail one case; nothing under its final name is touched.
+
+    Args:
+        dataset: reads the case.
+        folder: of all prepared cases.
+        settings: digest of the read settings.
+        job: the case.
+
+    Raises:
+        CrosstaskError: the case cannot be written, or the reader has a fault that is not the input's.
+    """
+    case = job.case
+    try:
+        raw = job.known if job.known is not None and seems_unchanged(case.files, job.known) else fingerprint(case.files)
+        header = _still_true(folder / job.folder, job, raw)
+        if header is not None:
+            return Outcome(raw, header.checksum)
+        if job.fixed:
+            raise CrosstaskError(
+                f"{folder.parent}: cannot be written, and case {case.id} must be prepared anew; make the folder "
+                "writable, or give another store="
+            )
+        data = dataset.read(case)
+        _must_be_numbers(data)
+        if not seems_unchanged(case.files, raw):
+            raise InputError("its raw files changed while they were read: run `crosstask prepare` again")
+    except InputError as error:
+        return Outcome(message=str(error))
+    except OSError as error:
+        return Outcome(message=f"{error.filename or 'its raw files'}: {error.strerror or error}: make it readable")
+    except MemoryError as error:
+        raise CrosstaskError(f"case {case.id}: not enough memory to read it: run it with fewer workers") from error
+    except CrosstaskError:
+        raise
+    except Exception as error:
+        raise CrosstaskError(f"case {case.id}: cannot be read: {line_of(error)}") from error
+    temporary = temporary_folder(folder, job.folder)
+    try:
+        with write_errors(folder.parent):
+            temporary.mkdir()
+            header = write_case(temporary, case.id, data, settings=settings_of(case, settings), raw=raw)
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, MemoryError):
+            raise CrosstaskError(f"case {case.id}: not enough memory to write it: run it with fewer workers") from error
+        if isinstance(error, Exception) and not isinstance(error, CrosstaskError):
+            raise CrosstaskError(f"case {case.id}: cannot be written: {line_of(error)}") from error
+        raise
+    warnings = tuple(finding.message for finding in getattr(data, "findings", ()) if finding.severity == "warning")
+    return Outcome(raw, header.checksum, temporary, warnings=warnings)
+
+
+def _must_be_numbers(data: RawData) -> None:
+    """Refuse voxels that are NaN or infinite, which would spread through every network that sees the case.
+
+    Data sets have rules of their own for them; this is for those that a rule did not see.
+
+    Raises:
+        InputError: an array holds one.
+    """
+    for name, array in data.arrays.items():
+        if array.ndim > 1 and array.dtype.kind == "f" and not np.isfinite(array).all():
+            count = array.size - int(np.count_nonzero(np.isfinite(array)))
+            raise InputError(
+                f"{count} of {array.size} values of its {name!r} are no finite numbers (NaN or infinite); mend its "
+                "files, or take the case out"
+            )
+
+
+def _still_true(folder: Path, job: Job, raw: tuple[RawFile, ...]) -> CaseHeader | None:
+    """The header of the prepared case if it may be kept, else None."""
+    if job.known is None or not same_content(raw, job.known):
+        return None
+    try:
+        header = read_header(folder)
+        check_files(folder, header, content=job.verify)
+    except InputError:
+        return None
+    return header
+
+
+def settings_of(case: Any, settings: str) -> str:
+    """Digest of all but the raw files that a case was read with."""
+    facts = getattr(case, "facts", None)
+    return digest([settings, facts]) if facts else settings
+
+
+@contextmanager
+def write_errors(root: Path) -> Iterator[None]:
+    """Turn what a disk can refuse into one line that names the folder."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise CrosstaskError(
+                f"{root}: the disk is full: free some space and run `crosstask prepare` again; finished cases are kept"
+            ) from error
+        raise CrosstaskError(
+            f"{root}: cannot be written: {line_of(error)}: mend this or choose another folder"
+        ) from error
+
+
+def temporary_folder(folder: Path, name: str) -> Path:
+    """Folder of this process for what has no name yet, or no longer."""
+    return folder / f".tmp-{os.getpid()}-{name}"
+
+
+def line_of(error: BaseException) -> str:
+    """An error of any kind on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
