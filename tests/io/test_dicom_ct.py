@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import RLELossless
 
 from crosstask.errors import InputError
 from crosstask.io.dicom_ct import read_ct
-from dicom_fakes import ORIENTATIONS, RTDOSE, Identity, Placement, write_ct
+from dicom_fakes import ORIENTATIONS, RTDOSE, Identity, Placement, compress_losslessly, write_ct
 
 WHO = Identity(1)
 SHAPE = (5, 6, 8)
@@ -97,6 +98,82 @@ def test_each_slice_has_its_own_rescale(tmp_path):
 def test_compressed_pixels(tmp_path):
     series = read_ct(written(tmp_path, change=lambda number, dataset: dataset.compress(RLELossless)))
     np.testing.assert_array_equal(series.hu, hounsfield())
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize("signed", [True, False])
+def test_lossless_jpeg(tmp_path, bits, signed):
+    def change(number, dataset):
+        dataset.BitsStored, dataset.HighBit = bits, bits - 1
+        compress_losslessly(dataset, tmp_path)
+
+    hu = hounsfield() // 2 * 2
+    series = read_ct(written(tmp_path / "ct", hu=hu, signed=signed, slope=2.0, intercept=-24.0 if signed else -1024.0,
+                             change=change))  # fmt: skip
+    np.testing.assert_array_equal(series.hu, hu)
+
+
+def test_lossless_jpeg_that_is_damaged_names_its_file_and_the_next_is_read(tmp_path):
+    files = written(tmp_path / "ct", change=lambda number, dataset: compress_losslessly(dataset, tmp_path))
+    whole = {path: path.read_bytes() for path in files}
+    rng = np.random.default_rng(3)
+    for _ in range(12):
+        content = bytearray(whole[files[2]])
+        start = content.index(b"\xff\xd8\xff")  # of the stream
+        for place in rng.integers(start + 2, start + 60, 4):
+            content[place] ^= 1 << int(rng.integers(8))
+        files[2].write_bytes(content)
+        try:
+            read_ct(files)
+        except InputError as error:
+            assert str(files[2]) in str(error) and "\n" not in str(error)
+    files[2].write_bytes(whole[files[2]])
+    np.testing.assert_array_equal(read_ct(files).hu, hounsfield())
+
+
+def test_lossless_jpeg_of_another_size_than_the_header_says_takes_no_memory(tmp_path):
+    def change(number, dataset):
+        compress_losslessly(dataset, tmp_path)
+        stream = bytearray(dataset.PixelData)
+        at = stream.index(b"\xff\xc3") + 5
+        stream[at : at + 4] = b"\xff\xff\xff\xff"
+        dataset.PixelData = bytes(stream)
+
+    assert "CT000.dcm: PixelData is damaged" in fault(written(tmp_path / "ct", change=change)[:1])
+
+
+@pytest.mark.parametrize("spacing", [1.25, 0.625, 2.75, 0.75])
+@pytest.mark.parametrize("orientation", ["supine", "prone", "oblique"])
+def test_positions_rounded_to_a_tenth_of_a_millimetre(tmp_path, spacing, orientation):
+    placement = Placement((spacing, 0.5, 0.5), (-188.04, -141.02, -57.52), orientation)
+
+    def change(number, dataset):
+        dataset.ImagePositionPatient = [f"{value:.1f}" for value in placement.points([[number, 0, 0]])[0]]
+
+    shape = (40, 4, 4)
+    series = read_ct(written(tmp_path, placement, hu=hounsfield(shape), change=change))
+    corners = np.array([[0, 0, 0], [39, 3, 3]])
+    off = series.geometry.points(corners) - placement.geometry(shape).points(corners)
+    assert np.abs(off).max() < 0.12
+    np.testing.assert_array_equal(series.hu, hounsfield(shape))
+
+
+def test_a_missing_slice_is_none_that_was_rounded(tmp_path):
+    placement = Placement((0.625, 0.5, 0.5), (0.0, 0.0, -57.52))
+
+    def change(number, dataset):
+        dataset.ImagePositionPatient = [f"{value:.1f}" for value in placement.points([[number, 0, 0]])[0]]
+
+    files = written(tmp_path, placement, hu=hounsfield((30, 4, 4)), change=change)
+    assert "add the missing slice" in fault([*files[:12], *files[13:]])
+    assert "two slices at one position" in fault([*files, _copy(files[4])])
+
+
+def _copy(file: Path) -> Path:
+    dataset = dcmread(file)
+    dataset.SOPInstanceUID = "1.2.3.4"
+    dataset.save_as(file.with_name("copy.dcm"))
+    return file.with_name("copy.dcm")
 
 
 def test_localizers_are_left_out(tmp_path):

@@ -158,3 +158,17 @@ class TestPlan:
         path = write_plan(tmp_path / "p", WHO, change=lambda dataset: setattr(dataset, "Modality", "RTDOSE"))
         assert "no RTPLAN" in fault(read_plan, path)
         assert "truncated" in fault(read_plan, Path(get_testdata_file("rtplan_truncated.dcm")))
+
+
+@pytest.mark.parametrize("offsets", ["relative", "absolute", "falling", "falling absolute"])
+def test_planes_rounded_to_a_tenth_of_a_millimetre(tmp_path, offsets):
+    placement = Placement((1.25, 3.0, 3.0), (-20.0, -20.0, -57.53))
+
+    def change(dataset):
+        dataset.GridFrameOffsetVector = [f"{float(value):.1f}" for value in dataset.GridFrameOffsetVector]
+
+    values = np.random.default_rng(1).uniform(0, 60, (20, 4, 5))
+    read = read_dose(write_dose(tmp_path / "d", values, placement, WHO, offsets=offsets, change=change))
+    off = read.geometry.points([[0, 0, 0], [19, 3, 4]]) - placement.geometry((20, 4, 5)).points([[0, 0, 0], [19, 3, 4]])
+    assert np.abs(off).max() < 0.12
+    np.testing.assert_allclose(read.dose, values, atol=1e-3)

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from crosstask.errors import InputError
+from crosstask.io import dicom_jpeg
 
 LARGEST_FILE = 1 << 31
 """Bytes. RT files and CT slices are a hundredth of it; pydicom holds a file's values in memory."""
@@ -245,8 +246,19 @@ class Header:
             raise InputError(f"{self.path}: not a grey image (MONOCHROME2); export it as one")
         self._check_length(frames * rows * columns * bits // 8)
         with _guarded(self.path, "PixelData"):
-            values: np.ndarray = self._dataset.pixel_array.reshape(frames, rows, columns)
+            values: np.ndarray = (
+                dicom_jpeg.decode(self._dataset, frames)
+                if self._by_gdcm()
+                else self._dataset.pixel_array.reshape(frames, rows, columns)
+            )
         return values
+
+    def _by_gdcm(self) -> bool:
+        """Whether the pixels are of a kind that pydicom cannot decode, but we can."""
+        from pydicom.pixels import get_decoder
+
+        syntax = self._dataset.file_meta.TransferSyntaxUID
+        return syntax in dicom_jpeg.SYNTAXES and not get_decoder(syntax).is_available
 
     def _check_length(self, needed: int) -> None:
         """Hold what the header says of the size against what there is, before memory is taken for it."""
@@ -263,7 +275,7 @@ class Header:
         with _guarded(self.path, "TransferSyntaxUID"):
             from pydicom.pixels import get_decoder
 
-            available = get_decoder(syntax).is_available
+            available = self._by_gdcm() or get_decoder(syntax).is_available
         if not available:
             raise InputError(
                 f"{self.path}: is compressed as {name}, for which no decoder is installed; run 'pip install pylibjpeg "

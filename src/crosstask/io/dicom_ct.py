@@ -23,8 +23,10 @@ from crosstask.io.dicom import COPY_AGAIN, Header
 from crosstask.io.images import MAXIMUM_VOXELS, UNEVEN
 
 CT_IMAGE, ENHANCED_CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1"
-_TILT = 0.1
-"""Largest way of a slice off the line along the normal, in pixels: a tenth of one is rounding."""
+_TILT, _ROUNDED_WAY = 0.1, 0.15
+"""Largest way of a slice off the line along the normal, in pixels or in mm: less is rounding."""
+_ROUNDED = (0.1, 0.05, 0.01)
+"""mm to which some programs round positions: so much may those of planes lie off an even grid."""
 _SAME_DIRECTION = 1e-4
 _SAME_SPACING = 1e-3
 _KEYWORDS = [
@@ -214,12 +216,13 @@ def _arranged(slices: Sequence[_Slice]) -> tuple[list[_Slice], Geometry]:
     heights = np.array([each.position @ orientation[2] for each in slices])
     order = np.argsort(heights, kind="stable")
     ordered, heights = [slices[index] for index in order], heights[order]
-    step = _even_step(ordered, heights)
-    away = np.stack([each.position - ordered[0].position for each in ordered]) @ orientation[:2].T
+    start, step = _even_steps(ordered, heights)
+    away = np.abs(np.stack([each.position - ordered[0].position for each in ordered]) @ orientation[:2].T)
     # Measured from the first slice, so that a small tilt is found by the way it adds up to.
-    pixels = np.abs(away / np.array(ordered[0].spacing[::-1])).max(axis=1)
-    if pixels.max() > _TILT:
-        at = int(np.argmax(pixels > _TILT))
+    pixels = (away / np.array(ordered[0].spacing[::-1])).max(axis=1)
+    shifted = (pixels > _TILT) & (away.max(axis=1) > _ROUNDED_WAY)
+    if shifted.any():
+        at = int(np.argmax(shifted))
         raise InputError(
             f"{ordered[at].path}: is shifted by {pixels[at]:.2f} pixels within its plane against "
             f"{ordered[0].path.name}: a tilted gantry or a moved table; resample the series to upright slices"
@@ -227,26 +230,56 @@ def _arranged(slices: Sequence[_Slice]) -> tuple[list[_Slice], Geometry]:
     shape = (len(ordered), *ordered[0].shape)
     if min(shape) < 1 or np.prod(shape, dtype=float) > MAXIMUM_VOXELS:
         raise InputError(f"{ordered[0].path}: a series of {shape} voxels cannot be read; {COPY_AGAIN}")
-    return ordered, grid(shape, (step, *ordered[0].spacing), ordered[0].position, orientation)
+    position = ordered[0].position + (start - heights[0]) * orientation[2]
+    return ordered, grid(shape, (step, *ordered[0].spacing), position, orientation)
 
 
-def _even_step(slices: Sequence[_Slice], heights: np.ndarray) -> float:
-    """Distance of neighbouring slices, which must be the same everywhere."""
+def _even_steps(slices: Sequence[_Slice], heights: np.ndarray) -> tuple[float, float]:
+    """Height of the first slice, and the distance of neighbours, which must be the same everywhere but for rounding."""
     if len(slices) == 1:
         if not 0.01 <= slices[0].thickness <= 1000:
             raise InputError(f"{slices[0].path}: a single slice without SliceThickness; give the other slices, too")
-        return slices[0].thickness
+        return float(heights[0]), slices[0].thickness
+    steps = np.diff(heights)
+    if steps.min() < 1e-2:
+        at = int(np.argmin(steps))
+        names = f"{slices[at].path} and {slices[at + 1].path.name}"
+        raise InputError(f"{names}: two slices at one position; leave one out, or give the series one by one")
+    found = even_planes(heights, np.stack([each.position for each in slices]))
+    if found is None:
+        usual = float(np.median(steps))
+        at = int(np.argmax(np.abs(steps - usual)))
+        names = f"{slices[at].path} and {slices[at + 1].path.name}"
+        raise InputError(
+            f"{names}: {steps[at]:.3f} mm apart, others {usual:.3f}; add the missing slice, or remove the one too many"
+        )
+    return found
+
+
+def even_planes(heights: np.ndarray, written: np.ndarray) -> tuple[float, float] | None:
+    """The first height and the step of evenly spaced planes; None if they are not.
+
+    Steps may differ by a hundredth. Where all coordinates are rounded, heights may lie off an even grid by as much as
+    they are rounded to, 0.1 mm at most, but not by a quarter of a step: nothing is taken for rounding that could be a
+    missing plane.
+
+    Args:
+        heights: in mm, ascending or descending, two or more.
+        written: the coordinates that they were computed from, one row a plane.
+    """
     steps = np.diff(heights)
     usual = float(np.median(steps))
-    for at, step in enumerate(steps.tolist()):
-        names = f"{slices[at].path} and {slices[at + 1].path.name}"
-        if step < 1e-2:
-            raise InputError(f"{names}: two slices at one position; leave one out, or give the series one by one")
-        if abs(step - usual) > max(UNEVEN * usual, 1e-3):
-            raise InputError(
-                f"{names}: {step:.3f} mm apart, others {usual:.3f}; add the missing slice, or remove the one too many"
-            )
-    return float((heights[-1] - heights[0]) / (len(heights) - 1))
+    if (np.abs(steps - usual) <= max(UNEVEN * abs(usual), 1e-3)).all():
+        return float(heights[0]), float((heights[-1] - heights[0]) / (len(heights) - 1))
+    step, start = np.polyfit(np.arange(len(heights)), heights, 1)
+    off = np.abs(start + step * np.arange(len(heights)) - heights).max()
+    return (float(start), float(step)) if off <= min(_rounded_to(written), abs(step) / 4) else None
+
+
+def _rounded_to(written: np.ndarray) -> float:
+    """To how many mm coordinates are rounded, those that are the same in all rows apart; 0 if they are not."""
+    moving = written[:, np.ptp(written, axis=0) > 1e-9]
+    return next((unit for unit in _ROUNDED if np.abs(moving / unit - np.rint(moving / unit)).max() < 1e-4), 0.0)
 
 
 def _hounsfield(slices: Sequence[_Slice]) -> np.ndarray:

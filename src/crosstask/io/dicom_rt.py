@@ -12,14 +12,16 @@ import numpy as np
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
 from crosstask.io.dicom import COPY_AGAIN, Header, UnusableError
-from crosstask.io.dicom_ct import grid, orientation_of, position_of
+from crosstask.io.dicom_ct import even_planes, grid, orientation_of, position_of
 from crosstask.io.dicom_index import frame_of_reference
-from crosstask.io.images import MAXIMUM_VOXELS, UNEVEN
+from crosstask.io.images import MAXIMUM_VOXELS
 
 Beam = tuple[int, int]
 """Number of a fraction group, and of a beam."""
 
 _ALIGNED = 1e-3
+_ROUNDED = 0.1 + 1e-6
+"""mm by which the first plane's offset and position may differ: either may be rounded to 0.1."""
 _TREATS = ("", "TREATMENT", "CONTINUATION")
 
 
@@ -150,9 +152,8 @@ def _planes(header: Header) -> tuple[Geometry, slice]:
     if frames == 1:
         step, order = header.number("SliceThickness"), slice(None)
     else:
-        offsets = _offsets(header, frames, position, orientation)
-        step, order = _step(header, offsets)
-        position = position + orientation[2] * min(offsets[0], offsets[-1])
+        start, step, order = _step(header, _offsets(header, frames, position, orientation))
+        position = position + orientation[2] * start
     if not all(0.01 <= each <= 1000 for each in (step, row_step, column_step)):
         raise InputError(f"{header.path}: voxels of {step:g} x {row_step:g} x {column_step:g} mm; {COPY_AGAIN}")
     return grid((frames, rows, columns), (step, row_step, column_step), position, orientation), order
@@ -164,7 +165,7 @@ def _offsets(header: Header, frames: int, position: np.ndarray, orientation: np.
     if offsets[0] == 0:
         return offsets
     # Absolute: z of the patient, which the standard allows for transverse planes alone.
-    if abs(abs(orientation[2, 2]) - 1) > _ALIGNED or abs(offsets[0] - position[2]) > 1e-2:
+    if abs(abs(orientation[2, 2]) - 1) > _ALIGNED or abs(offsets[0] - position[2]) > _ROUNDED:
         raise InputError(
             f"{header.path}: GridFrameOffsetVector begins neither with 0 nor with z of ImagePositionPatient in "
             "transverse planes; export the dose again"
@@ -172,18 +173,20 @@ def _offsets(header: Header, frames: int, position: np.ndarray, orientation: np.
     return np.asarray((offsets - offsets[0]) * np.sign(orientation[2, 2]))
 
 
-def _step(header: Header, offsets: np.ndarray) -> tuple[float, slice]:
-    """Distance of neighbouring planes, and their order along the normal."""
+def _step(header: Header, offsets: np.ndarray) -> tuple[float, float, slice]:
+    """Lowest offset along the normal, distance of neighbouring planes, and their order along the normal."""
     steps = np.diff(offsets)
     usual = float(np.median(steps))
-    uneven = np.flatnonzero(np.abs(steps - usual) > max(UNEVEN * abs(usual), 1e-3))
-    if len(uneven) or usual == 0:
-        at = int(uneven[0]) if len(uneven) else 0
+    found = even_planes(offsets, offsets[:, None])
+    if found is None or usual == 0:
+        at = int(np.argmax(np.abs(steps - usual)))
         raise InputError(
             f"{header.path}: planes {at} and {at + 1} are {steps[at]:.3f} mm apart, others {usual:.3f}; export the "
             "dose on evenly spaced planes"
         )
-    return float(abs(offsets[-1] - offsets[0]) / (len(offsets) - 1)), slice(None, None, 1 if usual > 0 else -1)
+    start, step = found
+    lowest = start if step > 0 else start + step * (len(offsets) - 1)
+    return lowest, abs(step), slice(None, None, 1 if step > 0 else -1)
 
 
 def read_doses(files: Sequence[Path]) -> DoseGrid:
