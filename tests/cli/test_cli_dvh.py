@@ -201,6 +201,29 @@ def test_a_whole_patient_against_its_masks(call, tmp_path):
     assert table["CTV"][2] == pytest.approx(expected.mean, rel=0.01)
 
 
+def test_contours_that_a_file_holds_twice_count_once_and_holes_still_cut(call, tmp_path, files):
+    whole, hole = box((-20, -10, 15), (0, 10, 27)), box((-19.5, -9.5, 15), (-0.5, 9.5, 27))
+    copies = [np.roll(line, 1, axis=0)[::-1] for line in whole[:2]] + [
+        np.add(line, (0.4, -0.4, 0.1)) for line in whole[2:]
+    ]
+    contours = {
+        "once": whole,
+        "twice": [*whole, *copies],
+        "some thrice": [*whole, *copies[1:], *copies[1:3]],
+        "rind": [*whole, *hole],
+        "rind twice": [*whole, *hole, *copies, *hole],
+    }
+    write_structures(tmp_path / "rs.dcm", contours, Identity(3))
+    shown = call("dvh", files.dose, tmp_path / "rs.dcm")
+    figures = rows(shown.out)
+    assert figures["once"][0] == pytest.approx(4.8)
+    assert figures["rind"][0] == pytest.approx(4.8 - 19 * 19 * 12 / 1000, rel=0.05)
+    for name, like in (("twice", "once"), ("some thrice", "once"), ("rind twice", "rind")):
+        assert figures[name] == figures[like]
+    said = [line for line in shown.out.splitlines() if "more than once" in line]
+    assert [line[-3:] for line in said] == ["(4)", "(5)", "(8)"] and said[0].startswith("Note: twice: ")
+
+
 def test_a_dose_of_one_beam_is_named(call, tmp_path, files):
     def beam(dataset):
         dataset.DoseSummationType = "BEAM"

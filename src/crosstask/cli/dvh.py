@@ -98,6 +98,7 @@ class _Structure:
 
     name: str
     histogram: Callable[[_Plan], Dvh]
+    copies: int = 0
 
 
 def _read_dose(path: Path) -> _Plan:
@@ -204,7 +205,7 @@ def _from_contours(path: Path, plan: _Plan) -> list[_Structure]:
             contours = drawn[structure.number]
             return dvh_of_contours(contours, plan.dose, plan.geometry.indices, pitch=plan.pitch, thickness=thickness)
 
-        return _Structure(structure.name, histogram)
+        return _Structure(structure.name, histogram, structure.copies)
 
     return [of(structure) for structure in structures.structures]
 
@@ -238,6 +239,8 @@ def _histograms(plan: _Plan, structures: Sequence[_Structure]) -> tuple[dict[str
                 name = _unlike(structure.name, histograms)
                 histograms[name] = histogram
                 notes += [f"{name}: {note}" for note in _notes(histogram, plan.geometry)]
+                if structure.copies:
+                    notes.append(f"{name}: contours that the file holds more than once count once ({structure.copies})")
             progress(done, len(structures), structure.name)
     return histograms, notes
 
