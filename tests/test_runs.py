@@ -10,6 +10,7 @@ import yaml
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment, experiment_from
 from crosstask.runs import (
+    BEST,
     EXPERIMENT,
     RunPlan,
     check_settings,
@@ -45,9 +46,15 @@ def plan_of(key: str, **changes: object) -> RunPlan:
     return next(plan for plan in plan_runs(experiment(**changes)) if plan.key == key)  # type: ignore[arg-type]
 
 
+def begin(plan: RunPlan) -> None:
+    """A run that has trained an epoch, so that its settings count."""
+    open_run(plan)
+    (plan.folder / BEST).touch()
+
+
 def test_a_folder_without_the_newer_options_belongs_to_their_defaults(tmp_path):
     plan = plan_of("hps", output=tmp_path)
-    open_run(plan)
+    begin(plan)
     path = plan.folder / EXPERIMENT
     settings = yaml.safe_load(path.read_text())
     for section, key in (("encoder", "learning_rate"), ("sample", "lesion"), ("dataset", "options")):
@@ -65,7 +72,7 @@ def test_a_folder_without_the_newer_options_belongs_to_their_defaults(tmp_path):
 
 def test_settings_that_are_no_longer_accepted_are_named(tmp_path):
     plan = plan_of("hps", output=tmp_path)
-    open_run(plan)
+    begin(plan)
     path = plan.folder / EXPERIMENT
     settings = yaml.safe_load(path.read_text())
     settings["training"]["momentum"] = 0.9
@@ -76,7 +83,7 @@ def test_settings_that_are_no_longer_accepted_are_named(tmp_path):
 
 def test_the_network_of_single_task_learning_matters_to_it_alone(tmp_path):
     for key in ("stl", "hps"):
-        open_run(plan_of(key, output=tmp_path))
+        begin(plan_of(key, output=tmp_path))
     changed = {"output": tmp_path, "stl_network": "auxiliary"}
     check_settings(plan_of("hps", **changed))
     with pytest.raises(InputError, match=r"other settings \(stl_network\)"):

@@ -295,9 +295,19 @@ class TrainingSection(_Section):
     )
     loader_workers: int = Field(default=0, ge=0, description="processes that load samples")
     device: str = Field(default="auto", description="auto, cpu, gpu, or Lightning's other accelerators")
-    devices: int | str = Field(default=1, description="number of devices, or auto")
+    devices: int | str | list[int] = Field(
+        default=1, description="1, as a run is trained on one device; [1] takes the second of several GPUs"
+    )
     threads: PositiveInt | None = Field(default=None, description="CPU threads of one run; None: PyTorch's own choice")
     tensorboard: bool = Field(default=False, description="also log for TensorBoard (needs the extra)")
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _one(cls, devices: Any) -> Any:
+        listed = devices if isinstance(devices, list) else [devices]
+        if isinstance(devices, str) or (listed and all(type(index) is int for index in listed)):
+            return devices
+        raise ValueError("give 1, or the index of the device to take, as [0]")
 
     @field_validator("precision", mode="before")
     @classmethod

@@ -13,22 +13,27 @@ from crosstask.errors import InputError
 from crosstask.experiment import Experiment
 from crosstask.nn.alexnet import SMALLEST, AlexNet
 from crosstask.nn.encoder import Encoder
-from crosstask.nn.pretrained import load_weights
-from crosstask.runs import RunPlan
+from crosstask.nn.pretrained import check_weights_there, load_weights
+from crosstask.runs import RunPlan, is_trained
 
 
 def check_networks(plans: Sequence[RunPlan]) -> None:
     """Build each method's network without its memory, so that a wrong option is told before hours of work.
 
     Raises:
-        InputError: an encoder, an architecture or an option that there is not.
+        InputError: an encoder, an architecture or an option that there is not, or a file of weights that a run which
+            is not trained yet needs.
     """
     dataset = dataset_of(plans[0].experiment)
     for plan in {plan.key: plan for plan in plans}.values():
         if plan.experiment.encoder.name == "alexnet" and min(plan.experiment.sample.size) < SMALLEST:
             raise InputError(f"sample.size: alexnet needs sides of at least {SMALLEST} pixels; the original has 224")
         with torch.device("meta"):
-            build_architecture(plan, assembly_of(plan.experiment, dataset).only(plan.tasks), pretrained=False)
+            network = build_architecture(plan, assembly_of(plan.experiment, dataset).only(plan.tasks), pretrained=False)
+        if plan.experiment.encoder.learning_rate is not None:
+            network.check_encoder_rate()
+        if any(other.key == plan.key and not is_trained(other) for other in plans):
+            check_weights_there(plan.experiment.encoder.weights)
 
 
 def precision_of(experiment: Experiment, device: torch.device) -> str:

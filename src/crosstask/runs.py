@@ -37,6 +37,7 @@ THRESHOLDS = "thresholds.json"
 EXAMPLES = "examples.npz"
 CHARACTERISTICS = "characteristics.csv"
 
+_OF_A_TRAINING = (LAST, PREVIOUS, BEST, FINAL, CANDIDATES, HISTORY, SCORES, PREDICTIONS, EXAMPLES)
 _NOT_OF_A_RUN = ("name", "methods", "seeds", "output", "store")
 _OF_A_RECORD = ("method", "seed", "tasks", "task_state")
 _PACKAGES = ("torch", "lightning", "monai", "numpy", "pandas", "blosc2", "safetensors", "pydantic")
@@ -115,26 +116,43 @@ def method_of(experiment: Experiment, name: str) -> Method:
 def open_run(plan: RunPlan) -> None:
     """Make the run folder, or make sure that an existing one belongs to this plan.
 
+    Where no epoch was ever trained, as after a start that failed, the plan's settings take the place of those before.
+    Whoever may not be alone on the folder holds its lock.
+
     Raises:
         InputError: the folder holds a run with other settings; nothing is touched.
         CrosstaskError: the folder cannot be written.
     """
     check_settings(plan)
-    existing = plan.folder / EXPERIMENT
-    if existing.exists():
+    if (plan.folder / EXPERIMENT).exists() and has_learned(plan.folder):
         return
     with writing(plan.folder):
         plan.folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(existing, yaml.safe_dump(_settings(plan), sort_keys=False, allow_unicode=True))
+        for left in (RECORD, CHARACTERISTICS):  # by the start that failed
+            (plan.folder / left).unlink(missing_ok=True)
+    settings = yaml.safe_dump(_settings(plan), sort_keys=False, allow_unicode=True)
+    write_atomically(plan.folder / EXPERIMENT, settings)
+
+
+def has_learned(folder: Path) -> bool:
+    """Whether a run folder holds anything of a training: what a start that failed leaves behind is no loss."""
+    if any((folder / name).exists() for name in _OF_A_TRAINING):
+        return True
+    try:
+        return bool(read_record(folder).get("trained"))
+    except InputError:
+        return False
 
 
 def check_settings(plan: RunPlan) -> None:
     """Make sure that the run folder, if there is one, belongs to this plan; nothing is touched.
 
+    One in which no epoch was ever trained belongs to any plan.
+
     Raises:
         InputError: it holds a run with other settings, or its experiment file is damaged.
     """
-    if not (plan.folder / EXPERIMENT).exists():
+    if not (plan.folder / EXPERIMENT).exists() or not has_learned(plan.folder):
         return
     before = _read_settings(plan.folder)
     if _before_normalisation(before) and plan.experiment.encoder.normalisation == "none":
@@ -178,7 +196,7 @@ def runs_without_normalisation(plan: RunPlan) -> list[Path]:
 
     A new run would not be comparable with them, unless it leaves its inputs as they are too.
     """
-    if (plan.folder / EXPERIMENT).exists() or plan.experiment.encoder.weights is None:
+    if has_learned(plan.folder) or plan.experiment.encoder.weights is None:
         return []
     found = []
     for path in sorted((plan.experiment.output_folder / "runs").rglob(EXPERIMENT)):
@@ -187,7 +205,7 @@ def runs_without_normalisation(plan: RunPlan) -> list[Path]:
         except InputError:
             continue  # told where the run itself is opened
         same = (settings.get("encoder") or {}).get("weights") == plan.experiment.encoder.weights
-        if same and _before_normalisation(settings):
+        if same and _before_normalisation(settings) and has_learned(path.parent):
             found.append(path.parent)
     return found
 

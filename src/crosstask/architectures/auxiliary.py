@@ -56,6 +56,7 @@ class Auxiliary(Architecture):
     """
 
     name = "auxiliary"
+    encoder_modules = ("encoder",)
 
     def __init__(
         self,

@@ -16,9 +16,9 @@ from crosstask.tasks.base import Head
 class Architecture(nn.Module, ABC):
     """Base of all architectures. It knows a task as a name, a level and a number of channels, and nothing else.
 
-    A subclass gives its ``name``, builds its encoder and calls :meth:`add_decoders`; in :meth:`forward` it gives each
-    task's five features to :meth:`decode`. Where modules other than the decoder serve one task alone, it names them
-    in :attr:`task_modules`.
+    A subclass gives its ``name``, builds its encoder, names it in :attr:`encoder_modules` and calls
+    :meth:`add_decoders`; in :meth:`forward` it gives each task's five features to :meth:`decode`. Where modules other
+    than the decoder serve one task alone, it names them in :attr:`task_modules`.
 
     Args:
         tasks: ``{name: Head}``, at least one.
@@ -27,6 +27,8 @@ class Architecture(nn.Module, ABC):
         name: name in the table :data:`crosstask.architectures.ARCHITECTURES`.
         heads: ``{name: Head}``, in the order of the outputs.
         decoders: one a task.
+        encoder_modules: attributes that are the encoder, whatever they are called; they may be trained at a learning
+            rate of their own.
         task_modules: attributes that map a task's name to a module that no other task's output depends on.
 
     Shapes:
@@ -39,6 +41,7 @@ class Architecture(nn.Module, ABC):
     """
 
     name: ClassVar[str]
+    encoder_modules: ClassVar[tuple[str, ...]] = ()
     task_modules: ClassVar[tuple[str, ...]] = ("decoders",)
 
     def __init__(self, tasks: Mapping[str, Head]) -> None:
@@ -86,6 +89,32 @@ class Architecture(nn.Module, ABC):
     def task_parameters(self, task: str) -> list[nn.Parameter]:
         """Parameters that this task's output alone depends on."""
         return [parameter for name in self.task_modules for parameter in getattr(self, name)[task].parameters()]
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the encoder, or of all encoders; none where the architecture states no encoder.
+
+        Raises:
+            InputError: it states a module that it does not have.
+        """
+        for name in self.encoder_modules:
+            if not isinstance(getattr(self, name, None), nn.Module):
+                raise InputError(
+                    f"architecture: {self.name} states {name!r} among its encoder_modules and has no such module; name "
+                    "the attribute that its encoder is"
+                )
+        return [parameter for name in self.encoder_modules for parameter in getattr(self, name).parameters()]
+
+    def check_encoder_rate(self) -> None:
+        """Make sure that a learning rate of the encoder's own would reach an encoder.
+
+        Raises:
+            InputError: it would not.
+        """
+        if not self.encoder_parameters():
+            raise InputError(
+                f"encoder.learning_rate: {self.name} states no encoder that it could be for; name the encoder in the "
+                "architecture's encoder_modules, or leave the key out"
+            )
 
     def shared_parameters(self) -> list[nn.Parameter]:
         """Parameters that the outputs of several tasks depend on: all that are not one task's own."""

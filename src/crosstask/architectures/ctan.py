@@ -88,6 +88,7 @@ class CTAN(Architecture):
     """
 
     name = "ctan"
+    encoder_modules = ("encoder",)
 
     def __init__(
         self,

@@ -26,6 +26,7 @@ class HPS(Architecture):
     """
 
     name = "hps"
+    encoder_modules = ("encoder",)
 
     def __init__(
         self,

@@ -38,6 +38,7 @@ class MTAN(Architecture):
     """
 
     name = "mtan"
+    encoder_modules = ("encoder",)
     task_modules = ("masks", "decoders")
 
     def __init__(

@@ -26,6 +26,7 @@ class STL(Architecture):
     """
 
     name = "stl"
+    encoder_modules = ("encoders",)
     task_modules = ("encoders", "decoders")
 
     def __init__(

@@ -21,6 +21,7 @@ from crosstask.benchmark.predictions import (
 from crosstask.benchmark.scored import scored_cases
 from crosstask.benchmark.scores import score_table
 from crosstask.datasets.base import CaseData, Dataset, Split
+from crosstask.devices import AUTO
 from crosstask.experiment import EvaluationSection, Experiment
 from crosstask.files import file_name, write_atomically
 from crosstask.prediction.predictor import Predictor, fix_thresholds
@@ -55,7 +56,7 @@ def evaluate_run(
     *,
     split: Split = "test",
     weights: str = "best",
-    device: str = "cpu",
+    device: str = AUTO,
     evaluation: EvaluationSection | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -69,7 +70,7 @@ def evaluate_run(
         store: the prepared cases.
         split: which cases.
         weights: ``best`` or ``final``.
-        device: of the network.
+        device: of the network; see :func:`crosstask.devices.find_device`.
         evaluation: how; by default as the run's own settings have it.
         progress: told (done, total, case) after each case.
     """

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from crosstask.assembly import Assembly, Readable, Slices, assembly_of, lesion_of
+from crosstask.devices import AUTO
 from crosstask.files import write_atomically
 from crosstask.prediction.predictor import Predictor
 from crosstask.runs import EXAMPLES
@@ -56,7 +57,7 @@ def _labelled(case: Readable, assembly: Assembly) -> int:
     return sum(bool(set(task.classes) & set(case.channels.get(task.scored_source, ()))) for task in assembly.tasks)
 
 
-def save_examples(folder: Path, store: Store, case_ids: Sequence[str], *, device: str = "cpu") -> None:
+def save_examples(folder: Path, store: Store, case_ids: Sequence[str], *, device: str = AUTO) -> None:
     """Write of each case image, target, presence, prediction and decision, the same image for all runs.
 
     Of a volume it is one slice; where patches of lesions are learned from, the patch by which the case is judged. Of

@@ -201,13 +201,15 @@ def train_and_score(plan: RunPlan, store_root: Path, *, show_progress: bool = Fa
     """One run from beginning to end, in this process."""
     # the parent of many runs, and whoever only reads their scores, must not pay for torch
     from crosstask.benchmark.evaluate import evaluate_run
+    from crosstask.training.device import scoring_device
     from crosstask.training.run import train
 
     store = Store(store_root)
     with writing(plan.folder):
         train(plan, store, show_progress=show_progress)
     if not is_scored(plan):
-        evaluation = evaluate_run(plan.folder, store, evaluation=plan.experiment.evaluation)
+        device = scoring_device(plan.experiment.training)
+        evaluation = evaluate_run(plan.folder, store, device=device, evaluation=plan.experiment.evaluation)
         (plan.folder / EXAMPLES).unlink(missing_ok=True)  # of scores that were made otherwise
         if len(evaluation.predictions):
             write_predictions(evaluation.predictions, plan.folder / PREDICTIONS)

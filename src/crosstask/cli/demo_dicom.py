@@ -12,6 +12,7 @@ from crosstask.cli.demo import demo_experiment
 from crosstask.cli.predict import predict_cases
 from crosstask.cli.terminal import out, progress_bar
 from crosstask.cli.work import run_benchmark
+from crosstask.devices import AUTO
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
 
@@ -35,7 +36,7 @@ def run_dicom_demo(folder: Path, jobs: int) -> None:
     out.print(f"DICOM {experiment.dataset.root}: {PATIENTS} planned patients; {folder / 'new'}: a new CT", markup=False)
     run_benchmark(experiment, jobs)
     run = experiment.output_folder / "runs" / "ctan" / "seed0"
-    predict_cases(run, folder / "new", plan, None, None, None, "best", "cpu")
+    predict_cases(run, folder / "new", plan, None, None, None, "best", AUTO)
 
 
 def generate_patients(

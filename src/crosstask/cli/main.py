@@ -42,7 +42,7 @@ Overrides = Annotated[
     typer.Argument(help="Keys to change, e.g. training.epochs=3 dataset.root=/data/openkbp", metavar="[KEY=VALUE]..."),
 ]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Runs at a time, each in its own process.")]
-Device = Annotated[str, typer.Option(help="Device of the network: cpu, cuda, cuda:1, mps.")]
+Device = Annotated[str, typer.Option(help="Device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps.")]
 
 
 def _version(wanted: bool) -> None:
@@ -187,7 +187,7 @@ def evaluate(
     weights: Annotated[str, typer.Option(help="best (by validation) or final.")] = "best",
     output: Annotated[Optional[Path], typer.Option("--output", "-o", help="Table: .csv or .parquet.")] = None,  # noqa: UP045
     store: Annotated[Optional[Path], typer.Option(help="Prepared cases, if not where they were.")] = None,  # noqa: UP045
-    device: Device = "cpu",
+    device: Device = "auto",
     overrides: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Argument(help="evaluation.KEY=value, in the place of what the run's settings have."),
@@ -214,7 +214,7 @@ def predict(
         ),
     ] = None,
     weights: Annotated[str, typer.Option(help="best (by validation) or final.")] = "best",
-    device: Device = "cpu",
+    device: Device = "auto",
     onnx: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(help="Compute with this network of the run, made by export, and ONNX Runtime."),

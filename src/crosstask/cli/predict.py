@@ -38,6 +38,7 @@ def predict_cases(
     if split is not None:
         one_of("--split", split, SPLITS)
     must_be_new(output)
+    from crosstask.devices import describe_device
     from crosstask.export.formats import FORMATS, writers
     from crosstask.export.plans import DicomWriter
     from crosstask.prediction.predictor import Predictor
@@ -54,6 +55,7 @@ def predict_cases(
     if not chosen:
         raise InputError(f"{root}: has no {split} case; choose another --split")
     predictor = Predictor(run, weights=weights, device=device, dataset=dataset, onnx=onnx)
+    out.print(f"Device: {describe_device(predictor.device)}", markup=False)
     model = f"{experiment.name} {predictor.plan.name} ({weights})"
     outputs = writers(kind, output, predictor.assembly, dataset, model)
     remarks: list[str] = []

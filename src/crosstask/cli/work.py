@@ -117,7 +117,7 @@ def train_runs(experiment: Experiment, method: str | None) -> None:
         score = "none" if record["best_score"] is None else f"{record['best_score']:.4f}"
         out.print(
             f"{plan.name}: {record['epochs']} epochs, best {record['best_epoch'] + 1} (score {score}), "
-            f"{time.perf_counter() - started:.0f} s; {plan.folder}",
+            f"{time.perf_counter() - started:.0f} s on {record['device']}; {plan.folder}",
             markup=False,
         )
     _tell_lonely(plans)
@@ -155,6 +155,7 @@ def evaluate_to_table(
     from crosstask.benchmark.predictions import COHORT_CASE, write_predictions
     from crosstask.benchmark.scored import decided_by
     from crosstask.benchmark.scores import write_scores
+    from crosstask.devices import describe_device, find_device
     from crosstask.runs import load_plan
 
     plan = load_plan(run)
@@ -169,13 +170,15 @@ def evaluate_to_table(
             f"{plan.experiment.store_folder}: the run's prepared cases are not there; give their folder with --store"
         )
     cases = Store(store or plan.experiment.store_folder)
+    found = find_device(device)
+    out.print(f"Device: {describe_device(found)}", markup=False)
     with progress_bar("Scoring") as progress:
         evaluation = evaluate_run(
             run,
             cases,
             split=split,  # type: ignore[arg-type]
             weights=weights,
-            device=device,
+            device=str(found),
             evaluation=settings,
             progress=progress,
         )
@@ -213,7 +216,10 @@ def export_network(run: Path, output: Path, weights: str) -> None:
     from crosstask.export.onnx import export_onnx
 
     difference = export_onnx(run, output, weights=weights)
-    out.print(f"{output}: differs from PyTorch by {difference:.1e} of the largest output at most", markup=False)
+    out.print(
+        f"{output}: differs from PyTorch by {difference:.1e} of the largest output at most (both on the CPU)",
+        markup=False,
+    )
 
 
 def run_benchmark(experiment: Experiment, jobs: int) -> Result:
@@ -247,6 +253,7 @@ def run_benchmark(experiment: Experiment, jobs: int) -> Result:
     from crosstask.benchmark.examples import choose_examples, save_examples
     from crosstask.report.page import write_report
     from crosstask.report.tables import floor_of
+    from crosstask.training.device import scoring_device
 
     constant = _constant(experiment, plans, store)
     write_scores(constant, output / "constant.csv")
@@ -260,7 +267,8 @@ def run_benchmark(experiment: Experiment, jobs: int) -> Result:
     with progress_bar("Drawing") as progress:
         for done, plan in enumerate(shown, 1):
             if not (plan.folder / EXAMPLES).exists():
-                save_examples(plan.folder, store, examples)
+                device = scoring_device(plan.experiment.training)
+                save_examples(plan.folder, store, examples, device=device)
             progress(done, len(shown), plan.name)
         compared: dict[str, Any] = {
             "dataset": experiment.name,

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from crosstask import __version__
+from crosstask.devices import CPU
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.export.output import new_file
 from crosstask.prediction.onnx import INPUT, METADATA, NEEDED, OnnxNetwork
@@ -54,7 +55,7 @@ def export_onnx(run_folder: Path, output: Path, *, weights: str = "best", check:
         raise InputError(f"export to ONNX needs {', '.join(missing)}; {NEEDED}")
     if output.suffix != ".onnx":
         raise InputError(f"{output}: give a name that ends in .onnx")
-    predictor = Predictor(run_folder, weights=weights)
+    predictor = Predictor(run_folder, weights=weights, device=CPU)  # as ONNX Runtime, with which it is compared
     trained = predictor.network
     assert isinstance(trained, nn.Module)
     network = _Positional(trained, [task.name for task in predictor.tasks]).eval()

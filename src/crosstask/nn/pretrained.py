@@ -132,6 +132,16 @@ def of_imagenet(weights: str | Path | None) -> bool:
     return _has_thousand(read_weights(_path_and_task(weights)[0]))
 
 
+def check_weights_there(weights: str | Path | None) -> None:
+    """Tell of a file of weights that is not there before anything needs it.
+
+    Raises:
+        InputError: it is not there.
+    """
+    if weights is not None and str(weights) != "imagenet":
+        _must_be_there(_path_and_task(weights)[0])
+
+
 def imagenet_file(name: str) -> Path:
     """Path of torchvision's ImageNet file of an encoder in the cache; downloads it where it is not there yet.
 
@@ -158,10 +168,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: there is no such file, or it does not hold tensors by name.
     """
-    if not path.is_file():
-        raise InputError(
-            f"encoder.weights: there is no file {path}; give 'imagenet' or the path of a .pth or .safetensors file"
-        )
+    _must_be_there(path)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -173,6 +180,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"encoder.weights: {path} does not map names to tensors; save encoder.state_dict() alone")
     return dict(state)
+
+
+def _must_be_there(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(
+            f"encoder.weights: there is no file {path}; give 'imagenet' or the path of a .pth or .safetensors file"
+        )
 
 
 def _path_and_task(weights: str | Path) -> tuple[Path, str | None]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from crosstask.assembly import Assembly, Readable, assembly_of, dataset_of, lesion_of
 from crosstask.datasets import Dataset
+from crosstask.devices import AUTO, CPU, find_device
 from crosstask.errors import InputError
 from crosstask.experiment import EvaluationSection, Experiment
 from crosstask.functional.resize import resize
@@ -22,21 +23,6 @@ from crosstask.network import build_architecture, precision_of
 from crosstask.prediction.onnx import OnnxNetwork
 from crosstask.runs import BEST, FINAL, RunPlan, learned_tasks, load_plan, read_record, read_thresholds
 from crosstask.tasks.base import Level, Task
-
-
-def _device(name: str) -> torch.device:
-    """A device that is there.
-
-    Raises:
-        InputError: it is not.
-    """
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device).cpu()
-    except Exception as error:  # each backend has an error of its own for a device that is not there
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"--device: {name!r} cannot be used ({line}); use cpu, or a device that is there") from None
-    return device
 
 
 def fix_thresholds(tasks: Iterable[Task], evaluation: EvaluationSection) -> None:
@@ -69,7 +55,8 @@ class Predictor:
     Args:
         folder: the run folder.
         weights: ``best`` (by validation) or ``final`` (the last epoch).
-        device: of the network.
+        device: of the network; see :func:`crosstask.devices.find_device`. ONNX Runtime computes on the CPU, which is
+            its ``auto``.
         dataset: the data set, if not where the run was trained on it.
         onnx: the run's network as :func:`crosstask.export.onnx.export_onnx` wrote it, to compute with in the place of
             its weights.
@@ -88,7 +75,7 @@ class Predictor:
         folder: Path,
         *,
         weights: str = "best",
-        device: str = "cpu",
+        device: str = AUTO,
         dataset: Dataset | None = None,
         onnx: Path | None = None,
         evaluation: EvaluationSection | None = None,
@@ -108,7 +95,7 @@ class Predictor:
                 task.thresholds = thresholds[task.name]
         fix_thresholds(self.assembly.tasks, experiment.evaluation)
         self.experiment: Experiment = experiment
-        self.device = _device(device)
+        self.device = find_device(CPU if onnx is not None and device == AUTO else device)
         self.network: nn.Module | OnnxNetwork
         if onnx is None:
             self.network = self._trained(folder / {"best": BEST, "final": FINAL}[weights])

@@ -8,8 +8,9 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from crosstask.architectures import Architecture
 from crosstask.errors import CrosstaskError
 from crosstask.experiment import TrainingSection
 from crosstask.sample import Batch
@@ -25,14 +26,14 @@ class TrainingModule(L.LightningModule):
         tasks: the tasks, already fitted to the training cases.
         weighting: how their losses become one.
         settings: optimiser and schedule.
-        encoder_learning_rate: of the encoder's own, or None.
+        encoder_learning_rate: of the encoder's own, or None; an error where the architecture states no encoder.
         major: the task whose skill alone is the score, or None for the mean of all.
         seed: of what the architecture draws in training, such as dropout.
     """
 
     def __init__(
         self,
-        architecture: nn.Module,
+        architecture: Architecture,
         tasks: tuple[Task, ...],
         weighting: Weighting,
         settings: TrainingSection,
@@ -42,6 +43,8 @@ class TrainingModule(L.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if encoder_learning_rate is not None:
+            architecture.check_encoder_rate()
         self.architecture = architecture
         self.tasks = tasks
         self.weighting = weighting
@@ -60,8 +63,9 @@ class TrainingModule(L.LightningModule):
         """Adam with the papers' settings; the encoder may have a learning rate of its own."""
         encoder: list[Tensor] = []
         rest: list[Tensor] = []
-        for name, parameter in self.architecture.named_parameters():
-            (encoder if name.startswith(("encoder.", "encoders.")) else rest).append(parameter)
+        own = {id(parameter) for parameter in self.architecture.encoder_parameters()}
+        for parameter in self.architecture.parameters():
+            (encoder if id(parameter) in own else rest).append(parameter)
         rates = ((encoder, self._encoder_learning_rate), (rest, self.settings.learning_rate))
         return torch.optim.Adam(
             [{"params": parameters, "lr": rate, "rate": rate} for parameters, rate in rates if parameters],

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import math
 import platform
 import sys
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
+from lightning import seed_everything
 from lightning.pytorch.callbacks import RichProgressBar
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from crosstask.assembly import Assembly, assembly_of, dataset_of
 from crosstask.datasets.base import Split
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import Experiment, TrainingSection
-from crosstask.files import clear_leftovers
+from crosstask.files import clear_leftovers, writing
 from crosstask.locks import locked
 from crosstask.network import build_architecture, check_networks, precision_of, spatial_dims
 from crosstask.nn.normalisation import describe_normalisation
@@ -33,6 +29,7 @@ from crosstask.runs import (
     LAST,
     RunPlan,
     check_data,
+    check_settings,
     environment,
     is_trained,
     open_run,
@@ -48,6 +45,7 @@ from crosstask.training.augmentation import Augmentation, AugmentedSamples, chec
 from crosstask.training.cache import CachedSamples
 from crosstask.training.characteristics import check_ordered, levels_of, write_characteristics
 from crosstask.training.checkpoint import RunCheckpoints
+from crosstask.training.device import device_of, open_trainer, quiet
 from crosstask.training.lesion import LesionSamples, check_outlines
 from crosstask.training.module import TrainingModule
 from crosstask.training.pools import balanced_task, class_pools, foreground_pools, labelled_pools
@@ -125,7 +123,7 @@ def _kept(settings: TrainingSection, samples: Dataset[Sample], cases: list[str],
 
 
 def check_plans(plans: Sequence[RunPlan]) -> None:
-    """What can be told before hours of work: networks that cannot be built, samples that cannot be had.
+    """What can be told before hours of work: networks that cannot be built, devices and samples that cannot be had.
 
     Raises:
         InputError: an option that there is not, or that does not fit the experiment's tasks.
@@ -134,6 +132,8 @@ def check_plans(plans: Sequence[RunPlan]) -> None:
     dataset = dataset_of(plans[0].experiment)
     for plan in {plan.key: plan for plan in plans}.values():  # variants differ in settings
         experiment, settings = plan.experiment, plan.experiment.training
+        if any(other.key == plan.key and not is_trained(other) for other in plans):
+            open_trainer(settings, precision=precision_of(experiment, device_of(settings)), enable_progress_bar=False)
         whole = assembly_of(experiment, dataset)
         if settings.balance is not None:
             balanced_task(whole, settings.balance)
@@ -170,8 +170,11 @@ def train(
         InputError: the run folder belongs to another experiment, or the data do not allow the run.
         CrosstaskError: another process trains the same run.
     """
-    open_run(plan)
+    check_settings(plan)
+    with writing(plan.folder):
+        plan.folder.mkdir(parents=True, exist_ok=True)
     with locked(plan.folder, LOCK_NAME, "trained"):
+        open_run(plan)
         if is_trained(plan):
             return read_record(plan.folder)
         clear_leftovers(plan.folder)
@@ -189,7 +192,7 @@ def _train(plan: RunPlan, store: Store, show_progress: bool, tell: Callable[[str
     assembly = whole.only(weighting.tasks)
     for task in assembly.tasks:
         task.fit(channel_statistics(store, splits["train"], task.source, task.classes, assembly.region_source))
-    L.seed_everything(plan.seed, verbose=False)
+    seed_everything(plan.seed, verbose=False)
     if settings.threads:
         torch.set_num_threads(settings.threads)
     architecture = build_architecture(plan, assembly, pretrained=True)
@@ -234,20 +237,16 @@ def _train(plan: RunPlan, store: Store, show_progress: bool, tell: Callable[[str
     writer = _writer(plan, done)
     recorder = Recorder(plan.folder, smoothing=settings.smoothing, patience=settings.patience, writer=writer)
     started = time.perf_counter()
-    with _quiet():
-        trainer = _trainer(
-            accelerator=settings.device,
-            devices=settings.devices,
+    with quiet():
+        trainer = open_trainer(
+            settings,
             max_epochs=settings.epochs,
-            precision=precision_of(experiment, _device_of(settings.device)),
+            precision=precision_of(experiment, device_of(settings)),
             accumulate_grad_batches=settings.accumulate,
             gradient_clip_val=settings.gradient_clip,
             callbacks=[recorder, *([RichProgressBar()] if show_progress else [])],
             plugins=[checkpoints],
             enable_progress_bar=show_progress,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            logger=False,
             num_sanity_val_steps=0,
         )
         trainer.fit(module, train_loader, validation_loader, ckpt_path=plan.folder / LAST if done else None)
@@ -319,24 +318,6 @@ def _loaders(
     )
 
 
-def _device_of(accelerator: str) -> torch.device:
-    """The kind of device that Lightning will take."""
-    gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    return torch.device("cuda" if gpu else "cpu")
-
-
-def _trainer(**options: Any) -> L.Trainer:
-    """Lightning's trainer; a device or a precision that is not to be had is the user's to change."""
-    try:
-        return L.Trainer(**options)
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
-        line = " ".join(str(error).split())
-        raise InputError(
-            f"training.device: {options['accelerator']!r} ({options['devices']} devices, precision "
-            f"{options['precision']}) cannot be used: {line}"
-        ) from None
-
-
 def _writer(plan: RunPlan, done: int) -> Any:
     if not plan.experiment.training.tensorboard:
         return None
@@ -348,20 +329,3 @@ def _writer(plan: RunPlan, done: int) -> Any:
         ) from None
     folder = Path(plan.folder / "tensorboard")
     return SummaryWriter(str(folder), purge_step=done)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence Lightning's advice; what a user must know is in our own messages."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="lightning")
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

@@ -1,0 +1,49 @@
+"""Which device a network computes on."""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+
+from crosstask.errors import InputError
+
+AUTO = "auto"
+GPU = "gpu"
+CPU = "cpu"
+
+
+def find_device(name: str = AUTO) -> torch.device:
+    """A device that is there and computes.
+
+    Args:
+        name: one of PyTorch's (``cpu``, ``cuda``, ``cuda:1``, ``mps``), ``gpu`` for a GPU that works, or ``auto`` for
+            that if there is one, else the CPU.
+
+    Raises:
+        InputError: it is not there, or does not work.
+    """
+    if name not in (AUTO, GPU):
+        return _working(name)
+    for kind, backend in (("cuda", torch.cuda), ("mps", torch.mps)):
+        if backend.is_available():
+            with contextlib.suppress(InputError):  # it may be full, or another's alone
+                return _working(kind)
+    if name == GPU:
+        raise InputError("--device: there is no GPU here that PyTorch can use; use cpu, or auto")
+    return torch.device(CPU)
+
+
+def _working(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device).cpu()
+    except Exception as error:  # each backend has an error of its own for a device that is not there
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"--device: {name!r} cannot be used ({line}); use cpu, or a device that is there") from None
+    return torch.device("cuda", torch.cuda.current_device()) if name == "cuda" else device
+
+
+def describe_device(device: torch.device) -> str:
+    """A device as a person wants to read it: ``cpu``, ``mps``, or ``cuda:0 (NVIDIA H100)``."""
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)

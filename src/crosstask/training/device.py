@@ -1,0 +1,95 @@
+"""The one device that a run is trained on, and Lightning's trainer for it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from crosstask.errors import InputError
+from crosstask.experiment import TrainingSection
+
+
+def open_trainer(settings: TrainingSection, *, precision: str = "32", plugins: Any = (), **options: Any) -> L.Trainer:
+    """Lightning's trainer on the settings' device.
+
+    What a cluster's launcher says of other processes is left aside: each process trains runs of its own.
+
+    Args:
+        settings: the device, and how many.
+        precision: of the arithmetic.
+        plugins: further ones.
+        **options: Lightning's.
+
+    Raises:
+        InputError: there is no such device, it has not that precision, or there are several.
+    """
+    asked = settings.devices
+    try:
+        with quiet():
+            trainer = L.Trainer(
+                accelerator=settings.device,
+                devices=asked,
+                precision=precision,
+                plugins=[LightningEnvironment(), *plugins],
+                enable_checkpointing=False,
+                enable_model_summary=False,
+                logger=False,
+                **options,
+            )
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+        line = " ".join(str(error).split())
+        raise InputError(
+            f"training.device: {settings.device!r} (devices {asked!r}, precision {precision}) cannot be used: {line}"
+        ) from None
+    if trainer.num_devices > 1:
+        here = f"{asked!r} is" if asked == trainer.num_devices else f"{asked!r} is {trainer.num_devices} devices here,"
+        raise InputError(
+            f"training.devices: {here} too many, since a run is trained on one; set training.devices=1 (of several "
+            "runs, benchmark --jobs trains some at a time)"
+        )
+    return trainer
+
+
+def device_of(settings: TrainingSection) -> torch.device:
+    """The device that a run is trained on.
+
+    Raises:
+        InputError: it is not there, or there are several.
+    """
+    return open_trainer(settings, enable_progress_bar=False).strategy.root_device
+
+
+def scoring_device(settings: TrainingSection) -> str:
+    """Where a run of these settings is scored: on the device of its training, or where that is not there any best.
+
+    A benchmark may be scored or drawn anew on another machine than it was trained on.
+    """
+    try:
+        return str(device_of(settings))
+    except InputError:
+        return "auto"
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence Lightning's advice; what a user must know is in our own messages."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
