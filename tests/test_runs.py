@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
 import yaml
 
+from crosstask.architectures import ARCHITECTURES
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment, experiment_from
 from crosstask.runs import (
     BEST,
+    CHANGED_DEFAULTS,
     EXPERIMENT,
     RunPlan,
     check_settings,
@@ -68,6 +71,42 @@ def test_a_folder_without_the_newer_options_belongs_to_their_defaults(tmp_path):
     path.write_text(yaml.safe_dump(settings))
     with pytest.raises(InputError, match=r"other settings \(encoder\.learning_rate\)"):
         check_settings(plan)
+
+
+def test_a_run_from_before_a_default_changed_stays_what_it_was(tmp_path):
+    plan = plan_of("ctan", output=tmp_path, methods=["ctan"], major=None)
+    open_run(plan)
+    path = plan.folder / EXPERIMENT
+    settings = yaml.safe_load(path.read_text())
+    assert settings["architecture"]["ctan"] == {"scaled_bottleneck": True, "open_masks": True}
+    path.write_text(yaml.safe_dump({**settings, "architecture": {"upsampling_blocks": 5}}))
+    record = {"method": "ctan", "seed": 0, "tasks": list(plan.tasks), "task_state": {}}
+    write_record(plan.folder, record)
+    (plan.folder / BEST).touch()
+    before = load_plan(plan.folder).experiment.architecture
+    assert before == {"upsampling_blocks": 5, "ctan": {"scaled_bottleneck": False, "open_masks": False}}
+    now = {"upsampling_blocks": 5}
+    common = {"output": tmp_path, "methods": ["ctan"], "major": None}
+    with pytest.raises(InputError, match=r"other settings \(architecture\.ctan\.open_masks, arch"):
+        check_settings(plan_of("ctan", **common, architecture=now))
+    check_settings(plan_of("ctan", **common, architecture={**now, "ctan": before["ctan"]}))
+
+
+def test_changed_defaults_are_those_of_the_architectures():
+    for name, options in CHANGED_DEFAULTS.items():
+        parameters = inspect.signature(ARCHITECTURES[name]).parameters
+        assert {option: parameters[option].default for option in options} == {
+            option: now for option, (_, now) in options.items()
+        }
+
+
+def test_a_run_does_not_depend_on_options_of_other_methods(tmp_path):
+    plan = plan_of("hps", output=tmp_path)
+    open_run(plan)
+    (plan.folder / BEST).touch()
+    check_settings(plan_of("hps", output=tmp_path, architecture={"ctan": {"scaled_bottleneck": False}}))
+    with pytest.raises(InputError, match=r"other settings \(architecture\.upsampling_blocks\)"):
+        check_settings(plan_of("hps", output=tmp_path, architecture={"upsampling_blocks": 4}))
 
 
 def test_settings_that_are_no_longer_accepted_are_named(tmp_path):

@@ -21,7 +21,7 @@ from crosstask.errors import InputError
 from crosstask.experiment import EvaluationSection, Experiment, experiment_from
 from crosstask.files import write_atomically, writing
 from crosstask.io.yaml_lines import parse_yaml
-from crosstask.methods import BASELINE, Method, get_method, method_key
+from crosstask.methods import BASELINE, METHODS, Method, get_method, method_key
 
 EXPERIMENT = "experiment.yaml"
 RECORD = "run.json"
@@ -38,6 +38,9 @@ EXAMPLES = "examples.npz"
 CHARACTERISTICS = "characteristics.csv"
 
 _OF_A_TRAINING = (LAST, PREVIOUS, BEST, FINAL, CANDIDATES, HISTORY, SCORES, PREDICTIONS, EXAMPLES)
+# Options of architectures whose default was another one, {architecture: {option: (before, now)}}. A run's settings name
+# them, so that a run from before is read, compared and predicted with as what it is.
+CHANGED_DEFAULTS = {"ctan": {"scaled_bottleneck": (False, True), "open_masks": (False, True)}}
 _NOT_OF_A_RUN = ("name", "methods", "seeds", "output", "store")
 _OF_A_RECORD = ("method", "seed", "tasks", "task_state")
 _PACKAGES = ("torch", "lightning", "monai", "numpy", "pandas", "blosc2", "safetensors", "pydantic")
@@ -250,7 +253,18 @@ def _settings(plan: RunPlan) -> dict[str, Any]:
     """The resolved experiment of one run, as plain values."""
     settings = plan.experiment.model_dump(mode="json")
     settings["methods"], settings["seeds"] = [plan.method.name], [plan.seed]
-    return settings
+    return _with_options(settings, plan.method.architecture, now=True)
+
+
+def _with_options(settings: dict[str, Any], architecture: str, *, now: bool) -> dict[str, Any]:
+    """Settings that name the options of :data:`CHANGED_DEFAULTS`, with today's default or that from before."""
+    changed = CHANGED_DEFAULTS.get(architecture)
+    sections = settings.get("architecture") or {}
+    given = sections.get(architecture) or {} if isinstance(sections, dict) else None
+    if changed is None or not isinstance(given, dict):
+        return settings
+    defaults = {option: values[now] for option, values in changed.items()}
+    return {**settings, "architecture": {**sections, architecture: {**defaults, **given}}}
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:
@@ -269,7 +283,8 @@ def _read_settings(folder: Path) -> dict[str, Any]:
     sections = ("dataset", "training")
     if not isinstance(settings, dict) or not all(isinstance(settings.get(key), dict) for key in sections):
         raise InputError(f"{path}: is damaged; remove the folder and train the run anew")
-    return settings
+    methods = settings.get("methods")
+    return _with_options(settings, str(methods[0]) if isinstance(methods, list) and methods else "", now=False)
 
 
 def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
@@ -285,6 +300,9 @@ def _relevant(settings: Mapping[str, Any], plan: RunPlan) -> dict[str, Any]:
     if plan.method.name != BASELINE:
         kept.pop("stl_network", None)
     kept["dataset"] = {key: value for key, value in kept["dataset"].items() if key != "root"}
+    if isinstance(kept.get("architecture"), dict):
+        others = {method.architecture for method in METHODS.values()} - {plan.method.architecture}
+        kept["architecture"] = {key: value for key, value in kept["architecture"].items() if key not in others}
     kept.pop("evaluation", None)
     training = ("threads", "loader_workers", "tensorboard", "device", "devices")
     kept["training"] = {key: value for key, value in kept["training"].items() if key not in training}
