@@ -52,6 +52,8 @@ def check_cohort(rows: CohortRows, read: Callable[[Case], CaseData]) -> Iterator
 def _check_table(rows: CohortRows) -> Iterator[Finding]:
     """Ids, groups and splits."""
     table, spec = rows.table, rows.spec
+    for note in table.notes:
+        yield Finding(table.path.name, "warning", f"{table.path}: {note}")
     for row in table.rows:
         if rows.id_of(row) is None:
             message = f"{table.path}, row {row.number}: no id ({spec.case}), the row is skipped; fill it in"

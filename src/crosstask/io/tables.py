@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import datetime
-import io
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from crosstask.errors import InputError
+from crosstask.io.table_formats import Choices, Lines, read_delimited, read_excel, read_parquet, too_large
 
+MOST_ROWS = 2**20
+"""As many as Excel has; beyond this, or :data:`MOST_CELLS`, a table is no list of cases and would fill the memory."""
+MOST_CELLS = 10_000_000
+_TITLES = 40
+"""So many rows may stand above the names of the columns."""
 ENDINGS = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
 """Endings of the files that :func:`read_table` reads."""
 
@@ -41,11 +43,15 @@ class Table:
         path: where it came from.
         columns: names, in order.
         rows: those that are not empty.
+        sheet: the one that was read, where an Excel file has several; else None.
+        notes: what was chosen or left out in reading.
     """
 
     path: Path
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
+    sheet: str | None = None
+    notes: tuple[str, ...] = ()
 
     def column(self, name: str) -> list[str]:
         """All cells of a column."""
@@ -55,17 +61,18 @@ class Table:
 def read_table(path: Path | str, *, sheet: str | None = None) -> Table:
     """Read a table by the ending of its name.
 
-    CSV may be separated by commas, semicolons or tabs (what the header has most of), and is UTF-8 with or without a
-    byte order mark. Numbers of Excel and Parquet are written as short as they can be (7.0 as 7), dates as 2024-01-31,
-    truth values as true and false.
+    Text may be separated by commas, semicolons, tabs or bars (what divides most rows alike), and is UTF-8 with or
+    without a byte order mark. Titles and legends above the row that names the columns are left out, with a note.
+    Numbers of Excel and Parquet are written as short as they can be (7.0 as 7), dates as 2024-01-31, truth values as
+    true and false. Of an Excel file, whatever size it states, all cells are read.
 
     Args:
         path: the file.
-        sheet: name of an Excel sheet; by default the first.
+        sheet: name of an Excel sheet; by default the first that is not hidden and not empty.
 
     Raises:
-        InputError: no such file, a kind that is not known, a damaged file, a column without name or two of one name,
-            or a row of another length than the header.
+        InputError: no such file, a kind that is not known, a damaged file, one that is too large, a
+            column without name or two of one name, or a row of another length than the header.
     """
     path = Path(path)
     ending = path.suffix.lower()
@@ -75,120 +82,124 @@ def read_table(path: Path | str, *, sheet: str | None = None) -> Table:
         raise InputError(f"{path}: only .xlsx files have sheets; leave the sheet {sheet!r} out")
     if not path.is_file():
         raise InputError(f"{path}: no such table; give the path of an existing file")
+    choices = Choices()
     try:
         if ending == ".xlsx":
-            lines = list(_excel(path, sheet))
+            lines = _limited(path, read_excel(path, sheet, choices))
         elif ending == ".parquet":
-            lines = list(_parquet(path))
+            lines = _limited(path, read_parquet(path, MOST_ROWS, MOST_CELLS))
         else:
-            lines = list(_delimited(path))
+            lines = _limited(path, read_delimited(path, choices))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); make it readable") from None
-    return _table(path, lines)
+    return _table(path, lines, choices)
 
 
-def _table(path: Path, lines: Sequence[tuple[int, list[str]]]) -> Table:
-    """Header and rows from numbered lines; empty ones are left out."""
+def _limited(path: Path, lines: Lines) -> list[tuple[int, list[str]]]:
+    """The rows that are not empty."""
+    kept: list[tuple[int, list[str]]] = []
+    count = 0
+    for number, cells in lines:
+        if any(cells):
+            kept.append((number, cells))
+            count += len(cells)
+        if count > MOST_CELLS or len(kept) > MOST_ROWS:
+            raise too_large(path, MOST_ROWS, MOST_CELLS)
+    return kept
+
+
+def _table(path: Path, lines: list[tuple[int, list[str]]], choices: Choices) -> Table:
+    """Header and rows from numbered lines."""
     if not lines:
         raise InputError(f"{path}: is empty; the first row must name the columns")
-    columns = lines[0][1]
-    while columns and not columns[-1] and all(len(cells) < len(columns) or not cells[-1] for _, cells in lines[1:]):
-        # an empty column at the end, as spreadsheets leave them
-        lines = [(number, cells[: len(columns) - 1]) for number, cells in lines]
-        columns = lines[0][1]
-    for place, name in enumerate(columns, 1):
-        if not name:
-            raise InputError(f"{path}: column {place} has no name in the first row; name it or take it out")
-    twice = [name for name, times in Counter(columns).items() if times > 1]
-    if twice:
-        raise InputError(f"{path}: {twice[0]!r} names {columns.count(twice[0])} columns; rename all but one")
-    rows = []
+    titles, lines = _without_titles(lines)
+    top, header = lines[0]
+    notes = list(choices.notes)
+    if titles:
+        where = f"row {titles[0]}" if len(titles) == 1 else f"rows {titles[0]} to {titles[-1]}"
+        notes.append(f"row {top} names the columns; left out above it: {where}")
+    columns = [" ".join(name.split()) if set(name) & set("\r\n\t") else name for name in header]
+    while columns and not columns[-1]:  # as spreadsheets leave them
+        columns.pop()
+    used = _used(lines[1:])
+    if columns and not columns[0] and _counts([cells[0] for _, cells in lines[1:]]):
+        notes.append("column 1 has no name and numbers the rows: left out")
+        used.discard(0)
     for number, cells in lines[1:]:
-        if not any(cells):
-            continue
-        if len(cells) != len(columns):
-            raise InputError(
-                f"{path}, row {number}: has {len(cells)} cells, the first row {len(columns)}; mend the row (a cell "
-                "that holds the separator needs quotes)"
-            )
-        rows.append(Row(number, dict(zip(columns, cells, strict=True))))
-    if not rows:
+        _check_row(path, number, cells, columns, top, whole=choices.whole)
+    kept = [place for place, name in enumerate(columns) if name or place in used]
+    for place in kept:
+        if not columns[place]:
+            where = "the first row" if top == 1 else f"row {top}"
+            raise InputError(f"{path}: column {place + 1} has no name in {where}; name it or take it out")
+    names = [columns[place] for place in kept]
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise InputError(f"{path}: {twice[0]!r} names {names.count(twice[0])} columns; rename all but one")
+    if len(lines) == 1:
         raise InputError(f"{path}: has no row below the names of its columns; give one row a case")
-    return Table(path, tuple(columns), tuple(rows))
+    rows = [
+        Row(number, {columns[place]: cells[place] if place < len(cells) else "" for place in kept})
+        for number, cells in lines[1:]
+    ]
+    return Table(path, tuple(names), tuple(rows), choices.sheet, tuple(notes))
 
 
-def _delimited(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _check_row(path: Path, number: int, cells: list[str], columns: list[str], top: int, *, whole: bool) -> None:
+    """A row may not hold cells that no column is named for, nor lack some where they cannot just be left out."""
+    extra = [place for place, cell in enumerate(cells) if cell and place >= len(columns)]
+    if whole and (extra or len(cells) < len(columns)):
+        where = "the first row" if top == 1 else f"row {top}"
+        raise InputError(
+            f"{path}, row {number}: has {len(cells)} cells, {where} {len(columns)}; mend the row (a cell that holds "
+            "the separator needs quotes)"
+        )
+    if extra:
+        raise InputError(
+            f"{path}, row {number}: there is a cell in column {extra[0] + 1}, and row {top} has no name for it; clear "
+            "the cell, or name its column"
+        )
+
+
+def _without_titles(lines: list[tuple[int, list[str]]]) -> tuple[list[int], list[tuple[int, list[str]]]]:
+    """Numbers of the rows of a title or legend above the names of the columns, and the rows from there on.
+
+    The first row names the columns, unless some that are used have no name there. Then it is the first row that names
+    them all, if the rows above it fill at most half as many cells, and none of its names is a number or stands among
+    the values of its column: else it could be a case.
+    """
+    if _names_all(lines[0][1], _used(lines[1:])):
+        return [], lines
+    filled = 0
+    for place in range(1, min(len(lines) - 1, _TITLES)):
+        filled = max(filled, sum(map(bool, lines[place - 1][1])))
+        names, below = lines[place][1], lines[place + 1 :]
+        given = [name for name in names if name]
+        if 2 * filled > len(given) or len(set(given)) < max(2, len(given)) or not _names_all(names, _used(below)):
+            continue
+        recurs = any(name and len(row) > at and row[at] == name for _, row in below for at, name in enumerate(names))
+        if not recurs and not any(map(_numeric, given)):
+            return [number for number, _ in lines[:place]], lines[place:]
+    return [], lines
+
+
+def _used(lines: Sequence[tuple[int, list[str]]]) -> set[int]:
+    """Places of the columns in which any row has something."""
+    return {place for _, cells in lines for place, cell in enumerate(cells) if cell}
+
+
+def _counts(cells: Sequence[str]) -> bool:
+    """Whether cells number the rows from 0 or 1, as the index that pandas writes."""
+    return any(cells == [str(number) for number in range(first, len(cells) + first)] for first in (0, 1))
+
+
+def _names_all(names: Sequence[str], used: set[int]) -> bool:
+    return all(place < len(names) and names[place] for place in used)
+
+
+def _numeric(text: str) -> bool:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not UTF-8 text (byte {error.start}); save it as CSV UTF-8") from None
-    if "\0" in text:
-        raise InputError(f"{path}: holds zero bytes, so it is no text; save it as CSV UTF-8")
-    header = next((line for line in text.splitlines() if line.strip()), "")
-    separators = "\t" if path.suffix.lower() == ".tsv" else ",;\t"
-    separator = max(separators, key=header.count)
-    try:
-        # read_text has made all line ends alike
-        for number, cells in enumerate(csv.reader(io.StringIO(text), delimiter=separator, strict=True), 1):
-            if cells:
-                yield number, [cell.strip() for cell in cells]
-    except csv.Error as error:
-        raise InputError(f"{path}: is damaged ({error}); look for a quotation mark that is not closed") from None
-
-
-def _excel(path: Path, sheet: str | None) -> Iterator[tuple[int, list[str]]]:
-    import openpyxl  # an import of half a second
-
-    try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # zip, XML and openpyxl's own errors
-        raise InputError(f"{path}: no readable Excel file ({type(error).__name__}); save it anew") from None
-    try:
-        if sheet is not None and sheet not in book.sheetnames:
-            raise InputError(f"{path}: no sheet {sheet!r}; it has {', '.join(book.sheetnames)}")
-        page = book[sheet] if sheet is not None else book.worksheets[0]
-        yield from _cells(page.iter_rows(values_only=True))
-    finally:
-        book.close()
-
-
-def _parquet(path: Path) -> Iterator[tuple[int, list[str]]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.read_table(path)
-        columns = [column.to_pylist() for column in table.columns]
-    except (pyarrow.ArrowException, ValueError) as error:
-        raise InputError(f"{path}: no readable Parquet file ({type(error).__name__}); write it anew") from None
-    yield from _cells([table.column_names, *zip(*columns, strict=True)])
-
-
-def _cells(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[int, list[str]]]:
-    """Values as text, short rows filled up to the first."""
-    width: int | None = None
-    for number, row in enumerate(rows, 1):
-        cells = [_text(value) for value in row]
-        if width is None:
-            if not any(cells):
-                continue
-            width = len(cells)
-        yield number, cells + [""] * (width - len(cells))
-
-
-def _text(value: Any) -> str:
-    """A typed cell as its shortest text."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
-    if isinstance(value, datetime.datetime):
-        midnight = value.time() == datetime.time()
-        return (value.date() if midnight else value).isoformat()
-    if isinstance(value, bytes):
-        return value.decode(errors="replace").strip()
-    return str(value).strip()
+        float(text.replace(",", "."))
+    except ValueError:
+        return False
+    return True
