@@ -50,6 +50,15 @@ def test_original_splits_are_kept_in_order():
     assert chosen == {split: [case.id for case in cases if case.split == split] for split in SPLITS}
 
 
+def test_validation_from_train_keeps_the_test_set_whatever_else_is_given():
+    for counts in ((20, 0, 6), (15, 5, 6)):
+        cases = exams(*counts)
+        chosen = split_cases(cases, section(splits={"rule": "validation_from_train", "validation_fraction": 0.25}))
+        assert chosen["test"] == [case.id for case in cases if case.split == "test"]
+        assert len(chosen["validation"]) == 5
+        assert sorted(case.id for case in cases) == sorted(one for ids in chosen.values() for one in ids)
+
+
 def test_validation_as_test():
     cases = exams(20, 4, 3)
     chosen = split_cases(cases, section(splits="validation_as_test"))
@@ -125,7 +134,7 @@ def test_a_group_in_two_splits_is_refused():
     ("counts", "options", "message"),
     [
         ((3, 2, 0), {}, "raw: the test split of lesions is empty; .* set dataset.splits=validation_as_test"),
-        ((3, 0, 1), {}, "raw: the validation split of lesions is empty; add cases to it"),
+        ((3, 0, 1), {}, "raw: the validation split of lesions is empty; set dataset.splits=validation_from_train"),
         ((0, 1, 1), {}, "raw: the train split of lesions is empty"),
         ((3, 0, 1), {"splits": "validation_as_test"}, "the test split of lesions is empty; add cases to it"),
         ((1, 1, 0), {"splits": "validation_as_test"}, "the validation split of lesions is empty; add cases to it"),

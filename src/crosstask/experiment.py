@@ -36,13 +36,16 @@ class _Section(BaseModel):
 class SplitSection(_Section):
     """Which cases train, choose the best epoch, and test. No rule divides a group."""
 
-    rule: Literal["original", "validation_as_test", "drawn", "folds", "file"] = Field(
+    rule: Literal["original", "validation_as_test", "validation_from_train", "drawn", "folds", "file"] = Field(
         default="original",
         description="original: the data set's own; validation_as_test: its validation cases are the test set, and "
-        "validation_fraction of its training cases the validation set; drawn: all cases anew by fractions; folds: "
+        "validation_fraction of its training cases the validation set; validation_from_train: its own test set, and "
+        "validation_fraction of all others the validation set; drawn: all cases anew by fractions; folds: "
         "k-fold cross-validation, of which this is one fold; file: as a table says",
     )
-    validation_fraction: float = Field(default=0.15, gt=0, lt=1, description="with validation_as_test and folds")
+    validation_fraction: float = Field(
+        default=0.15, gt=0, lt=1, description="with validation_as_test, validation_from_train and folds"
+    )
     fractions: tuple[float, float, float] = Field(
         default=(0.7, 0.1, 0.2), description="drawn: shares of training, validation and test"
     )
@@ -53,7 +56,7 @@ class SplitSection(_Section):
     folds: int = Field(default=5, ge=2, description="folds: how many")
     fold: int = Field(default=0, ge=0, description="folds: which one is the test set")
     file: Path | None = Field(default=None, description="file: a CSV with the columns case and split")
-    seed: int = Field(default=0, description="drawn, folds, validation_as_test: of the choice")
+    seed: int = Field(default=0, description="drawn, folds, validation_as_test and _from_train: of the choice")
     by_seed: bool = Field(
         default=False,
         description="drawn: every seed of the benchmark draws splits of its own; folds: every seed takes another fold, "

@@ -108,6 +108,8 @@ def _remedy(split: Split, rule: SplitSection) -> str:
     """What fills an empty split."""
     if split == "test" and rule.rule == "original":
         return "add its folder, or set dataset.splits=validation_as_test to test on the validation cases"
+    if split == "validation" and rule.rule == "original":
+        return "set dataset.splits=validation_from_train to draw it from the training cases"
     return {
         "drawn": "raise its share in dataset.splits.fractions, or add cases",
         "folds": "set fewer dataset.splits.folds, or another validation_fraction, or add cases",
@@ -138,12 +140,16 @@ def _by_rule(
         )
     if rule.rule == "original":
         return {case: cast("Split", split) for case, split in given.items()}
+    if rule.rule == "validation_from_train":
+        given = {case: "test" if split == "test" else "train" for case, split in given.items()}
     training = sorted({groups[case] for case, split in given.items() if split == "train"}, key=_rank(rule.seed))
     # at least one group on each side, where there are two
     held_out = set(training[: min(max(1, round(rule.validation_fraction * len(training))), len(training) - 1)])
     chosen: dict[str, Split] = {}
     for case, split in given.items():
-        if split != "test":
+        if split == "test" and rule.rule == "validation_from_train":
+            chosen[case] = "test"
+        elif split != "test":
             held: Split = "validation" if groups[case] in held_out else "train"
             chosen[case] = "test" if split == "validation" else held
     return chosen

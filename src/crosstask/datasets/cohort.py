@@ -11,15 +11,14 @@ import numpy as np
 
 from crosstask.datasets.base import Case, CaseData, Dataset, Finding
 from crosstask.datasets.cohort_check import check_cohort
-from crosstask.datasets.cohort_labels import ClassesLabel, FindingsLabel, NumberLabel
+from crosstask.datasets.cohort_labels import ClassesLabel, FindingsLabel, NumberLabel, OneHotLabel
+from crosstask.datasets.cohort_masks import Mask, belongs, read_mask
 from crosstask.datasets.cohort_rows import CohortRows
-from crosstask.datasets.cohort_spec import IMAGE, CohortFile, CohortSpec, MaskSource, load_cohort
+from crosstask.datasets.cohort_spec import IMAGE, CohortFile, CohortSpec, load_cohort
 from crosstask.datasets.names import refuse_options, unknown_name
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
-from crosstask.io.images import axes_of, ending, read_image, resample
-from crosstask.io.outlines import ENDING as OUTLINE_ENDING
-from crosstask.io.outlines import read_outline
+from crosstask.io.images import read_image, resample
 from crosstask.io.tables import Row
 from crosstask.tasks import ClassificationTask, ScalarTask, SegmentationTask
 from crosstask.tasks.base import Task
@@ -132,7 +131,7 @@ class Cohort(Dataset):
             accepted = ("classes", "exclusive")
         elif isinstance(label, NumberLabel):
             accepted = ()
-        elif isinstance(label, FindingsLabel):
+        elif isinstance(label, FindingsLabel) and not isinstance(label, OneHotLabel):
             accepted = ("classes", *accepted)
         refuse_options(f"task {name!r}", options, accepted)
         if label is None:
@@ -141,7 +140,8 @@ class Cohort(Dataset):
         if isinstance(label, NumberLabel):
             return ScalarTask(name, name, label.unit, minimum=label.minimum)
         classes = _chosen(options.pop("classes", None), label.channels(name))
-        return ClassificationTask(name, name, classes, exclusive=isinstance(label, ClassesLabel), **options)
+        exclusive = isinstance(label, (ClassesLabel, OneHotLabel))
+        return ClassificationTask(name, name, classes, exclusive=exclusive, **options)
 
     def read_settings(self) -> Mapping[str, Any]:
         return self.spec.reading()
@@ -241,22 +241,26 @@ class Cohort(Dataset):
         self, task: str, row: Row, image: Path, geometry: Geometry, information: dict[str, Any]
     ) -> tuple[tuple[str, ...], np.ndarray]:
         """Classes whose file exists, and their masks ``c *s``."""
-        files: dict[Path, np.ndarray] = {}
+        files: dict[Path, Mask] = {}
         found: dict[str, np.ndarray] = {}
         for name, mask in self.spec.masks[task].classes.items():
             path = self.rows.resolved(mask.path, row)
             if path is None or not path.exists():
                 continue
             if path not in files:
-                values, grid = _read_mask(path, image, geometry)
+                files[path] = read_mask(path, image, geometry)
+                grid = files[path].grid
                 if grid.shape != geometry.shape:
                     raise InputError(
                         f"{path}: the mask is {_size(grid)}, its image {image} is {_size(geometry)}; make them one size"
                     )
                 if not _same_place(grid, geometry):
                     information.setdefault("displaced", []).append(str(path))
-                files[path] = values
-            found[name] = _belongs(files[path], mask, path)
+            found[name] = belongs(files[path], mask)
+            if mask.values == ">0" or isinstance(mask.values, list):
+                threshold = files[path].threshold
+                if threshold is not None:
+                    information.setdefault("soft", {})[f"{task}.{name}"] = threshold
         masks = np.stack(list(found.values())) if found else np.empty((0, *geometry.shape), np.uint8)
         return tuple(found), masks
 
@@ -311,24 +315,6 @@ def _chosen(classes: Any, known: tuple[str, ...]) -> tuple[str, ...]:
         if times > 1:
             raise InputError(f"class {name!r} stands there {times} times; name it once")
     return names
-
-
-def _read_mask(path: Path, image: Path, geometry: Geometry) -> tuple[np.ndarray, Geometry]:
-    """Values ``c *s`` of a mask's file, and its grid; polygons are drawn on the image's."""
-    if ending(path) != OUTLINE_ENDING:
-        return read_image(path)
-    if len(geometry.shape) != 3:
-        raise InputError(f"{path}: outlines of polygons are for volumes; save the mask as a picture")
-    return read_outline(path, geometry, axes_of(image))[None], geometry
-
-
-def _belongs(values: np.ndarray, mask: MaskSource, path: Path) -> np.ndarray:
-    """Where a file's values ``c *s`` belong to a class: ``*s``, uint8."""
-    if mask.values == ">0":
-        return np.asarray((values > 0).any(0), np.uint8)
-    if len(values) > 1 and not (values == values[:1]).all():
-        raise InputError(f"{path}: the mask is in colour, so it has no values {mask.values}; save it as a grey picture")
-    return np.isin(values[0], mask.values).astype(np.uint8)
 
 
 def _resampled(

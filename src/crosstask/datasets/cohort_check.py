@@ -9,7 +9,7 @@ from hashlib import blake2b
 import numpy as np
 
 from crosstask.datasets.base import SPLITS, Case, CaseData, Finding
-from crosstask.datasets.cohort_labels import ClassesLabel, NumberLabel, is_missing
+from crosstask.datasets.cohort_labels import ClassesLabel, NumberLabel, OneHotLabel, is_missing
 from crosstask.datasets.cohort_rows import CohortRows, same_id
 from crosstask.datasets.cohort_spec import IMAGE
 from crosstask.errors import InputError
@@ -27,6 +27,7 @@ def check_cohort(rows: CohortRows, read: Callable[[Case], CaseData]) -> Iterator
     digests: dict[str, list[str]] = {}
     masks: Counter[tuple[str, str]] = Counter()
     empty: Counter[tuple[str, str]] = Counter()
+    soft: dict[str, list[tuple[str, float]]] = {}
     labels: dict[str, dict[str, dict[str, float]]] = {name: {} for name in rows.spec.labels}
     for case_id, (row, *_) in rows.by_id.items():
         data = yield from _check_case(rows, case_id, row, read)
@@ -37,6 +38,8 @@ def check_cohort(rows: CohortRows, read: Callable[[Case], CaseData]) -> Iterator
         content.update(image.data.cast("B"))
         digests.setdefault(content.hexdigest(), []).append(case_id)
         masks.update((task, name) for task in rows.spec.masks for name in data.channels[task])
+        for place, threshold in data.information.get("soft", {}).items():
+            soft.setdefault(place, []).append((case_id, threshold))
         blank = _empty_masks(rows, data)
         empty.update(blank)
         if blank:
@@ -46,6 +49,7 @@ def check_cohort(rows: CohortRows, read: Callable[[Case], CaseData]) -> Iterator
             labels[name][case_id] = known
     yield from _check_pixels(rows, digests)
     yield from _check_masks(rows, masks, empty, sum(map(len, digests.values())))
+    yield from _check_softness(rows, soft)
     yield from _check_labels(rows, labels)
 
 
@@ -53,7 +57,7 @@ def _check_table(rows: CohortRows) -> Iterator[Finding]:
     """Ids, groups and splits."""
     table, spec = rows.table, rows.spec
     for note in table.notes:
-        yield Finding(table.path.name, "warning", f"{table.path}: {note}")
+        yield Finding("table", "warning", f"{table.path}: {note}")
     for row in table.rows:
         if rows.id_of(row) is None:
             message = f"{table.path}, row {row.number}: no id ({spec.case}), the row is skipped; fill it in"
@@ -180,6 +184,21 @@ def _check_masks(
                 yield Finding(f"masks.{task}", "error", f"{message}; mend the path {source.path!r}")
 
 
+def _check_softness(rows: CohortRows, soft: Mapping[str, Sequence[tuple[str, float]]]) -> Iterator[Finding]:
+    """Masks with soft edges or artefacts, of which the class takes all, or nothing but the exact values."""
+    for task, section in rows.spec.masks.items():
+        for name, source in section.classes.items():
+            cases = soft.get(f"{task}.{name}", ())
+            if not cases:
+                continue
+            does = "all but zero belongs" if source.values == ">0" else "only the exact values belong"
+            message = (
+                f"{name}: the masks of {_some([case for case, _ in cases])} have soft edges or artefacts of "
+                f"compression (JPEG), and {does} to the class; give it values: '>{min(value for _, value in cases):g}'"
+            )
+            yield Finding(f"masks.{task}", "warning", message)
+
+
 def _check_labels(rows: CohortRows, labels: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Iterator[Finding]:
     """How each label is distributed, and whether there is anything to learn."""
     for name, cases in labels.items():
@@ -212,7 +231,7 @@ def _distribution(label: object, values: Mapping[str, np.ndarray]) -> str:
         numbers = next(iter(values.values()))
         unit = f" {label.unit}" if label.unit else ""
         return f"{numbers.min():g} to {numbers.max():g}, median {np.median(numbers):g}{unit}"
-    if isinstance(label, ClassesLabel):
+    if isinstance(label, (ClassesLabel, OneHotLabel)):
         return ", ".join(f"{int(numbers.sum())} {own}" for own, numbers in values.items())
     if len(values) == 1:
         numbers = next(iter(values.values()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
@@ -12,6 +13,8 @@ MISSING = ("", "NA", "N/A", "NaN", "nan", "None", "unknown")
 """Texts that mean a missing value, unless the cohort's file says otherwise; ``none`` may well be a class."""
 POSITIVE = ("1", "true", "yes", "positive")
 NEGATIVE = ("0", "false", "no", "negative")
+Decimal = Literal[".", ","]
+_GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d+)?")
 
 
 class Section(BaseModel):
@@ -51,6 +54,18 @@ def as_number(value: str) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) and "_" not in value else None
+
+
+def with_decimals(value: str, mark: Decimal) -> float | None:
+    """A finite number whose decimals a comma may set off, or None if the text is none.
+
+    With a comma, points between groups of three digits are taken out: ``1.234,5`` is 1234.5, and ``30.5`` is 30.5.
+    """
+    if mark == ",":
+        if _GROUPED.fullmatch(value):
+            value = value.replace(".", "")
+        value = value.replace(",", ".")
+    return as_number(value)
 
 
 class _Label(Section):
@@ -119,6 +134,7 @@ class BinaryLabel(_YesNo):
     column: str = Field(description="the column")
     at_least: float | None = Field(default=None, description="a number from which on the label is positive")
     at_most: float | None = Field(default=None, description="a number up to which the label is positive")
+    decimal: Decimal = Field(default=".", description="what sets off the decimals of a number, '.' or ','")
 
     @model_validator(mode="after")
     def _one_rule(self) -> BinaryLabel:
@@ -138,9 +154,9 @@ class BinaryLabel(_YesNo):
         if value is None:
             return {}
         if self.at_least is not None:
-            return {name: float(_number(self.column, value) >= self.at_least)}
+            return {name: float(_number(self.column, value, self.decimal) >= self.at_least)}
         if self.at_most is not None:
-            return {name: float(_number(self.column, value) <= self.at_most)}
+            return {name: float(_number(self.column, value, self.decimal) <= self.at_most)}
         return {name: self._sign(self.column, value)}
 
 
@@ -221,12 +237,30 @@ class FindingsLabel(_YesNo):
         return {own: self._sign(self.columns[own], value) for own, value in known.items() if value is not None}
 
 
+class OneHotLabel(FindingsLabel):
+    """One of several classes that exclude each other, from a yes-or-no column each."""
+
+    kind: Literal["one_hot"]  # type: ignore[assignment]
+
+    def values(self, name: str, cells: Mapping[str, str], missing: Sequence[str]) -> dict[str, float]:
+        known = super().values(name, cells, missing)
+        true = [own for own, value in known.items() if value]
+        if len(true) > 1:
+            column = self.columns[true[1]]
+            raise LabelError(column, cells[column], f"positive, as {true[0]!r} is; of these columns one alone may be")
+        if not true and len(known) == len(self.columns):
+            column = next(iter(self.columns.values()))
+            raise LabelError(column, cells[column], f"none of {', '.join(self.columns)} is positive; mend the row")
+        return {own: float(own in true) for own in self.columns} if true else {}
+
+
 class NumberLabel(_Label):
     """A quantity, such as age or a score."""
 
     kind: Literal["number"]
     column: str = Field(description="the column")
     unit: str = Field(default="", description="its unit, e.g. years")
+    decimal: Decimal = Field(default=".", description="what sets off the decimals, '.' or ','")
     minimum: float | None = Field(default=None, description="the lowest possible value; a lower one is an error")
     maximum: float | None = Field(default=None, description="the highest possible value; a higher one is an error")
 
@@ -240,7 +274,7 @@ class NumberLabel(_Label):
         value = self._known(self.column, cells, missing)
         if value is None:
             return {}
-        number = _number(self.column, value)
+        number = _number(self.column, value, self.decimal)
         if self.minimum is not None and number < self.minimum:
             raise LabelError(self.column, value, f"below the minimum {self.minimum:g}; mend it or the minimum")
         if self.maximum is not None and number > self.maximum:
@@ -248,20 +282,21 @@ class NumberLabel(_Label):
         return {name: number}
 
 
-Label = Annotated[BinaryLabel | ClassesLabel | FindingsLabel | NumberLabel, Field(discriminator="kind")]
+Label = Annotated[BinaryLabel | ClassesLabel | FindingsLabel | OneHotLabel | NumberLabel, Field(discriminator="kind")]
 LABELS: dict[str, type[Section]] = {
     "binary": BinaryLabel,
     "classes": ClassesLabel,
     "findings": FindingsLabel,
+    "one_hot": OneHotLabel,
     "number": NumberLabel,
 }
 """Kind in the cohort's file -> section."""
 
 
-def _number(column: str, value: str) -> float:
-    number = as_number(value)
+def _number(column: str, value: str, decimal: Decimal) -> float:
+    number = with_decimals(value, decimal)
     if number is None:
-        comma = as_number(value.replace(",", ".")) is not None
-        hint = "write a decimal point" if comma else "mend it, or add it to missing"
+        comma = with_decimals(value, ",") is not None
+        hint = "write a decimal point, or decimal: ',' for this label" if comma else "mend it, or add it to missing"
         raise LabelError(column, value, f"not a number; {hint}")
     return number

@@ -13,15 +13,25 @@ from typing import Literal
 
 import numpy as np
 
-from crosstask.datasets.cohort_labels import MISSING, NEGATIVE, POSITIVE, as_number, is_missing, plain
+from crosstask.datasets.cohort_labels import (
+    MISSING,
+    NEGATIVE,
+    POSITIVE,
+    Decimal,
+    is_missing,
+    plain,
+    with_decimals,
+)
 from crosstask.datasets.cohort_spec import pattern_columns, stem
 from crosstask.io.images import PICTURE_ENDINGS, VOLUME_ENDINGS, ending
 from crosstask.io.tables import Table
 
-Look = Literal["empty", "constant", "yes or no", "classes", "rating", "number", "text"]
+Look = Literal["empty", "constant", "marks", "yes or no", "classes", "rating", "number", "text"]
 
 MORE_MISSING = ("#n/a", "-", ".", "?", "missing", "n.a.", "n/a", "na", "nan", "not available", "null", "unknown")
 """Texts that a proposal takes as missing too, in upper or lower case, where a table has them."""
+_MARKS = ("x", "xx", "✓", "✔", "✕", "*", "+", "•")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 _DEPTH = 5
 _MOST_FILES = 200_000
 _SAMPLE = 24
@@ -68,14 +78,46 @@ class Column:
         return words_of(self.name)
 
     @cached_property
+    def is_marks(self) -> bool:
+        """One kind of mark or yes, and empty cells, which then mean no."""
+        marks = {value.casefold() for value in self.known}
+        return len(marks) == 1 and marks <= {*_MARKS, *POSITIVE} and len(self.known) < len(self.cells)
+
+    @cached_property
+    def decimal(self) -> Decimal:
+        """A comma where all values are numbers with it, and one at least cannot be thousands (``1,234``)."""
+        commas = [value for value in self.known if "," in value]
+        numbers = all(with_decimals(value, ",") is not None for value in self.known)
+        return "," if commas and numbers and not all(map(_THOUSANDS.fullmatch, commas)) else "."
+
+    @cached_property
+    def maybe_thousands(self) -> bool:
+        """Numbers such as ``1,234``, of which nobody can tell whether they are thousands or decimals."""
+        commas = [value for value in self.known if "," in value]
+        numbers = all(with_decimals(value, ",") is not None for value in self.known)
+        return bool(commas) and numbers and self.decimal == "."
+
+    def number(self, cell: str) -> float | None:
+        """A cell as a number, or None."""
+        return with_decimals(cell, self.decimal)
+
+    @cached_property
+    def signs(self) -> list[bool | None]:
+        """Of a column of marks or of yes and no: what each row says; None where it says nothing."""
+        if self.look == "marks":
+            return [not is_missing(cell, self.missing) for cell in self.cells]
+        known = [None if is_missing(cell, self.missing) else plain(cell).casefold() for cell in self.cells]
+        return [None if cell is None else cell in POSITIVE for cell in known]
+
+    @cached_property
     def look(self) -> Look:
         """What the values could be as a label."""
         different = len(self.counts)
         if different < 2:
-            return "constant" if different else "empty"
+            return ("marks" if self.is_marks else "constant") if different else "empty"
         if {value.casefold() for value in self.counts} <= {*POSITIVE, *NEGATIVE} and different == 2:
             return "yes or no"
-        numbers = [as_number(value) for value in self.counts]
+        numbers = [self.number(value) for value in self.counts]
         if all(number is not None for number in numbers):
             whole = all(number is not None and number.is_integer() for number in numbers)
             return "rating" if whole and different < min(_RATING, len(self.known) / 4) else "number"
@@ -114,10 +156,13 @@ class Pattern:
 
     @property
     def class_name(self) -> str:
-        """What the words say of the class of a mask: ``Liver`` for ``masks/{id}_liver.png``."""
-        words = self.words | (self._column_words if self.text.startswith("{") else set())
-        left = sorted(words - _MASK_WORDS - _IMAGE_WORDS - {"id", "path", "file", "filename", "name"})
-        return " ".join(left).capitalize() if 0 < len(left) <= 2 else "Structure"
+        """What the words say of the class of a mask: ``Liver`` for ``masks/{id}_liver.png``; the file's own first."""
+        own = words_of(re.sub(r"\{[^{}]*\}", " ", self.text.rpartition("/")[2])) - words_of(self._ending)
+        for words in (own, self.words | (self._column_words if self.text.startswith("{") else set())):
+            left = sorted(words - _MASK_WORDS - _IMAGE_WORDS - {"id", "path", "file", "filename", "name"})
+            if 0 < len(left) <= 2:
+                return " ".join(left).capitalize()
+        return "Structure"
 
     @property
     def _ending(self) -> str:
@@ -235,11 +280,28 @@ def determines(first: Column, second: Column) -> bool:
 
 def correlation(first: Column, second: Column) -> float:
     """Pearson's correlation of the cells that are numbers in both columns; 0 where there are too few."""
-    pairs = [(as_number(a), as_number(b)) for a, b in zip(first.cells, second.cells, strict=True)]
+    pairs = [(first.number(a), second.number(b)) for a, b in zip(first.cells, second.cells, strict=True)]
     numbers = np.array([(a, b) for a, b in pairs if a is not None and b is not None], np.float64).reshape(-1, 2)
     if len(numbers) < 8 or not (numbers.std(0) > 0).all():
         return 0.0
     return float(np.corrcoef(numbers.T)[0, 1])
+
+
+def one_hot(columns: Sequence[Column]) -> list[list[Column]]:
+    """Runs of neighbouring yes-or-no columns of which exactly one is yes in every row."""
+    runs: list[list[Column]] = []
+    begin = 0
+    while begin < len(columns):
+        for end in range(len(columns), begin + 1, -1):
+            run = columns[begin:end]
+            rows = list(zip(*(column.signs for column in run), strict=True))
+            if all(None not in row and sum(map(bool, row)) == 1 for row in rows):
+                runs.append(list(run))
+                begin = end
+                break
+        else:
+            begin += 1
+    return runs
 
 
 def implied_by_all(column: Column, others: Sequence[Column]) -> bool:
@@ -250,4 +312,4 @@ def implied_by_all(column: Column, others: Sequence[Column]) -> bool:
 
 
 def _yes(column: Column) -> set[int]:
-    return {row for row, cell in enumerate(column.cells) if plain(cell).casefold() in POSITIVE}
+    return {row for row, sign in enumerate(column.signs) if sign}

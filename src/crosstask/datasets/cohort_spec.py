@@ -20,6 +20,8 @@ NOT_STATED = "not stated"
 IMAGE = "image"
 """Name of the case array that holds the image; no label may have it."""
 _PART = re.compile(r"\{([^{}|]+)(\|stem)?\}")
+_RULE = re.compile(r"[<>]\d+(\.\d+)?")
+"""What belongs to a class, by a threshold."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]*")
 
 
@@ -77,8 +79,9 @@ class MaskSource(Section):
     """Where the mask of one class lies."""
 
     path: str = Field(description="a pattern such as masks/{id}.png")
-    values: Literal[">0"] | list[int] = Field(
-        default=">0", description="values of the file that belong to the class, e.g. [1, 2], or '>0' for all but zero"
+    values: str | list[int] = Field(
+        default=">0",
+        description="values of the file that belong to the class, e.g. [1, 2], '>0' for all but zero, '>127' or '<128'",
     )
 
     @model_validator(mode="before")
@@ -95,15 +98,16 @@ class MaskSource(Section):
     @classmethod
     def _listed(cls, values: Any) -> Any:
         if isinstance(values, str):
-            values = ">0" if values.replace(" ", "") == ">0" else [values]
-        if values == ">0":
-            return values
+            rule = values.replace(" ", "")
+            if _RULE.fullmatch(rule):
+                return rule
+            values = [values]
         try:
             numbers = [int(value) for value in values]
         except (TypeError, ValueError):
             numbers = []
         if not numbers:
-            raise ValueError("whole numbers such as [1, 2], or '>0'")
+            raise ValueError("whole numbers such as [1, 2], or '>0', or a threshold such as '>127' or '<128'")
         return numbers
 
 
@@ -220,7 +224,11 @@ class CohortSpec(Section):
         """All that changes what is read of a case."""
         keys = {"missing", "case", "image", "channels", "spacing", "masks", "labels"}
         keys |= set() if self.crop is None else {"crop"}  # stores of before there was crop stay good
-        return self.model_dump(mode="json", include=keys)
+        settings = self.model_dump(mode="json", include=keys)
+        for label in settings["labels"].values():
+            if label.get("decimal") == ".":  # nor of before there were decimal commas
+                del label["decimal"]
+        return settings
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,36 @@ def read_picture(path: Path) -> np.ndarray:
     return values[None] if values.ndim == 2 else np.ascontiguousarray(np.moveaxis(values[..., :3], -1, 0))
 
 
+def mask_parts(path: Path) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """What :func:`read_picture` drops of a picture and a mask needs.
+
+    Returns:
+        ``y x`` where the picture is wholly transparent, None where it has no transparency; and ``y x`` numbers of the
+        palette's colours, None where it has no palette, or one of greys alone.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as picture:
+                alpha = "A" in picture.mode or "transparency" in picture.info
+                palette = picture.mode == "P"
+                if not alpha and not palette:
+                    return None, None
+                picture.load()
+                upright = ImageOps.exif_transpose(picture)
+        transparent = np.array(upright.convert("RGBA"))[..., 3] == 0 if alpha else None
+        colours = np.array(upright.convert("RGB"))
+        grey = bool((colours == colours[..., :1]).all())
+        return transparent, np.array(upright) if palette and not grey else None
+    except Exception as error:  # as in read_picture
+        raise InputError(f"{path}: no readable picture ({_one_line(error)}); {_COPY}") from None
+
+
 def _deep_colour(picture: Any) -> str:
     """The format of a picture with several channels of more than 8 bits, which Pillow would cut to 8; else empty."""
     if picture.format == "PNG" and str(picture.tile[0][3]) in ("RGB;16B", "RGBA;16B", "LA;16B"):

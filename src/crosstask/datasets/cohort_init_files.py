@@ -1,0 +1,198 @@
+"""What the first images and masks of a cohort are, and the lines that describe them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from crosstask.datasets.cohort_labels import MISSING
+from crosstask.datasets.cohort_masks import Mask, read_mask
+from crosstask.datasets.cohort_profile import Pattern
+from crosstask.datasets.cohort_proposal import Proposal
+from crosstask.datasets.cohort_spec import fill, pattern_columns
+from crosstask.datasets.cohort_text import item_of, text_of
+from crosstask.errors import InputError
+from crosstask.io.images import read_image
+from crosstask.io.tables import Table
+
+_LOOKED_AT = 5
+_MOST_LABELS = 20
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What the first images are."""
+
+    dimensions: int
+    channels: str
+    window: tuple[float, float]
+    edge: int
+    notes: tuple[str, ...]
+    spacing: str
+
+
+def look_at_images(folder: Path, table: Table, image: Pattern) -> Looks:
+    """Read the first images."""
+    read: list[tuple[np.ndarray, tuple[int, ...], tuple[float, ...]]] = []
+    notes: list[str] = []
+    for path in _first(folder, table, image.text):
+        try:
+            values, grid = read_image(path)
+        except InputError as error:
+            notes.append(f"image: {error}")
+            continue
+        read.append((values, grid.shape, grid.spacing))
+    if not read:
+        raise InputError(f"{folder}: none of the first images can be read: {notes[0].removeprefix('image: ')}")
+    dimensions = len(read[0][1])
+    if len({len(shape) for _, shape, _ in read}) > 1:
+        notes.append("image: pictures and volumes are mixed; give each kind a cohort file of its own")
+    coloured = any(len(values) == 3 and not (values == values[:1]).all() for values, _, _ in read)
+    if coloured and not all(len(values) == 3 for values, _, _ in read):
+        notes.append("channels: some of the first pictures are grey and some in colour; all are made colour")
+    if len({shape for _, shape, _ in read}) > 1:
+        shapes = ", ".join(sorted({" x ".join(map(str, shape)) for _, shape, _ in read}))
+        notes.append(f"image: sizes differ ({shapes}); samples are resized to one size")
+    spacing = ""
+    steps = [step for _, _, step in read]
+    if dimensions == 3:
+        middle = [float(f"{value:.2g}") for value in np.median(steps, axis=0)]
+        differ = not np.allclose(steps, steps[0], rtol=0.01)
+        text = ", ".join(f"{value:g}" for value in middle)
+        spacing = f"# spacing: [{text}]    # z y x in mm; resamples all volumes" + (": theirs differ" if differ else "")
+        if differ:
+            notes.append("spacing: the voxels of the first volumes differ in size; resample them by the key spacing")
+    window = (0.0, 255.0)
+    if any(values.dtype != np.uint8 for values, _, _ in read):
+        values = np.concatenate([values.reshape(-1)[:: max(1, values.size // 100_000)] for values, _, _ in read])
+        low, high = (float(f"{edge:.3g}") for edge in np.percentile(values.astype(np.float64), (0.5, 99.5)))
+        window = (low, high if high > low else low + 1)
+    edge = min(min(shape) for _, shape, _ in read)
+    return Looks(dimensions, "colour" if coloured else "grey", window, edge, tuple(notes), spacing)
+
+
+def _first(folder: Path, table: Table, text: str) -> Iterable[Path]:
+    """The first existing files of a pattern."""
+    count = 0
+    for row in table.rows:
+        filled = fill(text, {column: row[column] for column in pattern_columns(text)}, MISSING)
+        if filled is not None and (path := folder / filled.replace("\\", "/")).exists():
+            yield path
+            count += 1
+            if count == _LOOKED_AT:
+                return
+
+
+def are_masks(folder: Path, table: Table, pattern: Pattern) -> bool:
+    """Whether the first files of a pattern hold one value on a ground of another, if only nearly so."""
+    masks = _first_masks(folder, table, pattern)
+    return bool(masks) and all(mask.is_outline for mask in masks)
+
+
+def mask_lines(folder: Path, masks: Sequence[Pattern], proposal: Proposal) -> list[str]:
+    """The masks section: a class a pattern, or one a value where a file is a map of several labels."""
+    if not masks:
+        return []
+    proposal.masks.append("segmentation")
+    lines = ["masks:", "  segmentation:", "    classes:    # give the classes their names"]
+    names: set[str] = set()
+    for pattern in masks:
+        name = pattern.class_name
+        while name in names:
+            name += " 2"
+        names.add(name)
+        rules, notes = _rules(_first_masks(folder, proposal.table, pattern))
+        proposal.notes += [f"masks: {pattern.text} {note}" for note in notes]
+        comment = f"# {pattern.found} of {len(proposal.table.rows)} rows have it"
+        if len(rules) == 1:
+            values = rules[0] if rules[0].startswith("[") else f"'{rules[0]}'"
+            lines.append(f"      {text_of(name)}: {{path: {item_of(pattern.text)}, values: {values}}}    {comment}")
+            continue
+        lines.append(f"      {comment}")
+        for rule in rules:
+            own = f"{name} {rule.strip('[]')}"
+            lines.append(f"      {text_of(own)}: {{path: {item_of(pattern.text)}, values: {rule}}}")
+    return lines
+
+
+def _first_masks(folder: Path, table: Table, pattern: Pattern) -> list[Mask]:
+    """The first masks that can be read; what is wrong with the others is for the check to say."""
+    masks = []
+    for path in _first(folder, table, pattern.text):
+        try:
+            masks.append(read_mask(path, None, None))
+        except InputError:
+            continue
+    return masks
+
+
+def _rules(masks: Sequence[Mask]) -> tuple[list[str], list[str]]:
+    """The key ``values`` of each class that the first masks hold, and what was chosen or is doubtful."""
+    thresholds = [mask.threshold for mask in masks if mask.threshold is not None]
+    turned = sum(mask.inverted for mask in masks) * 2 > len(masks)
+    if thresholds:
+        limit = max(thresholds)
+        soft = "has soft edges or artefacts of compression (JPEG)"
+        if turned:
+            return [f"<{limit + 1:g}"], [
+                f"{soft}: it is divided at {limit:g}, half of the highest value",
+                _turned(limit),
+            ]
+        return [f">{limit:g}"], [f"{soft}: what is above {limit:g}, half of the highest value, is taken as the class"]
+    indexed = [mask for mask in masks if mask.indices is not None]
+    if indexed:
+        numbers = sorted({int(number) for mask in indexed for number in np.unique(mask.indices)} - {0})
+        if 0 < len(numbers) <= _MOST_LABELS:
+            return [f"[{number}]" for number in numbers], [
+                f"has a palette; its colours number {', '.join(map(str, numbers))} are taken as labels, 0 as the ground"
+            ]
+    if any(mask.coloured for mask in masks):
+        return [">0"], _about_colours(masks)
+    found = {value for mask in masks for value in np.unique(mask.shades).tolist()}
+    low = min(found, default=0)
+    if turned and len(found) == 2:
+        middle = (low + max(found)) / 2
+        return [f"<{middle:g}"], [_turned(middle)]
+    if low > 0 and len(found) == 2:
+        return [f">{low:g}"], [f"holds {low:g} and {max(found):g} and no 0: {low:g} is taken as the ground"]
+    found -= {0}
+    whole = all(float(value).is_integer() for value in found)
+    if len(found) > 1 and whole and len(found) <= _MOST_LABELS:
+        values = sorted(int(value) for value in found)
+        return [f"[{value}]" for value in values], [f"holds the values {values}; name the class of each"]
+    if len(found) > 1:
+        return [">0"], [f"holds {len(found)} different values; all but 0 are taken as one class"]
+    return [">0"], []
+
+
+def _turned(middle: float) -> str:
+    return (
+        f"is high (above {middle:g}) all around its edge: that is taken as the ground; if it is the class, write "
+        f"values: '>{middle:g}'"
+    )
+
+
+def _about_colours(masks: Sequence[Mask]) -> list[str]:
+    """What colours of masks cannot say."""
+    black = (0,) * len(masks[0].values)
+    corners = {tuple(mask.values.reshape(len(mask.values), -1)[:, 0].tolist()) for mask in masks}
+    if black not in corners:
+        return [
+            f"has no black ground but one of colour {min(corners)}, so that '>0' takes all of it; save the masks as "
+            "grey pictures whose ground is 0"
+        ]
+    colours = {tuple(colour) for mask in masks for colour in np.unique(_colours(mask), axis=0).tolist()} - {black}
+    if len(colours) < 2:
+        return []
+    return [
+        f"is in {len(colours)} colours, which are joined in one class; if each means a class of its own, save grey "
+        "label maps"
+    ]
+
+
+def _colours(mask: Mask) -> np.ndarray:
+    """``n c`` of all voxels."""
+    return np.asarray(mask.values.reshape(len(mask.values), -1).T)
