@@ -142,9 +142,9 @@ def _rules(masks: Sequence[Mask]) -> tuple[list[str], list[str]]:
                 _turned(limit),
             ]
         return [f">{limit:g}"], [f"{soft}: what is above {limit:g}, half of the highest value, is taken as the class"]
-    indexed = [mask for mask in masks if mask.indices is not None]
+    indexed = [mask.indices for mask in masks if mask.indices is not None]
     if indexed:
-        numbers = sorted({int(number) for mask in indexed for number in np.unique(mask.indices)} - {0})
+        numbers = sorted({int(number) for indices in indexed for number in np.unique(indices)} - {0})
         if 0 < len(numbers) <= _MOST_LABELS:
             return [f"[{number}]" for number in numbers], [
                 f"has a palette; its colours number {', '.join(map(str, numbers))} are taken as labels, 0 as the ground"
