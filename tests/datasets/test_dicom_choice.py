@@ -50,15 +50,21 @@ VERIFIES = {"ReferencedRTPlanSequence": [item(ReferencedSOPInstanceUID="1.2.3", 
     [{"PlanIntent": "VERIFICATION"}, {"PlanIntent": "MACHINE_QA"}, {"PlanIntent": "RESEARCH"}, VERIFIES],
     ids=["verification", "machine", "research", "no intent, but it verifies another"],
 )
-@pytest.mark.parametrize("intent", [None, "CURATIVE", "PALLIATIVE", "PROPHYLACTIC"])
-def test_a_qa_plan_is_not_learned_from(build: Builder, intent: str | None, attributes: dict[str, Any]):
-    build.plan("plan", structures="set", PlanIntent=intent)
+def test_a_qa_plan_is_not_learned_from(build: Builder, attributes: dict[str, Any]):
+    build.plan("plan", structures="set")
     build.dose("dose", plan="plan")
     phantom(build, **attributes)
     *chosen, notes = build.chosen()
     assert chosen == [{"CT"}, "set", "dose", "plan"]
     assert any(note.startswith("1 of 2 plans left out: the intent is ") for note in notes)
-    assert ("warning", next(message for _, message in told(build) if "plans left out" in message)) in told(build)
+    assert [remark.warning for remark in build.choice().remarks if "plans left out" in remark.text] == [True]
+
+
+@pytest.mark.parametrize("intent", ["CURATIVE", "PALLIATIVE", "PROPHYLACTIC"])
+def test_a_plan_to_treat_by_is_learned_from(build: Builder, intent: str):
+    build.plan("plan", structures="set", PlanIntent=intent)
+    build.dose("dose", plan="plan")
+    assert build.chosen() == ({"CT"}, "set", "dose", "plan", ())
 
 
 def test_with_a_qa_plan_alone_its_dose_is_not_the_patient_s(build: Builder):
@@ -77,6 +83,15 @@ def test_a_qa_plan_on_the_patient_s_own_ct_costs_neither_ct_nor_structures(build
     build.plan("qa", structures="set", PlanIntent="VERIFICATION")
     build.dose("dose", plan="qa")
     assert build.chosen()[:4] == ({"CT"}, "set", None, None)
+
+
+def test_a_plan_that_is_labelled_as_for_verification_comes_last(build: Builder):
+    build.plan("plan", structures="set")
+    build.dose("dose", plan="plan")
+    phantom(build, RTPlanLabel="Prost_QA")
+    assert build.chosen()[:4] == ({"CT"}, "set", "dose", "plan")
+    (warning,) = [message for severity, message in told(build) if severity == "warning"]
+    assert warning.startswith("the plan is one of 2: the others are labelled as for verification; there are ")
 
 
 def test_a_rejected_plan_is_not_learned_from(build: Builder):
@@ -130,9 +145,27 @@ def test_a_name_that_nobody_has_is_refused_with_those_that_there_are(build: Buil
     boost(build)
     with pytest.raises(InputError, match=r"^plan=Prostat: fits no plan; there are 'Boost', 'Prostate 70'$"):
         DicomRT(build.folder, plan="Prostat").cases()
-    with pytest.raises(InputError, match=r"^series=7: fits no CT series; there are 'Head'$"):
+    with pytest.raises(InputError, match=r"^series=7: fits no CT series; there are 'Head', number 1$"):
         build.ct("Second", SeriesDescription="Head", SeriesNumber="2")
         DicomRT(build.folder, series=7).cases()
+
+
+def test_what_cannot_be_told_apart_is_listed_by_file(build: Builder):
+    for name, date in (("first", "20240101"), ("second", "20240201")):
+        build.plan(name, structures="set", RTPlanLabel="Same", RTPlanDate=date)
+        build.dose(f"dose of {name}", plan=name)
+        build.ct(f"Phase{name}", SeriesDescription="4D")
+    build.dose("again", plan="second", InstanceCreationDate="20260101")
+    text = "; ".join(message for _, message in told(build))
+    assert "there are 'Same' first (60 Gy, 20 fractions, unapproved), 'Same' second (60 Gy" in text
+    assert "the dose is one of 2: the latest; there are again, dose of second; take out of the folder" in text
+    (tmp := build.folder.parent / "alone").mkdir()
+    for path in build.folder.glob("Phase*"):
+        path.rename(tmp / path.name)
+    alone = [finding.message for finding in DicomRT(tmp).check() if finding.severity == "warning"]
+    assert alone[0].startswith(
+        "the CT is one of 2 series: the last by UID; there are '4D' beginning with Phasefirst0.dcm"
+    )
 
 
 @pytest.mark.parametrize("summation", ["MULTI_PLAN", "PLAN"])
@@ -229,7 +262,7 @@ def test_a_longer_cone_beam_ct_is_not_taken_for_a_new_patient_s(tmp_path: Path, 
     choice = build.choice()
     assert {path.name[:-5] for path in choice.ct} == {"Planning"}
     (remark,) = choice.remarks
-    assert remark.warning and "'Pelvis' (number 1, 3 slices)" in remark.line
+    assert remark.warning and "'Pelvis' (3 slices)" in remark.line
     for asked in ("Daily", "2"):
         build.ct("Daily", slices=5, frame="elsewhere", SeriesDescription="Daily", SeriesNumber="2")
         assert build.chosen(series=[asked])[0] == {"Daily"}
@@ -381,7 +414,7 @@ def test_prepare_says_what_is_lost(build: Builder, tmp_path: Path):
         lambda line: np.add(line, (0.4, -0.4, 0)),
         lambda line: np.stack([line, (line + np.roll(line, -1, axis=0)) / 2], 1).reshape(-1, 3),
     ],
-    ids=["same", "other direction", "other start", "closed", "rounded", "rounded to mm", "more points"],
+    ids=["same", "other direction", "other start", "closed", "rounded", "shifted by half a mm", "more points"],
 )
 def test_copied_contours_count_once_in_training_masks(build: Builder, copy: Any):
     once = read(build).arrays["structures"]
@@ -396,3 +429,22 @@ def test_copied_contours_count_once_in_training_masks(build: Builder, copy: Any)
     )
     build.structures("set", contours={"CTV": [SQUARE, copy(SQUARE), copy(SQUARE)]})
     assert np.array_equal(read(build).arrays["structures"], once), "nor does a third"
+
+
+@pytest.mark.parametrize("between", [[], [SQUARE[:1]]], ids=["open", "closed"])
+def test_a_contour_that_goes_round_twice_counts_once(build: Builder, between: list[np.ndarray]):
+    once = read(build).arrays["structures"]
+    build.structures("set", contours={"CTV": [np.concatenate([SQUARE, *between, SQUARE, *between])]})
+    case = read(build)
+    assert np.array_equal(case.arrays["structures"], once)
+    assert [finding.severity for finding in case.findings] == ["warning"]
+
+
+def test_contours_of_a_structure_in_two_items_are_all_read(build: Builder):
+    once = read(build).arrays["structures"]
+    file = dcmread(build.folder / "set")
+    file.ROIContourSequence.append(item(ReferencedROINumber=1))
+    file.ROIContourSequence.append(file.ROIContourSequence[0])
+    file.save_as(build.folder / "set")
+    case = read(build)
+    assert np.array_equal(case.arrays["structures"], once) and len(case.findings) == 1

@@ -110,6 +110,11 @@ def best(what: str, files: Sequence[DicomFile], remarks: Remarks, *, more: str =
     return ranked[-1]
 
 
+def files_of(files: Sequence[DicomFile]) -> str:
+    """What there is to choose from where nothing but the files' names tells one from another."""
+    return f"there are {', '.join(sorted(file.path.name for file in files))}; take out of the folder what is not meant"
+
+
 def _rank(file: DicomFile) -> tuple[int, str, str]:
     """Approval, date and time, identifier."""
     date, time = (text_of(file, keyword) for keyword in _WHEN[file.modality])

@@ -85,6 +85,8 @@ def choose(files: Sequence[DicomFile], *, plan: Sequence[str] = (), series: Sequ
         candidates, sets = without_phantoms(candidates, sets, planned.aside, named_by)
     structures = structure_set(sets, candidates, named_by, remarks, asked=bool(series))
     ct = ct_of(candidates, structures, named_by, remarks)
+    if ct.cone_beam and not series and (structures is None or ct.uid not in structures.references):
+        remarks.warn("the CT calls itself a cone-beam CT; is the planning CT in the folder?")
     if not all(together(file, ct.slices[0]) for file in doses):
         doses = ()
         remarks.warn("the dose left out: it lies in another frame of reference than the CT")

@@ -6,7 +6,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from crosstask.datasets.dicom_candidates import Names, Remarks, best, matching, of_one_patient, shown, text_of, together
+from crosstask.datasets.dicom_candidates import (
+    Names,
+    Remarks,
+    best,
+    files_of,
+    matching,
+    of_one_patient,
+    shown,
+    text_of,
+    together,
+)
 from crosstask.errors import InputError
 from crosstask.io.dicom_index import DicomFile
 from crosstask.io.dicom_structures import drawn_images, has_contours
@@ -37,20 +47,17 @@ class Series:
         words = ("SeriesDescription", "ManufacturerModelName", "ImageType", "ProtocolName")
         return any(_CONE_BEAM.search(text_of(self.slices[0], keyword)) for keyword in words)
 
-    @property
-    def described(self) -> str:
-        """Description, number and length; the file's name where there is no description that may be shown."""
-        first = self.slices[0]
-        number = text_of(first, "SeriesNumber")
-        name = SERIES_NAMES.shown(self) or f"that of {first.path.name}"
-        return f"{name} ({f'number {number}, ' if number.isdigit() else ''}{len(self.slices)} slices)"
-
 
 def _given(series: Series) -> tuple[str, ...]:
     return series.uid, *(text_of(series.slices[0], keyword) for keyword in ("SeriesDescription", "SeriesNumber"))
 
 
-SERIES_NAMES = Names[Series](given=_given, shown=lambda series: shown(series.slices[0], "SeriesDescription"))
+def _shown(series: Series) -> str:
+    number = text_of(series.slices[0], "SeriesNumber")
+    return shown(series.slices[0], "SeriesDescription") or (f"number {number}" if number.isdigit() else "")
+
+
+SERIES_NAMES = Names[Series](given=_given, shown=_shown)
 
 
 def all_series(slices: Sequence[DicomFile]) -> list[Series]:
@@ -156,8 +163,8 @@ def _best_set(sets: Sequence[DicomFile], drawn: Mapping[str, Series], remarks: R
         series = list({uid: drawn[uid] for one in sets for uid in one.references if uid in drawn}.values())
         why = "on the longest planning CT"
         remarks.warn(f"the structure set is one of {len(sets)}: {why}", f"{_listed(series)}; {HOW}")
-        return best("structure set", kept, remarks) if len(kept) > 1 else kept[0]
-    return best("structure set", kept, remarks, more="leave the others out if it is not the right one")
+        return best("structure set", kept, remarks, more=files_of(kept))
+    return best("structure set", kept, remarks, more=files_of(kept))
 
 
 def ct_of(
@@ -204,4 +211,14 @@ def ct_of(
 
 
 def _listed(series: Sequence[Series]) -> str:
-    return "there are " + ", ".join(one.described for one in series)
+    """Series by description or number; by number, too, or a file's name where that does not tell them apart."""
+    names = [_shown(one) for one in series]
+    more = [f"{name} number {text_of(one.slices[0], 'SeriesNumber')}" for name, one in zip(names, series, strict=True)]
+    called = [
+        name if name and names.count(name) == 1
+        else longer if name and more.count(longer) == 1
+        else f"{name} beginning with {min(file.path for file in one.slices).name}".strip()
+        for name, longer, one in zip(names, more, series, strict=True)
+    ]  # fmt: skip
+    told = [f"{name} ({len(one.slices)} slices)" for name, one in zip(called, series, strict=True)]
+    return "there are " + ", ".join(told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from crosstask.datasets.dicom_candidates import (
     Names,
     Remarks,
     best,
+    files_of,
     matching,
     of_one_patient,
     shown,
@@ -25,6 +27,10 @@ _WHOLE_PLAN = ("PLAN", "")
 """Dose summation types of a dose of all beams and fractions; few programs leave it out."""
 _TREATS = ("CURATIVE", "PALLIATIVE", "PROPHYLACTIC", "")
 """Intents of plans that a patient is treated by; others are for verification on a phantom, for machines, for trials."""
+_CHECKS = re.compile(
+    r"(?<![a-z])(d?qa|psqa|verif\w*|phantom|delta4?|arccheck|mapcheck|octavius)(?![a-z])", re.IGNORECASE
+)
+"""In labels of plans for verification."""
 
 
 @dataclass(frozen=True)
@@ -130,14 +136,14 @@ def _matched(
         return [dose for dose in whole if plan.sop_instance in dose.plans] or _parts(plan, parts, remarks)
 
     candidates = [plan for plan in plans if own(plan, Remarks())] or plans
-    plan = best("plan", candidates, remarks, more=f"{_listed(candidates)}; {HOW}" if len(candidates) > 1 else "")
+    plan = _one_of(candidates, remarks)
     found = [] if plan is None else own(plan, remarks)
     chosen = [dose for dose in found if dose in parts]
     if chosen:
         remarks.note(f"the dose is the sum of {len(chosen)}, of single beams or fraction groups")
     else:
         loose = [dose for dose in whole if not known & set(dose.plans)]  # of a plan that is not here
-        one = best("dose", found or loose, remarks)
+        one = best("dose", found or loose, remarks, more=files_of(found or loose))
         chosen = [] if one is None else [one]
         if plan is not None and one is not None and one.plans and not found:
             remarks.warn("the dose names a plan that is not among the files; it is taken for that of the plan")
@@ -145,6 +151,16 @@ def _matched(
     unused = len([dose for dose in parts if dose not in chosen])
     remarks.left_out("doses", unused, total, "not of a whole plan (DoseSummationType)")
     return plan, chosen
+
+
+def _one_of(plans: Sequence[DicomFile], remarks: Remarks) -> DicomFile | None:
+    """The best plan, of those whose labels are not those of plans for verification, as not all of them say what for."""
+    kept = [plan for plan in plans if not _CHECKS.search(text_of(plan, "RTPlanLabel"))] or plans
+    more = f"{_listed(plans)}; {HOW}" if len(plans) > 1 else ""
+    if len(kept) == 1 < len(plans):
+        remarks.warn(f"the plan is one of {len(plans)}: the others are labelled as for verification", more)
+        return kept[0]
+    return best("plan", kept, remarks, more=more)
 
 
 def _parts(plan: DicomFile, doses: Sequence[DicomFile], remarks: Remarks) -> list[DicomFile]:
@@ -160,17 +176,20 @@ def _parts(plan: DicomFile, doses: Sequence[DicomFile], remarks: Remarks) -> lis
     covered = [beam for its in of_beams for beam in its]
     if not beams or sorted(covered) != sorted(beams):
         return []
-    chosen = [best("dose of some beams", same, remarks) for same in of_beams.values()]
+    chosen = [best("dose of some beams", same, remarks, more=files_of(same)) for same in of_beams.values()]
     return sorted((dose for dose in chosen if dose is not None), key=lambda dose: dose.path)
 
 
 def _listed(plans: Sequence[DicomFile]) -> str:
     """Plans as a physicist knows them."""
-    return "there are " + ", ".join(_described(plan) for plan in plans)
+    names = [PLAN_NAMES.shown(plan) for plan in plans]
+    return "there are " + ", ".join(
+        _described(plan, name if names.count(name) == 1 else "") for plan, name in zip(plans, names, strict=True)
+    )
 
 
-def _described(plan: DicomFile) -> str:
-    """Label, prescription and approval; the file's name where there is no label that may be shown."""
+def _described(plan: DicomFile, name: str) -> str:
+    """Label, prescription and approval; the file's name where no label tells the plan from others."""
     try:
         read = read_plan(plan.path)
         facts = [] if read.prescription is None else [f"{read.prescription:g} Gy"]
@@ -179,5 +198,5 @@ def _described(plan: DicomFile) -> str:
         facts = []
     status = text_of(plan, "ApprovalStatus")
     facts += [status.lower()] if status in ("APPROVED", "UNAPPROVED", "REJECTED") else []
-    name = PLAN_NAMES.shown(plan) or plan.path.name
-    return f"{name} ({', '.join(facts)})" if facts else name
+    called = name or f"{PLAN_NAMES.shown(plan)} {plan.path.name}".strip()
+    return f"{called} ({', '.join(facts)})" if facts else called

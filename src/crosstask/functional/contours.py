@@ -107,6 +107,21 @@ def without_copies(contours: Sequence[np.ndarray], plane: float, rounding: float
     return [number for number in range(len(contours)) if number not in copies]
 
 
+def traced_once(line: np.ndarray, plane: float) -> np.ndarray:
+    """A closed line without its second turn, if it goes round twice over the same points, which would leave nothing.
+
+    Args:
+        line: ``n d``.
+        plane: as of :func:`without_copies`.
+    """
+    closed = len(line) > 1 and np.abs(line[0] - line[-1]).max() <= plane
+    for turns in (line, line[:-1]) if closed else (line,):
+        first, second = turns[: len(turns) // 2], turns[len(turns) // 2 :]
+        if 3 <= len(first) == len(second) and np.abs(first - second).max() <= plane:
+            return first
+    return line
+
+
 def _copies(one: np.ndarray, other: np.ndarray, plane: float, rounding: float) -> bool:
     areas = [_area(line) for line in (one, other)]
     sizes = [float(np.linalg.norm(area)) for area in areas]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from crosstask.errors import InputError
-from crosstask.functional.contours import fill, without_copies
+from crosstask.functional.contours import fill, traced_once, without_copies
 from crosstask.geometry import Geometry
 from crosstask.io.dicom import COPY_AGAIN, Header, UnusableError
 from crosstask.io.dicom_index import frame_of_reference, referenced_series
@@ -129,7 +129,9 @@ def read_structures(file: Path) -> StructureSet:
     for keyword in ("StructureSetROISequence", "ROIContourSequence"):
         if not header.has(keyword):  # a file that was cut off between two attributes looks like this, too
             raise UnusableError(f"{file}: holds no contours (no {keyword}); export it again, with contours")
-    drawn = {item.whole("ReferencedROINumber"): item for item in header.items("ROIContourSequence")}
+    drawn: dict[int, list[Header]] = {}
+    for item in header.items("ROIContourSequence"):
+        drawn.setdefault(item.whole("ReferencedROINumber"), []).append(item)  # a file may have several of one number
     observed = {
         item.whole("ReferencedROINumber"): item.text("RTROIInterpretedType", "")
         for item in header.items("RTROIObservationsSequence")
@@ -139,7 +141,7 @@ def read_structures(file: Path) -> StructureSet:
         file=file,
         label=header.text("StructureSetLabel", ""),
         structures=tuple(
-            _structure(item, drawn.get(number), observed.get(number, ""), common)
+            _structure(item, drawn.get(number, []), observed.get(number, ""), common)
             for item in header.items("StructureSetROISequence")
             for number in (item.whole("ROINumber"),)
         ),
@@ -174,20 +176,26 @@ def drawn_images(file: Path) -> frozenset[str]:
         return frozenset()
 
 
-def _structure(item: Header, drawn: Header | None, kind: str, frame: str) -> Structure:
-    contours = [] if drawn is None else list(map(_contour, drawn.items("ContourSequence")))
-    # Two copies would cancel each other: what is drawn twice would be a hole.
-    lines = [contour.points if contour.kind in CLOSED else np.empty((0, 3)) for contour in contours]
+def _structure(item: Header, drawn: Sequence[Header], kind: str, frame: str) -> Structure:
+    contours = [_contour(contour) for drawing in drawn for contour in drawing.items("ContourSequence")]
+    # What is drawn twice would be a hole: two copies would cancel each other.
+    lines = [
+        traced_once(contour.points, _SAME_PLANE) if contour.kind in CLOSED else np.empty((0, 3)) for contour in contours
+    ]
     kept = without_copies(lines, _SAME_PLANE, _ROUNDED)
+    twice = sum(len(line) < len(contour.points) for line, contour in zip(lines, contours, strict=True) if len(line))
     return Structure(
         file=item.path,
         number=item.whole("ROINumber"),
         name=item.text("ROIName", ""),
-        colour=None if drawn is None else _colour(drawn),
+        colour=next(filter(None, map(_colour, drawn)), None),
         kind=kind,
         frame_of_reference=item.uid("ReferencedFrameOfReferenceUID", "") or frame,
-        contours=tuple(contours[number] for number in kept),
-        copies=len(contours) - len(kept),
+        contours=tuple(
+            replace(contours[number], points=lines[number]) if len(lines[number]) else contours[number]
+            for number in kept
+        ),
+        copies=len(contours) - len(kept) + twice,
     )
 
 
