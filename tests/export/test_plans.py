@@ -76,7 +76,8 @@ def test_what_is_drawn_is_what_the_files_hold(patient: FakePatient, tmp_path: Pa
     prediction = perfect(case, name)
     writer.write(prediction, case)
     ((folder, case_id, placed, of),) = drawn
-    assert (folder, case_id, of) == (tmp_path / name, name, case)
+    assert (folder.name, case_id, of) == (name, name, case)
+    folder = tmp_path / name  # where it is moved to
     ct = read_ct(patient.files["CT"])
     found = read_structures(folder / RTSTRUCT).structures
     assert [one.name for one in found] == list(placed.masks)

@@ -13,7 +13,7 @@ from crosstask.cli.predict import predict_cases
 from crosstask.cli.terminal import out, progress_bar
 from crosstask.cli.work import run_benchmark
 from crosstask.devices import AUTO
-from crosstask.errors import InputError
+from crosstask.export.predicted import must_be_predicted
 from crosstask.geometry import Geometry
 
 EXPERIMENT = Path(__file__).with_name("phantom-dicom.yaml")
@@ -29,8 +29,7 @@ def run_dicom_demo(folder: Path, jobs: int) -> None:
     """Generate planned patients and a new one, learn from the first, and predict the other."""
     experiment = demo_experiment(folder, EXPERIMENT)
     plan = folder / "plan"
-    if plan.exists() and any(plan.iterdir()):
-        raise InputError(f"{plan}: a plan is there already, nothing is overwritten; remove the folder or give --folder")
+    must_be_predicted(plan)  # before the training
     with progress_bar("Generating patients") as progress:
         generate_patients(folder, progress)
     out.print(f"DICOM {experiment.dataset.root}: {PATIENTS} planned patients; {folder / 'new'}: a new CT", markup=False)

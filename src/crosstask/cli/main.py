@@ -203,7 +203,7 @@ def evaluate(
 def predict(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     root: Annotated[Path, typer.Argument(help="Raw data set whose cases to predict.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the predictions; must be new or empty.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder: new, empty, or of this run.")],
     case: Annotated[Optional[list[str]], typer.Option(help="Only this case; may be repeated.")] = None,  # noqa: UP045
     split: Annotated[Optional[str], typer.Option(help="Only this split.")] = None,  # noqa: UP045
     format: Annotated[
@@ -228,10 +228,15 @@ def predict(
         typer.Option(help="Of a patient's CTs the one of this description, number or UID; may be repeated."),
     ] = None,
 ) -> None:
-    """Predict raw cases with a trained run."""
-    from crosstask.cli.predict import predict_cases
+    """Predict raw cases with a trained run; goes on where it was stopped.
 
-    predict_cases(run, root, output, case, split, format, weights, device, onnx, plan=plan, series=series)
+    The exit code is 0 if all cases are predicted, 3 if some are and others could not be (each is told in a line), and 2
+    or 1 if none is.
+    """
+    from crosstask.cli.predict import SOME_SKIPPED, predict_cases
+
+    if not predict_cases(run, root, output, case, split, format, weights, device, onnx, plan=plan, series=series):
+        raise typer.Exit(SOME_SKIPPED)
 
 
 @app.command()

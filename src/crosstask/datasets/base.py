@@ -164,6 +164,18 @@ class Dataset(ABC):
         """
         return self.read(case), []
 
+    def left_out(self) -> list[tuple[str, str]]:
+        """What :meth:`cases` leaves out though it could be meant as a case: its id, and why, in one line.
+
+        By default nothing, as incomplete cases are found by :meth:`check`.
+        """
+        return []
+
+    @property
+    def unreadable(self) -> int:
+        """How many files could not even be told to which case they belong, as far as :meth:`find` has looked."""
+        return 0
+
     @abstractmethod
     def check(self) -> Iterator[Finding]:
         """Read the whole raw data set and say what is wrong with it, case by case."""

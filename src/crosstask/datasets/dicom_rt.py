@@ -101,6 +101,7 @@ class DicomRT(Dataset):
         self.table = Path(pseudonyms) if pseudonyms else self.root.with_name(f"{self.root.name}.pseudonyms.csv")
         self._index: DicomIndex | None = None
         self._choices: dict[str, Choice] = {}
+        self._left_out: list[tuple[str, str]] = []
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the index: processes that read cases need the choices alone."""
@@ -133,11 +134,14 @@ class DicomRT(Dataset):
             CrosstaskError: the table of pseudonyms cannot be written.
         """
         index = self._index or index_folder(self.root)
-        cases = []
+        cases, left_out = [], []
         for name, choice in self._chosen(index).items():
             if isinstance(choice, Choice):
                 self._choices[name] = choice
                 cases.append(Case(id=name, group=name, split="", files=tuple(sorted(choice.files))))
+            else:
+                left_out.append((name, str(choice)))
+        self._left_out = left_out
         if not cases:
             there = f"{len(index.files)} DICOM files, {len(index.unreadable)} unreadable, {index.ignored} others"
             raise InputError(
@@ -157,6 +161,15 @@ class DicomRT(Dataset):
             )
             found |= {name: message for name in case_ids if name not in chosen}
         return found
+
+    def left_out(self) -> list[tuple[str, str]]:
+        """Patients without a CT; see the base class."""
+        return self._left_out
+
+    @property
+    def unreadable(self) -> int:
+        """DICOM files whose headers cannot be read; see the base class."""
+        return 0 if self._index is None else len(self._index.unreadable)
 
     def _chosen(self, index: DicomIndex) -> dict[str, Choice | InputError]:
         """By pseudonym: the files of a patient's case, or why there is none.

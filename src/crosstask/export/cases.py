@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from abc import ABC, abstractmethod
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from crosstask.datasets import Dataset, OpenKBP
 from crosstask.datasets.base import CaseData
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.export.output import new_file
-from crosstask.files import file_name, writing
+from crosstask.export.predicted import move_into, refuse_others
+from crosstask.files import file_name, write_atomically, writing
 from crosstask.io import openkbp_csv
 from crosstask.prediction.predictor import Prediction
 from crosstask.tasks.segmentation import SegmentationTask
@@ -31,14 +33,21 @@ class CaseWriter(ABC):
         dataset: whose cases are predicted.
         model: what predicts, for formats that name it.
 
+    Attributes:
+        rows: by case, the lines of the table that :meth:`finish` writes; those of earlier calls may be put in.
+        notes: what is to be said of the cases that were written; no identifier is in it.
+
     Raises:
         InputError: the format cannot hold what the run predicts of these cases.
     """
 
     format: str
+    rows: dict[str, list[list[str]]]
+    notes: list[str]
 
     def __init__(self, folder: Path, assembly: Assembly, dataset: Dataset, model: str = "") -> None:
         self.folder, self.assembly, self.model = folder, assembly, model
+        self.rows, self.notes = {}, []
         reason = self.misfit(assembly, dataset)
         if reason:
             raise InputError(f"--format {self.format}: {reason}")
@@ -48,25 +57,47 @@ class CaseWriter(ABC):
     def misfit(cls, assembly: Assembly, dataset: Dataset) -> str:
         """Why the format cannot hold the predictions, and which can; empty if it can."""
 
-    def write(self, prediction: Prediction, case: CaseData) -> None:
-        """Write a case.
+    def write(self, prediction: Prediction, case: CaseData, into: Path | None = None) -> None:
+        """Write a case, all of its files or none.
+
+        Args:
+            prediction: what was predicted of it.
+            case: what it was predicted from.
+            into: an empty folder to write to, by a caller who brings the files to their places; else they are written
+                aside and moved to the writer's own.
 
         Raises:
+            InputError: there is a file of that name; nothing is overwritten.
             CrosstaskError: a predicted value is not finite, or the disk is full.
         """
         _all_finite(prediction)
+        if into is not None:
+            self._write(into, prediction, case)
+            return
         _made(self.folder)  # now, not at the end of hours, where it cannot be made
-        self._write(prediction, case)
+        with writing(self.folder), tempfile.TemporaryDirectory(prefix=".part", dir=self.folder) as part:
+            self._write(Path(part), prediction, case)
+            refuse_others(Path(part), self.folder)
+            move_into(Path(part), self.folder)
 
     @abstractmethod
-    def _write(self, prediction: Prediction, case: CaseData) -> None: ...
+    def _write(self, folder: Path, prediction: Prediction, case: CaseData) -> None: ...
+
+    @property
+    def table(self) -> Path | None:
+        """The table of all cases that :meth:`finish` writes; None if the format has none, or there is no line."""
+        return None
 
     def finish(self) -> None:
-        """Write what only all cases together have; by default there is nothing.
+        """Write the table, which only all cases together have, in the place of an earlier one.
 
         Raises:
             CrosstaskError: the disk is full.
         """
+        if self.table is not None:
+            _made(self.folder)
+            lines = [row for rows in self.rows.values() for row in rows]
+            write_atomically(self.table, csv_text([_COLUMNS, *lines]))
 
 
 class OpenKBPWriter(CaseWriter):
@@ -86,17 +117,17 @@ class OpenKBPWriter(CaseWriter):
             return "the run predicts neither dose nor structures; use --format npz"
         return ""
 
-    def _write(self, prediction: Prediction, case: CaseData) -> None:
+    def _write(self, folder: Path, prediction: Prediction, case: CaseData) -> None:
         region = self.assembly.region(case)
         for task in self.assembly.tasks:
             values = prediction.values[task.name]
             if isinstance(task, SegmentationTask):
-                target = _made(self.folder / "masks" / file_name(prediction.case))
+                target = _made(folder / "masks" / file_name(prediction.case))
                 for name, mask in zip(task.classes, task.to_masks(values), strict=True):
                     openkbp_csv.write_mask(target / f"{file_name(name)}.csv", mask)
             elif task.source == "dose":
                 dose = values[0] if region is None else values[0] * region[0]
-                openkbp_csv.write_dose(self.folder / f"{file_name(prediction.case)}.csv", dose)
+                openkbp_csv.write_dose(folder / f"{file_name(prediction.case)}.csv", dose)
 
 
 class NpzWriter(CaseWriter):
@@ -109,8 +140,8 @@ class NpzWriter(CaseWriter):
         """It holds everything."""
         return ""
 
-    def _write(self, prediction: Prediction, case: CaseData) -> None:
-        path = self.folder / f"{file_name(prediction.case)}.npz"
+    def _write(self, folder: Path, prediction: Prediction, case: CaseData) -> None:
+        path = folder / f"{file_name(prediction.case)}.npz"
         classes = {f"classes_{task.name}": np.array(task.classes) for task in self.assembly.tasks}
         arrays = {**prediction.values, **classes, "spacing": np.array(case.geometry.spacing)}
         with new_file(path) as part:
@@ -139,22 +170,21 @@ class PngWriter(CaseWriter):
             return "there are more than 255 classes; use --format npz"
         return ""
 
-    def _write(self, prediction: Prediction, case: CaseData) -> None:
+    def _write(self, folder: Path, prediction: Prediction, case: CaseData) -> None:
         for task in self.assembly.tasks:
             if not isinstance(task, SegmentationTask):
                 continue
-            folder = self.folder / file_name(task.name)
+            place = folder / file_name(task.name)
             name = f"{file_name(prediction.case)}.png"
             masks = task.to_masks(prediction.values[task.name])
             if task.exclusive:
                 labels = (masks * np.arange(1, len(masks) + 1, dtype=np.uint8)[:, None, None]).sum(0, dtype=np.uint8)
-                _write_png(folder / name, labels)
-                if not (folder / "classes.csv").exists():
-                    rows = [("label", "class"), (0, "background"), *enumerate(task.classes, 1)]
-                    _write_text(folder / "classes.csv", csv_text(rows))
+                _write_png(place / name, labels)
+                rows = [("label", "class"), (0, "background"), *enumerate(task.classes, 1)]
+                _write_text(place / "classes.csv", csv_text(rows))  # the same for every case
                 continue
             for label, mask in zip(task.classes, masks, strict=True):
-                _write_png(folder / file_name(label) / name, mask * np.uint8(255))
+                _write_png(place / file_name(label) / name, mask * np.uint8(255))
 
 
 class CsvWriter(CaseWriter):
@@ -165,10 +195,6 @@ class CsvWriter(CaseWriter):
 
     format = "csv"
 
-    def __init__(self, folder: Path, assembly: Assembly, dataset: Dataset, model: str = "") -> None:
-        super().__init__(folder, assembly, dataset, model)
-        self._rows: list[tuple[object, ...]] = []
-
     @classmethod
     def misfit(cls, assembly: Assembly, dataset: Dataset) -> str:
         """Nothing but what is predicted pixel by pixel."""
@@ -176,7 +202,8 @@ class CsvWriter(CaseWriter):
             return "the run predicts no label of whole cases; use --format npz"
         return ""
 
-    def _write(self, prediction: Prediction, case: CaseData) -> None:
+    def _write(self, folder: Path, prediction: Prediction, case: CaseData) -> None:
+        rows = self.rows[prediction.case] = []
         for task in self.assembly.tasks:
             if task.level != "image":
                 continue
@@ -184,12 +211,12 @@ class CsvWriter(CaseWriter):
             decisions = task.decide(values)
             for name, value, decision in zip(task.classes, values, decisions, strict=True):
                 decided = "" if task.values == "quantity" else int(decision)
-                self._rows.append((prediction.case, task.name, name, f"{value:.7g}", decided, task.unit))
+                rows.append([prediction.case, task.name, name, f"{value:.7g}", str(decided), task.unit])
 
-    def finish(self) -> None:
-        """Write the table, if there is a case."""
-        if self._rows:
-            _write_text(self.folder / TABLE, csv_text([_COLUMNS, *self._rows]))
+    @property
+    def table(self) -> Path | None:
+        """``predictions.csv``, if there is a case."""
+        return self.folder / TABLE if any(self.rows.values()) else None
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:

@@ -33,8 +33,8 @@ class DicomWriter(CaseWriter):
     of the case's grid (:func:`crosstask.export.placing.placed_masks`). Dose is zero outside the body.
 
     Attributes:
-        draw: called for every case that is written, as ``draw(its folder, case id, placed plan, case)``: a page of
-            what the files hold.
+        draw: called for every case that is written, as ``draw(its folder, case id, placed plan, case)``, before its
+            files are moved to their place: a page of what they hold.
     """
 
     format = "dicom"
@@ -52,9 +52,9 @@ class DicomWriter(CaseWriter):
             return "the run predicts neither dose nor structures; use --format csv"
         return ""
 
-    def _write(self, prediction: Prediction, case: CaseData) -> None:
+    def _write(self, folder: Path, prediction: Prediction, case: CaseData) -> None:
         assert isinstance(case, PatientCase)  # as the data set gives them
-        folder = self.folder / file_name(prediction.case)
+        folder = folder / file_name(prediction.case)
         placed = placed_plan(self.assembly, prediction, case)
         ct, plan = case.patient.ct, case.patient.plan
         if placed.dose is not None:

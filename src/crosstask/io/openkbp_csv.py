@@ -358,7 +358,7 @@ def _write_file(path: Path, content: bytes) -> None:
         partial.write_bytes(content)
         partial.replace(path)
     except OSError as error:
-        raise CrosstaskError(f"{path}: cannot be written ({error.strerror}); free space or choose another") from None
+        raise CrosstaskError(f"{path}: cannot be written ({error.strerror}); free space or choose another") from error
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
