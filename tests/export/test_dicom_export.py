@@ -19,6 +19,7 @@ from pydicom.dataset import Dataset
 
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.export.rtdose import quantised, write_rtdose
+from crosstask.export.rtplan import write_rtplan
 from crosstask.export.rtstruct import colour, without_collinear, write_rtstruct
 from crosstask.export.segmentation import codes_of, write_segmentation
 from crosstask.functional.contours import fill, outlines
@@ -35,8 +36,9 @@ WRITERS: dict[str, Callable[..., None]] = {
     "RTSTRUCT": write_rtstruct,
     "SEG": write_segmentation,
     "RTDOSE": lambda path, ct, masks, model: write_rtdose(path, ct, some_dose(), ct.geometry, model=model),
+    "RTPLAN": lambda path, ct, masks, model: write_rtplan(path, ct, model=model),
 }
-IOD = {"RTSTRUCT": "RTStructureSet", "SEG": "Segmentation", "RTDOSE": "RTDose"}
+IOD = {"RTSTRUCT": "RTStructureSet", "SEG": "Segmentation", "RTDOSE": "RTDose", "RTPLAN": "RTPlan"}
 
 
 def some_ct(
@@ -345,7 +347,7 @@ def test_whose_the_files_are(tmp_path: Path) -> None:
         assert file.SeriesDescription == "Predicted, not for clinical use"
         assert file.Manufacturer == "Crosstask" and MODEL in file.SoftwareVersions
         assert file.SeriesInstanceUID.startswith("2.25.") and file.SOPInstanceUID.startswith("2.25.")
-    assert len({source.SeriesInstanceUID, *(file.SeriesInstanceUID for file in files)}) == 4
+    assert len({source.SeriesInstanceUID, *(file.SeriesInstanceUID for file in files)}) == 5
     assert len({*ct.sop_instances, *(file.SOPInstanceUID for file in files)}) == 3 + len(ct.sop_instances)
     structures = files[0]
     assert structures.ApprovalStatus == "UNAPPROVED" and structures.StructureSetLabel == "PREDICTED"

@@ -14,7 +14,7 @@ from crosstask.assembly import Assembly, assemble
 from crosstask.datasets import CaseData, DicomRT, Phantom
 from crosstask.errors import InputError
 from crosstask.export.formats import FORMATS, writers
-from crosstask.export.plans import NIFTI, RTDOSE, RTSTRUCT, SEG, DicomWriter
+from crosstask.export.plans import NIFTI, RTDOSE, RTPLAN, RTSTRUCT, SEG, DicomWriter
 from crosstask.io.dicom_ct import read_ct
 from crosstask.io.dicom_rt import read_dose
 from crosstask.io.dicom_structures import mask_of, read_structures
@@ -94,7 +94,7 @@ def test_whose_they_are_and_what_they_say(patient: FakePatient, tmp_path: Path):
     data, case, assembly, name = opened(patient.folder, spacing=[6, 8, 8])
     writers("dicom", tmp_path, assembly, data, "some experiment ctan/seed0 (best)")[0].write(perfect(case, name), case)
     source = dcmread(patient.files["CT"][0])
-    files = {kind: dcmread(tmp_path / name / kind) for kind in (RTSTRUCT, RTDOSE, SEG)}
+    files = {kind: dcmread(tmp_path / name / kind) for kind in (RTSTRUCT, RTPLAN, RTDOSE, SEG)}
     for file in files.values():
         for keyword in ("PatientName", "PatientID", "StudyInstanceUID", "FrameOfReferenceUID"):
             assert getattr(file, keyword) == getattr(source, keyword)
@@ -102,11 +102,25 @@ def test_whose_they_are_and_what_they_say(patient: FakePatient, tmp_path: Path):
         assert "not for clinical use" in file.SeriesDescription
         assert any("some experiment" in str(part) for part in np.atleast_1d(file.SoftwareVersions))
         assert file.SOPInstanceUID != source.SOPInstanceUID and file.SeriesInstanceUID != source.SeriesInstanceUID
-    assert len({file.SOPInstanceUID for file in files.values()}) == 3
-    plan = files[RTDOSE].ReferencedRTPlanSequence[0].ReferencedSOPInstanceUID
-    assert plan == patient.identity.uid("RTPLAN")
+    assert len({file.SOPInstanceUID for file in files.values()}) == 4
     images = {path.name for path in (tmp_path / name / NIFTI).iterdir()}
     assert images == {"dose.nii.gz", *(f"{label}.nii.gz" for label in NAMES)}
+
+
+def test_the_predicted_dose_belongs_to_a_plan_of_its_own_never_to_the_patient_s(patient: FakePatient, tmp_path: Path):
+    """A planning system may show a dose as that of the plan it names, and that one is approved."""
+    data, case, assembly, name = opened(patient.folder, spacing=[6, 8, 8])
+    writers("dicom", tmp_path, assembly, data, "a model")[0].write(perfect(case, name), case)
+    plan, dose, structures = (dcmread(tmp_path / name / kind) for kind in (RTPLAN, RTDOSE, RTSTRUCT))
+    (named,) = dose.ReferencedRTPlanSequence
+    assert named.ReferencedSOPInstanceUID == plan.SOPInstanceUID != patient.identity.uid("RTPLAN")
+    assert (plan.ApprovalStatus, plan.RTPlanLabel, plan.PlanIntent) == ("UNAPPROVED", "PREDICTED", "RESEARCH")
+    assert plan.RTPlanName == "Predicted, not for clinical use" and "BeamSequence" not in plan
+    assert plan.ReferencedStructureSetSequence[0].ReferencedSOPInstanceUID == structures.SOPInstanceUID
+    raw = patient.files["RTPLAN"][0].read_bytes()
+    for path in (tmp_path / name).glob("*.dcm"):
+        assert patient.identity.uid("RTPLAN").encode() not in path.read_bytes(), path
+    assert raw == patient.files["RTPLAN"][0].read_bytes()
 
 
 def test_predictions_are_never_taken_for_plans(patient: FakePatient, tmp_path: Path):
@@ -122,6 +136,7 @@ def test_predictions_are_never_taken_for_plans(patient: FakePatient, tmp_path: P
     assert choice.notes == (
         "1 of 2 structure sets left out: predicted, not planned",
         "1 of 2 doses left out: predicted, not planned",
+        "1 of 2 plans left out: predicted, not planned",
     )
     for file in (choice.structures, *choice.doses):
         assert file is not None

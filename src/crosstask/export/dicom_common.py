@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,8 @@ import numpy as np
 from crosstask import __version__
 from crosstask.errors import CrosstaskError
 from crosstask.export.output import new_file, refuse_input_folder
-from crosstask.io.dicom import MAKER, PREDICTED, UTF8, Header
+from crosstask.io.dicom import MAKER, PREDICTED, Header, quiet
+from crosstask.io.dicom_values import copied
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -27,8 +29,9 @@ LONG, SHORT = 64, 16
 
 _OF_PATIENT_AND_STUDY = (
     "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientIdentityRemoved",
-    "DeidentificationMethod", "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription",
+    "DeidentificationMethod", "StudyDate", "StudyTime", "StudyID", "StudyDescription",
     "AccessionNumber", "ReferringPhysicianName", "PatientAge", "PatientSize", "PatientWeight",
+    "PositionReferenceIndicator",
 )  # fmt: skip
 _MAY_BE_EMPTY = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
@@ -36,30 +39,35 @@ _MAY_BE_EMPTY = (
 )  # fmt: skip
 
 
+@contextmanager
+def plain_values() -> Iterator[None]:
+    """Values are taken as they are: those that are copied have been looked at, and unique identifiers are links."""
+    from pydicom.config import disable_value_validation
+
+    with quiet(), disable_value_validation():
+        yield
+
+
+@plain_values()
 def rt_object(ct: CtSeries, *, sop_class: str, modality: str, model: str, warning: str = PREDICTED) -> Dataset:
     """A new RT object in the CT's study: patient, study, series, equipment, frame of reference and approval.
 
-    Patient and study are those of the CT's first file; the series and the object are new, with UIDs below 2.25.
+    Patient and study are those of the CT's first file (see :func:`source_of`); the series and the object are new, with
+    UIDs below 2.25.
 
     Args:
         ct: the series that was predicted from.
         sop_class: UID of the kind of object.
-        modality: ``RTSTRUCT`` or ``RTDOSE``.
+        modality: ``RTSTRUCT``, ``RTDOSE`` or ``RTPLAN``.
         model: what made the prediction.
         warning: the series description.
 
     Raises:
         InputError: the CT cannot be read.
     """
-    from pydicom import Dataset
     from pydicom.uid import generate_uid
 
-    source = source_header(ct.files[0])
-    made = Dataset()
-    made.SpecificCharacterSet = UTF8
-    for keyword in _OF_PATIENT_AND_STUDY:
-        if keyword in source:
-            setattr(made, keyword, source[keyword].value)
+    made, _ = source_of(ct)
     now = datetime.datetime.now()
     made.SOPClassUID = sop_class
     made.SOPInstanceUID = generate_uid(prefix=None)
@@ -74,10 +82,20 @@ def rt_object(ct: CtSeries, *, sop_class: str, modality: str, model: str, warnin
     made.ManufacturerModelName = MAKER
     made.SoftwareVersions = list(software(model))
     made.FrameOfReferenceUID = ct.frame_of_reference
-    made.PositionReferenceIndicator = source.get("PositionReferenceIndicator")
+    if "PositionReferenceIndicator" not in made:
+        made.PositionReferenceIndicator = None
     made.ApprovalStatus = "UNAPPROVED"
     made.InstanceNumber = 1
     return made
+
+
+def reference(sop_class: str, sop_instance: str) -> Dataset:
+    """An item of a sequence that refers to a DICOM object by its class and UID."""
+    from pydicom import Dataset
+
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, sop_instance
+    return item
 
 
 def date_and_time(moment: datetime.datetime) -> tuple[str, str]:
@@ -132,17 +150,23 @@ def names_of(ct: CtSeries, masks: Mapping[str, np.ndarray]) -> dict[str, str]:
     return names
 
 
-def source_header(path: Path) -> Dataset:
-    """A file of the CT without pixels, in UTF-8, and with all that may be empty of patient and study at least there.
+@plain_values()
+def source_of(ct: CtSeries) -> tuple[Dataset, list[str]]:
+    """What is said of patient and study in the CT's first file, and the keywords of what is left out of that.
+
+    Left out are values that the standard does not allow, such as a date with dashes: a file that has them may be
+    refused as a whole. What may be empty is at least there. Unique identifiers are the CT's own in any case, since the
+    new file would otherwise belong to nothing.
 
     Raises:
-        InputError: it cannot be read; the message names it.
+        InputError: the file cannot be read; the message names it.
     """
-    header: Dataset = Header.read(path).dataset()
+    made, broken = copied(Header.read(ct.files[0]), _OF_PATIENT_AND_STUDY)
     for keyword in _MAY_BE_EMPTY:
-        if keyword not in header:
-            setattr(header, keyword, None)
-    return header
+        if keyword not in made:
+            setattr(made, keyword, None)
+    made.StudyInstanceUID = ct.study
+    return made, broken
 
 
 def save(path: Path, made: Dataset, ct: CtSeries, *, implicit: bool = False) -> None:
@@ -156,6 +180,7 @@ def save(path: Path, made: Dataset, ct: CtSeries, *, implicit: bool = False) -> 
     save_file(path, made, implicit=implicit)
 
 
+@plain_values()
 def save_file(path: Path, made: Dataset, *, implicit: bool = False) -> None:
     """Write a DICOM object in little endian, whole or not at all.
 

@@ -12,21 +12,25 @@ from crosstask.datasets import Dataset, DicomRT
 from crosstask.datasets.base import CaseData
 from crosstask.datasets.dicom_patient import PatientCase
 from crosstask.export.cases import CaseWriter
+from crosstask.export.dicom_common import source_of
 from crosstask.export.nifti import write_nifti
 from crosstask.export.placing import PlacedPlan, placed_plan
 from crosstask.export.rtdose import write_rtdose
+from crosstask.export.rtplan import write_rtplan
 from crosstask.export.rtstruct import write_rtstruct
 from crosstask.export.segmentation import write_segmentation
 from crosstask.files import file_name
 from crosstask.io.dicom_ct import CtSeries
 from crosstask.prediction.predictor import Prediction
 
-RTSTRUCT, RTDOSE, SEG, NIFTI = "RTSTRUCT.dcm", "RTDOSE.dcm", "SEG.dcm", "nifti"
+RTSTRUCT, RTPLAN, RTDOSE, SEG, NIFTI = "RTSTRUCT.dcm", "RTPLAN.dcm", "RTDOSE.dcm", "SEG.dcm", "nifti"
 """Names of the files, and of the folder, of a case."""
 
 
 class DicomWriter(CaseWriter):
-    """One folder a case: structures as RTSTRUCT and SEG, dose as RTDOSE, and each as NIfTI, on the CT's own grid.
+    """One folder a case, all on the CT's own grid: structures as RTSTRUCT and SEG, dose as RTDOSE, and each as NIfTI.
+
+    The dose belongs to an RTPLAN that is written with it (:func:`crosstask.export.rtplan.write_rtplan`).
 
     Patient, DICOM study and frame of reference are those of the CT that was predicted from; series and objects are new
     and say that they are predicted and not for clinical use. Outlines are as smooth as the CT allows, and volumes those
@@ -56,18 +60,24 @@ class DicomWriter(CaseWriter):
         assert isinstance(case, PatientCase)  # as the data set gives them
         folder = folder / file_name(prediction.case)
         placed = placed_plan(self.assembly, prediction, case)
-        ct, plan = case.patient.ct, case.patient.plan
+        ct = case.patient.ct
+        structures = self._write_masks(folder, ct, placed.masks) if placed.masks else ""
         if placed.dose is not None:
-            uid = None if plan is None else plan.sop_instance
-            write_rtdose(folder / RTDOSE, ct, placed.dose, ct.geometry, model=self.model, plan=uid)
+            plan = write_rtplan(folder / RTPLAN, ct, model=self.model, structures=structures)
+            write_rtdose(folder / RTDOSE, ct, placed.dose, ct.geometry, model=self.model, plan=plan)
             write_nifti(folder / NIFTI / "dose.nii.gz", placed.dose, ct.geometry)
-        if placed.masks:
-            self._write_masks(folder, ct, placed.masks)
         if self.draw is not None:
             self.draw(folder, prediction.case, placed, case)
+        if broken := source_of(ct)[1]:
+            self.notes.append(
+                f"{prediction.case}: not in the files that were written, since what the CT says is no valid DICOM: "
+                f"{', '.join(broken)}"
+            )
 
-    def _write_masks(self, folder: Path, ct: CtSeries, masks: dict[str, np.ndarray]) -> None:
-        write_rtstruct(folder / RTSTRUCT, ct, masks, model=self.model)
+    def _write_masks(self, folder: Path, ct: CtSeries, masks: dict[str, np.ndarray]) -> str:
+        """Structures; the SOP instance UID of the RTSTRUCT."""
+        uid = write_rtstruct(folder / RTSTRUCT, ct, masks, model=self.model)
         write_segmentation(folder / SEG, ct, masks, model=self.model)
         for name, mask in masks.items():
             write_nifti(folder / NIFTI / f"{file_name(name)}.nii.gz", mask, ct.geometry)
+        return uid

@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crosstask.errors import CrosstaskError
-from crosstask.export.dicom_common import LONG, decimal, decimals, rt_object, save, text
+from crosstask.export.dicom_common import LONG, decimal, decimals, plain_values, reference, rt_object, save, text
+from crosstask.export.rtplan import RT_PLAN
 from crosstask.geometry import Geometry
 from crosstask.io.dicom import PREDICTED
 
 if TYPE_CHECKING:
-    from pydicom import Dataset
-
     from crosstask.io.dicom_ct import CtSeries
 
 RT_DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
-RT_PLAN = "1.2.840.10008.5.1.4.1.1.481.5"
 _SIXTEEN = 125.0
 """Largest dose in Gy that is stored in 16 bits: the step is then below 2 mGy, and no value errs by 1 mGy."""
 _FINE = 1e-6
@@ -27,6 +25,7 @@ that over the end of 32 bits to zero."""
 _MOST = 4294.0
 
 
+@plain_values()
 def write_rtdose(
     path: Path,
     ct: CtSeries,
@@ -48,18 +47,19 @@ def write_rtdose(
         path: the new file.
         ct: the series that was predicted from.
         dose: ``z y x``, in Gy.
-        geometry: its grid: the CT's or any other in the same frame of reference, of two planes or more.
+        geometry: its grid: the CT's or any other in the same frame of reference.
         model: what made the prediction; it stands in SoftwareVersions.
         plan: SOP instance UID of the RT plan that the dose belongs to. DICOM wants one of a dose that is a whole
-            plan's, and a predicted dose is meant to be; without one it names a plan that nobody has made yet, by a
-            new UID.
+            plan's, and a predicted dose is meant to be: see :func:`crosstask.export.rtplan.write_rtplan`; without
+            one it names a plan that nobody has made yet, by a new UID.
         warning: what the file says of itself, in the description of its series and in its comment.
 
     Raises:
         InputError: the file is there already, or would lie in the CT's folder.
-        CrosstaskError: the dose is not finite, over 4,294 Gy, not of the grid's shape or of one plane; or the disk is
-            full.
+        CrosstaskError: the dose is not finite, over 4,294 Gy or not of the grid's shape; or the disk is full.
     """
+    from pydicom.uid import generate_uid
+
     _check(dose, geometry)
     stored, step = quantised(dose)
     normal, down, right = np.asarray(geometry.direction)[:, ::-1]
@@ -70,11 +70,13 @@ def write_rtdose(
     made.ImageOrientationPatient = decimals([*right, *down])
     made.PixelSpacing = decimals(geometry.spacing[1:])
     made.SliceThickness = decimal(geometry.spacing[0])
-    # positions of planes count along the cross product of row and column, which the first axis may run against
-    way = np.sign(normal @ np.cross(right, down))
-    made.GridFrameOffsetVector = decimals(way * geometry.spacing[0] * np.arange(len(stored)))
-    made.NumberOfFrames, made.Rows, made.Columns = stored.shape
-    made.FrameIncrementPointer = 0x3004000C  # to GridFrameOffsetVector
+    made.Rows, made.Columns = stored.shape[1:]
+    if len(stored) > 1:  # of a single plane there are no offsets
+        # positions of planes count along the cross product of row and column, which the first axis may run against
+        way = np.sign(normal @ np.cross(right, down))
+        made.GridFrameOffsetVector = decimals(way * geometry.spacing[0] * np.arange(len(stored)))
+        made.NumberOfFrames = len(stored)
+        made.FrameIncrementPointer = 0x3004000C  # to GridFrameOffsetVector
     made.SamplesPerPixel = 1
     made.PhotometricInterpretation = "MONOCHROME2"
     made.BitsAllocated = made.BitsStored = 8 * stored.itemsize
@@ -86,20 +88,10 @@ def write_rtdose(
     made.DoseGridScaling = decimal(step)
     made.TissueHeterogeneityCorrection = None
     made.DoseSummationType = "PLAN"
-    made.ReferencedRTPlanSequence = [_reference(plan)]
+    made.ReferencedRTPlanSequence = [reference(RT_PLAN, plan or generate_uid(prefix=None))]
     made.PixelData = stored.tobytes()
     made["PixelData"].VR = "OW"
     save(path, made, ct)
-
-
-def _reference(plan: str | None) -> Dataset:
-    from pydicom import Dataset
-    from pydicom.uid import generate_uid
-
-    reference = Dataset()
-    reference.ReferencedSOPClassUID = RT_PLAN
-    reference.ReferencedSOPInstanceUID = plan or generate_uid(prefix=None)
-    return reference
 
 
 def quantised(dose: np.ndarray) -> tuple[np.ndarray, float]:
@@ -115,8 +107,8 @@ def quantised(dose: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _check(dose: np.ndarray, geometry: Geometry) -> None:
-    if dose.shape != tuple(geometry.shape) or dose.ndim != 3 or len(dose) < 2:
-        raise CrosstaskError(f"dose of {dose.shape} on a grid of {geometry.shape}; give z y x, two planes or more")
+    if dose.shape != tuple(geometry.shape) or dose.ndim != 3:
+        raise CrosstaskError(f"dose of {dose.shape} on a grid of {geometry.shape}; give z y x")
     if not np.isfinite(dose).all():
         raise CrosstaskError("the dose is not finite everywhere; train with a lower learning rate or precision 32")
     if dose.max() > _MOST:

@@ -15,13 +15,15 @@ from crosstask.export.dicom_common import (
     SHORT,
     date_and_time,
     names_of,
+    plain_values,
+    reference,
     rt_object,
     save,
-    source_header,
     text,
 )
 from crosstask.functional.contours import outlines
 from crosstask.io.dicom import PREDICTED
+from crosstask.io.dicom_ct import CT_IMAGE
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -35,9 +37,10 @@ _GOLDEN = 0.618034
 _TARGETS = ("GTV", "CTV", "PTV")
 
 
+@plain_values()
 def write_rtstruct(
     path: Path, ct: CtSeries, masks: Mapping[str, np.ndarray], *, model: str, warning: str = PREDICTED
-) -> None:
+) -> str:
     """Write masks as an RTSTRUCT on the CT's slices, in the CT's study, unapproved.
 
     Every ring of a slice is a contour (CLOSED_PLANAR) between the voxel centres inside and outside; the rings of holes
@@ -52,6 +55,9 @@ def write_rtstruct(
         masks: ``{structure: z y x}``, bool, on the CT's own grid.
         model: what made the prediction; it stands in SoftwareVersions.
         warning: what the file says of itself, in the description of its series among others.
+
+    Returns:
+        its SOP instance UID.
 
     Raises:
         InputError: the file is there already, or would lie in the CT's folder.
@@ -89,6 +95,7 @@ def write_rtstruct(
             )
         )
     save(path, made, ct, implicit=True)  # the points of a large contour are longer than 64 KB
+    return str(made.SOPInstanceUID)
 
 
 def colour(number: int) -> tuple[int, int, int]:
@@ -104,8 +111,7 @@ def _interpreted(name: str) -> str:
 
 def _slices(ct: CtSeries) -> list[Dataset]:
     """A reference to each slice of the CT."""
-    kind = source_header(ct.files[0]).SOPClassUID
-    return [_item(ReferencedSOPClassUID=kind, ReferencedSOPInstanceUID=uid) for uid in ct.sop_instances]
+    return [reference(CT_IMAGE, uid) for uid in ct.sop_instances]
 
 
 def _frame_of_reference(ct: CtSeries, slices: list[Dataset]) -> Dataset:

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from crosstask.errors import InputError
-from crosstask.export.dicom_common import LABEL, LONG, names_of, software, source_header, text
+from crosstask.export.dicom_common import (
+    LABEL,
+    LONG,
+    decimal,
+    decimals,
+    names_of,
+    plain_values,
+    software,
+    source_of,
+    text,
+)
 from crosstask.export.output import new_file, refuse_input_folder
 from crosstask.export.rtstruct import colour
 from crosstask.io.dicom import MAKER, PREDICTED
+from crosstask.io.dicom_ct import CT_IMAGE
 
 if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription
+    from pydicom import Dataset
     from pydicom.sr.coding import Code
 
     from crosstask.io.dicom_ct import CtSeries
@@ -36,6 +48,7 @@ _TARGETS = ("gtv", "ctv", "itv", "ptv")
 _SIDES = {"l": "Left", "left": "Left", "lt": "Left", "r": "Right", "right": "Right", "rt": "Right"}
 
 
+@plain_values()
 def write_segmentation(path: Path, ct: CtSeries, masks: Mapping[str, np.ndarray], *, model: str) -> None:
     """Write masks as a binary DICOM SEG on the CT's slices, in the CT's study, one segment a structure.
 
@@ -62,28 +75,25 @@ def write_segmentation(path: Path, ct: CtSeries, masks: Mapping[str, np.ndarray]
     refuse_input_folder(path.parent, ct.files)
     names = names_of(ct, masks)
     with new_file(path) as part:
-        sources = [source_header(file) for file in ct.files]
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of headers that are not quite as the standard says
-                made = Segmentation(
-                    source_images=sources,
-                    pixel_array=np.stack(list(masks.values()), axis=-1),
-                    segmentation_type="BINARY",
-                    segment_descriptions=[_segment(at, name, model) for at, name in enumerate(names.values(), 1)],
-                    series_instance_uid=generate_uid(prefix=None),
-                    series_number=1,
-                    sop_instance_uid=generate_uid(prefix=None),
-                    instance_number=1,
-                    manufacturer=MAKER,
-                    manufacturer_model_name=MAKER,
-                    software_versions=software(model),
-                    device_serial_number=text(model, LONG),
-                    content_label=LABEL,
-                    content_description=PREDICTED,
-                    # without any, all frames must be there, and to leave that to highdicom makes it log so
-                    omit_empty_frames=any(mask.any() for mask in masks.values()),
-                )
+            made = Segmentation(
+                source_images=_sources(ct),
+                pixel_array=np.stack(list(masks.values()), axis=-1),
+                segmentation_type="BINARY",
+                segment_descriptions=[_segment(at, name, model) for at, name in enumerate(names.values(), 1)],
+                series_instance_uid=generate_uid(prefix=None),
+                series_number=1,
+                sop_instance_uid=generate_uid(prefix=None),
+                instance_number=1,
+                manufacturer=MAKER,
+                manufacturer_model_name=MAKER,
+                software_versions=software(model),
+                device_serial_number=text(model, LONG),
+                content_label=LABEL,
+                content_description=PREDICTED,
+                # without any, all frames must be there, and to leave that to highdicom makes it log so
+                omit_empty_frames=any(mask.any() for mask in masks.values()),
+            )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             kind = type(error).__name__  # the message may quote the header
             raise InputError(
@@ -91,6 +101,24 @@ def write_segmentation(path: Path, ct: CtSeries, masks: Mapping[str, np.ndarray]
             ) from None
         made.SeriesDescription = PREDICTED
         made.save_as(part, enforce_file_format=True)
+
+
+def _sources(ct: CtSeries) -> list[Dataset]:
+    """The CT's slices, as far as a segmentation has to know them."""
+    whose, _ = source_of(ct)
+    _, down, right = np.asarray(ct.geometry.direction)[:, ::-1]
+    corners = ct.geometry.points([[number, 0, 0] for number in range(ct.geometry.shape[0])])[:, ::-1]
+    made = []
+    for uid, corner in zip(ct.sop_instances, corners, strict=True):
+        image = deepcopy(whose)
+        image.SOPClassUID, image.SOPInstanceUID, image.Modality = CT_IMAGE, uid, "CT"
+        image.SeriesInstanceUID, image.FrameOfReferenceUID = ct.series, ct.frame_of_reference
+        image.Rows, image.Columns = ct.geometry.shape[1:]
+        image.ImagePositionPatient, image.ImageOrientationPatient = decimals(corner), decimals([*right, *down])
+        image.PixelSpacing = decimals(ct.geometry.spacing[1:])
+        image.SliceThickness = decimal(ct.geometry.spacing[0])
+        made.append(image)
+    return made
 
 
 def _segment(number: int, name: str, model: str) -> SegmentDescription:

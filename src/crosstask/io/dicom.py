@@ -120,12 +120,17 @@ class Header:
                 dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(_PLAIN_SYNTAXES[bool(implicit), bool(little)])
         return cls(path, dataset)
 
-    def dataset(self) -> Any:
-        """All attributes as a pydicom Dataset whose text is in UTF-8, for files that are made after this one."""
-        with _guarded(self.path, "the file"):
-            self._dataset.decode()  # by the file's own character set, before it is told another
-            self._dataset.SpecificCharacterSet = UTF8
-        return self._dataset
+    def values(self, keyword: str) -> list[Any]:
+        """The values of an attribute that is there, as pydicom makes them, whether or not its kind allows them."""
+
+        def read(value: Any) -> list[Any]:
+            if isinstance(value, bytes | bytearray):
+                raise TypeError
+            # a person's name can be gone through, letter by letter, but is one value
+            several = hasattr(value, "__iter__") and not isinstance(value, str) and not hasattr(value, "family_name")
+            return list(value) if several else [value]
+
+        return self._get(keyword, read, [])
 
     def has(self, keyword: str) -> bool:
         """Whether the attribute is there and not empty."""
@@ -316,14 +321,26 @@ class _DeflatedError(Exception):
 
 
 @contextmanager
-def _guarded(path: Path, what: str) -> Iterator[None]:
-    """Turn every failure of pydicom, which lets through whatever it met in a damaged file, into one line."""
-    log = logging.getLogger("pydicom")
-    silent = log.disabled
+def quiet() -> Iterator[None]:
+    """Keep to themselves what pydicom and highdicom say, since they quote values of headers, which may be names."""
+    logs = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
+    levels = [log.level for log in logs]
     try:
-        log.disabled = True
+        for log in logs:
+            log.setLevel(logging.CRITICAL + 1)  # those below them have no level of their own
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            yield
+    finally:
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)
+
+
+@contextmanager
+def _guarded(path: Path, what: str) -> Iterator[None]:
+    """Turn every failure of pydicom, which lets through whatever it met in a damaged file, into one line."""
+    try:
+        with quiet():
             yield
     except InputError:
         raise
@@ -333,8 +350,6 @@ def _guarded(path: Path, what: str) -> Iterator[None]:
         raise InputError(f"{path}: cannot be read ({error.strerror or 'no such data'}); {COPY_AGAIN}") from None
     except Exception as error:  # the message may quote the file, so only its kind is told
         raise InputError(f"{path}: {what} is damaged or truncated ({type(error).__name__}); {COPY_AGAIN}") from None
-    finally:
-        log.disabled = silent
 
 
 def _empty(value: Any) -> bool:
