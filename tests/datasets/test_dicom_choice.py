@@ -164,7 +164,7 @@ def test_what_cannot_be_told_apart_is_listed_by_file(build: Builder):
         path.rename(tmp / path.name)
     alone = [finding.message for finding in DicomRT(tmp).check() if finding.severity == "warning"]
     assert alone[0].startswith(
-        "the CT is one of 2 series: the last by UID; there are '4D' beginning with Phasefirst0.dcm"
+        "the CT is one of 2 series: the last by identifier; there are '4D' beginning with Phasefirst0.dcm"
     )
 
 
