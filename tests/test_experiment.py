@@ -148,7 +148,7 @@ def test_an_override_mends_a_fault_of_the_file(path: Path):
         ("[[0, 2500]", "[[-.inf, 0]", 9, ["dataset.windows.0.0: -inf", "finite"]),
         ("[[0, 2500]", "[[0, 1, 2]", 9, ["dataset.windows.0: [0, 1, 2]", "at most 2 items"]),
         ("  root: raw/openkbp\n", "", 3, ["dataset.root: is missing; give folder of the raw data set"]),
-        ("    dose:\n", "    dose: 3\n", 8, ["dataset.tasks.dose: 3", "dictionary"]),
+        ("    dose:\n", "    dose: 3\n", 8, ["dataset.tasks.dose: 3", "mapping"]),
         ("name: small", "name: a/b", 2, ["name: 'a/b'", "pattern"]),
         ("name: small", "nam: small", 2, ["nam: no such key; did you mean 'name'?", "(and 1 more)"]),
         ("  - 0\n  - 1", "  - 0\n  - 0", 16, ["seeds: [0, 0]", "twice"]),
@@ -183,7 +183,10 @@ def test_every_fault_names_line_key_value_and_remedy(path: Path, old: str, new: 
         ("{name: dwa, temperature: hot}", "temperature 'hot': Input should be a valid number"),
         ("{name: dwa, temperature: .inf}", "temperature inf: Input should be a finite number"),
         ("{name: dwa, temperature: 0}", "weighting.temperature: 0.0 is not positive"),
-        ("{name: dwa, temprature: 3}", "dwa has no option 'temprature'; options: temperature"),
+        (
+            "{name: dwa, temprature: 3}",
+            "dwa has no option 'temprature'; did you mean 'temperature'? options: temperature",
+        ),
         ("{name: equal, temperature: 2}", "equal has no option 'temperature'; options: none"),
         ("{name: fixed}", "weighting.weights: is missing; 'fixed' needs it"),
         ("{name: fixed, weights: 3}", "weights 3: Input should be a valid"),
@@ -357,8 +360,11 @@ def test_a_weighting_of_another_name_keeps_no_options_of_the_old_one():
     [
         ({"a+b": {}}, "'a+b' cannot name a variant"),
         ({"TL": {"dataset": {}}}, "variant 'TL' cannot change 'dataset'; it may change encoder, architecture"),
-        ({"TL": {"encoder": {"wieghts": "x"}}}, "variants.TL: encoder.wieghts: Extra inputs"),
-        ({"TL": {"training": {"epochs": 0}}}, "variants.TL: training.epochs: Input should be greater than 0"),
+        ({"TL": {"encoder": {"wieghts": "x"}}}, "variants.TL.encoder.wieghts: no such key; did you mean 'weights'?"),
+        (
+            {"TL": {"training": {"epochs": 0}}},
+            "variants.TL.training.epochs: 0 is not accepted: input should be greater than 0",
+        ),
     ],
 )
 def test_variants_that_are_refused(variants: dict[str, dict[str, object]], said: str):

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 import yaml
 from pydantic import (
@@ -212,7 +212,9 @@ class WeightingSection(_Section):
     @classmethod
     def _known(cls, name: str) -> str:
         if name not in WEIGHTINGS:
-            raise ValueError(f"one of {', '.join(map(repr, WEIGHTINGS))}")
+            near = difflib.get_close_matches(name.lower(), WEIGHTINGS, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(f"{hint}one of {', '.join(map(repr, WEIGHTINGS))}")
         return name
 
     @model_validator(mode="after")
@@ -224,7 +226,10 @@ class WeightingSection(_Section):
         accepted = weighting_options(self.name)
         for option in given:
             if option not in accepted:
-                raise ValueError(f"{self.name} has no option {option!r}; options: {', '.join(accepted) or 'none'}")
+                near = difflib.get_close_matches(option.lower(), ("name", *accepted), n=1)
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                options = ", ".join(accepted) or "none"
+                raise ValueError(f"{self.name} has no option {option!r}; {hint}options: {options}")
         for option, value in given.items():
             adapter: TypeAdapter[Any] = TypeAdapter(hints[option], config=ConfigDict(allow_inf_nan=False))
             try:
@@ -435,6 +440,8 @@ class Experiment(_Section):
         values = self.model_dump(mode="json")
         values["variants"] = {}
         for section, changes in self.variants.get(variant, {}).items():
+            if changes is not None and not isinstance(changes, Mapping):
+                raise ValueError(f"variants.{variant}.{section}: {_no_mapping(changes, section)}")
             # a weighting's options go with its name
             kept = {} if section == "weighting" and "name" in (changes or {}) else values[section]
             values[section] = {**kept, **(changes or {})}
@@ -444,7 +451,7 @@ class Experiment(_Section):
         except ValidationError as error:
             fault = error.errors()[0]
             key = ".".join(map(str, fault["loc"]))
-            raise ValueError(f"variants.{variant}: {key}: {_message(fault)}") from None
+            raise ValueError(f"variants.{variant}.{key}: {_reason(fault)}") from None
 
     @property
     def output_folder(self) -> Path:
@@ -552,7 +559,7 @@ def _validate(values: dict[str, Any], origin: Mapping[tuple[Any, ...], str], nam
         faults = error.errors()
         # a key that is misspelled says more than the one that is missing for it
         first = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
-        key = tuple(first["loc"])
+        key = tuple(part for part in first["loc"] if part != "[key]")
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         if not key:  # of the experiment as a whole, which names its keys itself
             raise InputError(f"{name}: {_message(first)}") from None
@@ -561,6 +568,14 @@ def _validate(values: dict[str, Any], origin: Mapping[tuple[Any, ...], str], nam
 
 def _message(fault: Mapping[str, Any]) -> str:
     return str(fault["msg"]).removeprefix("Value error, ")
+
+
+def _no_mapping(value: Any, section: str, keys: Sequence[str] = ()) -> str:
+    """What to write where a mapping is wanted."""
+    known = f" of {', '.join(keys)}" if keys else ""
+    named = "name" in keys or section in ("encoder", "weighting")
+    hint = f", such as {{name: {value}}}" if named and isinstance(value, str) else ""
+    return f"{value!r} is not accepted; give a mapping{known}{hint}"
 
 
 def _reason(fault: Mapping[str, Any]) -> str:
@@ -574,9 +589,18 @@ def _reason(fault: Mapping[str, Any]) -> str:
         hint = f"did you mean {near[0]!r}?" if near else f"accepted: {', '.join(known)}"
         return f"no such key; {hint}"
     if kind == "missing":
-        field = section.model_fields.get(str(last)) if section is not None else None
-        return f"is missing; give {field.description}" if field is not None and field.description else "is missing"
+        described = _described(fault["loc"])
+        return f"is missing; give {described}" if described else "is missing"
+    if kind in ("model_type", "dict_type"):
+        inner = _section(fault["loc"])
+        keys = () if inner is None else tuple(inner.model_fields)
+        described = _described(fault["loc"]) if inner is None else ""
+        if value is None:
+            return "is empty; give its keys or leave it out"
+        return _no_mapping(value, str(last), keys) + (f": {described}" if described else "")
     message = _message(fault)
+    if kind == "value_error" and isinstance(value, Mapping):  # of a section as a whole, which names its key itself
+        return message
     return f"{value!r} is not accepted: {message[0].lower()}{message[1:]}"
 
 
@@ -584,7 +608,19 @@ def _section(keys: Sequence[Any]) -> type[BaseModel] | None:
     section: type[BaseModel] = Experiment
     for key in keys:
         annotation = section.model_fields[key].annotation if key in section.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        found = [kind for kind in (annotation, *get_args(annotation)) if _is_section(kind)]  # some may be None instead
+        if not found:
             return None
-        section = annotation
+        section = found[0]
     return section
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _described(keys: Sequence[Any]) -> str:
+    """What the description of a key says."""
+    section = _section(keys[:-1])
+    field = section.model_fields.get(str(keys[-1])) if section is not None else None
+    return (field.description or "") if field is not None else ""

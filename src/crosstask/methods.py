@@ -73,7 +73,7 @@ def get_method(name: str) -> Method:
         InputError: there is none.
     """
     if name not in METHODS:
-        near = difflib.get_close_matches(name, METHODS, n=1)
+        near = difflib.get_close_matches(str(name).lower(), METHODS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(METHODS)}"
         raise InputError(f"methods: {name!r} is not known; {hint}")
     return METHODS[name]

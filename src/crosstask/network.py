@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
-from crosstask.architectures import ARCHITECTURES, Architecture, build
+from crosstask.architectures import Architecture, build
+from crosstask.architectures.options import check_options, options_of
 from crosstask.assembly import Assembly, assembly_of, dataset_of
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment
 from crosstask.nn.alexnet import SMALLEST, AlexNet
-from crosstask.nn.encoder import Encoder
+from crosstask.nn.encoder import ENCODERS, Encoder
 from crosstask.nn.pretrained import check_weights_there, load_weights
-from crosstask.runs import RunPlan, is_trained
+from crosstask.runs import RunPlan, is_trained, method_of
+
+
+def check_names(experiment: Experiment) -> None:
+    """Names and values of architecture and encoder, in all variants, and of methods that are not run as well.
+
+    Raises:
+        InputError: one that there is not, with its key and what would be accepted.
+    """
+    used = [method_of(experiment, name).architecture for name in experiment.methods]
+    variants = [(f"variants.{name}.", changes) for name, changes in experiment.variants.items()]
+    for prefix, changes in (("", {"architecture": experiment.architecture}), *variants):
+        if changes.get("architecture") is not None:
+            check_options(changes["architecture"], used, key=f"{prefix}architecture")
+    names = [("", experiment.encoder.name)]
+    names += [(prefix, (changes.get("encoder") or {}).get("name", ENCODERS[0])) for prefix, changes in variants]
+    for prefix, name in names:
+        if name not in ENCODERS:
+            near = difflib.get_close_matches(str(name).lower(), ENCODERS, n=1)
+            hint = f"did you mean {near[0]!r}? There are" if near else "there are"
+            raise InputError(f"{prefix}encoder.name: {name!r} is not known; {hint} {', '.join(ENCODERS)}")
 
 
 def check_networks(plans: Sequence[RunPlan]) -> None:
@@ -62,21 +83,16 @@ def build_architecture(plan: RunPlan, assembly: Assembly, *, pretrained: bool) -
         InputError: an option that the architecture does not take, or weights that do not fit.
     """
     experiment = plan.experiment
-    options = dict(experiment.architecture)
-    own: dict[str, Any] = {}
-    for name in ARCHITECTURES:
-        section = options.pop(name, None) or {}
-        if name == plan.method.architecture:
-            own = section
+    options = options_of(experiment.architecture, plan.method.architecture)
     if plan.method.architecture == "auxiliary":
-        own = {**own, "major": experiment.major}
+        options["major"] = experiment.major
     network = build(
         plan.method.architecture,
         encoder=experiment.encoder.name,
         tasks=assembly.tasks,
         spatial_dims=spatial_dims(experiment),
         in_channels=assembly.in_channels,
-        **{**options, **own},
+        **options,
     )
     if pretrained:
         section, masks = experiment.encoder, len(assembly.structures)

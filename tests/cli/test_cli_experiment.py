@@ -108,3 +108,30 @@ def test_train_one_method_that_is_not_in_the_file(experiment, call):
 def test_a_word_that_is_no_override(experiment, call):
     shown = call("prepare", experiment, "epochs")
     assert shown.code == 2 and "'epochs' is no override; write key=value" in shown.error
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("architecture.ctna.x=1", "architecture.ctna: no such option; did you mean 'ctan'?"),
+        ("architecture={encoder: resnet18}", "architecture.encoder: is no option here; the key encoder.name says it"),
+        ("architecture={hps: 3}", "architecture.hps: 3 is not accepted; give a mapping of its options"),
+        ("architecture.auxiliary.fc3=1", "architecture.auxiliary.fc3: no such option; did you mean 'fc2'?"),
+        ("variants={a: {architecture: {ctna: 1}}}", "variants.a.architecture.ctna: no such option"),
+        ("variants={a: {encoder: resnet18}}", "variants.a.encoder: 'resnet18' is not accepted; give a mapping"),
+        ("variants={a: {encoder: {name: resnt18}}}", "variants.a.encoder.name: 'resnt18' is not known; did you mean"),
+        ("variants={a: {training: {epoch: 3}}}", "variants.a.training.epoch: no such key; did you mean 'epochs'?"),
+        ("encoder=resnet18", "encoder: 'resnet18' is not accepted; give a mapping of name, weights"),
+        ("encoder.name=ResNet18", "encoder.name: 'ResNet18' is not known; did you mean 'resnet18'?"),
+        ("weighting={nmae: dwa}", "weighting: dwa has no option 'nmae'; did you mean 'name'?"),
+        ("weighting.name=DWA", "weighting.name: 'DWA' is not accepted: did you mean 'dwa'?"),
+        ("training.augmentation={flp: [x]}", "training.augmentation.flp: no such key; did you mean 'flip'?"),
+        ("training.devices=2", "training.devices: 2 is too many, since a run is trained on one"),
+        ("training.devices=[0, 1]", "training.devices: [0, 1]"),
+    ],
+)
+def test_a_wrong_name_of_a_method_that_may_not_even_be_run_is_told_first(override, words, experiment, call):
+    shown = call("benchmark", experiment, override, "methods=[hps]", "training.device=cpu")
+    assert shown.code == 2
+    assert words in shown.error
+    assert not (experiment.parent / "results").exists()

@@ -84,6 +84,8 @@ def test_what_a_failed_start_wrote_does_not_outlive_its_settings(quick: Experime
 WRONG = [
     ({"training": {"devices": 2}}, r"training\.devices: 2 is too many, .* set training\.devices=1"),
     ({"training": {"devices": "2"}}, r"training\.devices: '2' is 2 devices here, too many"),
+    ({"training": {"devices": [0, 1]}}, r"training\.devices: \[0, 1\] is too many"),
+    ({"training": {"devices": "0,1"}}, r"training\.devices: '0,1' is too many"),
     ({"training": {"device": "nonsense"}}, r"training\.device: 'nonsense'"),
     ({"training": {"devices": 0}}, r"training\.device: 'cpu' \(devices 0"),
     ({"training": {"devices": "two"}}, r"training\.device: 'cpu' \(devices 'two'"),

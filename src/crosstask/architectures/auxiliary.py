@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +75,7 @@ class Auxiliary(Architecture):
         upsampling_blocks: int = 3,
     ) -> None:
         super().__init__(tasks)
-        self._check(major, {"fc1": fc1, "fc2": fc2, "positions": positions}, dropout)
+        self._check(major, {"fc1": fc1, "fc2": fc2, "positions": positions, "dropout": dropout})
         self.major = major
         self.auxiliaries = tuple(task for task in tasks if task != major)
         self.encoder = build_extractor(encoder, spatial_dims=spatial_dims, in_channels=in_channels, weights=weights)
@@ -87,7 +88,7 @@ class Auxiliary(Architecture):
         for task, head in self.heads.items():
             self.decoders[task] = _classifier(fc2 + inferred if task == major else fc1, head)
 
-    def _check(self, major: str, sizes: Mapping[str, int], dropout: float) -> None:
+    def _check(self, major: str, options: Mapping[str, Any]) -> None:
         for task, head in self.heads.items():
             if head.level != "image":
                 raise InputError(
@@ -96,11 +97,19 @@ class Auxiliary(Architecture):
                 )
         if major not in self.heads:
             raise InputError(f"major: {major!r} is no task of the network; it has {', '.join(self.heads)}")
-        for key, size in sizes.items():
+        for key, message in self.faults(options):
+            raise InputError(f"architecture.{self.name}.{key}: {message}")
+
+    @classmethod
+    def faults(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        yield from super().faults(options)
+        for key in ("fc1", "fc2", "positions"):
+            size = options.get(key, 1)
             if not isinstance(size, int) or size < 1:
-                raise InputError(f"architecture.{self.name}.{key}: {size!r} is not possible; give 1 or more")
+                yield key, f"{size!r} is not possible; give 1 or more"
+        dropout = options.get("dropout", 0)
         if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
-            raise InputError(f"architecture.{self.name}.dropout: {dropout!r} is not possible; give 0 to below 1")
+            yield "dropout", f"{dropout!r} is not possible; give 0 to below 1"
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         fc0 = self.fc0(self.encoder(image)[-1])

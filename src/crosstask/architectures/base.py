@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -54,6 +54,13 @@ class Architecture(nn.Module, ABC):
                 raise InputError(f"tasks: {task!r} cannot name a task, being a name of PyTorch's own; choose another")
         self.heads = dict(tasks)
         self.decoders = nn.ModuleDict()
+
+    @classmethod
+    def faults(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Options whose values are out of their range, each with what to give instead; of the right type they are."""
+        blocks = options.get("upsampling_blocks", 3)
+        if blocks not in (3, 4, 5):
+            yield "upsampling_blocks", f"{blocks!r} is not possible; give 3, 4 or 5"
 
     @abstractmethod
     def forward(self, image: Tensor) -> dict[str, Tensor]:

@@ -97,8 +97,10 @@ def train_runs(experiment: Experiment, method: str | None) -> None:
         known = [*experiment.methods, *(keys_of(experiment) if experiment.variants else ())]
         raise InputError(f"--method: {method!r} is not among the experiment's methods {known}")
 
+    from crosstask.network import check_names
     from crosstask.training.run import check_plans
 
+    check_names(experiment)
     check_plans(plans)
     store = prepare_store(experiment)
 
@@ -226,8 +228,10 @@ def run_benchmark(experiment: Experiment, jobs: int) -> Result:
     """Prepare, train, score, compare; print the tables and the path of the page."""
     plans = plan_runs(experiment)
 
+    from crosstask.network import check_names
     from crosstask.training.run import check_plans
 
+    check_names(experiment)
     check_plans(plans)
     store = prepare_store(experiment)
     from crosstask.benchmark.predictions import write_predictions

@@ -32,6 +32,8 @@ def open_trainer(settings: TrainingSection, *, precision: str = "32", plugins: A
         InputError: there is no such device, it has not that precision, or there are several.
     """
     asked = settings.devices
+    if len(_listed(asked)) > 1:
+        raise _too_many(f"{asked!r} is")
     try:
         with quiet():
             trainer = L.Trainer(
@@ -50,12 +52,24 @@ def open_trainer(settings: TrainingSection, *, precision: str = "32", plugins: A
             f"training.device: {settings.device!r} (devices {asked!r}, precision {precision}) cannot be used: {line}"
         ) from None
     if trainer.num_devices > 1:
-        here = f"{asked!r} is" if asked == trainer.num_devices else f"{asked!r} is {trainer.num_devices} devices here,"
-        raise InputError(
-            f"training.devices: {here} too many, since a run is trained on one; set training.devices=1 (of several "
-            "runs, benchmark --jobs trains some at a time)"
+        raise _too_many(
+            f"{asked!r} is" if asked == trainer.num_devices else f"{asked!r} is {trainer.num_devices} devices here,"
         )
     return trainer
+
+
+def _listed(devices: int | str | list[int]) -> list[Any]:
+    """Indices of devices, if such are given."""
+    if isinstance(devices, str):
+        return [part for part in devices.split(",") if part.strip()]
+    return devices if isinstance(devices, list) else []
+
+
+def _too_many(what: str) -> InputError:
+    return InputError(
+        f"training.devices: {what} too many, since a run is trained on one; set training.devices=1 (of several runs, "
+        "benchmark --jobs trains some at a time)"
+    )
 
 
 def device_of(settings: TrainingSection) -> torch.device:
