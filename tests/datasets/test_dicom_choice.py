@@ -70,6 +70,11 @@ def test_a_plan_to_treat_by_is_learned_from(build: Builder, intent: str):
 def test_with_a_qa_plan_alone_its_dose_is_not_the_patient_s(build: Builder):
     phantom(build, PlanIntent="VERIFICATION")
     assert build.chosen()[:4] == ({"CT"}, "set", None, None)
+    assert "every CT belongs" not in " ".join(build.chosen()[4])
+    for path in (*build.folder.glob("CT*"), build.folder / "set"):
+        path.unlink()
+    assert build.chosen()[:4] == ({"Phantom"}, "phantom set", None, None)
+    assert any(note.startswith("every CT belongs to a plan that is left out") for note in build.chosen()[4])
 
 
 def test_a_qa_plan_is_taken_if_it_is_asked_for(build: Builder):
@@ -358,6 +363,15 @@ def test_a_dose_without_a_summation_type_is_the_plan_s(build: Builder):
     build.plan("plan", structures="set")
     build.dose("dose", plan="plan", gy=42, DoseSummationType=None)
     assert read(build).arrays["dose"].max() == pytest.approx(42, abs=0.01)
+
+
+def test_a_dose_of_zero_is_no_label(build: Builder):
+    build.plan("plan", structures="set")
+    for attributes in ({"gy": 0}, {"DoseGridScaling": "0"}):
+        build.dose("dose", plan="plan", **attributes)
+        case = read(build)
+        assert case.channels["dose"] == () and case.channels["structures"] == ("ctv",)
+        assert "the dose is zero everywhere" in case.findings[0].message
 
 
 @pytest.mark.parametrize("emptied", ["no sequence", "empty sequence", "no contours", "no structures"])

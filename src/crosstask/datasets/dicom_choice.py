@@ -82,7 +82,7 @@ def choose(files: Sequence[DicomFile], *, plan: Sequence[str] = (), series: Sequ
     named_by = [file for file in (planned.plan, *doses) if file is not None]
     sets = of["RTSTRUCT"]
     if planned.aside and not series:
-        candidates, sets = without_phantoms(candidates, sets, planned.aside, named_by)
+        candidates, sets = without_phantoms(candidates, sets, planned.aside, named_by, remarks)
     structures = structure_set(sets, candidates, named_by, remarks, asked=bool(series))
     ct = ct_of(candidates, structures, named_by, remarks)
     if ct.cone_beam and not series and (structures is None or ct.uid not in structures.references):

@@ -84,7 +84,11 @@ def series_of(slices: Sequence[DicomFile], wanted: Sequence[str], remarks: Remar
 
 
 def without_phantoms(
-    series: Sequence[Series], sets: Sequence[DicomFile], aside: Sequence[DicomFile], kept: Sequence[DicomFile]
+    series: Sequence[Series],
+    sets: Sequence[DicomFile],
+    aside: Sequence[DicomFile],
+    kept: Sequence[DicomFile],
+    remarks: Remarks,
 ) -> tuple[list[Series], list[DicomFile]]:
     """CT series and structure sets but for those that only plans of another intent than to treat have to do with.
 
@@ -93,6 +97,7 @@ def without_phantoms(
         sets: structure sets.
         aside: those plans, and their doses.
         kept: plan and doses of the case.
+        remarks: to go on with.
 
     Returns:
         both; the whole of either where nothing would be left, since a plan may be verified on the patient's own CT.
@@ -106,7 +111,10 @@ def without_phantoms(
     drawn = {uid for one in sets if one not in others for uid in one.references}
     drawn -= {uid for one in others for uid in one.references}
     left = [one for one in series if one.uid not in drawn and not one.slices[0].frames & frames]
-    return (left, others) if left else (list(series), list(sets))
+    if left:
+        return left, others
+    remarks.warn("every CT belongs to a plan that is left out for its intent; it may be a phantom's")
+    return list(series), list(sets)
 
 
 def structure_set(

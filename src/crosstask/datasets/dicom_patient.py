@@ -120,10 +120,16 @@ def read_patient(choice: Choice, synonyms: Mapping[str, Sequence[str]], lost: Lo
         found = {structure.name: structure for structure in drawn}
         return {name: found[names[name]] for name in synonyms if name in names}
 
+    def computed(files: Sequence[Path]) -> DoseGrid:
+        dose = read_doses(files)
+        if not dose.dose.any():
+            raise UnusableError(f"{dose.file}: the dose is zero everywhere; compute and export it again")
+        return dose
+
     return Patient(
         ct=ct,
         body=body,
         structures=lost.tried(contoured, choice.structures) or {},
-        dose=lost.tried(read_doses, choice.doses),
+        dose=lost.tried(computed, choice.doses),
         plan=lost.tried(read_plan, choice.plan),
     )

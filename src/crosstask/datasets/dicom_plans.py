@@ -79,7 +79,7 @@ PLAN_NAMES = Names[DicomFile](
     shown=lambda plan: shown(plan, "RTPlanLabel"),
 )
 
-_REJECTED = f"REJECTED; {HOW} if it is meant"
+_REJECTED = f"ApprovalStatus is REJECTED; {HOW} if it is meant"
 
 
 def _why_not(plan: DicomFile) -> str:

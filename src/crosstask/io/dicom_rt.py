@@ -88,7 +88,7 @@ def read_dose(file: Path) -> DoseGrid:
     put in the other order.
 
     Raises:
-        UnusableError: see :func:`unusable_dose`.
+        UnusableError: see :func:`unusable_dose`; or the scale is 0.
         InputError: the file cannot be read; is no RTDOSE; uneven planes. The message names the file.
     """
     file = Path(file)
@@ -97,6 +97,8 @@ def read_dose(file: Path) -> DoseGrid:
     if why := _unusable(header):
         raise UnusableError(f"{file}: {why}; export the physical dose in Gy")
     scaling = header.number("DoseGridScaling")
+    if scaling == 0:
+        raise UnusableError(f"{file}: DoseGridScaling 0 is no scale: the dose is zero everywhere; export it again")
     if not 0 < scaling < 1e6:
         raise InputError(f"{file}: DoseGridScaling {scaling:g} is no scale of a dose; export the dose again")
     geometry, order = _planes(header)
