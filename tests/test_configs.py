@@ -69,6 +69,7 @@ def test_the_settings_of_fang_2019(name: str):
     assert (experiment.sample.kind, experiment.sample.size) == ("lesion", [224, 224])
     assert experiment.dataset.windows == [(-800, -200), (-200, 400), (-1000, 400)]
     assert (experiment.encoder.name, experiment.resolved("TL", 0).encoder.weights) == ("alexnet", "imagenet")
+    assert experiment.architecture == {"auxiliary": {"form": "paper"}}
     assert len(experiment.dataset.tasks) == 1 + {"gastric-serosa": 6, "lung-ggn": 4}[name], "Table 1"
 
 

@@ -369,7 +369,8 @@ class Experiment(_Section):
     architecture: dict[str, Any] = Field(
         default={},
         description="upsampling_blocks: 3, 4 or 5, and options of one method: ctan: {scaled_bottleneck: ..., "
-        "open_masks: ...}, mtan: {open_masks: ...}, auxiliary: {fc1: ..., fc2: ..., dropout: ..., positions: ...}",
+        "open_masks: ...}, mtan: {open_masks: ...}, auxiliary: {form: pooled or paper, fc1: ..., fc2: ..., "
+        "dropout: ..., positions: ..., fully_connected: random or imagenet}",
     )
     weighting: WeightingSection = WeightingSection()
     training: TrainingSection = TrainingSection()

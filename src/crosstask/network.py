@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from crosstask.architectures import Architecture, build
+from crosstask.architectures.auxiliary import Auxiliary
 from crosstask.architectures.options import check_options, options_of
 from crosstask.assembly import Assembly, assembly_of, dataset_of
 from crosstask.errors import InputError
@@ -99,4 +100,6 @@ def build_architecture(plan: RunPlan, assembly: Assembly, *, pretrained: bool) -
         for module in network.modules():
             if isinstance(module, (AlexNet, Encoder)):
                 load_weights(module, section.weights, normalisation=section.normalisation, masks=masks)
+        if isinstance(network, Auxiliary):
+            network.load_fully_connected(section.weights)
     return network

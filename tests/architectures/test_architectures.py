@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -214,6 +215,60 @@ class TestAuxiliary(ArchitectureTester):
         fc0 = network.eval().fc0(network.encoder(torch.randn(1, 1, *(size,) * dims))[-1])
         assert fc0.shape == (1, nodes)
 
+    def test_the_paper_s_form_has_alexnet_s_layers_and_its_single_task_is_the_default_alexnet(self) -> None:
+        with torch.device("meta"):
+            alone = self.network(1, encoder="alexnet", in_channels=3, form="paper")
+            whole = self.network(4, encoder="alexnet", in_channels=3, form="paper")
+        alexnet = 61_100_840 - (4096 + 1) * 1000  # torchvision's, without its classes
+        assert sum(parameter.numel() for parameter in alone.parameters()) == alexnet + (4096 + 1) * 7
+        order = ["Dropout", "Linear", "ReLU"]
+        assert [type(layer).__name__ for layer in alone.fc2] == 2 * order
+        assert [tuple(alone.fc2[at].weight.shape) for at in (1, 4)] == [(4096, 9216), (4096, 4096)]
+        for branch in (whole.fc1, whole.fc2):
+            assert [type(layer).__name__ for layer in branch] == order
+            assert branch[1].weight.shape == (4096, 9216)
+        assert whole.decoders["diagnosis"].weight.shape == (7, 4096 + 1 + 2 + 1)
+        assert "default AlexNet" in alone.describe() and "FC0 of 9216" in whole.describe()
+
+    def test_the_default_alexnet_computes_what_torchvision_s_does(self) -> None:
+        network = self.network(1, encoder="alexnet", in_channels=3, form="paper", fc2=16).eval()
+        image = torch.randn(2, 3, 224, 224)
+        nodes = network.encoder.features(image).flatten(1)
+        assert nodes.shape == (2, 9216)
+        for layer in (network.fc2[1], network.fc2[4]):
+            nodes = (nodes @ layer.weight.T + layer.bias).clamp(min=0)
+        classifier = network.decoders["diagnosis"]
+        torch.testing.assert_close(network(image)["diagnosis"], nodes @ classifier.weight.T + classifier.bias)
+
+    @pytest.mark.parametrize("number", [1, 3])
+    def test_fully_connected_layers_of_imagenet_s_file_are_taken_where_they_fit(
+        self, tmp_path: Path, number: int
+    ) -> None:
+        small = {"encoder": "alexnet", "in_channels": 3, "form": "paper", "fc1": 16, "fc2": 16, "positions": 1}
+        state = dict(self.network(1, **small).encoder.state_dict())
+        for layer, size in ((1, 256), (4, 16), (6, 16)):
+            rows = 1000 if layer == 6 else 16
+            state |= {
+                f"classifier.{layer}.weight": torch.randn(rows, size),
+                f"classifier.{layer}.bias": torch.randn(rows),
+            }
+        torch.save(state, tmp_path / "alexnet.pth")
+        weights = {"weights": tmp_path / "alexnet.pth", "fully_connected": "imagenet"}
+        network = self.network(number, **small, **weights)
+        branches = [network.fc2] if number == 1 else [network.fc1, network.fc2]
+        for branch in branches:
+            assert torch.equal(branch[1].weight, state["classifier.1.weight"])
+            assert torch.equal(branch[1].bias, state["classifier.1.bias"])
+        if number == 1:
+            assert torch.equal(network.fc2[4].weight, state["classifier.4.weight"])
+        as_in_the_paper = self.network(number, **small, weights=tmp_path / "alexnet.pth")
+        assert not torch.equal(as_in_the_paper.fc2[1].weight, state["classifier.1.weight"])
+        with pytest.raises(InputError, match=r"layers of \(16, 256\) and the network of \(20, 256\); leave out fc1"):
+            self.network(number, **{**small, "fc1": 20, "fc2": 20}, **weights)
+        torch.save({key: value for key, value in state.items() if "classifier" not in key}, tmp_path / "encoder.pth")
+        with pytest.raises(InputError, match=r"encoder\.pth lacks classifier\.1\.weight, .* set it random"):
+            self.network(number, **small, weights=tmp_path / "encoder.pth", fully_connected="imagenet")
+
     def test_the_major_loss_reaches_the_auxiliary_branch_and_not_the_other_way(self) -> None:
         network = self.network(3).train()
         outputs = network(torch.randn(4, 1, 64, 64))
@@ -281,6 +336,10 @@ class TestAuxiliary(ArchitectureTester):
             ({"dropout": 1.0}, ["architecture.auxiliary.dropout: 1.0", "below 1"]),
             ({"dropout": "half"}, ["architecture.auxiliary.dropout: 'half'"]),
             ({"encoder": "alexnet", "spatial_dims": 3}, ["alexnet is 2-D", "3-D", "ResNet"]),
+            ({"form": "paper"}, ["form: the paper's has the layers of AlexNet", "encoder.name=alexnet"]),
+            ({"form": ["paper"]}, ["architecture.auxiliary.form: ['paper']", "pooled or paper"]),
+            ({"fully_connected": "imagenet"}, ["fully_connected: ImageNet's layers fit the form paper"]),
+            ({"fully_connected": True}, ["fully_connected: True", "random or imagenet"]),
             ({"encoder": "resnet"}, ["there is no 'resnet'", "resnet18", "alexnet"]),
         ],
     )

@@ -93,6 +93,10 @@ class Architecture(nn.Module, ABC):
             output = decoder(features)
         return output
 
+    def describe(self) -> str:
+        """What a reader of results should know of its form; empty where there is but one."""
+        return ""
+
     def task_parameters(self, task: str) -> list[nn.Parameter]:
         """Parameters that this task's output alone depends on."""
         return [parameter for name in self.task_modules for parameter in getattr(self, name)[task].parameters()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Iterable, Mapping
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -93,11 +93,19 @@ def _checked(value: Any, option: str, name: str, key: str) -> Any:
         adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(allow_inf_nan=False))
         found = adapter.validate_python(value)
     except (ValidationError, TypeError):
-        wanted = {bool: "true or false", int: "a whole number", float: "a number"}.get(hint, str(hint))
-        raise InputError(f"{key}.{option}: {value!r} is not accepted; give {wanted}") from None
+        raise InputError(f"{key}.{option}: {value!r} is not accepted; give {_wanted(hint)}") from None
     for wrong, message in architecture.faults({option: found}):
         raise InputError(f"{key}.{wrong}: {message}")
     return found
+
+
+def _wanted(hint: Any) -> str:
+    """What an option may be, in words."""
+    if get_origin(hint) is Literal:
+        return " or ".join(map(str, get_args(hint)))
+    plain = [kind for kind in get_args(hint) if kind is not type(None)] or [hint]  # None is said by leaving it out
+    names = {bool: "true or false", int: "a whole number", float: "a number"}
+    return " or ".join(names.get(kind, str(kind)) for kind in plain)
 
 
 def _common() -> tuple[str, ...]:

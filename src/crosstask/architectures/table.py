@@ -52,8 +52,8 @@ def build(
             be a run folder's; see :func:`crosstask.nn.pretrained.load_weights`.
         upsampling_blocks: of the pixel decoders: 3 (the paper's, to 1/4 of the size), 4 or 5 (to full size).
         **options: the architecture's own; ``ctan`` has ``scaled_bottleneck`` and ``open_masks``, ``mtan`` has
-            ``open_masks``; ``auxiliary`` needs ``major``, its major task, and has ``fc1``, ``fc2``, ``dropout`` and
-            ``positions``.
+            ``open_masks``; ``auxiliary`` needs ``major``, its major task, and has ``form``, ``fc1``, ``fc2``,
+            ``dropout``, ``positions`` and ``fully_connected``.
 
     Raises:
         InputError: unknown architecture, option or encoder, an option that is needed and not there, tasks that cannot

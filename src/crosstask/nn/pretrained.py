@@ -142,6 +142,26 @@ def check_weights_there(weights: str | Path | None) -> None:
         _must_be_there(_path_and_task(weights)[0])
 
 
+def fully_connected_weights(weights: str | Path) -> tuple[list[tuple[Tensor, Tensor]], Path]:
+    """Weight and bias of AlexNet's two fully connected layers before its classes, and the file that has them.
+
+    Args:
+        weights: ``"imagenet"``, or the path of a file like torchvision's.
+
+    Raises:
+        InputError: the file cannot be had or read, or has no such layers.
+    """
+    path = imagenet_file("alexnet") if str(weights) == "imagenet" else _path_and_task(weights)[0]
+    state = read_weights(path)
+    names = [(f"classifier.{layer}.weight", f"classifier.{layer}.bias") for layer in (1, 4)]
+    if missing := next((name for pair in names for name in pair if name not in state), None):
+        raise InputError(
+            f"architecture.auxiliary.fully_connected: {path} lacks {missing}, so it is no whole AlexNet of ImageNet; "
+            "set it random, or give such a file by encoder.weights"
+        )
+    return [(state[weight], state[bias]) for weight, bias in names], path
+
+
 def imagenet_file(name: str) -> Path:
     """Path of torchvision's ImageNet file of an encoder in the cache; downloads it where it is not there yet.
 

@@ -21,6 +21,7 @@ from crosstask.report.cohort_figures import cohort_pictures
 from crosstask.report.diagnosis import diagnosis_notes, diagnosis_table, write_diagnosis
 from crosstask.report.example_picture import example_picture
 from crosstask.report.figures import case_plot, improvement_plot, learning_curves
+from crosstask.report.networks import network_notes
 from crosstask.report.tables import (
     CONSTANT_LABEL,
     all_metrics,
@@ -225,7 +226,8 @@ def _runs(plans: Sequence[RunPlan]) -> str:
     environment = record["environment"]
     machine = f"{environment['processor']}, {environment['cores']} cores; torch {environment['packages']['torch']}"
     data = f"{record['data']['dataset']}, licence: {record['data']['licence']}, {record['data']['citation']}"
-    return f"{_html_table(titles, rows)}<p class=note>{html.escape(machine)}. Data: {html.escape(data)}</p>"
+    networks = f"<p class=note>Networks. {html.escape(network_notes(plans))}</p>"
+    return f"{_html_table(titles, rows)}{networks}<p class=note>{html.escape(machine)}. Data: {html.escape(data)}</p>"
 
 
 def _html_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -215,6 +215,7 @@ def _train(plan: RunPlan, store: Store, show_progress: bool, tell: Callable[[str
         "learned": list(weighting.tasks),
         "trained": False,
         "parameters": sum(parameter.numel() for parameter in architecture.parameters()),
+        "form": architecture.describe(),
         "normalisation": describe_normalisation(architecture),
         "task_state": {task.name: task.state() for task in assembly.tasks},
         "data": {
