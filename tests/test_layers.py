@@ -29,7 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("datasets", "architectures"),
     ("tasks",),
     ("store", "io", "weighting", "nn"),
-    ("functional", "geometry", "sample", "shapes", "locks", "files", "csv_cells", "devices"),
+    ("functional", "geometry", "sample", "shapes", "locks", "files", "csv_cells", "devices", "history"),
     ("errors", "processes"),
 )
 

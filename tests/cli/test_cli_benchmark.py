@@ -79,7 +79,8 @@ def test_a_killed_worker_is_named_and_the_other_runs_are_kept(benched):
     assert benched.killed.error.startswith(f"Error: {KILLED}: its process was killed, most likely for want of memory")
     assert "the same command goes on" in benched.killed.error
     others = [name for name in RUNS if name != KILLED]
-    assert [line.partition(":")[0] for line in benched.killed.err.splitlines()[:-1]] == others
+    lines = benched.killed.err.splitlines()[:-1]
+    assert [line.partition(":")[0] for line in lines if ": done, " in line] == others
     assert sorted(benched.before) == sorted(
         f"runs/{name}/{kind}.safetensors" for name in others for kind in ("best", "final")
     )
@@ -93,6 +94,15 @@ def test_the_same_command_goes_on(benched):
     assert sorted(after) == sorted(f"runs/{name}/{kind}.safetensors" for name in RUNS for kind in ("best", "final"))
     assert not has_progress(benched.finished.out + benched.finished.err)
     assert f"{KILLED}: done, 1 epochs" in benched.finished.err
+
+
+def test_off_a_terminal_each_epoch_is_a_line_in_the_log_and_for_who_waits(benched):
+    for name in RUNS:
+        said = benched.finished if name == KILLED else benched.killed
+        (line,) = [line for line in said.err.splitlines() if line.startswith(f"{name}: epoch ")]
+        assert re.fullmatch(r".*: epoch 1 of 1: loss dose [0-9.e-]+; score -?[0-9.]+; [0-9.]+ s", line)
+        log = (benched.results / "runs" / f"{name}.log").read_text(encoding="utf-8").splitlines()
+        assert log[-2:] == [line, f"{name}: is scored on cpu"] and f"{name}: trains on cpu" in log
 
 
 def test_tables_are_written_in_all_formats(benched):

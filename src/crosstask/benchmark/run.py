@@ -152,7 +152,9 @@ def _failure(plan: RunPlan, exit_code: int, others: int) -> CrosstaskError:
         log = log_of(plan).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         log = ""
-    last = log.rpartition("\n")[2] or "its process left no message; is the disk full?"
+    last = log.rpartition("\n")[2]
+    if not last or last.startswith(f"{plan.name}: "):  # a line of its progress
+        last = "its process left no message; is the disk full?"
     words = last.partition("Error: ")[2] if last.startswith("crosstask.errors.") else last
     if exit_code == InputError.exit_code:
         return InputError(f"{words}{more}")
@@ -201,6 +203,7 @@ def train_and_score(plan: RunPlan, store_root: Path, *, show_progress: bool = Fa
     """One run from beginning to end, in this process."""
     # the parent of many runs, and whoever only reads their scores, must not pay for torch
     from crosstask.benchmark.evaluate import evaluate_run
+    from crosstask.devices import describe_device, find_device
     from crosstask.training.device import scoring_device
     from crosstask.training.run import train
 
@@ -209,6 +212,7 @@ def train_and_score(plan: RunPlan, store_root: Path, *, show_progress: bool = Fa
         train(plan, store, show_progress=show_progress)
     if not is_scored(plan):
         device = scoring_device(plan.experiment.training)
+        print(f"{plan.name}: is scored on {describe_device(find_device(device))}", flush=True)
         evaluation = evaluate_run(plan.folder, store, device=device, evaluation=plan.experiment.evaluation)
         (plan.folder / EXAMPLES).unlink(missing_ok=True)  # of scores that were made otherwise
         if len(evaluation.predictions):

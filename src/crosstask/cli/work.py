@@ -19,10 +19,12 @@ from crosstask.datasets import SPLITS
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import Experiment, with_evaluation
 from crosstask.files import writing
+from crosstask.history import epoch_line, read_history
 from crosstask.processes import cores
 from crosstask.runs import (
     CHARACTERISTICS,
     EXAMPLES,
+    HISTORY,
     PREDICTIONS,
     RunPlan,
     keys_of,
@@ -247,7 +249,7 @@ def run_benchmark(experiment: Experiment, jobs: int) -> Result:
     _write_splits(experiment, store, splits)
     if jobs > 1:
         plans = [_with_threads(plan, max(1, cores() // jobs)) for plan in plans]
-    with _watch() as progress:
+    with _watch(plans) as progress:
         run_all(plans, experiment.store_folder, jobs=jobs, progress=progress)
     _tell_lonely(plans)
     scores, predictions = collect_scores(plans), collect_predictions(plans)
@@ -374,13 +376,20 @@ def run_benchmarks(experiments: Sequence[Experiment], jobs: int, table: Path) ->
 
 
 @contextmanager
-def _watch() -> Iterator[Any]:
-    """A live table of all runs on a terminal; elsewhere a line when a run is done."""
+def _watch(plans: Sequence[RunPlan]) -> Iterator[Any]:
+    """A live table of all runs on a terminal; elsewhere a line an epoch, and one when a run is done."""
     done: set[str] = set()
     if not on_terminal():
+        told = {plan.name: len(read_history(plan.folder / HISTORY)) for plan in plans}
 
         def tell(states: Sequence[Any]) -> None:
             for state in states:
+                plan = state.plan
+                if state.doing != "waiting" and plan.name not in done:
+                    for row in read_history(plan.folder / HISTORY)[told[plan.name] :]:
+                        told[plan.name] += 1
+                        line = epoch_line(row, plan.experiment.training.epochs)
+                        err.print(f"{plan.name}: {line}", markup=False)
                 if state.doing == "done" and state.plan.name not in done:
                     done.add(state.plan.name)
                     err.print(

@@ -7,7 +7,7 @@ import csv
 import io
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +54,20 @@ class Recorder(L.Callback):
             :func:`crosstask.functional.best_epoch.best_epoch`.
         patience: epochs without a better mean after which training stops; None for never.
         writer: a TensorBoard writer, or None.
+        tell: told the row of each epoch once it is on disk.
     """
 
-    def __init__(self, folder: Path, *, smoothing: int = 1, patience: int | None = None, writer: Any = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        smoothing: int = 1,
+        patience: int | None = None,
+        writer: Any = None,
+        tell: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
         self._folder, self._smoothing, self._patience, self._writer = folder, smoothing, patience, writer
+        self._tell = tell
         self._rows: list[dict[str, Any]] = []
         self._scores: list[float] = []
         self._started = 0.0
@@ -138,6 +148,8 @@ class Recorder(L.Callback):
         trainer.save_checkpoint(self._folder / LAST)
         before_last = may_become_best(self._scores[:-1], self._smoothing)  # a run may go on from that checkpoint, too
         self._remove_candidates([*before_last, *may_become_best(self._scores, self._smoothing)])
+        if self._tell is not None:
+            self._tell(row)
 
     def _write_weights(self, module: TrainingModule, before: int) -> None:
         """The best epoch's weights under their name, and those of this epoch if it may become the best later."""

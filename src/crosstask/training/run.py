@@ -17,9 +17,11 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from crosstask.assembly import Assembly, assembly_of, dataset_of
 from crosstask.datasets.base import Split
+from crosstask.devices import describe_device
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import Experiment, TrainingSection
 from crosstask.files import clear_leftovers, writing
+from crosstask.history import epoch_line
 from crosstask.locks import locked
 from crosstask.network import build_architecture, check_networks, precision_of, spatial_dims
 from crosstask.nn.normalisation import describe_normalisation
@@ -160,7 +162,7 @@ def train(
     Args:
         plan: what to train.
         store: the prepared cases.
-        show_progress: a progress bar on the terminal.
+        show_progress: a progress bar on the terminal; without it each epoch is a line.
         tell: told in one line what the user should know; by default it goes to standard error.
 
     Returns:
@@ -236,7 +238,13 @@ def _train(plan: RunPlan, store: Store, show_progress: bool, tell: Callable[[str
     checkpoints = RunCheckpoints(plan.folder)
     done = checkpoints.find(module, settings.epochs, tell)
     writer = _writer(plan, done)
-    recorder = Recorder(plan.folder, smoothing=settings.smoothing, patience=settings.patience, writer=writer)
+    recorder = Recorder(
+        plan.folder,
+        smoothing=settings.smoothing,
+        patience=settings.patience,
+        writer=writer,
+        tell=None if show_progress else lambda row: tell(f"{plan.name}: {epoch_line(row, settings.epochs)}"),
+    )
     started = time.perf_counter()
     with quiet():
         trainer = open_trainer(
@@ -250,6 +258,7 @@ def _train(plan: RunPlan, store: Store, show_progress: bool, tell: Callable[[str
             enable_progress_bar=show_progress,
             num_sanity_val_steps=0,
         )
+        tell(f"{plan.name}: trains on {describe_device(trainer.strategy.root_device)}")
         trainer.fit(module, train_loader, validation_loader, ckpt_path=plan.folder / LAST if done else None)
         recorder.finish(trainer, module)
     if trainer.interrupted:
