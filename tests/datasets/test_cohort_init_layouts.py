@@ -214,3 +214,62 @@ def test_stores_of_before_there_were_decimal_commas_stay_good(tmp_path):
     _, cohort = init(tmp_path, "table.csv")
     assert "decimal" not in cohort.read_settings()["labels"]["age"]
     assert "decimal" in cohort.spec.labels["age"].model_dump()
+
+
+# --- visits, and splits by other words ---
+
+
+@pytest.mark.parametrize("name", ["{0}_{1}.png", "{0}/v{1}.png", "{1}/{0}.png"])
+def test_pictures_named_by_patient_and_visit_are_each_row_s_own(tmp_path, name):
+    """A pattern of the patient alone would give all of its visits the picture of one."""
+    rows = [[f"P{n // 2}", str(n % 2 + 1), str(n // 3 % 2)] for n in range(12)]
+    make(tmp_path, ["patient", "visit", "x"], rows)
+    shutil.rmtree(tmp_path / "images")
+    for n, (patient, visit, _) in enumerate(rows):
+        path = tmp_path / "scans" / name.format(patient, visit)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((SIZE, SIZE), n, np.uint8)).save(path)
+    _, cohort = init(tmp_path, "table.csv")
+    assert (cohort.spec.case, cohort.spec.group) == ("{patient}_{visit}", "patient")
+    assert cohort.spec.image == ["scans/" + name.format("{patient}", "{visit}")]
+    assert list(cohort.spec.labels) == ["x"]
+    assert [int(cohort.read(case).arrays["image"].max()) for case in cohort.cases()] == list(range(12))
+
+
+def test_a_picture_that_rows_share_is_told(tmp_path):
+    make(tmp_path, ["patient", "visit", "x"], [[f"P{n // 2}", f"v{n % 2}", str(n % 2)] for n in range(12)])
+    proposal, _ = init(tmp_path, "table.csv")
+    assert any("12 rows share 6 files by images/{patient}.png" in note for note in proposal.notes)
+
+
+@pytest.mark.parametrize(
+    ("column", "train", "test"),
+    [
+        ("set", "Training set", "Test set"),
+        ("partition", "TRAIN", "holdout"),
+        ("is_test", "0", "1"),
+        ("train", "1", "0"),
+    ],
+)
+def test_splits_by_other_words_are_splits_and_no_labels(tmp_path, column, train, test):
+    rows = [[f"p{n}", test if n % 4 == 0 else train, str(n // 2 % 2)] for n in range(16)]
+    make(tmp_path, ["id", column, "x"], rows)
+    proposal, cohort = init(tmp_path, "table.csv")
+    assert list(cohort.spec.labels) == ["x"]
+    assert proposal.rule == "validation_from_train"
+    assert [case.id for case in cohort.cases() if case.split == "test"] == ["p0", "p4", "p8", "p12"]
+    assert errors(cohort) == []
+
+
+def test_folds_are_no_label(tmp_path):
+    make(tmp_path, ["id", "fold", "x"], [[f"p{n}", str(n % 3), str(n % 2)] for n in range(16)])
+    proposal, cohort = init(tmp_path, "table.csv")
+    assert list(cohort.spec.labels) == ["x"]
+    assert any("'fold' looks like a split" in note for note in proposal.notes)
+    assert "# split: fold    # not used" in proposal.text
+
+
+def test_numbers_with_units_in_their_cells_are_no_reports(tmp_path):
+    make(tmp_path, ["id", "size", "x"], [[f"p{n}", f"{n + 3} mm", str(n % 2)] for n in range(12)])
+    proposal, _ = init(tmp_path, "table.csv")
+    assert any("'size' holds numbers with a unit or sign, such as '3 mm'" in note for note in proposal.notes)

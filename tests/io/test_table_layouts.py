@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -151,3 +152,16 @@ def test_a_table_too_large_for_memory_is_refused_by_what_it_declares(tmp_path, m
     (tmp_path / "t.csv").write_text("id\n" + "a\n" * 1001)
     with pytest.raises(InputError, match=r"t\.csv: more than 1000 rows"):
         read_table(tmp_path / "t.csv")
+
+
+def test_a_long_text_for_every_row_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
+    """Parquet holds it once."""
+    monkeypatch.setattr(tables, "MOST_LETTERS", 10**6)
+    path = tmp_path / "t.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"id": ["a" * 10_000] * 5000}), path)
+    assert path.stat().st_size < 20_000
+    tracemalloc.start()
+    with pytest.raises(InputError, match="texts too long for memory"):
+        read_table(path)
+    assert tracemalloc.get_traced_memory()[1] < 10e6
+    tracemalloc.stop()

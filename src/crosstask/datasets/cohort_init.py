@@ -10,8 +10,17 @@ from pathlib import Path
 
 from crosstask.datasets.cohort_init_files import are_masks, look_at_images, mask_lines
 from crosstask.datasets.cohort_init_labels import propose_labels, warn_of_copies
+from crosstask.datasets.cohort_init_split import propose_split
 from crosstask.datasets.cohort_labels import MISSING, as_number
-from crosstask.datasets.cohort_profile import Column, Pattern, columns_of, find_patterns, image_files, missing_in
+from crosstask.datasets.cohort_profile import (
+    Column,
+    Pattern,
+    columns_of,
+    find_pair_patterns,
+    find_patterns,
+    image_files,
+    missing_in,
+)
 from crosstask.datasets.cohort_proposal import Label, Proposal
 from crosstask.datasets.cohort_rows import CohortRows
 from crosstask.datasets.cohort_spec import CohortFile, fill, parse_cohort, pattern_columns
@@ -36,11 +45,6 @@ _GROUP_WORDS = (
     "study",
     "exam",
 )
-_SPLIT_WORDS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing"),
-}
 _ACTIVE_LABELS = 2
 _NEARLY = 0.8
 """A column with so large a share of different values is one of ids, with some that are missing or there twice."""
@@ -65,22 +69,25 @@ def propose_cohort(path: Path | str, output: Path | str, *, sheet: str | None = 
     columns = columns_of(table)
     files = image_files(folder)
     patterns = find_patterns(columns, files)
+    if not any(pattern.files == pattern.found for pattern in patterns if not pattern.is_mask):
+        pairs = find_pair_patterns(columns, files)
+        patterns = [*pairs, *(pattern for pattern in patterns if not pairs or pattern.files == pattern.found)]
     images, outlines = _told_apart(folder, table, patterns)
     if not images:
         raise InputError(
             f"{folder}: {len(files)} images, and no column of {table.path.name} names one in two rows; put the images "
-            "near the table, named like the values of a column"
+            "near the table, named like the values of a column to the letter (7 is not 007, a is not A)"
         )
     proposal = Proposal(table, notes=[f"table: {note}" for note in table.notes])
     sheet = sheet or table.sheet
     case = _case(table, columns, images[0], proposal)
     group = _group(columns, case, proposal)
-    split = _split(columns, case, group, proposal)
+    split = propose_split(columns, group, proposal)
     _note_others(table, patterns, files, proposal)
     looks = look_at_images(folder, table, images[0])
     proposal.dimensions, proposal.window, proposal.edge = looks.dimensions, looks.window, looks.edge
     proposal.notes += looks.notes
-    taken = {*(pattern_columns(case) or [case]), *([group] if group else [])} | ({split} if split else set())
+    taken = {*(pattern_columns(case) or [case]), *([group] if group else [])} | ({split.column} if split else set())
     taken |= {column for pattern in patterns for column in pattern_columns(pattern.text)}
     masks = mask_lines(folder, outlines, proposal)
     labels = propose_labels([column for name, column in columns.items() if name not in taken], proposal)
@@ -101,7 +108,7 @@ def propose_cohort(path: Path | str, output: Path | str, *, sheet: str | None = 
     unique = case not in columns or columns[case].unique
     lines.append(f"case: {text_of(case)}    # {'unique in every row' if unique else 'must be unique: see below'}")
     lines += _group_lines(columns, case, group)
-    lines += _split_lines(columns, split, proposal)
+    lines += split.lines() if split else []
     lines += _image_lines(images, len(table.rows), proposal)
     lines.append(f"channels: {looks.channels}")
     lines.append(f"dimensions: {looks.dimensions}    # {'pictures' if looks.dimensions == 2 else 'volumes'}")
@@ -121,7 +128,16 @@ def propose_cohort(path: Path | str, output: Path | str, *, sheet: str | None = 
     proposal.text = "\n".join(lines) + "\n"
     proposal.labels = [label.name for label in sorted(labels, key=lambda label: label.kind == "number")]
     proposal.stratify = next((label.name for label in labels if label.kind != "number"), "")
-    _overview(proposal, case, group, split, images[0], labels, parse_cohort(proposal.text, Path(output)), folder)
+    _overview(
+        proposal,
+        case,
+        group,
+        split.column if split else None,
+        images[0],
+        labels,
+        parse_cohort(proposal.text, Path(output)),
+        folder,
+    )
     return proposal
 
 
@@ -275,48 +291,6 @@ def _group(columns: dict[str, Column], case: str, proposal: Proposal) -> str | N
     return None
 
 
-def _split(columns: dict[str, Column], case: str, group: str | None, proposal: Proposal) -> str | None:
-    """The column whose values are names of splits; the rule that an experiment should take is noted."""
-    meaning = {word: split for split, words in _SPLIT_WORDS.items() for word in words}
-    for column in columns.values():
-        values = {value.casefold() for value in column.counts}
-        if not values or not values <= set(meaning) or not {"train", "training"} & values:
-            continue
-        there = {meaning[value] for value in values}
-        if len(column.known) == len(column.cells) and group is not None:
-            parts: dict[str, set[str]] = {}
-            for name, value in zip(columns[group].cells, column.cells, strict=True):
-                parts.setdefault(name, set()).add(meaning[value.casefold()])
-            torn = sorted(name for name, splits in parts.items() if len(splits) > 1)
-            if torn:
-                proposal.notes.append(
-                    f"split: the column {column.name!r} is not used: {len(torn)} of its groups are in two splits, e.g. "
-                    f"{torn[0]}; experiments draw splits by group instead"
-                )
-                return column.name
-        if len(column.known) == len(column.cells) and there == set(_SPLIT_WORDS):
-            proposal.rule = "original"
-        elif len(column.known) == len(column.cells) and there == {"train", "validation"}:
-            proposal.rule = "validation_as_test"
-        elif len(column.known) == len(column.cells) and there == {"train", "test"}:
-            proposal.rule = "validation_from_train"
-            proposal.notes.append(
-                f"split: {column.name!r} names no validation cases; experiments draw them from the training cases and "
-                "keep the test set"
-            )
-        else:
-            without = len(column.cells) - len(column.known)
-            why = f"leaves {without} cases without a split" if without else "names no validation and no test cases"
-            proposal.notes.append(
-                f"split: {column.name!r} {why}; experiments draw their own, by group, and its test set is not kept"
-            )
-        return column.name
-    return None
-
-
-# --- files ---
-
-
 # --- text ---
 
 
@@ -327,27 +301,16 @@ def _group_lines(columns: dict[str, Column], case: str, group: str | None) -> li
     return [f"group: {text_of(group)}    # no split divides one; {count} in {rows} rows"]
 
 
-def _split_lines(columns: dict[str, Column], split: str | None, proposal: Proposal) -> list[str]:
-    if split is None:
-        return []
-    counts = columns[split].counts
-    says = ", ".join(f"{count} {value}" for value, count in counts.items())
-    torn = any(note.startswith(f"split: the column {split!r} is not used") for note in proposal.notes)
-    if torn:
-        return [f"# split: {text_of(split)}    # not used: it divides groups (see below); {says}"]
-    lines = ["split:", f"  column: {text_of(split)}    # {says}"]
-    for name, words in _SPLIT_WORDS.items():
-        values = [value for value in counts if value.casefold() in words]
-        if values:
-            lines.append(f"  {name}: {flow_of(values)}")
-    return lines
-
-
 def _image_lines(images: Sequence[Pattern], rows: int, proposal: Proposal) -> list[str]:
     first, *others = images
     lines = [f"image: {text_of(first.text)}    # {first.found} of {rows} rows have it"]
     if first.found < rows:
         proposal.notes.append(f"image: {rows - first.found} rows have no image by {first.text}; they are left out")
+    if first.files < _NEARLY * first.found:
+        proposal.notes.append(
+            f"image: {first.found} rows share {first.files} files by {first.text}; if each has a picture of its own, a "
+            "column is missing in the pattern"
+        )
     for other in others[:4]:
         lines.append(f"# also there: {other.text} ({other.found} rows); channels of one image: image: [..., ...]")
     if others:

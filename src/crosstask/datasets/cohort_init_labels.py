@@ -38,6 +38,7 @@ _KNOWN_UNITS |= {
 _KNOWN_UNITS |= {f"{part}{unit}" for part in ("", "d", "m", "n", "p", "k", *_MU) for unit in ("g", "l", "L", "mol")}
 _KNOWN_UNITS |= {f"{part}{unit}" for part in ("", "c", "m", "k", "M", "G") for unit in ("Gy", "Sv", "Bq")}
 _BRACKET = re.compile(r"\s*[\[(]([^\[\]()]*)[\])]\s*$")
+_MEASURED = re.compile(r"([<>~\u2264\u2265=]+\s*)?[+-]?\d+([.,]\d+)?\s*[^\d\s]{0,8}")
 _RARE = 10
 
 
@@ -93,6 +94,12 @@ def _why_not(column: Column) -> str:
         return (
             f"column {column.name!r} holds numbers such as {comma}, thousands or decimals: not used; take the commas "
             "out, or give it a label of kind number with decimal: ','"
+        )
+    measured = [value for value in column.known if _MEASURED.fullmatch(value)]
+    if len(measured) > len(column.known) / 2:
+        return (
+            f"column {column.name!r} holds numbers with a unit or sign, such as {measured[0]!r}: not used; write the "
+            "numbers alone"
         )
     if len(column.counts) > len(column.known) / 2:
         return (

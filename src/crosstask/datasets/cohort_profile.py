@@ -35,10 +35,12 @@ _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 _DEPTH = 5
 _MOST_FILES = 200_000
 _SAMPLE = 24
+_FEW = 8
 _MASK_WORDS = {"annotation", "annotations", "contour", "contours", "gt", "label", "labels", "mask", "masks", "roi"} | {
     "outline", "outlines", "seg", "segmentation", "segmentations", "segs"
 }  # fmt: skip
 _IMAGE_WORDS = {"ct", "image", "images", "img", "imgs", "mr", "mri", "picture", "scan", "scans", "volume", "volumes"}
+_NO_CLASS = {"case", "data", "dataset", "file", "filename", "id", "key", "name", "path", "patient", "subject", "visit"}
 _RATING = 11
 """Whole numbers of fewer different values than this look like a rating."""
 
@@ -131,11 +133,13 @@ class Pattern:
     Attributes:
         text: e.g. ``images/{id}.png``.
         found: rows whose file exists.
+        files: how many different files these are.
         example: one of these files, relative to the folder.
     """
 
     text: str
     found: int
+    files: int
     example: str
 
     @property
@@ -159,7 +163,7 @@ class Pattern:
         """What the words say of the class of a mask: ``Liver`` for ``masks/{id}_liver.png``; the file's own first."""
         own = words_of(re.sub(r"\{[^{}]*\}", " ", self.text.rpartition("/")[2])) - words_of(self._ending)
         for words in (own, self.words | (self._column_words if self.text.startswith("{") else set())):
-            left = sorted(words - _MASK_WORDS - _IMAGE_WORDS - {"id", "path", "file", "filename", "name"})
+            left = sorted(words - _MASK_WORDS - _IMAGE_WORDS - _NO_CLASS)
             if 0 < len(left) <= 2:
                 return " ".join(left).capitalize()
         return "Structure"
@@ -229,7 +233,7 @@ def find_patterns(columns: Mapping[str, Column], files: Sequence[str]) -> list[P
             # fewer files than rows by far, or one file for many rows, is an accident
             if len(hits) * 2 < len(rows) or len({path for _, path in hits}) * 2 < len(hits):
                 continue
-            pattern = Pattern(text, len(hits), min(hits)[1])
+            pattern = Pattern(text, len(hits), len({path for _, path in hits}), min(hits)[1])
             found = frozenset(path for _, path in hits)
             same = patterns.get(found)
             if same is None or (-pattern.found, len(text)) < (-same.found, len(same.text)):
@@ -237,6 +241,44 @@ def find_patterns(columns: Mapping[str, Column], files: Sequence[str]) -> list[P
     # a pattern all of whose files another one finds too, and more, is the same by accident
     whole = [pattern for found, pattern in patterns.items() if not any(found < others for others in patterns)]
     return sorted(whole, key=lambda pattern: pattern.rank)
+
+
+def find_pair_patterns(columns: Mapping[str, Column], files: Sequence[str]) -> list[Pattern]:
+    """Patterns of two columns, such as ``{patient}_{visit}.png``, neither of which tells rows apart alone.
+
+    Each must name a file of its own for half of the rows at least.
+    """
+    there = set(files)
+    whole = [column for column in columns.values() if len(column.known) == len(column.cells) and not column.unique]
+    patterns: dict[frozenset[str], Pattern] = {}
+    for first in whole:
+        rows = range(0, len(first.cells), max(1, len(first.cells) // _FEW))
+        texts = {row: list(_candidates(first.name, first.cells[row], files)) for row in rows}
+        for second in whole:
+            if second is first or len(set(zip(first.cells, second.cells, strict=True))) < 0.9 * len(first.cells):
+                continue
+            candidates: Counter[str] = Counter()
+            for row, ones in texts.items():
+                value = re.escape(second.cells[row])
+                word = rf"(?<!\d){value}(?!\d)" if value.isdigit() else rf"(?<![A-Za-z0-9]){value}(?![A-Za-z0-9])"
+                joined = {_outside(word, f"{{{second.name}}}", one) for one in ones}
+                candidates.update(text for text in joined if f"{{{second.name}}}" in text)
+            for text, _ in candidates.most_common(30):
+                paths = [
+                    path
+                    for a, b in zip(first.cells, second.cells, strict=True)
+                    if (path := _filled(_filled(text, second.name, b), first.name, a)) in there
+                ]
+                if len(paths) * 2 >= len(first.cells) and len(set(paths)) == len(paths):
+                    patterns.setdefault(frozenset(paths), Pattern(text, len(paths), len(paths), min(paths)))
+    kept = [pattern for found, pattern in patterns.items() if not any(found < others for others in patterns)]
+    return sorted(kept, key=lambda pattern: pattern.rank)
+
+
+def _outside(word: str, part: str, text: str) -> str:
+    """A text with a word replaced wherever it does not stand in braces."""
+    parts = re.split(r"(\{[^{}]*\})", text)
+    return "".join(one if one.startswith("{") else re.sub(word, lambda _: part, one) for one in parts)
 
 
 def _candidates(name: str, cell: str, files: Sequence[str]) -> Iterator[str]:

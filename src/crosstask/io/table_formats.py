@@ -21,6 +21,8 @@ MOST_UNPACKED = 2 * 10**9
 _SEPARATORS = (",", ";", "\t", "|")
 _BARS = "||"
 _LOOKED_AT = 200
+_BATCH = 256
+"""Rows of a Parquet file at a time: a page may repeat one long text for each."""
 _RULE = re.compile(r":?-{2,}:?")
 
 
@@ -168,8 +170,8 @@ def _never_computed(path: Path, sheet: str) -> list[str]:
 def too_large(path: Path, most_rows: int, most_cells: int) -> InputError:
     """The error for a table that is no list of cases."""
     return InputError(
-        f"{path}: more than {most_rows} rows or {most_cells} cells; keep the rows of cases and the columns that are "
-        "needed"
+        f"{path}: more than {most_rows} rows or {most_cells} cells, or texts too long for memory; keep the rows of "
+        "cases and the columns that are needed"
     )
 
 
@@ -185,7 +187,7 @@ def read_parquet(path: Path, most_rows: int, most_cells: int) -> Lines:
                 raise too_large(path, most_rows, most_cells)
             yield 1, [name.strip() for name in file.schema_arrow.names]
             number = 1
-            for batch in file.iter_batches(batch_size=1024):
+            for batch in file.iter_batches(batch_size=_BATCH):
                 for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                     number += 1
                     yield number, [_text(value) for value in row]

@@ -13,6 +13,7 @@ from crosstask.io.table_formats import Choices, Lines, read_delimited, read_exce
 MOST_ROWS = 2**20
 """As many as Excel has; beyond this, or :data:`MOST_CELLS`, a table is no list of cases and would fill the memory."""
 MOST_CELLS = 10_000_000
+MOST_LETTERS = 500_000_000
 _TITLES = 40
 """So many rows may stand above the names of the columns."""
 ENDINGS = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
@@ -98,12 +99,13 @@ def read_table(path: Path | str, *, sheet: str | None = None) -> Table:
 def _limited(path: Path, lines: Lines) -> list[tuple[int, list[str]]]:
     """The rows that are not empty."""
     kept: list[tuple[int, list[str]]] = []
-    count = 0
+    count = letters = 0
     for number, cells in lines:
         if any(cells):
             kept.append((number, cells))
             count += len(cells)
-        if count > MOST_CELLS or len(kept) > MOST_ROWS:
+            letters += sum(map(len, cells))
+        if count > MOST_CELLS or len(kept) > MOST_ROWS or letters > MOST_LETTERS:
             raise too_large(path, MOST_ROWS, MOST_CELLS)
     return kept
 
