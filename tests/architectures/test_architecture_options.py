@@ -50,7 +50,13 @@ def test_what_no_architecture_takes_is_one_line(section: object, said: list[str]
 @pytest.mark.parametrize("name", list(ARCHITECTURES))
 def test_the_advice_for_each_option_works(name: str) -> None:
     """Whatever is listed as accepted is accepted where it is said to stand, and reaches that architecture alone."""
-    values = {"dropout": 0.25, "scaled_bottleneck": True, "open_masks": False, "upsampling_blocks": 4}
+    values: dict[str, object] = {
+        "dropout": 0.25,
+        "scaled_bottleneck": True,
+        "open_masks": False,
+        "upsampling_blocks": 4,
+    }
+    values |= {"form": "paper", "fully_connected": "imagenet"}
     for option in accepted_options(name):
         value = values.get(option, 7)
         section = {name: {option: value}}

@@ -15,6 +15,7 @@ from crosstask.benchmark.run import is_done, train_and_score
 from crosstask.benchmark.scored import scored_cases, scoring_remarks
 from crosstask.datasets import DATASETS
 from crosstask.datasets.base import Case
+from crosstask.datasets.stoic import STOIC
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment, experiment_from
 from crosstask.methods import get_method
@@ -102,6 +103,13 @@ def test_test_cases_that_lack_a_label_are_left_out_of_every_task(pictures) -> No
     assert set(evaluate_constant(complete, store).scores["case"]) - {""} == {"c9", "c10", "c11"}
     alone = evaluate_constant(complete, store, tasks=["age"])
     assert set(alone.scores["case"]) - {""} == {"c9", "c10", "c11"}, "the same cases for single-task learning"
+
+
+def test_cases_that_are_not_asked_for_a_label_on_purpose_lack_none(tmp_path: Path) -> None:
+    """Severity is learned and scored among COVID-positives alone; negatives have it too."""
+    task = STOIC(tmp_path).task("severity")
+    assert (task.source, task.labelled_source) == ("severe_among_positives", "severe")
+    assert STOIC(tmp_path).task("covid").labelled_source == "covid"
 
 
 def test_a_task_without_labels_leaves_no_case_and_is_named(pictures) -> None:

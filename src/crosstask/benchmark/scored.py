@@ -44,7 +44,7 @@ def scored_cases(store: Store, case_ids: Sequence[str], assembly: Assembly, eval
 
 def _is_complete(store: Store, case_id: str, assembly: Assembly) -> bool:
     channels = store.open(case_id).channels
-    return all(set(task.classes) <= set(channels.get(task.source, ())) for task in assembly.tasks)
+    return all(set(task.classes) <= set(channels.get(task.labelled_source, ())) for task in assembly.tasks)
 
 
 def scoring_remarks(

@@ -236,7 +236,9 @@ class STOIC(Dataset):
             raise InputError(f"mask_negatives is {masked!r}; give true or false")
         positives = "severe_among_positives"
         source, scored = (positives, None) if masked else ("severe", positives)
-        return ClassificationTask(name, source, ("severe",), exclusive=False, scored_source=scored, **options)
+        task = ClassificationTask(name, source, ("severe",), exclusive=False, scored_source=scored, **options)
+        task.labelled_source = "severe"  # negatives lack no label, they are not asked
+        return task
 
     def _folder(self) -> Path:
         """The folder that holds the reference."""

@@ -69,6 +69,7 @@ class Task(ABC):
         name: key of the task in targets, outputs and tables.
         source: name of the case array that holds the target.
         scored_source: the same for scores and validation, where these look at fewer cases than training.
+        labelled_source: the array that tells whether a case has a label, where the source leaves out cases on purpose.
         values: what predictions are, for tables of image-level predictions: ``softmax`` (probabilities of classes that
             exclude each other), ``sigmoid`` (one probability a class) or ``quantity``.
         classes: channel names, in the order of the output channels.
@@ -89,6 +90,7 @@ class Task(ABC):
         self.name = name
         self.source = source
         self.scored_source = scored_source or source
+        self.labelled_source = source
         self.classes = tuple(classes)
         self.unit = unit
 
