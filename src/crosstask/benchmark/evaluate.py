@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from crosstask.assembly import Assembly, Readable, assembly_of, dataset_of
+from crosstask.benchmark.coverage import (
+    check_images,
+    coverage,
+    is_own_store,
+    of_other_store,
+    one_sided,
+    seen_in_training,
+)
 from crosstask.benchmark.predictions import (
     COHORT_CASE,
     cohort_of,
@@ -22,6 +31,7 @@ from crosstask.benchmark.scored import scored_cases
 from crosstask.benchmark.scores import score_table
 from crosstask.datasets.base import CaseData, Dataset, Split
 from crosstask.devices import AUTO
+from crosstask.errors import InputError
 from crosstask.experiment import EvaluationSection, Experiment
 from crosstask.files import file_name, write_atomically
 from crosstask.prediction.predictor import Predictor, fix_thresholds
@@ -43,18 +53,22 @@ class Evaluation:
         scores: the long table; see :mod:`crosstask.benchmark.scores`.
         predictions: of the image-level tasks; see :mod:`crosstask.benchmark.predictions`.
         left_out: cases of the split that were not scored, for want of a label.
+        remarks: what was not scored and why, and what the figures do not say; a sentence each.
+        scored: ``{task: number of cases that count}``.
     """
 
     scores: pd.DataFrame
     predictions: pd.DataFrame
     left_out: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    scored: Mapping[str, int] = field(default_factory=dict)
 
 
 def evaluate_run(
     folder: Path,
     store: Store,
     *,
-    split: Split = "test",
+    split: Split | Literal["all"] = "test",
     weights: str = "best",
     device: str = AUTO,
     evaluation: EvaluationSection | None = None,
@@ -63,12 +77,12 @@ def evaluate_run(
     """Predict the cases of a split and score them.
 
     Where classes are decided by thresholds that were not chosen yet, they are chosen on the validation cases first, and
-    kept in the run folder.
+    kept in the run folder; never on those of another store than the run was trained on.
 
     Args:
         folder: the run folder.
-        store: the prepared cases.
-        split: which cases.
+        store: the prepared cases, of the run or others.
+        split: which cases; ``all`` for every case of the store.
         weights: ``best`` or ``final``.
         device: of the network; see :func:`crosstask.devices.find_device`.
         evaluation: how; by default as the run's own settings have it.
@@ -76,10 +90,15 @@ def evaluate_run(
     """
     predictor = Predictor(folder, weights=weights, device=device, evaluation=evaluation)
     plan, settings = predictor.plan, predictor.experiment.evaluation
-    splits = splits_of(store, plan.experiment.dataset, predictor.dataset.image_source, needed=(split,))
-    whole = assembly_of(plan.experiment, predictor.dataset)
-    cases = scored_cases(store, splits[split], whole, settings)
-    tune = splits["validation"] if _undecided(predictor, folder, weights) else []
+    own = is_own_store(folder, store)
+    chosen = _choose(predictor, folder, store, split, own=own)
+    undecided, remarks = _undecided(predictor, folder, weights), chosen.remarks
+    if undecided and not own:
+        remarks.append(
+            "No thresholds were chosen on validation cases of the run yet, so 0.5 decides; crosstask evaluate without "
+            "--store chooses them."
+        )
+    cases, tune = chosen.cases, _drawn(predictor, store, "validation", own=own) if undecided and own else []
     total = len(tune) + len(cases)
     table = _Table(plan.key, plan.seed, predictor.dataset, predictor.assembly.for_scoring())
     if tune:
@@ -98,7 +117,58 @@ def evaluate_run(
         table.add(case_id, arrays_of(store, case_id), prediction.values)
         if progress:
             progress(done, total, case_id)
-    return replace(table.finish(), left_out=tuple(case for case in splits[split] if case not in set(cases)))
+    return replace(table.finish(), left_out=chosen.left_out, remarks=tuple(remarks), scored=chosen.scored)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The cases to score, how many of them count for each task, and what to say of the others."""
+
+    cases: list[str]
+    left_out: tuple[str, ...]
+    scored: dict[str, int]
+    remarks: list[str]
+
+
+def _choose(predictor: Predictor, folder: Path, store: Store, split: Split | Literal["all"], *, own: bool) -> _Chosen:
+    """Which cases of a store are scored.
+
+    Raises:
+        InputError: none can be.
+    """
+    experiment = predictor.plan.experiment
+    drawn = _drawn(predictor, store, split, own=own)
+    whole = assembly_of(experiment, predictor.dataset)
+    check_images(store, whole, predictor.dataset.spatial_dims, drawn)
+    cases = scored_cases(store, drawn, whole, predictor.experiment.evaluation)
+    scoring = predictor.assembly.for_scoring()
+    covered = coverage(store, scoring, cases)
+    if not any(covered.scored.values()):
+        raise InputError(
+            f"{store.root}: none of {len(cases)} cases can be scored. {' '.join(covered.remarks)} Give a store whose "
+            "cases have labels of these names"
+        )
+    remarks = [] if own else of_other_store(experiment, store, split, len(drawn))
+    remarks += [*seen_in_training(folder, cases, split), *covered.remarks]
+    remarks += one_sided(store, scoring, cases, "scored" if split == "all" else split)
+    left_out = tuple(case for case in drawn if case not in set(cases))
+    return _Chosen(cases, left_out, covered.scored, remarks)
+
+
+def _drawn(predictor: Predictor, store: Store, split: Split | Literal["all"], *, own: bool) -> list[str]:
+    """Case ids of a split by the run's rule, or all."""
+    if split == "all":
+        return [case.id for case in store.cases]
+    section = predictor.plan.experiment.dataset
+    try:
+        return splits_of(store, section, predictor.dataset.image_source, needed=(split,))[split]
+    except InputError as error:
+        if own:
+            raise
+        raise InputError(
+            f"{store.root}: the run's rule of splits ({section.splits.rule}) gives it no {split} cases ({error}); "
+            "--split all scores every case"
+        ) from None
 
 
 def evaluate_constant(

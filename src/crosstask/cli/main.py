@@ -183,10 +183,10 @@ def train(
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    split: Annotated[str, typer.Option(help="train, validation, test, or all cases of the store.")] = "test",
     weights: Annotated[str, typer.Option(help="best (by validation) or final.")] = "best",
     output: Annotated[Optional[Path], typer.Option("--output", "-o", help="Table: .csv or .parquet.")] = None,  # noqa: UP045
-    store: Annotated[Optional[Path], typer.Option(help="Prepared cases, if not where they were.")] = None,  # noqa: UP045
+    store: Annotated[Optional[Path], typer.Option(help="Prepared cases, if others or not where they were.")] = None,  # noqa: UP045
     device: Device = "auto",
     overrides: Annotated[
         Optional[list[str]],  # noqa: UP045

@@ -109,7 +109,8 @@ def train_runs(experiment: Experiment, method: str | None) -> None:
     from crosstask.benchmark.run import splits_by_seed
     from crosstask.training.run import train
 
-    splits_by_seed(plans, store, needed=("train", "validation"))  # or one is refused
+    splits = splits_by_seed(plans, store, needed=("train", "validation"))  # or one is refused
+    _tell_one_sided(experiment, plans, store, splits)
 
     for plan in plans:
         started = time.perf_counter()
@@ -129,6 +130,23 @@ def train_runs(experiment: Experiment, method: str | None) -> None:
 
 def _tell(line: str) -> None:
     err.print(line, markup=False)
+
+
+def _tell_one_sided(
+    experiment: Experiment, plans: Sequence[RunPlan], store: Store, splits: dict[int, dict[Split, list[str]]]
+) -> None:
+    """Say which splits hold one class alone, or lack one, before hours are spent."""
+    from crosstask.benchmark.coverage import one_sided
+
+    assembly = assembly_of(experiment, dataset_of(experiment)).for_scoring()
+    rules = {plan.seed: plan.experiment.dataset.splits for plan in plans}
+    told: set[str] = set()
+    for seed, own in splits.items():
+        for name in SPLITS[1:]:
+            for line in one_sided(store, assembly, own[name], name, rules[seed]):
+                if line not in told:
+                    told.add(line)
+                    err.print(f"seed {seed}: {line}" if experiment.dataset.splits.by_seed else line, markup=False)
 
 
 def _tell_lonely(plans: Sequence[RunPlan]) -> None:
@@ -153,8 +171,9 @@ def evaluate_to_table(
     overrides: Sequence[str] = (),
 ) -> None:
     """Score one run, as its settings say or as they are overridden, and print the means."""
-    one_of("--split", split, SPLITS)
+    one_of("--split", split, (*SPLITS, "all"))
     one_of("--weights", weights, ("best", "final"))
+    from crosstask.benchmark.coverage import is_own_store
     from crosstask.benchmark.evaluate import evaluate_run
     from crosstask.benchmark.predictions import COHORT_CASE, write_predictions
     from crosstask.benchmark.scored import decided_by
@@ -164,7 +183,8 @@ def evaluate_to_table(
 
     plan = load_plan(run)
     settings = with_evaluation(plan.experiment, overrides).evaluation
-    output = output or run / f"scores-{split}.csv"
+    default = run / f"scores-{split}.csv"
+    given, output = output is not None, output or default
     if output.suffix not in (".csv", ".parquet"):
         raise InputError(f"--output: {output} must end in .csv or .parquet")
     if not output.parent.is_dir():
@@ -174,6 +194,8 @@ def evaluate_to_table(
             f"{plan.experiment.store_folder}: the run's prepared cases are not there; give their folder with --store"
         )
     cases = Store(store or plan.experiment.store_folder)
+    if not given and output.exists() and not is_own_store(run, cases):  # figures of the run's own cases are kept
+        output = run / f"scores-{split}-{cases.root.parent.name}-{cases.root.name}.csv"
     found = find_device(device)
     out.print(f"Device: {describe_device(found)}", markup=False)
     with progress_bar("Scoring") as progress:
@@ -187,6 +209,8 @@ def evaluate_to_table(
             progress=progress,
         )
     table = evaluation.scores
+    for remark in evaluation.remarks:
+        err.print(remark, markup=False)
     write_scores(table, output)
     if len(evaluation.predictions):
         beside = output.with_name(f"{output.stem}-predictions.csv")
@@ -205,7 +229,7 @@ def evaluate_to_table(
             *(escape(str(key)) for key in keys),
             f"{values.mean():.3f}",
             f"{values.std():.3f}" if len(values) > 1 else "",
-            "all" if (part["case"] == COHORT_CASE).all() else str(len(values)),
+            f"{evaluation.scored[str(keys[0])]} together" if (part["case"] == COHORT_CASE).all() else str(len(values)),
             escape(part["unit"].iloc[0]),
         )
     out.print(view)
@@ -245,6 +269,7 @@ def run_benchmark(experiment: Experiment, jobs: int) -> Result:
     check_belonging(plans, experiment.store_folder)  # before anything that is there is replaced
     assembly = assembly_of(experiment, dataset_of(experiment))
     remarks = scoring_remarks(experiment, assembly, store, splits)
+    _tell_one_sided(experiment, plans, store, splits)
     output = experiment.output_folder
     _write_splits(experiment, store, splits)
     if jobs > 1:
