@@ -188,7 +188,8 @@ def test_a_class_that_never_occurs_is_left_out_and_m_without_any_is_undefined():
     found = compared(signs("stl", target, worse) + signs("hps", target, better))
     assert math.isnan(cell(found).value) and math.isnan(cell(found).improvement)
     assert all(row.rank is None for row in found.rows)
-    assert [row[2:] for row in body(found)] == [["", "", "", ""], ["", "undefined", "", ""]]
+    assert [row[2:4] for row in body(found)] == [["undefined", ""], ["undefined", "undefined"]]
+    assert "signs: no test case is a, b; auc" in found.remarks[0] or "auc is not defined" in found.remarks[0]
 
 
 def test_a_metric_of_cases_and_one_of_all_share_the_resampling():
@@ -212,14 +213,17 @@ def test_a_metric_of_cases_and_one_of_all_share_the_resampling():
     ("rows", "message"),
     [
         (lambda t, w, b: signs("stl", t, w), "method 'hps' has no predictions for task 'signs'"),
-        (lambda t, w, b: signs("stl", t, w) + signs("hps", t[:9], b[:9]), "case c9, seed 0 is not scored by every"),
+        (
+            lambda t, w, b: signs("stl", t, w) + signs("hps", t[:9], b[:9]),
+            "case c9, class a, seed 0 is not scored by every method: 'hps' lacks it",
+        ),
         (
             lambda t, w, b: signs("stl", t, w) + signs("hps", t, b, missing=((3, "b"),)),
-            "task 'signs': case c3, seed 0 is not scored by every method; evaluate again",
+            "task 'signs': case c3, class b, seed 0 is not scored by every method: 'hps' lacks it",
         ),
         (
             lambda t, w, b: signs("stl", t, w) + signs("stl", t, w, 4) + signs("hps", t, b),
-            "seed 4 is not scored by every method",
+            "seed 4 is not scored for method 'hps', as others are",
         ),
     ],
 )

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from crosstask.benchmark.gains import Gains
 from crosstask.benchmark.predictions import COHORT_CASE
-from crosstask.benchmark.resampling import Values, case_values, cohort_values, drawn_weights, interval
+from crosstask.benchmark.resampling import Values, case_values, cohort_values, drawn_weights, interval, too_rare
 from crosstask.benchmark.scores import over_seeds, per_case
+from crosstask.benchmark.unpredicted import OVERLAP, Unpredicted, unpredicted
 from crosstask.errors import InputError
-from crosstask.functional.improvement import relative_improvement
 from crosstask.methods import baseline_of
 from crosstask.tasks.base import Task
 
 _COMPANIONS = {"accuracy": "balanced_accuracy", "balanced_accuracy": "accuracy"}
 """Where one of two classes is rare, either of these misleads without the other: tables show both."""
+_HIGHEST = {"%": 100.0, "": 1.0}
+"""The highest value of what is better the higher it is, by its unit."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,10 @@ class Cell:
         value: M, mean over cases and seeds.
         deviation: standard deviation of M over seeds, NaN with one seed.
         improvement: over STL (of the same variant) in percent; NaN for STL itself, without STL, and where M of STL is
-            zero.
+            zero or near it.
         low, high: 95 % interval of the improvement, from paired resampling of the cases.
         companion: the metric that M is not shown without, NaN if there is none.
+        undefined: why there is no improvement where one is asked for; else empty.
     """
 
     value: float
@@ -65,11 +69,15 @@ class Cell:
     low: float = float("nan")
     high: float = float("nan")
     companion: float = float("nan")
+    undefined: str = ""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method: a cell per task, the mean improvement with its interval, and its rank by that within its variant."""
+    """One method: a cell per task, the mean improvement with its interval, and its rank by that within its variant.
+
+    With one seed there is no rank: the order of single runs is as much that of the luck of their training.
+    """
 
     method: str
     cells: dict[str, Cell]
@@ -89,8 +97,10 @@ class Comparison:
         groups: number of independent groups of cases, of all tasks.
         seeds: number of seeds.
         by_seed: every seed has test cases of its own.
-        remarks: what must be said beside the figures wherever they are shown; see
-            :func:`crosstask.benchmark.scored.scoring_remarks`.
+        remarks: what must be said beside the figures wherever they are shown, a sentence each: what decided and which
+            cases count (:func:`crosstask.benchmark.scored.scoring_remarks`), why a figure or an interval is not there.
+        unpredicted: classes that a run never predicts.
+        empty: per task the structures that are in no test case, and so not in M.
     """
 
     dataset: str
@@ -101,6 +111,8 @@ class Comparison:
     seeds: int
     by_seed: bool = False
     remarks: tuple[str, ...] = ()
+    unpredicted: tuple[Unpredicted, ...] = ()
+    empty: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def measure_of(task: Task) -> Measure:
@@ -130,15 +142,17 @@ def compare(
     dataset: str,
     methods: Sequence[str],
     predictions: pd.DataFrame | None = None,
+    constant: pd.DataFrame | None = None,
     groups: Mapping[str, str] | None = None,
     measures: Sequence[Measure] | None = None,
     by_seed: bool = False,
     resamplings: int = 2000,
     seed: int = 0,
 ) -> Comparison:
-    """Compare methods on the same cases.
+    """Compare methods on the same cells: every seed, case and class that one was scored on, or a refusal.
 
-    Where M of STL is zero there is no improvement to speak of: it stays NaN, and so do the method's mean and rank.
+    Where M of STL is zero, or near it by :func:`crosstask.functional.improvement.near_zero`, there is no improvement to
+    speak of: it stays NaN, and so do the method's mean and every rank.
 
     M of a method is the mean over cases (of the mean over their classes), or a figure of all cases together, then the
     mean over seeds. The improvement is computed from unrounded M. Its interval resamples groups of cases that belong
@@ -154,6 +168,8 @@ def compare(
         dataset: name of the data set.
         methods: keys of those to compare, in order; ``stl`` is the baseline, of each variant its own.
         predictions: table of image-level predictions, for metrics of all cases together.
+        constant: scores of the constant predictor: what an error of STL is small against, and where there is nothing to
+            be found.
         groups: ``{case: group}``: cases of one patient or lesion are not independent; by default all are.
         measures: M of each task; by default the first metric of each task in the table. Metrics that are not defined
             for these cases (an AUC without a positive one) are not in it, so it is safer to give them.
@@ -162,57 +178,91 @@ def compare(
         seed: of the bootstrap.
 
     Raises:
-        InputError: a method has no scores, or methods (or seeds, but with ``by_seed``) were scored on different cases.
+        InputError: a method has no scores, or methods (or seeds, but with ``by_seed``) were scored on different cells,
+            or one has what is no number.
     """
     measures = tuple(measures if measures is not None else measures_of(table))
+    empty = {measure.task: empty_structures(constant, measure) for measure in measures}
     values: dict[str, Values] = {
         measure.task: cohort_values(predictions, measure.task, measure.metric, methods, by_seed=by_seed)
         if measure.of == "cohort"
-        else case_values(table, measure.task, measure.metric, methods, by_seed=by_seed)
+        else case_values(table, measure.task, measure.metric, methods, by_seed=by_seed, without=empty[measure.task])
         for measure in measures
     }
     weights, number = drawn_weights(values, groups or {}, resamplings, np.random.default_rng(seed))
+    floors = constant_means(constant, measures, empty)
     cells: dict[str, dict[str, Cell]] = {method: {} for method in methods}
     draws: dict[str, list[np.ndarray]] = {method: [] for method in methods}
+    remarks = [remark for found in values.values() for remark in found.remarks]
     for measure in measures:
         found = values[measure.task]
-        weight = weights[measure.task]
+        higher = measure.higher_is_better
+        scale = _HIGHEST.get(measure.unit, math.nan) if higher else floors[measure.task]
+        gains = Gains(found, weights[measure.task], number, higher_is_better=higher, scale=scale)
         beside = companions(table, measure, methods)
-        single = {method: [float(figure(None)[0]) for figure in found.figures[method]] for method in methods}
-        means = {method: float(np.mean(single[method])) for method in methods}
-        drawn: dict[str, np.ndarray] = {}
         for method in methods:
-            value, seeds = means[method], single[method]
-            deviation = float(np.std(seeds, ddof=1)) if len(seeds) > 1 else float("nan")
-            baseline = baseline_of(method)
-            if method == baseline or baseline not in methods:
-                cells[method][measure.task] = Cell(value, deviation, companion=beside[method])
-                continue
-            try:
-                improvement = relative_improvement(means[baseline], value, higher_is_better=measure.higher_is_better)
-            except ValueError:
-                cells[method][measure.task] = Cell(value, deviation, companion=beside[method])
-                draws[method].append(np.full(resamplings, np.nan))
-                continue
-            for name in (baseline, method):
-                if name not in drawn:
-                    drawn[name] = np.mean([figure(weight) for figure in found.figures[name]], axis=0)
-            resampled = _improvements(drawn[baseline], drawn[method], measure)
-            draws[method].append(resampled)
+            seeds, gain = gains.single[method], gains.of(method)
             cells[method][measure.task] = Cell(
-                value, deviation, improvement, *interval(resampled), companion=beside[method]
+                gains.means[method],
+                float(np.std(seeds, ddof=1)) if len(seeds) > 1 else math.nan,
+                gain.value,
+                gain.low,
+                gain.high,
+                companion=beside[method],
+                undefined=gain.undefined,
             )
-    overall = {method: _mean_cell(list(cells[method].values()), draws[method]) for method in methods}
-    ranks = _ranks(overall, methods)
+            if gains.asked(method):
+                draws[method].append(gains.drawn(method))
+        rare = too_rare(found, groups or {}, number)
+        if rare and any(_without_interval(cells[method][measure.task]) for method in methods):
+            remarks.append(
+                f"{measure.task}: no interval, since too many resamplings lack a class. Groups of test cases: {rare}."
+            )
+    overall = {method: _mean_cell(list(cells[method].values()), draws[method], number) for method in methods}
+    runs = table[table["method"].isin(list(methods))]["seed"].nunique()
+    ranks = _ranks(overall, methods) if runs > 1 else {}
     return Comparison(
         dataset=dataset,
         measures=measures,
         rows=tuple(Row(method, cells[method], overall[method], ranks.get(method)) for method in methods),
         cases={task: len(found.cases) for task, found in values.items()},
         groups=number,
-        seeds=table[table["method"].isin(list(methods))]["seed"].nunique(),
+        seeds=runs,
         by_seed=by_seed,
+        remarks=tuple(remarks),
+        unpredicted=unpredicted(table, predictions, methods, constant),
+        empty=empty,
     )
+
+
+def _without_interval(cell: Cell) -> bool:
+    return math.isfinite(cell.improvement) and math.isnan(cell.low)
+
+
+def empty_structures(constant: pd.DataFrame | None, measure: Measure) -> frozenset[str]:
+    """Structures that are in no test case, by the constant predictor: its empty mask is right in all of them.
+
+    Whoever draws nothing has 100 % there and whoever draws one voxel 0 %, which compares nobody.
+    """
+    if constant is None or measure.metric != OVERLAP:
+        return frozenset()
+    part = constant[(constant["task"] == measure.task) & (constant["metric"] == measure.metric)]
+    lowest = part.groupby("class")["value"].min()
+    return frozenset(map(str, lowest.index[lowest > 0]))
+
+
+def constant_means(
+    constant: pd.DataFrame | None, measures: Sequence[Measure], empty: Mapping[str, frozenset[str]]
+) -> dict[str, float]:
+    """M of the constant predictor per task, NaN where it is not defined or there is no table of it."""
+    floors = dict.fromkeys((measure.task for measure in measures), math.nan)
+    if constant is None:
+        return floors
+    for measure in measures:
+        part = constant[(constant["task"] == measure.task) & (constant["metric"] == measure.metric)]
+        means = list(over_seeds(per_case(part[~part["class"].isin(empty.get(measure.task, ()))])).values())
+        floors[measure.task] = means[0] if means else math.nan
+    return floors
 
 
 def companions(table: pd.DataFrame, measure: Measure, methods: Sequence[str]) -> dict[str, float]:
@@ -251,29 +301,24 @@ def average(comparisons: Sequence[Comparison]) -> Comparison:
             cells[method][name] = Cell(float("nan"), float("nan"), float(np.mean(gains)))
         gains = [comparison.rows[index].mean.improvement for comparison in comparisons]
         overall[method] = Cell(float("nan"), float("nan"), float(np.mean(gains)))
-    ranks = _ranks(overall, methods)
+    seeds = min(comparison.seeds for comparison in comparisons)
+    ranks = _ranks(overall, methods) if seeds > 1 else {}
     return Comparison(
         dataset="Average",
         measures=tuple(Measure(name, "", "", higher_is_better=True) for name in positions),
         rows=tuple(Row(method, cells[method], overall[method], ranks.get(method)) for method in methods),
         cases={},
         groups=0,
-        seeds=first.seeds,
+        seeds=seeds,
         by_seed=first.by_seed,
     )
 
 
-def _improvements(baseline: np.ndarray, value: np.ndarray, measure: Measure) -> np.ndarray:
-    gain = value - baseline if measure.higher_is_better else baseline - value
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(baseline != 0, 100 * gain / np.abs(baseline), np.nan)
-
-
-def _mean_cell(cells: Sequence[Cell], draws: Sequence[np.ndarray]) -> Cell:
+def _mean_cell(cells: Sequence[Cell], draws: Sequence[np.ndarray], groups: int) -> Cell:
     if not draws:
         return Cell(float("nan"), float("nan"))
     mean = float(np.mean([cell.improvement for cell in cells]))
-    return Cell(float("nan"), float("nan"), mean, *interval(np.mean(draws, axis=0)))
+    return Cell(float("nan"), float("nan"), mean, *interval(np.mean(draws, axis=0), groups))
 
 
 def _ranks(overall: dict[str, Cell], methods: Sequence[str]) -> dict[str, int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from crosstask.benchmark.resampling import Figure, cohort_values, drawn_weights, interval
+from crosstask.benchmark.resampling import Figure, cohort_values, drawn_weights, interval, too_rare
 from crosstask.methods import baseline_of
 from crosstask.tasks.base import Task
 
@@ -40,7 +40,7 @@ class Diagnosis:
         cases: number of test cases, of all seeds together.
         groups: number of independent groups of them.
         seeds: number of seeds.
-        remarks: what must be said beside the figures wherever they are shown.
+        remarks: what must be said beside the figures wherever they are shown, a sentence each.
     """
 
     dataset: str
@@ -96,7 +96,7 @@ def diagnose(
         rows[method] = {}
         for name, found in values.items():
             value, draws = _over_seeds(found.figures[method], weights[name])
-            rows[method][name] = Estimate(value, *interval(draws))
+            rows[method][name] = Estimate(value, *interval(draws, number))
             if name == "auc":
                 areas[method] = value, draws
     differences = {}
@@ -104,8 +104,14 @@ def diagnose(
         baseline = baseline_of(method)
         if method != baseline and baseline in areas:
             (ours, ours_drawn), (theirs, theirs_drawn) = areas[method], areas[baseline]
-            differences[method] = Estimate(ours - theirs, *interval(ours_drawn - theirs_drawn))
+            differences[method] = Estimate(ours - theirs, *interval(ours_drawn - theirs_drawn, number))
     first = values[FIGURES[0]]
+    remarks = list(dict.fromkeys(remark for found in values.values() for remark in found.remarks))
+    rare = too_rare(first, groups or {}, number)
+    if rare and any(math.isnan(found.low) for figures in rows.values() for found in figures.values()):
+        remarks.append(
+            f"Some figures have no interval: too many resamplings lack a class. Groups of test cases: {rare}."
+        )
     return Diagnosis(
         dataset=dataset,
         task=task.name,
@@ -115,6 +121,7 @@ def diagnose(
         cases=len(first.cases),
         groups=number,
         seeds=len(first.figures[methods[0]]),
+        remarks=tuple(remarks),
     )
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from crosstask.csv_cells import frame_text, true_frame
 from crosstask.errors import InputError
 from crosstask.files import write_atomically
-from crosstask.functional.cohort import Cohort, cohort_metric
+from crosstask.functional.cohort import Cohort, cohort_metric, comparable
 from crosstask.tasks.base import Metric, Task
 
 COLUMNS = ("method", "seed", "case", "task", "values", "class", "target", "prediction", "decision")
@@ -92,13 +92,15 @@ def cohort_of(
     for name, array in arrays.items():
         array[rows, columns] = part[name].to_numpy(dtype=float)
     present = np.zeros((len(order), len(names)), dtype=bool)
-    present[rows, columns] = True
+    present[rows, columns] = part["target"].notna().to_numpy()
     exclusive = bool((part["values"] == "softmax").all())
     return order, names, Cohort(**arrays, present=present, exclusive=exclusive)
 
 
 def cohort_rows(metrics: Sequence[Metric], part: pd.DataFrame) -> Iterator[tuple[str, str, float, str, bool]]:
     """Rows (class, metric, value, unit, higher is better) of all cases together; undefined figures give none.
+
+    Nor do figures that tell predictors not apart: see :func:`crosstask.functional.cohort.comparable`.
 
     Args:
         metrics: of the task; those of single cases are passed over.
@@ -109,7 +111,7 @@ def cohort_rows(metrics: Sequence[Metric], part: pd.DataFrame) -> Iterator[tuple
     _, classes, cohort = cohort_of(part)
     for metric in metrics:
         if metric.of == "cohort":
-            values = cohort_metric(metric.name, cohort)[0]
+            values = np.where(comparable(metric.name, cohort), cohort_metric(metric.name, cohort)[0], np.nan)
             names = classes if len(values) == len(classes) else [""]
             for name, value in zip(names, values, strict=True):
                 if np.isfinite(value):

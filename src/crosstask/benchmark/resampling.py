@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
+from crosstask.benchmark.cells import describe, prediction_cells, score_cells
 from crosstask.benchmark.predictions import cohort_of, prediction_table
-from crosstask.benchmark.scores import per_case
-from crosstask.errors import InputError
-from crosstask.functional.cohort import Cohort, cohort_metric, mean_over_classes
+from crosstask.functional.cohort import Cohort, cohort_metric, comparable, task_metric
 
 Figure = Callable[[np.ndarray | None], np.ndarray]
 """From weights ``r n`` of the cases (None: each once) to a metric, ``r``."""
+_MOST_UNDEFINED = 0.05
+_OFTEN = 0.01  # share of the resamplings from which a class is missing that is worth a word
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,26 @@ class Values:
     Attributes:
         cases: the cases behind it, of all seeds together.
         figures: ``{method: one figure a seed}``.
+        sides: ``{class or "without CLASS": the cases that are}`` without which the metric is not defined.
+        remarks: what the figures do not say: classes that are left out, and why there is no figure.
     """
 
     cases: tuple[str, ...]
     figures: dict[str, list[Figure]]
+    sides: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
 
-def case_values(table: pd.DataFrame, task: str, metric: str, methods: Sequence[str], *, by_seed: bool) -> Values:
-    """A metric that every case has: its mean over cases.
+def case_values(
+    table: pd.DataFrame,
+    task: str,
+    metric: str,
+    methods: Sequence[str],
+    *,
+    by_seed: bool,
+    without: Collection[str] = (),
+) -> Values:
+    """A metric that every case has: its mean over cases, of the mean over the classes of each.
 
     Args:
         table: long table of scores.
@@ -39,15 +52,23 @@ def case_values(table: pd.DataFrame, task: str, metric: str, methods: Sequence[s
         metric: name of the metric.
         methods: which.
         by_seed: every seed has cases of its own, on which the methods must agree; else all seeds have the same.
+        without: classes that do not count, being in no case.
 
     Raises:
-        InputError: a method has no scores, or not of the cases that another has.
+        InputError: see :func:`crosstask.benchmark.cells.score_cells`.
     """
-    columns = _by_case(table, task, metric, methods).unstack(level="seed")
-    missing = np.argwhere(columns.isna().to_numpy())
-    if len(missing) and not by_seed:
-        case, (_, seed) = columns.index[missing[0][0]], columns.columns[missing[0][1]]
-        raise InputError(f"task {task!r}: case {case} is not scored with seed {seed}; evaluate again")
+    cells = score_cells(table, task, metric, methods, by_seed=by_seed)
+    undefined = cells.isna().all(axis=1)
+    remarks = _unscored(task, metric, cells.index[undefined].droplevel("seed").unique())
+    cells = cells[~undefined]
+    names = cells.index.get_level_values("class")
+    remarks += _empty(task, metric, sorted(set(names) & set(without)), every=set(names) <= set(without))
+    if set(names) <= set(without):
+        cases = tuple(dict.fromkeys(map(str, cells.index.get_level_values("case"))))
+        seeds = cells.index.get_level_values("seed").nunique()
+        return Values(cases, {method: [_no_figure] * seeds for method in methods}, remarks=remarks)
+    cells = cells[~names.isin(list(without))]
+    columns = cells.groupby(level=["seed", "case"]).mean().unstack(level="seed")
     cases = tuple(str(case) for case in columns.index)
 
     def mean(values: np.ndarray) -> Figure:
@@ -61,24 +82,29 @@ def case_values(table: pd.DataFrame, task: str, metric: str, methods: Sequence[s
 
         return figure
 
-    return Values(
-        cases, {method: [mean(column) for column in columns[method].to_numpy(dtype=float).T] for method in methods}
-    )
+    figures = {method: [mean(column) for column in columns[method].to_numpy(dtype=float).T] for method in methods}
+    return Values(cases, figures, remarks=remarks)
 
 
-def _by_case(table: pd.DataFrame, task: str, metric: str, methods: Sequence[str]) -> pd.DataFrame:
-    """Value per (seed, case), one column a method."""
-    asked = table["method"].isin(list(methods))
-    part = table[asked & (table["task"] == task) & (table["metric"] == metric)]
-    frame = per_case(part).pivot(index=["seed", "case"], columns="method", values="value")
-    for method in methods:
-        if method not in frame.columns or frame[method].dropna().empty:
-            raise InputError(f"method {method!r} has no score {metric!r} for task {task!r}; evaluate it")
-    whole = frame[list(methods)]
-    if whole.isna().to_numpy().any():
-        seed, case = whole.index[whole.isna().any(axis=1)][0]
-        raise InputError(f"task {task!r}: case {case}, seed {seed} is not scored by every method; evaluate again")
-    return whole
+def _no_figure(weight: np.ndarray | None) -> np.ndarray:
+    return np.full(1 if weight is None else len(weight), np.nan)
+
+
+def _unscored(task: str, metric: str, cells: pd.Index) -> tuple[str, ...]:
+    """What to say of cases that no method has a number for."""
+    if not len(cells):
+        return ()
+    case, name = cells[0]
+    more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
+    return (f"{task}: {metric} is no number under any method, and left out, for {describe(case, name)}{more}.",)
+
+
+def _empty(task: str, metric: str, names: Sequence[str], *, every: bool) -> tuple[str, ...]:
+    """What to say of structures that are in no case."""
+    if not names:
+        return ()
+    what = f"{task}: no test case has any {', '.join(names)}"
+    return (f"{what}, so {metric} is not defined." if every else f"{what}; {metric} leaves that out.",)
 
 
 def cohort_values(
@@ -103,39 +129,69 @@ def cohort_values(
         index: the class.
 
     Raises:
-        InputError: a method has no predictions, or not of the cases that another has.
+        InputError: see :func:`crosstask.benchmark.cells.prediction_cells`.
     """
+    table = prediction_table([]) if predictions is None else predictions
+    runs = prediction_cells(table, task, methods, by_seed=by_seed)
+    cases = tuple(sorted({str(case) for rows in runs.values() for case in rows["case"]}))
     figures: dict[str, list[Figure]] = {method: [] for method in methods}
-    part = prediction_table([]) if predictions is None else predictions[predictions["task"] == task]
-    part = part[part["method"].isin(list(methods))]
-    for method in methods:
-        if method not in set(part["method"]):
-            raise InputError(
-                f"method {method!r} has no predictions for task {task!r}: no case has its label, or it was not "
-                "evaluated"
-            )
-    labels = {run: set(zip(rows["case"], rows["class"], strict=True)) for run, rows in part.groupby(["method", "seed"])}
-    known = set().union(*labels.values())
-    cases = tuple(sorted({case for case, _ in known}))
-    for seed in sorted(part["seed"].unique()):
-        wanted = set().union(*(there for (_, other), there in labels.items() if other == seed)) if by_seed else known
+    sides: dict[str, frozenset[str]] = {}
+    remarks: list[str] = []
+    for seed in sorted({seed for _, seed in runs}):
         for method in methods:
-            there = labels.get((method, seed), set())
-            if there != wanted:
-                case = min(wanted - there)[0]
-                raise InputError(
-                    f"task {task!r}: case {case}, seed {seed} is not scored by every method; evaluate again"
-                )
-            rows = part[(part["method"] == method) & (part["seed"] == seed)]
             # a case of another seed has no label here, and so counts for nothing
-            _, _, cohort = cohort_of(rows, cases, classes)
+            _, names, cohort = cohort_of(runs[method, seed], cases, classes)
 
             def figure(weight: np.ndarray | None, cohort: Cohort = cohort) -> np.ndarray:
-                values = cohort_metric(metric, cohort, weight)
-                return mean_over_classes(values) if index is None else values[:, min(index, values.shape[1] - 1)]
+                if index is None:
+                    return task_metric(metric, cohort, weight)
+                values = np.where(comparable(metric, cohort), cohort_metric(metric, cohort, weight), np.nan)
+                return values[:, min(index, values.shape[1] - 1)]
 
             figures[method].append(figure)
-    return Values(cases, figures)
+        own = {} if metric == "r2" else _sides(cohort, names, cases)
+        remarks += _left_out(task, metric, cohort, own, f", seed {seed}" if by_seed else "")
+        for name, there in own.items():
+            if there and (name not in sides or len(there) < len(sides[name])):
+                sides[name] = there
+    return Values(cases, figures, sides, tuple(dict.fromkeys(remarks)))
+
+
+def _sides(cohort: Cohort, names: Sequence[str], cases: Sequence[str]) -> dict[str, frozenset[str]]:
+    """Which cases are of each class, and, where classes may go together, which are not."""
+    sides = {}
+    for index, name in enumerate(names):
+        labelled, wanted = cohort.labelled[:, index], cohort.target[:, index] > 0.5
+        sides[name] = frozenset(np.asarray(cases)[labelled & wanted].tolist())
+        if not cohort.exclusive:
+            sides[f"without {name}"] = frozenset(np.asarray(cases)[labelled & ~wanted].tolist())
+    return sides
+
+
+def _left_out(task: str, metric: str, cohort: Cohort, sides: Mapping[str, frozenset[str]], where: str) -> list[str]:
+    """What to say where a task's labels hold one class only, or lack one."""
+    counted = comparable(metric, cohort)
+    empty = [name for name, there in sides.items() if not there]
+    if sides and not counted.any():
+        there = ", ".join(name for name, there in sides.items() if there)
+        return [
+            f"{task}{where}: {metric} is not defined, since every labelled test case is of one class ({there}); "
+            "whoever always says so would have 100 %."
+        ]
+    return [f"{task}{where}: no test case is {', '.join(empty)}; {metric} leaves that out."] if empty else []
+
+
+def too_rare(values: Values, groups: Mapping[str, str], number: int) -> str:
+    """The classes for want of which a metric has no interval, with their groups of cases; empty where none is rare.
+
+    Args:
+        values: the metric.
+        groups: ``{case: group}``; by default every case is one.
+        number: of groups that are drawn from.
+    """
+    found = {name: len({groups.get(case, case) for case in there}) for name, there in values.sides.items()}
+    rare = {name: count for name, count in found.items() if (1 - count / max(number, 1)) ** number > _OFTEN}
+    return ", ".join(f"{name} ({count})" for name, count in sorted(rare.items(), key=lambda item: item[1]))
 
 
 def drawn_weights(
@@ -153,10 +209,15 @@ def drawn_weights(
     }, len(names)
 
 
-def interval(draws: np.ndarray) -> tuple[float, float]:
-    """The middle 95 % of resampled values; NaN if more than one in twenty is not defined (no case of a rare class)."""
+def interval(draws: np.ndarray, groups: int) -> tuple[float, float]:
+    """The middle 95 % of resampled values; NaN if more than one in twenty is not defined (no case of a rare class).
+
+    Args:
+        draws: the values.
+        groups: number of groups that were drawn from; a single one has no spread to show.
+    """
     defined = draws[np.isfinite(draws)]
-    if len(defined) < 0.95 * len(draws):
+    if groups < 2 or len(defined) < (1 - _MOST_UNDEFINED) * len(draws):
         return float("nan"), float("nan")
     low, high = np.percentile(defined, [2.5, 97.5])
     return float(low), float(high)

@@ -311,13 +311,17 @@ def run_benchmark(experiment: Experiment, jobs: int) -> Result:
         # single-task learning knows the major task alone
         judged = [task for task in assembly.tasks if experiment.major in (None, task.name)]
         comparison = compare(
-            scores, predictions=predictions, measures=[measure_of(task) for task in judged], **compared
+            scores,
+            predictions=predictions,
+            constant=constant,
+            measures=[measure_of(task) for task in judged],
+            **compared,
         )
-        comparison = dataclasses.replace(comparison, remarks=remarks)
+        comparison = dataclasses.replace(comparison, remarks=(*remarks, *comparison.remarks))
         result = Result(comparison, floor_of(constant, comparison))
         diagnosis = _diagnosis(experiment, predictions, judged, compared)
         if diagnosis is not None:
-            diagnosis = dataclasses.replace(diagnosis, remarks=remarks)
+            diagnosis = dataclasses.replace(diagnosis, remarks=(*remarks, *diagnosis.remarks))
         page = write_report(
             experiment,
             plans,

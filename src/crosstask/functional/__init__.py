@@ -10,11 +10,19 @@ from crosstask.functional.dice import dice
 
 if TYPE_CHECKING:
     from crosstask.functional.attention import cross_task_attention
-    from crosstask.functional.cohort import Cohort, best_threshold, cohort_metric, confusion_matrix, mean_over_classes
+    from crosstask.functional.cohort import (
+        Cohort,
+        best_threshold,
+        cohort_metric,
+        comparable,
+        confusion_matrix,
+        mean_over_classes,
+        task_metric,
+    )
     from crosstask.functional.combo import combo_loss, softmax_combo_loss
     from crosstask.functional.dvh import dvh_metrics
     from crosstask.functional.dwa import dwa_weights
-    from crosstask.functional.improvement import relative_improvement
+    from crosstask.functional.improvement import near_zero, relative_improvement
     from crosstask.functional.spearman import Characteristic, characteristic, characteristic_weights
 
 __all__ = [
@@ -25,14 +33,17 @@ __all__ = [
     "characteristic_weights",
     "cohort_metric",
     "combo_loss",
+    "comparable",
     "confusion_matrix",
     "cross_task_attention",
     "dice",
     "dvh_metrics",
     "dwa_weights",
     "mean_over_classes",
+    "near_zero",
     "relative_improvement",
     "softmax_combo_loss",
+    "task_metric",
 ]
 
 _HOME = {
@@ -43,13 +54,16 @@ _HOME = {
     "characteristic_weights": "spearman",
     "cohort_metric": "cohort",
     "combo_loss": "combo",
+    "comparable": "cohort",
     "confusion_matrix": "cohort",
     "cross_task_attention": "attention",
     "dvh_metrics": "dvh",
     "dwa_weights": "dwa",
     "mean_over_classes": "cohort",
+    "near_zero": "improvement",
     "relative_improvement": "improvement",
     "softmax_combo_loss": "combo",
+    "task_metric": "cohort",
 }
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 _CALIBRATION_BINS = 10
 _BLOCK = 1 << 18  # weights at a time: 2 MB, which stays in the processor's cache
+_ONE_SIDED = ("sensitivity", "specificity", "calibration_error", "r2")
 _ROUNDING = 1e-12  # variance below this share of the squares is none, but rounding
 
 
@@ -85,6 +86,54 @@ def mean_over_classes(values: np.ndarray) -> np.ndarray:
     count = defined.sum(1)
     total = np.where(defined, values, 0.0).sum(1)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def comparable(name: str, cohort: Cohort) -> np.ndarray:
+    """For which classes a metric can tell predictors apart: ``k`` as in :func:`cohort_metric`, bool.
+
+    It goes by the labels alone, so that it is the same for every predictor. Where the cases hold one class only, who
+    always says so is right in all of them, and what mixes classes (accuracy, balanced accuracy, F1, AUC) says nothing.
+    F1 counts of exclusive classes those that occur: else a method that names a class which is not there would be
+    averaged over more classes than one that does not. Sensitivity, specificity, calibration and R^2 stand for
+    themselves.
+    """
+    wanted = cohort.labelled & (np.where(cohort.labelled, cohort.target, 0) > 0.5)
+    positive, negative = wanted.any(0), (cohort.labelled & ~wanted).any(0)
+    if name in _ONE_SIDED:
+        return np.ones(cohort_metric(name, cohort).shape[1], dtype=bool)
+    if not cohort.exclusive:
+        return np.asarray(positive & negative)
+    several = bool(positive.sum() > 1)
+    return np.array([several]) if name in ("accuracy", "balanced_accuracy") else np.asarray(positive & several)
+
+
+def task_metric(name: str, cohort: Cohort, weight: np.ndarray | None = None) -> np.ndarray:
+    """The metric of a task: its mean over the comparable classes, the same ones in every resampling.
+
+    A resampling in which one of them is not drawn has no such mean, and is NaN: the mean over the others would be of
+    another quantity, and an interval that mixes both one of neither. A rare class is missing from many resamplings (one
+    with a single case from 37 %, with two from 13 %, with three from 5 %), so there may be too few left for an
+    interval. To draw within classes instead would keep them all, but takes the shares of the classes for known, and a
+    class with one case for one without chance.
+
+    Args:
+        name: a name of :data:`COHORT_METRICS`.
+        cohort: ``n`` cases.
+        weight: ``r n``, how often each case is in each resampling; None for every case once.
+
+    Returns:
+        ``r``; NaN where it is not defined.
+    """
+    counted = comparable(name, cohort)
+    if name == "balanced_accuracy" and cohort.exclusive:  # of itself a mean over whatever is drawn
+        occurs = (_sums(cohort, np.ones((1, len(cohort.target))), cohort.target) > 0)[0]
+        name, counted = "sensitivity", occurs & counted
+    counted = counted & np.isfinite(cohort_metric(name, cohort)[0])
+    values = cohort_metric(name, cohort, weight)[:, counted]
+    if name == "f1":
+        drawn = np.ones((1, len(cohort.target))) if weight is None else np.asarray(weight)
+        values = np.where(_sums(cohort, drawn, cohort.target)[:, counted] > 0, values, np.nan)
+    return values.mean(1) if counted.any() else np.full(len(values), np.nan)
 
 
 def _sums(cohort: Cohort, weight: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from crosstask.benchmark.diagnosis import FIGURES, Diagnosis, Estimate
 from crosstask.csv_cells import csv_text
 from crosstask.files import write_atomically
 from crosstask.methods import label_of
+from crosstask.report.notes import COVERS, ONE_RUN
 from crosstask.report.tables import latex_table, markdown_table, markdown_text, remark_lines, text_table
 
 _TITLES = {"auc": "AUC", "accuracy": "Accuracy", "sensitivity": "Sensitivity", "specificity": "Specificity"}
@@ -16,9 +17,9 @@ _TITLES = {"auc": "AUC", "accuracy": "Accuracy", "sensitivity": "Sensitivity", "
 
 def diagnosis_table(diagnosis: Diagnosis) -> tuple[list[str], list[list[str]]]:
     """Titles and rows: a row a method, figures in percent with their 95 % intervals."""
-    titles = ["Method", *(f"{_TITLES[name]} % [95 %]" for name in FIGURES)]
+    titles = ["Method", *(f"{_TITLES[name]} % [95 % over cases]" for name in FIGURES)]
     if diagnosis.differences:
-        titles.append("AUC - STL [95 %]")
+        titles.append("AUC - STL [95 % over cases]")
     rows = []
     for method, figures in diagnosis.rows.items():
         row = [label_of(method), *(_text(figures[name], "") for name in FIGURES)]
@@ -47,10 +48,11 @@ def diagnosis_notes(diagnosis: Diagnosis, resamplings: int) -> str:
     drawn = "cases" if diagnosis.groups == diagnosis.cases else f"{diagnosis.groups} groups of cases"
     seeds = f"{diagnosis.seeds} seed{'s' * (diagnosis.seeds > 1)}"
     against = "Differences are to STL of the same variant, in percentage points. " * bool(diagnosis.differences)
+    once = f" Single seed, {ONE_RUN}: another training may differ by more than the methods do." * (diagnosis.seeds == 1)
     return (
         f"{diagnosis.task} in {diagnosis.dataset}, {diagnosis.cases} test cases, mean over {seeds}. {whose} {against}"
         f"In brackets 95 % intervals by a bootstrap ({resamplings} resamplings) over the {drawn}, the same for all "
-        f"methods, which does not cover the chance of training itself.{_remarks(diagnosis)}"
+        f"methods: {COVERS}.{once}{_remarks(diagnosis)}"
     )
 
 
@@ -61,8 +63,8 @@ def _remarks(diagnosis: Diagnosis) -> str:
 def diagnosis_csv(diagnosis: Diagnosis) -> str:
     """Every figure unrounded, one row per method and figure."""
     columns = ["dataset", "task", "positive", "method", "figure", "unit", "value", "low", "high", "remarks"]
-    rows: list[list[object]] = [list(columns)]
-    remarks = _remarks(diagnosis).strip()
+    rows: list[list[object]] = [[*columns, "seeds", "interval_covers"]]
+    rest = [_remarks(diagnosis).strip(), diagnosis.seeds, f"{COVERS}; {ONE_RUN}" if diagnosis.seeds == 1 else COVERS]
     head = [diagnosis.dataset, diagnosis.task, diagnosis.positive]
     for method, figures in diagnosis.rows.items():
         lines = [(name, "%", figures[name]) for name in FIGURES]
@@ -70,7 +72,7 @@ def diagnosis_csv(diagnosis: Diagnosis) -> str:
             lines.append(("auc_minus_stl", "percentage points", diagnosis.differences[method]))
         for name, unit, found in lines:
             shown = ["" if math.isnan(figure) else figure for figure in (found.value, found.low, found.high)]
-            rows.append([*head, method, name, unit, *shown, remarks])
+            rows.append([*head, method, name, unit, *shown, *rest])
     return csv_text(rows)
 
 
@@ -79,8 +81,8 @@ def write_diagnosis(diagnosis: Diagnosis, resamplings: int, output: Path) -> Pat
     titles, rows = diagnosis_table(diagnosis)
     notes = diagnosis_notes(diagnosis, resamplings)
     path = output / "diagnosis.txt"
-    write_atomically(path, text_table(titles, rows) + remark_lines(diagnosis.remarks))
+    write_atomically(path, text_table(titles, rows) + remark_lines([notes]))
     write_atomically(output / "diagnosis.md", f"{markdown_table(titles, rows)}\n{markdown_text(notes)}\n")
     write_atomically(output / "diagnosis.csv", diagnosis_csv(diagnosis))
-    write_atomically(output / "diagnosis.tex", latex_table(titles, rows) + remark_lines(diagnosis.remarks, "% "))
+    write_atomically(output / "diagnosis.tex", latex_table(titles, rows, [notes]))
     return path

@@ -12,6 +12,7 @@ from crosstask.benchmark.comparison import Comparison
 from crosstask.benchmark.scores import per_case
 from crosstask.methods import baseline_of, label_of
 from crosstask.report.drawing import COLOURS, legend, panels, plain, png, styles
+from crosstask.report.notes import covers
 
 _MOST_LINES = 300
 
@@ -87,6 +88,6 @@ def improvement_plot(comparison: Comparison) -> bytes | None:
     axis.axvline(0, color="0.3", linewidth=0.8)
     axis.set_yticks([at for at, _ in ticks], [name for _, name in ticks])
     axis.set_ylim(ticks[-1][0] + 0.6, -0.6)
-    axis.set_xlabel("improvement over STL, % (95 % interval over cases)")
+    axis.set_xlabel(f"improvement over STL, % (95 % interval: {covers(comparison)})")
     axis.spines[["top", "right", "left"]].set_visible(False)
     return png(figure)

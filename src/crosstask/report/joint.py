@@ -7,12 +7,13 @@ from pathlib import Path
 
 from crosstask.benchmark.comparison import Cell, Comparison, average
 from crosstask.files import write_atomically
+from crosstask.report.notes import table_notes
 from crosstask.report.tables import (
     comparison_table,
     csv_table,
     latex_table,
+    markdown_notes,
     markdown_table,
-    markdown_text,
     remark_lines,
     text_table,
 )
@@ -33,7 +34,6 @@ def write_joint_table(comparisons: Sequence[Comparison], floors: Sequence[Mappin
         + ", ".join(f"{m.task} by {m.metric}, {m.unit}".rstrip(", ") for m in comparison.measures)
         for comparison in comparisons
     )
-    remarks = [f"{comparison.dataset}: {remark}" for comparison in comparisons for remark in comparison.remarks]
     numbers = [len(comparison.measures) for comparison in comparisons]
     if len(set(numbers)) == 1:
         comparisons, floors = [*comparisons, average(comparisons)], [*floors, {}]
@@ -43,10 +43,10 @@ def write_joint_table(comparisons: Sequence[Comparison], floors: Sequence[Mappin
         )
         key += f". No average: it goes by the position of tasks, and their number differs ({counts})"
     titles, rows = comparison_table(comparisons, floors)
+    notes = [f"{key}.", *table_notes(comparisons)]
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "table.txt", f"{text_table(titles, rows)}{key}\n{remark_lines(remarks)}")
-    below = remark_lines([markdown_text(remark) for remark in remarks])
-    write_atomically(folder / "table.md", f"{markdown_table(titles, rows)}\n{markdown_text(key)}\n\n{below}")
+    write_atomically(folder / "table.txt", text_table(titles, rows) + remark_lines(notes))
+    write_atomically(folder / "table.md", f"{markdown_table(titles, rows)}\n{markdown_notes(notes)}")
     write_atomically(folder / "table.csv", csv_table(comparisons, floors))
-    write_atomically(folder / "table.tex", latex_table(titles, rows) + remark_lines(remarks, "% "))
+    write_atomically(folder / "table.tex", latex_table(titles, rows, notes))
     return folder / "table.txt"

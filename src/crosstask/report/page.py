@@ -22,6 +22,7 @@ from crosstask.report.diagnosis import diagnosis_notes, diagnosis_table, write_d
 from crosstask.report.example_picture import example_picture
 from crosstask.report.figures import case_plot, improvement_plot, learning_curves
 from crosstask.report.networks import network_notes
+from crosstask.report.notes import COVERS, table_notes
 from crosstask.report.tables import (
     CONSTANT_LABEL,
     all_metrics,
@@ -29,6 +30,7 @@ from crosstask.report.tables import (
     csv_table,
     floor_of,
     latex_table,
+    markdown_notes,
     markdown_table,
     markdown_text,
     remark_lines,
@@ -44,6 +46,7 @@ th, td { padding: 0.25rem 0.7rem; border-bottom: 1px solid #ddd; text-align: rig
 .t { text-align: left; }
 thead th { border-bottom: 2px solid #888; white-space: normal; }
 summary { cursor: pointer; margin: 1rem 0; } img { max-width: 100%; } .note { color: #555; font-size: 0.9rem; }
+.warning { border-left: 4px solid #b00; padding-left: 0.7rem; }
 """
 
 
@@ -81,14 +84,15 @@ def write_report(
     tasks = [measure.task for measure in comparison.measures]
     metric_titles, metric_rows = all_metrics(both, shown, by_class=False, tasks=tasks)
     _, class_rows = all_metrics(both, shown, tasks=tasks)
+    remarks = table_notes([comparison])
     notes = _notes(experiment, comparison, plans, predictions)
-    write_atomically(output / "table.txt", text_table(titles, rows) + remark_lines(comparison.remarks))
-    parts = [markdown_table(titles, rows), markdown_table(metric_titles, metric_rows)]
+    write_atomically(output / "table.txt", text_table(titles, rows) + remark_lines(remarks))
+    parts = [markdown_table(titles, rows), markdown_notes(remarks), markdown_table(metric_titles, metric_rows)]
     if len(class_rows) > len(metric_rows):
         parts.append(markdown_table(metric_titles, [row for row in class_rows if row[2] not in ("", "mean")]))
     write_atomically(output / "table.md", "\n".join([*parts, markdown_text(notes), ""]))
     write_atomically(output / "table.csv", csv_table([comparison], [floor]))
-    write_atomically(output / "table.tex", latex_table(titles, rows) + remark_lines(comparison.remarks, "% "))
+    write_atomically(output / "table.tex", latex_table(titles, rows, remarks))
     parts = [f"<h1>{html.escape(experiment.name)}</h1>"]
     if diagnosis is not None:
         resamplings = experiment.evaluation.bootstrap
@@ -109,6 +113,7 @@ def write_report(
     parts += [
         "<h2>Comparison</h2>",
         _html_table(titles, rows),
+        *(f"<p class={_mark(remark)}>{html.escape(remark)}</p>" for remark in remarks),
         f"<p class=note>{html.escape(notes)}</p>",
     ]
     for title, picture in _pictures(comparison, plans, scores, predictions):
@@ -127,6 +132,10 @@ def write_report(
     return page
 
 
+def _mark(remark: str) -> str:
+    return "warning" if remark.startswith("Warning") else "note"
+
+
 def _notes(experiment: Experiment, comparison: Comparison, plans: Sequence[RunPlan], predictions: pd.DataFrame) -> str:
     """How the figures came about, in one paragraph."""
     how = {"case": "mean over", "cohort": "of all together:"}
@@ -141,7 +150,6 @@ def _notes(experiment: Experiment, comparison: Comparison, plans: Sequence[RunPl
         else f"the {comparison.groups} groups of cases that belong together (of one patient or lesion)"
     )
     decided = set(predictions["values"]) - {"quantity"}
-    remarks = "".join(f"{remark} " for remark in comparison.remarks)
     likeliest = "With classes that exclude each other the most probable one is decided for. " * ("softmax" in decided)
     own = ", each on test cases of its own" * comparison.by_seed
     against = "STL of the same variant, ranked within it" if experiment.variants else "STL"
@@ -152,9 +160,9 @@ def _notes(experiment: Experiment, comparison: Comparison, plans: Sequence[RunPl
         f"M: {measures}; mean over {comparison.seeds} seed{'s' * (comparison.seeds > 1)}{own}. "
         f"Δ: improvement over {against}, eq. (3) of Kim et al. (2023), positive is better, from unrounded M; in "
         f"brackets its 95 % interval by a paired bootstrap ({experiment.evaluation.bootstrap} resamplings) over "
-        f"{drawn}, the same for all tasks, which does not cover the chance of training itself. "
+        f"{drawn}, the same for all tasks: {COVERS}. "
         "± is the standard deviation over seeds. "
-        f"constant: the best prediction that does not look at the image. {remarks}{likeliest}"
+        f"constant: the best prediction that does not look at the image. {likeliest}"
         f"The best epoch was chosen on validation cases{smoothing}. Training took {seconds / 60:.1f} minutes, all runs "
         "added."
     )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from crosstask.benchmark.comparison import Cell, Comparison, Measure, companions
+from crosstask.benchmark.comparison import Cell, Comparison, Measure, Row, companions, constant_means
 from crosstask.benchmark.scores import over_seeds, per_case
 from crosstask.csv_cells import csv_text
-from crosstask.methods import baseline_of, label_of
+from crosstask.methods import label_of
+from crosstask.report.notes import ONE_RUN, covers
 
 CONSTANT_LABEL = "constant"
 
@@ -32,7 +34,11 @@ _CSV_COLUMNS = (
     "companion_metric",
     "companion_value",
     "remarks",
+    "seeds",
+    "interval_covers",
+    "never_predicted",
 )
+_OVER = "[95 % over cases]"
 _WIDEST = 2
 """Tasks side by side; more of them stand below each other."""
 
@@ -66,7 +72,7 @@ def comparison_table(
         titles = header(comparisons[0])
         if len(comparisons) > 1:
             tasks = range(1, len(comparisons[0].measures) + 1)
-            middle = [title for task in tasks for title in (f"M task {task}", f"Δ task {task} [95 %]")]
+            middle = [title for task in tasks for title in (f"M task {task}", f"Δ task {task} {_OVER}")]
             titles = [*titles[:2], *middle, *titles[-2:]]
         return titles, [
             row for comparison, floor in zip(comparisons, floors, strict=True) for row in body(comparison, floor)
@@ -78,25 +84,32 @@ def header(comparison: Comparison) -> list[str]:
     """Column titles, of tasks side by side."""
     titles = ["Data set", "Method"]
     for measure in comparison.measures:
-        titles += [f"M {measure.task}: {_measure(measure)}", f"Δ {measure.task} [95 %]"]
-    return [*titles, "Δ mean [95 %]", "Rank"]
+        titles += [f"M {measure.task}: {_measure(measure)}", f"Δ {measure.task} {_OVER}"]
+    return [*titles, f"Δ mean {_OVER}", "Rank"]
 
 
 def body(comparison: Comparison, floor: Mapping[str, Cell] | None = None) -> list[list[str]]:
     """Rows of the table with tasks side by side; ``floor`` is M of the constant predictor per task, put first."""
     rows = []
     if floor:
-        cells = [text for measure in comparison.measures for text in (_value(floor[measure.task]), "")]
+        cells = [text for measure in comparison.measures for text in (_value(floor[measure.task], measure), "")]
         rows.append([comparison.dataset, CONSTANT_LABEL, *cells, "", ""])
     for row in comparison.rows:
         cells = []
         for measure in comparison.measures:
             cell = row.cells[measure.task]
-            gain = _gain(cell.improvement) or _undefined(comparison, row.method, measure)
-            cells += [_value(cell), " ".join(filter(None, [gain, _interval(cell)]))]
+            gain = _gain(cell.improvement) or cell.undefined
+            cells += [_value(cell, measure), " ".join(filter(None, [gain, _interval(cell)]))]
         mean = " ".join(filter(None, [_gain(row.mean.improvement), _interval(row.mean)]))
-        rows.append([comparison.dataset, label_of(row.method), *cells, mean, str(row.rank or "")])
+        rows.append([comparison.dataset, label_of(row.method), *cells, mean, _rank(comparison, row)])
     return rows
+
+
+def _rank(comparison: Comparison, row: Row) -> str:
+    """The rank, or why there is none: the words stand in every row that has an interval."""
+    if comparison.seeds == 1 and any(math.isfinite(cell.improvement) for cell in (row.mean, *row.cells.values())):
+        return ONE_RUN
+    return str(row.rank or "")
 
 
 def _by_task(
@@ -111,18 +124,15 @@ def _by_task(
         lines: list[tuple[str, str, str, list[str]]] = []
         for measure in comparison.measures:
             cells = [row.cells[measure.task] for row in comparison.rows]
-            if any(math.isfinite(cell.value) for cell in cells):
-                first = _value(floor[measure.task]) if floor else ""
-                lines.append((measure.task, f"M: {_measure(measure)}", first, [_value(cell) for cell in cells]))
-            gains = [
-                _gain(row.cells[measure.task].improvement) or _undefined(comparison, row.method, measure)
-                for row in comparison.rows
-            ]
+            first = _value(floor[measure.task], measure) if floor else ""
+            values = [_value(cell, measure) for cell in cells]
+            lines.append((measure.task, f"M: {_measure(measure)}", first, values))
+            gains = [_gain(cell.improvement) or cell.undefined for cell in cells]
             lines.append((measure.task, "Δ", "", gains))
-            lines.append((measure.task, "Δ [95 %]", "", [_interval(cell) for cell in cells]))
+            lines.append((measure.task, f"Δ {_OVER}", "", [_interval(cell) for cell in cells]))
         lines.append(("mean", "Δ", "", [_gain(row.mean.improvement) for row in comparison.rows]))
-        lines.append(("mean", "Δ [95 %]", "", [_interval(row.mean) for row in comparison.rows]))
-        lines.append(("", "Rank", "", [str(row.rank or "") for row in comparison.rows]))
+        lines.append(("mean", f"Δ {_OVER}", "", [_interval(row.mean) for row in comparison.rows]))
+        lines.append(("", "Rank", "", [_rank(comparison, row) for row in comparison.rows]))
         for task, figure, first, texts in lines:
             if any(texts) or first:
                 rows.append([comparison.dataset, task, figure, *([first] if constant else []), *texts])
@@ -137,21 +147,13 @@ def _measure(measure: Measure) -> str:
     return f"{measure.metric}{beside}{unit} ({arrow})"
 
 
-def _value(cell: Cell) -> str:
-    """M, what it is not shown without, and its deviation over seeds."""
+def _value(cell: Cell, measure: Measure) -> str:
+    """M, what it is not shown without, and its deviation over seeds; an average over data sets has none."""
     if not math.isfinite(cell.value):
-        return ""
+        return "undefined" if measure.metric else ""
     beside = f" ({_number(cell.companion)})" if math.isfinite(cell.companion) else ""
     spread = f" ± {cell.deviation:.2f}" if math.isfinite(cell.deviation) else ""
     return _number(cell.value) + spread + beside
-
-
-def _undefined(comparison: Comparison, method: str, measure: Measure) -> str:
-    """Why there is no improvement; empty where none is asked for."""
-    baseline = next((row for row in comparison.rows if row.method == baseline_of(method)), None)
-    if baseline is None or method == baseline.method:
-        return ""
-    return "undefined: STL is 0" if baseline.cells[measure.task].value == 0 else "undefined"
 
 
 def _number(value: float) -> str:
@@ -195,8 +197,8 @@ def _one_line(text: str) -> str:
     return _CONTROL.sub(" ", text)
 
 
-def latex_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A LaTeX tabular (needs the package booktabs)."""
+def latex_table(titles: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> str:
+    """A LaTeX tabular (needs the package booktabs), with notes in small print below the rule."""
 
     def escape(text: str) -> str:
         escaped = _one_line(text).translate(_LATEX)
@@ -210,14 +212,20 @@ def latex_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         r"\midrule",
         *(" & ".join(map(escape, row)) + r" \\" for row in rows),
         r"\bottomrule",
+        *(rf"\multicolumn{{{len(titles)}}}{{p{{0.9\linewidth}}}}{{\footnotesize {escape(note)}}} \\" for note in notes),
         r"\end{tabular}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def remark_lines(remarks: Sequence[str], mark: str = "") -> str:
-    """What must be said beside a table, a line each below it; ``mark`` makes comments of them."""
-    return "".join(f"{mark}{_one_line(remark)}\n" for remark in remarks)
+def remark_lines(remarks: Sequence[str]) -> str:
+    """What must be said beside a table, a line each below it."""
+    return "".join(f"{_one_line(remark)}\n" for remark in remarks)
+
+
+def markdown_notes(remarks: Sequence[str]) -> str:
+    """The same as paragraphs of Markdown."""
+    return "".join(f"{markdown_text(remark)}\n\n" for remark in remarks)
 
 
 def csv_table(comparisons: Sequence[Comparison], floors: Sequence[Mapping[str, Cell]]) -> str:
@@ -227,29 +235,35 @@ def csv_table(comparisons: Sequence[Comparison], floors: Sequence[Mapping[str, C
         remarks = " ".join(comparison.remarks)
         for measure in comparison.measures:
             head = [measure.task, measure.metric, measure.unit, measure.higher_is_better]
+            runs = [comparison.seeds, covers(comparison)]
             if floor:
                 cell = floor[measure.task]
                 shown = ["" if math.isnan(figure) else figure for figure in (cell.value, cell.companion)]
-                beside = [measure.companion, shown[1], remarks]
-                rows.append([comparison.dataset, CONSTANT_LABEL, *head, shown[0], *[""] * 6, *beside])
+                line: list[object] = [*head, shown[0], *[""] * 6, measure.companion, shown[1], remarks]
+                rows.append([comparison.dataset, CONSTANT_LABEL, *line, comparison.seeds, "", ""])
             for row in comparison.rows:
                 cell = row.cells[measure.task]
                 figures = [cell.value, cell.deviation, cell.improvement, cell.low, cell.high, row.mean.improvement]
                 shown = ["" if math.isnan(figure) else figure for figure in figures]
                 companion = "" if math.isnan(cell.companion) else cell.companion
-                beside = [measure.companion, companion, remarks]
+                beside = [measure.companion, companion, remarks, *runs, _never(comparison, row, measure)]
                 rows.append([comparison.dataset, row.method, *head, *shown, row.rank or "", *beside])
     return csv_text(rows)
 
 
+def _never(comparison: Comparison, row: Row, measure: Measure) -> str:
+    """Classes of a task that runs of a method never predict."""
+    found = [one for one in comparison.unpredicted if (one.method, one.task) == (row.method, measure.task)]
+    return "; ".join(f"seed {one.seed}: {one.name or one.task}" for one in found)
+
+
 def floor_of(constant: pd.DataFrame, comparison: Comparison) -> dict[str, Cell]:
     """M of the constant predictor per task, NaN where it is not defined."""
-    means = per_case(constant)
+    means = constant_means(constant, comparison.measures, comparison.empty)
     floor = {}
     for measure in comparison.measures:
-        part = means[(means["task"] == measure.task) & (means["metric"] == measure.metric)]
         beside = companions(constant, measure, [CONSTANT_LABEL])[CONSTANT_LABEL]
-        floor[measure.task] = Cell(over_seeds(part).get(CONSTANT_LABEL, math.nan), math.nan, companion=beside)
+        floor[measure.task] = Cell(means[measure.task], math.nan, companion=beside)
     return floor
 
 
@@ -277,15 +291,35 @@ def all_metrics(
         unit = str(part["unit"].iloc[0])
         classes = [name for name in part["class"].drop_duplicates() if name and name != task]
         for name in classes if by_class and len(classes) > 1 else []:
-            rows.append([task, metric, name, unit, *_means(part[part["class"] == name], methods)])
-        over = per_case(part)
-        rows.append([task, metric, "mean" if len(classes) > 1 else "", unit, *_means(over, methods)])
+            own = part[part["class"] == name]
+            rows.append([task, metric, name, unit, *_means(own, own, methods)])
+        rows.append([task, metric, "mean" if len(classes) > 1 else "", unit, *_means(per_case(part), part, methods)])
     cells = scores[scores["metric"].str.startswith("dvh_error_")]
     for task, part in cells.groupby("task", sort=False):
-        rows.append([task, "dvh_score", "", str(part["unit"].iloc[0]), *_means(part, methods)])
+        rows.append([task, "dvh_score", "", str(part["unit"].iloc[0]), *_means(part, part, methods)])
     return titles, [[str(cell) for cell in row] for row in rows]
 
 
-def _means(part: pd.DataFrame, methods: Sequence[str]) -> list[str]:
-    means = over_seeds(part)
-    return [_number(means[method]) if method in means else "" for method in methods]
+def _means(values: pd.DataFrame, cells: pd.DataFrame, methods: Sequence[str]) -> list[str]:
+    """A mean per method; words where a method lacks cells (case and class) that another has with the same seed.
+
+    Args:
+        values: what is averaged.
+        cells: the rows behind it.
+        methods: which, in order.
+    """
+    means = over_seeds(values)
+    known = cells[cells["value"].notna()].drop_duplicates(["method", "seed", "case", "class"])
+    every = dict(Counter(known.drop_duplicates(["seed", "case", "class"])["seed"]))
+    texts = []
+    for method in methods:
+        own = Counter(known[known["method"] == method]["seed"])
+        wanted = sum(every[seed] for seed in own)
+        few = f" ({len(own)} of {len(every)} seeds)" if len(own) < len(every) and method != CONSTANT_LABEL else ""
+        if method not in means or not own:
+            texts.append("")
+        elif own.total() < wanted:
+            texts.append(f"incomplete: {own.total()} of {wanted}")
+        else:
+            texts.append(_number(means[method]) + few)
+    return texts
