@@ -88,6 +88,8 @@ def test_a_qa_plan_on_the_patient_s_own_ct_costs_neither_ct_nor_structures(build
     build.plan("qa", structures="set", PlanIntent="VERIFICATION")
     build.dose("dose", plan="qa")
     assert build.chosen()[:4] == ({"CT"}, "set", None, None)
+    build.ct("Daily", frame="elsewhere", SeriesDescription="CBCT")
+    assert build.chosen()[:4] == ({"CT"}, "set", None, None)
 
 
 def test_a_plan_that_is_labelled_as_for_verification_comes_last(build: Builder):

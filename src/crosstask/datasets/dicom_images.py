@@ -100,7 +100,7 @@ def without_phantoms(
         remarks: to go on with.
 
     Returns:
-        both; the whole of either where nothing would be left, since a plan may be verified on the patient's own CT.
+        both; the whole of either where no planning CT would be left, since a plan may be verified on the patient's own.
     """
     named = {uid for file in aside for uid in file.references}
     needed = {uid for file in kept for uid in file.references}
@@ -111,7 +111,8 @@ def without_phantoms(
     drawn = {uid for one in sets if one not in others for uid in one.references}
     drawn -= {uid for one in others for uid in one.references}
     left = [one for one in series if one.uid not in drawn and not one.slices[0].frames & frames]
-    if left:
+    if any(not one.cone_beam for one in left):
+        remarks.left_out("CT series", len(series) - len(left), len(series), "of a plan that is left out", warning=False)
         return left, others
     remarks.warn("every CT belongs to a plan that is left out for its intent; it may be a phantom's")
     return list(series), list(sets)
