@@ -301,3 +301,21 @@ def test_without_a_terminal_there_is_no_colour(files, tmp_path):
     assert ESCAPE not in shown.out and "\r" not in shown.out
     assert shown.err == ""
     assert "Rectum [wall]" in rows(shown.out)
+
+
+def test_structures_that_end_at_their_outermost_contours(files, call):
+    """Four planes 3 mm apart: 12 mm with half a spacing at each end, 9 mm without; one plane keeps its thickness."""
+    half, none = (rows(call("dvh", files.dose, files.structures, "--ends", ends).out) for ends in ("half", "none"))
+    assert half == rows(call("dvh", files.dose, files.structures).out)
+    assert half["PTV"][0] == pytest.approx(4.8, abs=0.01) and none["PTV"][0] == pytest.approx(3.6, abs=0.01)
+    assert none["PTV"][1:4] == pytest.approx(half["PTV"][1:4], abs=0.1), "the dose does not vary along the slices"
+    assert none["Speck"][0] == half["Speck"][0]
+
+
+def test_ends_are_of_contours(files, call, tmp_path):
+    image = sitk.GetImageFromArray(np.ones((4, 4, 4), np.uint8))
+    sitk.WriteImage(image, str(tmp_path / "organ.nii.gz"))
+    shown = call("dvh", files.dose, tmp_path, "--ends", "none")
+    assert shown.code == 2 and f"--ends: {tmp_path} holds masks, which have no contours" in shown.error
+    shown = call("dvh", files.dose, files.structures, "--ends", "flat")
+    assert shown.code == 2 and "--ends: 'flat' is not accepted; one of half, none" in shown.error

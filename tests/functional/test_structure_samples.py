@@ -260,3 +260,24 @@ def test_a_mask_of_very_many_voxels_is_sampled_more_coarsely(monkeypatch):
 def test_masks_that_are_none(mask, words):
     with pytest.raises(ValueError, match=words):
         dvh_of_mask(mask, (1.0, 1.0, 1.0), np.ones((4, 4, 4)), pitch=1.0)
+
+
+def faces(contours: list[np.ndarray]) -> list[tuple[float, float]]:
+    """Faces of the slabs of a structure that ends at its contours, whichever way its normal runs."""
+    ends = [(round(abs(slab.lower), 6), round(abs(slab.upper), 6)) for slab in prisms_of(contours, 3.0, "none").slabs]
+    return sorted((min(pair), max(pair)) for pair in ends)
+
+
+def test_ends_none_ends_at_the_outermost_contours():
+    """Three planes, a gap, two planes: by half a spacing less at each of four ends; a plane alone keeps its own."""
+    places = [0.0, 3.0, 6.0, 30.0, 33.0]
+    contours = [square(10.0, place) for place in places]
+    assert faces(contours) == [
+        (0.0, 1.5), (1.5, 4.5), (4.5, 6.0), (30.0, 31.5), (31.5, 33.0),
+    ]  # fmt: skip
+    half, none = (
+        sum(slab.upper - slab.lower for slab in prisms_of(contours, 3.0, ends).slabs) for ends in ("half", "none")
+    )
+    assert half - none == pytest.approx(4 * 1.5)
+    assert faces([square(10.0, 6.0)]) == [(4.5, 7.5)]
+    assert faces([square(10.0, place) for place in (0.0, 3.0, 6.0, 30.0)])[-1] == (28.5, 31.5)

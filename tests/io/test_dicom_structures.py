@@ -10,12 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 
+from crosstask.datasets import DicomRT
 from crosstask.errors import InputError
 from crosstask.functional.contours import outlines
 from crosstask.geometry import Geometry
 from crosstask.io.dicom_ct import read_ct
 from crosstask.io.dicom_rt import read_dose, read_plan
-from crosstask.io.dicom_structures import Contour, Structure, mask_of, match_names, rasterise, read_structures
+from crosstask.io.dicom_structures import (
+    Contour,
+    Structure,
+    mask_of,
+    match_names,
+    rasterise,
+    read_structures,
+    shares_of,
+)
 from dicom_fakes import ORIENTATIONS, STRUCTURES, Identity, Placement, write_patient, write_structures
 
 WHO = Identity(3)
@@ -276,3 +285,35 @@ class TestNames:
             "Femoral_Head_L": "Lt Fem",
             "Bladder": "BLADDER",
         }
+
+
+@pytest.mark.parametrize(
+    ("places", "half", "none"),
+    [
+        ([3, 4, 5, 6], {3: 1, 4: 1, 5: 1, 6: 1}, {3: 0.5, 4: 1, 5: 1, 6: 0.5}),
+        ([3], {3: 1}, {3: 1}),
+        ([1, 4, 7], {0: 1, 1: 1, 2: 1, 3: 1, 4: 1, 5: 1, 6: 1, 7: 1, 8: 1},
+         {1: 0.5, 2: 1, 3: 1, 4: 1, 5: 1, 6: 1, 7: 0.5}),
+        ([2, 3, 4, 8, 9, 10], {number: 1 for number in (2, 3, 4, 8, 9, 10)},
+         {2: 0.5, 3: 1, 4: 0.5, 8: 0.5, 9: 1, 10: 0.5}),
+    ],
+    ids=["every slice", "one slice", "every third slice", "two parts"],
+)  # fmt: skip
+def test_a_mask_ends_at_the_outermost_contours_if_asked(places, half, none):
+    for ends, expected in (("half", half), ("none", none)):
+        shares = shares_of(structure(block(places)), GRID, ends=ends)
+        found = {int(number): float(shares[number, 6, 6]) for number in np.flatnonzero(shares.any(axis=(1, 2)))}
+        assert found == expected, ends
+
+
+def test_a_case_has_the_volume_that_its_ends_say(tmp_path):
+    """On a grid of half the CT's slice distance the half slices at the ends are there."""
+    patient = write_patient(tmp_path / "raw", seed=1)
+    planes = np.flatnonzero(patient.masks["Bladder"].any(axis=(1, 2)))
+    areas = patient.masks["Bladder"].sum(axis=(1, 2)) * 6.0 * 8.0
+    true = {"half": areas.sum() * 5.0}
+    true["none"] = true["half"] - (areas[planes[0]] + areas[planes[-1]]) * 2.5
+    for ends, volume in true.items():
+        data = DicomRT(tmp_path / "raw", structures={"Bladder": []}, spacing=[2.5, 3, 4], ends=ends)
+        case = data.read(data.cases()[0])
+        assert case.arrays["structures"].sum() * case.geometry.voxel_volume == pytest.approx(volume, rel=0.02), ends

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from crosstask.functional.dvh import Dvh, Metric
+    from crosstask.functional.structure_samples import Ends
     from crosstask.geometry import Geometry
 
 FIGURES = ("min", "mean", "max", "D99%", "D95%", "D50%", "D2%", "D0.1cc")
@@ -48,6 +49,14 @@ def dvh(
         typer.Option(help="Also this figure: D98%, D2cc, V20Gy, V20Gycc, V95% (of the prescription); may be repeated."),
     ] = None,
     prescription: Annotated[Optional[float], typer.Option(help="Prescribed dose, in Gy.", metavar="GY")] = None,  # noqa: UP045
+    ends: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="Where contoured structures end: half (a plane spacing, beyond their outermost contours; default) or "
+            "none (at them).",
+            metavar="half|none",
+        ),
+    ] = None,
     output: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--output", "-o", help="Folder for curves, figures and a picture; must be new or empty."),
@@ -66,7 +75,7 @@ def dvh(
     if output is not None:
         must_be_new(output)
     plan = _read_dose(dose)
-    histograms, notes = _histograms(plan, _read_structures(structures, plan, structure or ()))
+    histograms, notes = _histograms(plan, _read_structures(structures, plan, structure or (), _ends(ends)))
     if not histograms:
         raise InputError(f"{structures}: no structure has a DVH; {notes[0]}")
     _print(histograms, list(figures.values()), prescription)
@@ -134,9 +143,22 @@ def _read_volume(path: Path) -> tuple[np.ndarray, Geometry]:
     return values, replace(geometry, direction=tuple(map(tuple, cosines.T[::-1, ::-1].tolist())))
 
 
-def _read_structures(path: Path, plan: _Plan, wanted: Sequence[str]) -> list[_Structure]:
+def _ends(given: str | None) -> Ends | None:
+    """What ``--ends`` says; None without it."""
+    from crosstask.functional.structure_samples import ENDS
+
+    found = next((ends for ends in ENDS if ends == given), None)
+    if given is not None and found is None:
+        raise InputError(f"--ends: {given!r} is not accepted; one of {', '.join(ENDS)}")
+    return found
+
+
+def _read_structures(path: Path, plan: _Plan, wanted: Sequence[str], ends: Ends | None) -> list[_Structure]:
     """The structures that are wanted, in the order of the file; all of them if none is named."""
-    found = _from_masks(path) if path.is_dir() or _is_volume(path) else _from_contours(path, plan)
+    masks = path.is_dir() or _is_volume(path)
+    if masks and ends is not None:
+        raise InputError(f"--ends: {path} holds masks, which have no contours; leave it out, or give an RTSTRUCT")
+    found = _from_masks(path) if masks else _from_contours(path, plan, ends or "half")
     names = [structure.name for structure in found]
     for name in wanted:
         if name not in names:
@@ -183,7 +205,7 @@ def _shares(file: Path, values: np.ndarray) -> np.ndarray:
     return values > 0
 
 
-def _from_contours(path: Path, plan: _Plan) -> list[_Structure]:
+def _from_contours(path: Path, plan: _Plan, ends: Ends) -> list[_Structure]:
     from crosstask.io.dicom_structures import CLOSED, Structure, read_structures
 
     structures = read_structures(path)
@@ -202,8 +224,8 @@ def _from_contours(path: Path, plan: _Plan) -> list[_Structure]:
         def histogram(plan: _Plan) -> Dvh:
             from crosstask.functional.structure_samples import dvh_of_contours
 
-            contours = drawn[structure.number]
-            return dvh_of_contours(contours, plan.dose, plan.geometry.indices, pitch=plan.pitch, thickness=thickness)
+            to_indices, contours = plan.geometry.indices, drawn[structure.number]
+            return dvh_of_contours(contours, plan.dose, to_indices, pitch=plan.pitch, thickness=thickness, ends=ends)
 
         return _Structure(structure.name, histogram, structure.copies)
 

@@ -13,10 +13,11 @@ from crosstask.datasets.base import CaseData
 from crosstask.datasets.dicom_choice import Choice
 from crosstask.errors import InputError
 from crosstask.functional.body import body_mask
+from crosstask.functional.structure_samples import Ends
 from crosstask.io.dicom import UnusableError
 from crosstask.io.dicom_ct import CtSeries, read_ct
 from crosstask.io.dicom_rt import DoseGrid, Plan, read_doses, read_plan
-from crosstask.io.dicom_structures import Structure, mask_of, match_names, read_structures
+from crosstask.io.dicom_structures import Structure, match_names, read_structures, shares_of
 from crosstask.io.grids import regrid
 
 _F = TypeVar("_F")
@@ -33,6 +34,7 @@ class Patient:
         structures: as contoured, by their names in the table of structures and in its order.
         dose: the planned one on its own grid; None if there is none.
         plan: None if there is none.
+        ends: how far structures go beyond their outermost contours (:func:`crosstask.io.dicom_structures.shares_of`).
     """
 
     ct: CtSeries
@@ -40,6 +42,7 @@ class Patient:
     structures: Mapping[str, Structure]
     dose: DoseGrid | None
     plan: Plan | None
+    ends: Ends = "half"
 
     def mask(self, name: str) -> np.ndarray:
         """A structure on the CT's grid, bool ``z y x``; drawn anew at each call, as all of them are large.
@@ -47,7 +50,16 @@ class Patient:
         Raises:
             InputError: its contours do not lie on the CT's slices, or in its frame of reference.
         """
-        return mask_of(self.structures[name], self.ct.geometry, frame_of_reference=self.ct.frame_of_reference)
+        return self.shares(name) > 0
+
+    def shares(self, name: str) -> np.ndarray:
+        """The share of each voxel of the CT's grid in a structure, float32 ``z y x``; drawn anew at each call.
+
+        Raises:
+            InputError: as :meth:`mask`.
+        """
+        structure, frame = self.structures[name], self.ct.frame_of_reference
+        return shares_of(structure, self.ct.geometry, frame_of_reference=frame, ends=self.ends)
 
     def dose_on_ct(self) -> np.ndarray | None:
         """The planned dose in Gy on the CT's grid, ``z y x``, 0 beyond the dose grid; None if there is none."""
@@ -96,13 +108,14 @@ class Lost:
             return None
 
 
-def read_patient(choice: Choice, synonyms: Mapping[str, Sequence[str]], lost: Lost) -> Patient:
+def read_patient(choice: Choice, synonyms: Mapping[str, Sequence[str]], lost: Lost, ends: Ends = "half") -> Patient:
     """Read the files of a case.
 
     Args:
         choice: which.
         synonyms: names of the structures to read, and what they are called in the files.
         lost: takes why plan, dose or structures are left out.
+        ends: how far structures go beyond their outermost contours.
 
     Raises:
         InputError: a file is damaged, or of a kind that cannot be read; there is no body in the CT.
@@ -132,4 +145,5 @@ def read_patient(choice: Choice, synonyms: Mapping[str, Sequence[str]], lost: Lo
         structures=lost.tried(contoured, choice.structures) or {},
         dose=lost.tried(computed, choice.doses),
         plan=lost.tried(read_plan, choice.plan),
+        ends=ends,
     )

@@ -22,6 +22,7 @@ from crosstask.datasets.plan_tasks import TASKS, plan_task
 from crosstask.datasets.pseudonyms import pseudonyms
 from crosstask.errors import InputError
 from crosstask.functional.dvh import dvh_metrics
+from crosstask.functional.structure_samples import ENDS, Ends
 from crosstask.geometry import Geometry
 from crosstask.io.dicom_index import DicomIndex, index_folder
 from crosstask.io.grids import covered, regrid
@@ -29,6 +30,8 @@ from crosstask.tasks.base import Task
 
 AIR = -1024
 """HU beyond the CT."""
+_RULES = 2
+"""Counted up whenever other arrays are made of the same files, so that those of a store are made anew."""
 
 
 class DicomRT(Dataset):
@@ -63,6 +66,8 @@ class DicomRT(Dataset):
         plan: label or UID of the plan that makes a patient's case, ``*`` and ``?`` standing for any letters; or
             several, of which the first that a patient has is taken. Other patients' plans are chosen by the rule.
         series: description, number or UID of the CT series, likewise.
+        ends: how far structures go beyond their outermost contours, along the slices' normal: ``half`` a slice, or
+            ``none``, as some planning systems count (:func:`crosstask.io.dicom_structures.shares_of`).
         pseudonyms: CSV table of pseudonyms and patient ids; default ``ROOT.pseudonyms.csv`` beside the folder. It may
             be deleted at any time (see :func:`crosstask.datasets.pseudonyms.pseudonyms`).
 
@@ -89,6 +94,7 @@ class DicomRT(Dataset):
         margin: float | None = 10.0,
         plan: str | Sequence[str] | None = None,
         series: str | Sequence[str] | None = None,
+        ends: str = "half",
         pseudonyms: str | None = None,
     ) -> None:
         super().__init__(root)
@@ -97,6 +103,7 @@ class DicomRT(Dataset):
         self.spacing = None if spacing is None else three_lengths(spacing)
         self.margin = None if margin is None else length_of("margin", margin)
         self.plan, self.series = names_of("plan", plan), names_of("series", series)
+        self.ends = _ends(ends)
         self.must_fit = frozenset({"plan", "series"})
         self.table = Path(pseudonyms) if pseudonyms else self.root.with_name(f"{self.root.name}.pseudonyms.csv")
         self._index: DicomIndex | None = None
@@ -112,12 +119,14 @@ class DicomRT(Dataset):
         return TASKS
 
     def read_settings(self) -> Mapping[str, Any]:
-        """All options but where the pseudonyms are."""
+        """All options but where the pseudonyms are, and the number of the rules by which files are read."""
         asked = {"plan": list(self.plan), "series": list(self.series)}
         return {
             "structures": {name: list(others) for name, others in self.synonyms.items()},
             "spacing": self.spacing,
             "margin": self.margin,
+            "ends": self.ends,
+            "rules": _RULES,
             **{option: names for option, names in asked.items() if names},
         }
 
@@ -228,7 +237,7 @@ class DicomRT(Dataset):
 
     def _read(self, case: Case, lost: Lost) -> PatientCase:
         choice = self.choice(case.id)
-        patient = read_patient(choice, self.synonyms, lost)
+        patient = read_patient(choice, self.synonyms, lost, self.ends)
         ct = patient.ct
         grid = case_grid(ct.geometry, patient.body, self.spacing, self.margin)
         masks = self._masks(patient, grid, lost)
@@ -265,7 +274,7 @@ class DicomRT(Dataset):
         """Contoured structures of the table on the case's grid; one without a voxel is not contoured."""
         masks = {}
         for name in patient.structures:
-            drawn = lost.tried(patient.mask, name)
+            drawn = lost.tried(patient.shares, name)
             if drawn is None:
                 continue
             mask = regrid(drawn, patient.ct.geometry, grid, mask=True)
@@ -357,6 +366,13 @@ def _copied(case: str, patient: Patient) -> Iterator[Finding]:
         if structure.copies:
             what = "1 contour is" if structure.copies == 1 else f"{structure.copies} contours are"
             yield Finding(case, "warning", f"{name}: {what} a copy of another one and not counted again")
+
+
+def _ends(given: str) -> Ends:
+    found = next((ends for ends in ENDS if ends == given), None)
+    if found is None:
+        raise InputError(f"dataset.options.ends: {given!r} is not accepted; one of {', '.join(ENDS)}")
+    return found
 
 
 def case_grid(geometry: Geometry, body: np.ndarray, spacing: Sequence[float] | None, margin: float | None) -> Geometry:

@@ -141,7 +141,8 @@ def _open_air(hu: np.ndarray, dense: np.ndarray, opened: np.ndarray, body: np.nd
     from skimage.morphology import convex_hull_image
 
     labels, count = ndimage.label(~dense & scan.seen & ~ndimage.binary_fill_holes(body))
-    lung, room, gas = np.zeros_like(dense), ~scan.seen, []
+    lung, room = np.zeros_like(dense), ~scan.seen
+    gas: list[np.ndarray] = []
     parts, _ = ndimage.label(body | (dense & ~opened))
     walled = np.isin(parts, _but_0(parts[body]))  # with the thin walls that hang on to the body
     at_edge = _but_0(labels[scan.edge])

@@ -17,6 +17,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -38,6 +39,9 @@ _FLAT = 0.5
 _GAP = 1.5
 """Neighbouring planes further apart than so many plane spacings have nothing between them."""
 
+Ends = Literal["half", "none"]
+"""How far a structure goes beyond its outermost contours: half a plane spacing, or not at all."""
+ENDS: tuple[Ends, ...] = ("half", "none")
 ToIndices = Callable[[np.ndarray], np.ndarray]
 """From positions, ``n 3``, to indices ``z y x`` of the dose's grid, ``n 3``: ``geometry.indices`` for those in mm."""
 
@@ -81,17 +85,19 @@ class Prisms:
         return max(math.prod(np.ptp(np.concatenate(slab.polygons), axis=0)) for slab in self.slabs)
 
 
-def prisms_of(contours: Sequence[np.ndarray], thickness: float) -> Prisms:
+def prisms_of(contours: Sequence[np.ndarray], thickness: float, ends: Ends = "half") -> Prisms:
     """A structure as its contours say: each plane's area holds for a slab around the plane.
 
-    The slabs meet halfway between neighbouring planes. The first and the last plane reach half a plane spacing further,
-    and so do both sides of a gap: where planes are more than 1.5 plane spacings apart, what lies between them is not
-    taken for filled. The plane spacing is the median distance of neighbouring planes.
+    The slabs meet halfway between neighbouring planes. By ``ends`` the first and the last plane reach half a plane
+    spacing further, or end there; and so do both sides of a gap: where planes are more than 1.5 plane spacings apart,
+    what lies between them is not taken for filled. A plane alone has the thickness of one in either case, as it
+    would have no volume. The plane spacing is the median distance of neighbouring planes.
 
     Args:
         contours: closed planar contours, vertices ``n 3`` in mm, all parallel; those of less than 3 points are points
             or lines, and left out.
         thickness: of the slab of a structure that has one plane only, in mm; usually the distance of the CT's slices.
+        ends: ``half`` or ``none``.
 
     Raises:
         ValueError: no contour has an area, or contours are not flat or not parallel.
@@ -110,10 +116,10 @@ def prisms_of(contours: Sequence[np.ndarray], thickness: float) -> Prisms:
             planes[-1][1].append(contour[:, :2])
         else:
             planes.append((place, [contour[:, :2]]))
-    faces = _faces([place for place, _ in planes], thickness)
+    faces = _faces([place for place, _ in planes], thickness, ends)
     return Prisms(
         axes,
-        tuple(Slab(tuple(polygons), *ends) for (_, polygons), ends in zip(planes, faces, strict=True)),
+        tuple(Slab(tuple(polygons), *face) for (_, polygons), face in zip(planes, faces, strict=True)),
     )
 
 
@@ -140,17 +146,26 @@ def _axes(contours: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack([np.cross(normal, columns), columns, normal])
 
 
-def _faces(places: Sequence[float], thickness: float) -> list[tuple[float, float]]:
+def _faces(places: Sequence[float], thickness: float, ends: Ends) -> list[tuple[float, float]]:
     """Lower and upper face of the slab of each plane."""
     steps = np.diff(places)
     spacing = float(np.median(steps)) if len(steps) else thickness
-    halves = np.where(steps > _GAP * spacing, spacing, steps) / 2
-    below, above = np.append(spacing / 2, halves), np.append(halves, spacing / 2)
+    end = spacing if ends == "half" else 0.0
+    halves = np.where(steps > _GAP * spacing, end, steps) / 2
+    below, above = np.append(end / 2, halves), np.append(halves, end / 2)
+    alone = below + above == 0
+    below[alone] = above[alone] = spacing / 2
     return [(place - down, place + up) for place, down, up in zip(places, below, above, strict=True)]
 
 
 def dvh_of_contours(
-    contours: Sequence[np.ndarray], dose: np.ndarray, to_indices: ToIndices, *, pitch: float, thickness: float
+    contours: Sequence[np.ndarray],
+    dose: np.ndarray,
+    to_indices: ToIndices,
+    *,
+    pitch: float,
+    thickness: float,
+    ends: Ends = "half",
 ) -> Dvh:
     """The DVH of a contoured structure, on its own contours: no voxel decides what belongs to it.
 
@@ -160,6 +175,7 @@ def dvh_of_contours(
         to_indices: from mm to indices of the dose's grid.
         pitch: smallest spacing of the dose's grid, in mm.
         thickness: as for :func:`prisms_of`.
+        ends: likewise.
 
     Returns:
         the histogram; volume beyond the dose grid (half a voxel outside of the outermost centres) is ``outside``.
@@ -167,7 +183,7 @@ def dvh_of_contours(
     Raises:
         ValueError: as :func:`prisms_of`; or the contours have no area, or no part of the structure lies in the grid.
     """
-    prisms = prisms_of(contours, thickness)
+    prisms = prisms_of(contours, thickness, ends)
     step = max(_step(prisms.filled, pitch), math.sqrt(prisms.widest / MOST_IN_PLANE))
     return _dvh(_points_of(prisms, step), dose, to_indices)
 

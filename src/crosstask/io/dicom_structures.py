@@ -10,6 +10,7 @@ import numpy as np
 
 from crosstask.errors import InputError
 from crosstask.functional.contours import fill, traced_once, without_copies
+from crosstask.functional.structure_samples import Ends
 from crosstask.geometry import Geometry
 from crosstask.io.dicom import COPY_AGAIN, Header, UnusableError
 from crosstask.io.dicom_index import frame_of_reference, referenced_series
@@ -216,12 +217,38 @@ def _contour(item: Header) -> Contour:
     return Contour(points=points.reshape(-1, 3)[:, ::-1], kind=kind)
 
 
+def shares_of(structure: Structure, geometry: Geometry, *, frame_of_reference: str = "", ends: Ends) -> np.ndarray:
+    """The share of each voxel that belongs to a structure, ``z y x`` float32.
+
+    With ``ends`` half it is its mask. With none it ends at its outermost contours, which are in the middle of slices:
+    these slices belong to it by half, and none beyond them. What lies on a single slice keeps that as a whole, since it
+    would have half of its volume else and no middle.
+
+    Args:
+        structure: as of :func:`rasterise`.
+        geometry: likewise.
+        frame_of_reference: likewise.
+        ends: ``half`` or ``none``.
+
+    Raises:
+        UnusableError: as of :func:`rasterise`.
+    """
+    mask = rasterise(structure, geometry, frame_of_reference=frame_of_reference, ends=ends).mask
+    shares = mask.astype(np.float32)
+    if ends == "half":
+        return shares
+    there = np.array([plane.any() for plane in mask], bool)
+    before, after = np.append(False, there[:-1]), np.append(there[1:], False)
+    shares[there & (before ^ after)] /= 2
+    return shares
+
+
 def mask_of(structure: Structure, geometry: Geometry, *, frame_of_reference: str = "") -> np.ndarray:
     """The mask of a structure, ``z y x`` bool; see :func:`rasterise`, which also counts what was left out."""
     return rasterise(structure, geometry, frame_of_reference=frame_of_reference).mask
 
 
-def rasterise(structure: Structure, geometry: Geometry, *, frame_of_reference: str = "") -> Raster:
+def rasterise(structure: Structure, geometry: Geometry, *, frame_of_reference: str = "", ends: Ends = "half") -> Raster:
     """The voxels of a structure on a grid whose slices are parallel to its contours.
 
     A voxel belongs to it if its centre lies inside an odd number of the contours of its plane, so that contours within
@@ -232,12 +259,13 @@ def rasterise(structure: Structure, geometry: Geometry, *, frame_of_reference: s
     of lower z. A structure may be drawn on every m-th slice only: if it has at least three planes, none of them closer
     than m >= 2 slices and half of its gaps m wide, then each plane also counts for the slices nearer to it than to
     another: all of those in a gap of m slices (the one half-way takes the plane of higher z), and (m - 1) / 2 slices,
-    rounded down, beyond its end.
+    rounded down, beyond its end (none beyond it with ``ends`` none).
 
     Args:
         structure: the contours.
         geometry: a CT's grid (not one with other slices).
         frame_of_reference: of that CT; if the structure says another one, its points mean something else there.
+        ends: ``half`` or ``none``: how far it goes beyond its outermost contours.
 
     Raises:
         UnusableError: another frame of reference, or a contour that does not lie in a plane parallel to the slices.
@@ -258,7 +286,7 @@ def rasterise(structure: Structure, geometry: Geometry, *, frame_of_reference: s
     planes = _planes(lines, min(thick, 0.25))
     mask = np.zeros(geometry.shape, bool)
     flat = (geometry.shape[1], geometry.shape[2])
-    for number, plane in _plane_of_slice(np.array(list(planes)), geometry.shape[0]).items():
+    for number, plane in _plane_of_slice(np.array(list(planes)), geometry.shape[0], ends).items():
         mask[number] = fill([line[:, 1:] for line in planes[plane]], flat)
     inside = sum(
         len(each)
@@ -280,7 +308,7 @@ def _planes(lines: Sequence[np.ndarray], thick: float) -> dict[float, list[np.nd
     return planes
 
 
-def _plane_of_slice(places: np.ndarray, slices: int) -> dict[int, float]:
+def _plane_of_slice(places: np.ndarray, slices: int, ends: Ends) -> dict[int, float]:
     """Which plane each slice takes, by the rule of :func:`rasterise`; places ascend."""
     found: dict[int, float] = {}
     if not len(places):
@@ -291,7 +319,7 @@ def _plane_of_slice(places: np.ndarray, slices: int) -> dict[int, float]:
         nearest = int(np.argmin(distances))
         between = 0 < (after := int(np.searchsorted(places, number))) < len(places)
         in_gap = between and places[after] - places[after - 1] <= apart + 0.5
-        reach = max(0.5, (apart - 1) // 2 + 0.25)
+        reach = max(0.5, (apart - 1) // 2 + 0.25 if ends == "half" else 0.0)
         if distances[nearest] <= reach or (apart > 1 and in_gap):
             found[number] = float(places[nearest])
     return found

@@ -38,7 +38,7 @@ def regrid(
         volume: ``z y x``. Integers are rounded and kept within their type; floats keep theirs.
         source: its grid.
         target: the grid to fill.
-        mask: the volume is a mask: what is not zero belongs to it.
+        mask: the volume is a mask: what is not zero belongs to it, or of floats that share of each voxel.
         outside: the value where the source does not reach; masks are always empty there.
 
     Returns:
@@ -51,7 +51,9 @@ def regrid(
         raise ValueError(f"a volume of {volume.shape} on {source.shape} cannot be put on {target.shape}")
     if volume.dtype == np.bool_ and not mask:
         raise ValueError("a bool volume is a mask: say so")
-    values = (volume != 0).astype(np.float32) if mask else volume
+    values = volume
+    if mask:
+        values = volume.astype(np.float32) if volume.dtype.kind == "f" else (volume != 0).astype(np.float32)
     if not mask and values.dtype not in (np.float32, np.float64):
         values = values.astype(np.float64 if values.dtype.itemsize > 2 else np.float32)
     image = to_itk(values, source)
