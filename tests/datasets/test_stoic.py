@@ -14,7 +14,7 @@ from stoic_fakes import make_stoic, read_reference, write_reference
 from crosstask.datasets import STOIC, open_dataset
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
-from crosstask.io.images import write_volume
+from crosstask.io.images import read_volume, write_volume
 from crosstask.store import prepare
 
 LABELS = ("covid", "severe", "severe_among_positives", "sex", "age")
@@ -127,6 +127,26 @@ class TestRead:
         dataset = STOIC(root, spacing=None)
         ct = dataset.read(dataset.cases()[0]).arrays["ct"][0]
         assert (ct[0, 0, 0], ct[1, 0, 0], ct[2, 0, 0]) == (32767, -1000, 40)
+
+    def test_voxels_that_are_no_numbers_are_an_error_or_filled(self, root, tmp_path):
+        path = scan(root, "7")
+        values, grid, header = read_volume(path)
+        values = values.astype(np.float32)
+        values[0] = np.nan
+        write_volume(path, values, grid, {key: header[key] for key in header if key.startswith("Patient")})
+        message = "are no numbers (NaN or infinite); give the data set's option fill, HU in their place"
+        wrong = [finding for finding in STOIC(root).check() if finding.severity == "error"]
+        assert [finding.case for finding in wrong] == ["7"]
+        assert message in wrong[0].message
+        whole = STOIC(root, spacing=None, fill=-1024)
+        assert not [finding for finding in whole.check() if finding.severity == "error"]
+        case = next(case for case in whole.cases() if case.id == "7")
+        ct = whole.read(case).arrays["ct"]
+        assert (ct[0, 0] == -1024).all() and ct.dtype == np.int16
+        assert whole.read_settings() == {"spacing": None, "fill": -1024.0}
+        assert STOIC(root).read_settings() == {"spacing": [5.0, 2.0, 2.0]}  # stores of before stay good
+        with pytest.raises(InputError, match=r"dataset\.options\.fill: 'air' is no value in HU"):
+            STOIC(root, fill="air")
 
     def test_a_new_spacing_makes_prepared_cases_stale(self, original, tmp_path):
         def prepared(**options):

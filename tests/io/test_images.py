@@ -18,7 +18,8 @@ from PIL import Image
 
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
-from crosstask.io.images import _nifti_length, ending, read_image, read_picture, read_volume, resample, write_volume
+from crosstask.io import nifti
+from crosstask.io.images import ending, read_image, read_picture, read_volume, resample, write_volume
 
 GREY = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
 COLOUR = np.arange(18, dtype=np.uint8).reshape(2, 3, 3) * 14
@@ -273,8 +274,9 @@ class TestVolumes:
         first = struct.pack(order + "i", 348).ljust(40, b"\0") + struct.pack(order + "8h", 3, 4, 5, 6, 1, 1, 1, 1)
         first = first.ljust(72, b"\0") + struct.pack(order + "h", 32)
         first = (first.ljust(108, b"\0") + struct.pack(order + "f", 352)).ljust(348, b"\0")
-        assert (_nifti_length(first), _nifti_length(second)) == (352 + 480, 544 + 240)
-        assert _nifti_length(b"nothing of this kind") is None
+        layouts = [nifti._layout_of(header) for header in (first, second)]
+        assert [layout and layout.length for layout in layouts] == [352 + 480, 544 + 240]
+        assert nifti._layout_of(b"nothing of this kind") is None
 
     def test_absurd_size(self, tmp_path):
         write_volume(tmp_path / "a.mha", self.VOLUME, self.GRID)

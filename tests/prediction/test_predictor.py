@@ -11,6 +11,7 @@ import torch
 
 from crosstask.assembly import dataset_of
 from crosstask.datasets import DATASETS
+from crosstask.errors import InputError
 from crosstask.functional.resize import resize
 from crosstask.prediction.predictor import Predictor
 from run_fakes import FAKES, fake_experiment, fake_run
@@ -144,3 +145,23 @@ def test_the_data_set_of_another_root(tmp_path: Path) -> None:
     folder = fake_run(experiment)
     other = type(dataset_of(experiment))(tmp_path / "elsewhere")
     assert Predictor(folder, dataset=other).dataset.root == tmp_path / "elsewhere"
+
+
+def test_a_prediction_that_is_no_number_names_the_case_and_why(tmp_path: Path) -> None:
+    predictor = predictor_of(tmp_path)
+    data = case_of(predictor, 0)
+    forward = predictor._forward
+
+    def diverged(image: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {name: output * torch.nan if name == "age" else output for name, output in forward(image).items()}
+
+    predictor._forward = diverged  # type: ignore[method-assign]
+    with pytest.raises(InputError, match="case c0: the prediction of 'age' is no number, though its image is sound"):
+        predictor.predict("c0", data, data.geometry)
+    predictor._forward = forward  # type: ignore[method-assign]
+    data.arrays["image"] = data.arrays["image"].astype(np.float32)
+    data.arrays["image"][0, 3, 3] = np.nan
+    with pytest.raises(
+        InputError, match=r"case c0: .* is no number, since its image holds NaN or infinite values; run"
+    ):
+        predictor.predict("c0", data, data.geometry)

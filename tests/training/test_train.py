@@ -10,11 +10,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from crosstask.assembly import Assembly
 from crosstask.benchmark.evaluate import evaluate_constant, evaluate_run
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import Experiment
@@ -22,7 +24,8 @@ from crosstask.locks import locked
 from crosstask.methods import get_method
 from crosstask.runs import BEST, FINAL, HISTORY, LAST, RunPlan, is_trained, plan_runs, read_record
 from crosstask.sample import Sample
-from crosstask.store import Store
+from crosstask.store import CaseArrays, Store
+from crosstask.tasks.base import Task
 from crosstask.training.recorder import smoothed
 from crosstask.training.run import LOCK_NAME, train
 
@@ -259,6 +262,7 @@ def test_without_validation_labels_the_latest_epoch_is_kept(
     record = train(plan, store)
     assert record["training"]["best_epoch"] == 1
     assert record["training"]["best_score"] is None
+    assert record["training"]["unscored"] == ["segmentation", "dose"]
     assert_same_weights(plan.folder / BEST, plan.folder / FINAL)
 
 
@@ -273,6 +277,7 @@ def test_training_stops_when_the_score_has_not_improved(
     record = train(plan_of(changed(experiment, epochs=6, patience=2, smoothing=1)), store)
     assert record["training"]["epochs"] == 4
     assert record["training"]["best_epoch"] == 1
+    assert record["training"]["unscored"] == ["dose"]
 
 
 def test_the_best_epoch_keeps_its_own_weights(
@@ -411,3 +416,26 @@ def test_a_run_beats_the_constant_predictor_on_test_cases(experiment: Experiment
     error = scores[scores["metric"] == "mae"]["value"].mean()
     constant = floor[floor["metric"] == "mae"]["value"].mean()
     assert error < 0.9 * constant
+
+
+@pytest.mark.parametrize(("case", "place"), [("pt_1", "image"), ("pt_201", "image"), ("pt_2", "target")])
+def test_a_case_that_holds_no_numbers_is_named_where_training_meets_it(
+    experiment: Experiment, store: Store, monkeypatch: pytest.MonkeyPatch, case: str, place: str
+) -> None:
+    """As in stores of before it was found out when they were prepared; in training and in validation."""
+    true_image, true_target = Assembly.image, Assembly.target
+
+    def image(self: Assembly, data: CaseArrays, slices: object = None) -> np.ndarray:
+        values = true_image(self, data, slices)  # type: ignore[arg-type]
+        return values * np.float32(np.nan) if (data.id, place) == (case, "image") else values
+
+    def target(self: Assembly, task: Task, data: CaseArrays, slices: object = None) -> tuple[np.ndarray, np.ndarray]:
+        values, present = true_target(self, task, data, slices)  # type: ignore[arg-type]
+        strange = (data.id, place, task.name) == (case, "target", "dose")
+        return values * np.float32(np.nan) if strange else values, present
+
+    monkeypatch.setattr(Assembly, "image", image)
+    monkeypatch.setattr(Assembly, "target", target)
+    what = "image" if place == "image" else "label of task 'dose'"
+    with pytest.raises(CrosstaskError, match=f"case {case}: its {what} holds NaN or infinite values; run crosstask"):
+        train(plan_of(changed(experiment, epochs=1, samples_per_epoch=None)), store)

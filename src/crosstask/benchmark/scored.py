@@ -47,6 +47,26 @@ def _is_complete(store: Store, case_id: str, assembly: Assembly) -> bool:
     return all(set(task.classes) <= set(channels.get(task.labelled_source, ())) for task in assembly.tasks)
 
 
+def validation_lacks(
+    splits: Mapping[Split, Sequence[str]], assembly: Assembly, store: Store, experiment: Experiment
+) -> list[str]:
+    """Tasks of which no validation case has a label, so that the best epoch is chosen without them.
+
+    Args:
+        splits: case ids of each split.
+        assembly: all tasks of the experiment.
+        store: the prepared cases.
+        experiment: the experiment; with a major task that alone chooses the epoch.
+    """
+    channels = [store.open(case_id).channels for case_id in splits["validation"]]
+    judged = [task for task in assembly.tasks if experiment.major in (None, task.name)]
+    return [
+        task.name
+        for task in judged
+        if not any(set(task.classes) & set(own.get(task.scored_source, ())) for own in channels)
+    ]
+
+
 def scoring_remarks(
     experiment: Experiment, assembly: Assembly, store: Store, splits: Mapping[int, Mapping[Split, Sequence[str]]]
 ) -> tuple[str, ...]:
@@ -65,6 +85,9 @@ def scoring_remarks(
     findings = [task.name for task in assembly.tasks if task.thresholds is not None]
     if findings:
         remarks.append(f"{', '.join(findings)}: {decided_by(experiment.evaluation)}.")
+    lacking = [name for own in splits.values() for name in validation_lacks(own, assembly, store, experiment)]
+    if lacking:
+        remarks.append(chosen_without(list(dict.fromkeys(lacking))))
     if experiment.evaluation.complete_cases:
         tests = [list(own["test"]) for own in splits.values()]
         whole = {case for test in tests for case in test}
@@ -74,6 +97,12 @@ def scoring_remarks(
             "(evaluation.complete_cases)."
         )
     return tuple(remarks)
+
+
+def chosen_without(tasks: Sequence[str]) -> str:
+    """The remark on tasks that have no say in which epoch is the best."""
+    have = "has no score" if len(tasks) == 1 else "have no score"
+    return f"{', '.join(tasks)} {have} on the validation cases: the best epoch is chosen without."
 
 
 def decided_by(evaluation: EvaluationSection) -> str:

@@ -111,6 +111,7 @@ def train_runs(experiment: Experiment, method: str | None) -> None:
 
     splits = splits_by_seed(plans, store, needed=("train", "validation"))  # or one is refused
     _tell_one_sided(experiment, plans, store, splits)
+    _tell_lacking(experiment, store, splits)
 
     for plan in plans:
         started = time.perf_counter()
@@ -126,6 +127,7 @@ def train_runs(experiment: Experiment, method: str | None) -> None:
             markup=False,
         )
     _tell_lonely(plans)
+    _tell_unscored(plans)
 
 
 def _tell(line: str) -> None:
@@ -147,6 +149,27 @@ def _tell_one_sided(
                 if line not in told:
                     told.add(line)
                     err.print(f"seed {seed}: {line}" if experiment.dataset.splits.by_seed else line, markup=False)
+
+
+def _tell_lacking(experiment: Experiment, store: Store, splits: dict[int, dict[Split, list[str]]]) -> None:
+    """Say before the training which tasks will have no say in which epoch is the best."""
+    from crosstask.benchmark.scored import chosen_without, validation_lacks
+
+    assembly = assembly_of(experiment, dataset_of(experiment))
+    lacking = [name for own in splits.values() for name in validation_lacks(own, assembly, store, experiment)]
+    if lacking:
+        _tell(f"Warning: {chosen_without(list(dict.fromkeys(lacking)))}")
+
+
+def _tell_unscored(plans: Sequence[RunPlan]) -> None:
+    """Say of which runs a task had no score on the validation cases, though they have its label."""
+    from crosstask.benchmark.scored import chosen_without
+
+    for plan in plans:
+        major = plan.experiment.major
+        unscored = read_record(plan.folder).get("training", {}).get("unscored", ())
+        if judged := [name for name in unscored if major in (None, name)]:
+            _tell(f"Warning: {plan.name}: {chosen_without(judged)}")
 
 
 def _tell_lonely(plans: Sequence[RunPlan]) -> None:
@@ -272,11 +295,13 @@ def run_benchmark(experiment: Experiment, jobs: int) -> Result:
     _tell_one_sided(experiment, plans, store, splits)
     output = experiment.output_folder
     _write_splits(experiment, store, splits)
+    _tell_lacking(experiment, store, splits)
     if jobs > 1:
         plans = [_with_threads(plan, max(1, cores() // jobs)) for plan in plans]
     with _watch(plans) as progress:
         run_all(plans, experiment.store_folder, jobs=jobs, progress=progress)
     _tell_lonely(plans)
+    _tell_unscored(plans)
     scores, predictions = collect_scores(plans), collect_predictions(plans)
 
     from crosstask.benchmark.characteristics import collect_characteristics

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from crosstask.datasets.names import refuse_options, unknown_name
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
 from crosstask.io.images import read_image, resample
+from crosstask.io.numbers import not_numbers, only_numbers
 from crosstask.io.tables import Row
 from crosstask.tasks import ClassificationTask, ScalarTask, SegmentationTask
 from crosstask.tasks.base import Task
@@ -174,6 +176,7 @@ class Cohort(Dataset):
         if missing := next((path for path in images if not path.exists()), None):
             raise InputError(f"{missing}: no such image; add it, or take row {row.number} out of the table")
         information: dict[str, Any] = {}
+        findings: list[Finding] = []
         labels, faults = self.rows.labels_of(row)
         if faults:
             raise InputError(faults[0])
@@ -181,7 +184,7 @@ class Cohort(Dataset):
         channels: dict[str, tuple[str, ...]] = {IMAGE: self._channel_names()}
         arrays: dict[str, np.ndarray] = {}
         for task in self.spec.masks:
-            channels[task], arrays[task] = self._masks(task, row, images[0], native, information)
+            channels[task], arrays[task] = self._masks(case.id, task, row, images[0], native, information, findings)
         if self.spec.crop is not None:
             box = self._box(arrays[self.spec.crop.masks], native, row)
             image, native = image[box], native.cropped(box[1:])
@@ -193,7 +196,7 @@ class Cohort(Dataset):
         arrays[IMAGE] = image
         for name, values in labels.items():
             arrays[name], channels[name] = np.array(list(values.values()), np.float32), tuple(values)
-        return CaseData(arrays, channels, geometry, information)
+        return CaseData(arrays, channels, geometry, information, tuple(findings))
 
     # --- files ---
 
@@ -209,6 +212,7 @@ class Cohort(Dataset):
         geometry: Geometry | None = None
         for path in paths:
             values, grid = read_image(path)
+            values = only_numbers(path, values, self.spec.fill, "give fill in the cohort file, a value in their place")
             have, want = len(grid.shape), self.spatial_dims
             if have != want:
                 kinds = {2: "a picture", 3: "a volume"}
@@ -238,7 +242,14 @@ class Cohort(Dataset):
         return values
 
     def _masks(
-        self, task: str, row: Row, image: Path, geometry: Geometry, information: dict[str, Any]
+        self,
+        case_id: str,
+        task: str,
+        row: Row,
+        image: Path,
+        geometry: Geometry,
+        information: dict[str, Any],
+        findings: list[Finding],
     ) -> tuple[tuple[str, ...], np.ndarray]:
         """Classes whose file exists, and their masks ``c *s``."""
         files: dict[Path, Mask] = {}
@@ -256,9 +267,19 @@ class Cohort(Dataset):
                     )
                 if not _same_place(grid, geometry):
                     information.setdefault("displaced", []).append(str(path))
-            found[name] = belongs(files[path], mask)
+            held = files[path]
+            if mask.fill is not None:
+                held = replace(held, values=only_numbers(path, held.values, mask.fill, ""))
+            elif not_numbers(held.values) is not None:
+                message = (
+                    f"{path}: the mask holds values that are no numbers (NaN or infinite), so {name} is a missing "
+                    f"label (row {row.number}); export it again, or give fill beside its path (fill: 0)"
+                )
+                findings.append(Finding(case_id, "warning", message))
+                continue
+            found[name] = belongs(held, mask)
             if mask.values == ">0" or isinstance(mask.values, list):
-                threshold = files[path].threshold
+                threshold = held.threshold
                 if threshold is not None:
                     information.setdefault("soft", {})[f"{task}.{name}"] = threshold
         masks = np.stack(list(found.values())) if found else np.empty((0, *geometry.shape), np.uint8)
@@ -272,8 +293,10 @@ class Cohort(Dataset):
         hits = np.argwhere(outline.any(0)) if len(outline) else np.empty((0, 3))
         if not len(hits):
             first = next(iter(self.spec.masks[self.spec.crop.masks].classes.values()))
-            where = self.rows.resolved(first.path, row) or f"{self.rows.table.path}, {first.path!r}"
-            state = "is empty" if len(outline) else "is missing"
+            path = self.rows.resolved(first.path, row)
+            where = path or f"{self.rows.table.path}, {first.path!r}"
+            unknown = path is not None and path.exists() and not len(outline)
+            state = "is empty" if len(outline) else "holds values that are no numbers" if unknown else "is missing"
             raise InputError(
                 f"{where}: the outline to crop around {state} (row {row.number}); draw it, or take the row out"
             )

@@ -125,6 +125,7 @@ def _check_case(
     for path in data.information.get("displaced", ()):
         message = f"{path}: lies elsewhere in space than its image, by half a voxel or more; make sure that they fit"
         yield Finding(case_id, "warning", message)
+    yield from data.findings
     if rows.spec.group is not None and rows.group_of(row) is None:
         message = f"{rows.table.path}, row {row.number}: no group ({rows.spec.group}); taken as a group of its own"
         yield Finding(case_id, "warning", message)

@@ -16,6 +16,7 @@ from crosstask.datasets.cohort_spec import fill, pattern_columns
 from crosstask.datasets.cohort_text import item_of, text_of
 from crosstask.errors import InputError
 from crosstask.io.images import read_image
+from crosstask.io.numbers import not_numbers
 from crosstask.io.tables import Table
 
 _LOOKED_AT = 5
@@ -65,9 +66,17 @@ def look_at_images(folder: Path, table: Table, image: Pattern) -> Looks:
         spacing = f"# spacing: [{text}]    # z y x in mm; resamples all volumes" + (": theirs differ" if differ else "")
         if differ:
             notes.append("spacing: the voxels of the first volumes differ in size; resample them by the key spacing")
+    strange = [not_numbers(values) for values, _, _ in read]
+    if holding := sum(found is not None for found in strange):
+        notes.append(
+            f"image: {holding} of the first {len(read)} hold values that are no numbers (NaN or infinite); such cases "
+            "are left out, unless the key fill gives a value in their place, e.g. fill: -1000"
+        )
     window = (0.0, 255.0)
     if any(values.dtype != np.uint8 for values, _, _ in read):
         values = np.concatenate([values.reshape(-1)[:: max(1, values.size // 100_000)] for values, _, _ in read])
+        unknown = not_numbers(values)
+        values = values if unknown is None or unknown.all() else values[~unknown]
         low, high = (float(f"{edge:.3g}") for edge in np.percentile(values.astype(np.float64), (0.5, 99.5)))
         window = (low, high if high > low else low + 1)
     edge = min(min(shape) for _, shape, _ in read)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 MISSING = ("", "NA", "N/A", "NaN", "nan", "None", "unknown")
@@ -15,6 +16,11 @@ POSITIVE = ("1", "true", "yes", "positive")
 NEGATIVE = ("0", "false", "no", "negative")
 Decimal = Literal[".", ","]
 _GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d+)?")
+_LARGEST = float(np.finfo(np.float32).max)
+_AGE = re.compile(r"(?<![A-Za-z])[Aa][Gg][Ee](?![a-z])|(?<=[a-z])Age(?![a-z])")
+"""In the name of a column or a label: an age, which is not negative."""
+_OLDEST = 130.0
+"""Years, as ages of people go; more is a code that stands for a missing value, or a birth date gone wrong."""
 
 
 class Section(BaseModel):
@@ -279,6 +285,16 @@ class NumberLabel(_Label):
             raise LabelError(self.column, value, f"below the minimum {self.minimum:g}; mend it or the minimum")
         if self.maximum is not None and number > self.maximum:
             raise LabelError(self.column, value, f"above the maximum {self.maximum:g}; mend it or the maximum")
+        if _AGE.search(self.column) or _AGE.search(name):
+            if self.minimum is None and number < 0:
+                raise LabelError(self.column, value, "no age is below 0; mend it, add it to missing, or give a minimum")
+            years = self.unit.casefold() in ("years", "year", "y", "yr", "yrs", "a")
+            if years and self.maximum is None and number > _OLDEST:
+                raise LabelError(
+                    self.column,
+                    value,
+                    f"no age is above {_OLDEST:g} years; mend it, add it to missing, or give a maximum",
+                )
         return {name: number}
 
 
@@ -295,6 +311,8 @@ LABELS: dict[str, type[Section]] = {
 
 def _number(column: str, value: str, decimal: Decimal) -> float:
     number = with_decimals(value, decimal)
+    if number is not None and abs(number) > _LARGEST:
+        raise LabelError(column, value, "too large for a number of 32 bits; mend it, or add it to missing")
     if number is None:
         comma = with_decimals(value, ",") is not None
         hint = "write a decimal point, or decimal: ',' for this label" if comma else "mend it, or add it to missing"

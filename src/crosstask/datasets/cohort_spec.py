@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, PositiveFloat, ValidationError, field_val
 
 from crosstask.datasets.cohort_labels import LABELS, MISSING, Label, Section, is_missing
 from crosstask.errors import InputError
+from crosstask.io.numbers import LARGEST
 from crosstask.io.yaml_lines import Key, parse_yaml, place_of
 
 NOT_STATED = "not stated"
@@ -83,6 +84,9 @@ class MaskSource(Section):
         default=">0",
         description="values of the file that belong to the class, e.g. [1, 2], '>0' for all but zero, '>127' or '<128'",
     )
+    fill: float | None = Field(
+        default=None, ge=-LARGEST, le=LARGEST, description="what takes the place of values that are no numbers (NaN)"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -145,6 +149,12 @@ class CohortSpec(Section):
     )
     spacing: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = Field(
         default=None, description="volumes are resampled to this, z y x in mm"
+    )
+    fill: float | None = Field(
+        default=None,
+        ge=-LARGEST,
+        le=LARGEST,
+        description="what takes the place of image values that are no numbers (NaN), e.g. -1000",
     )
     crop: CropSection | None = Field(
         default=None, description="volumes are cut to a box around an outline: {masks: segmentation, margin: 40}"
@@ -223,11 +233,16 @@ class CohortSpec(Section):
     def reading(self) -> dict[str, Any]:
         """All that changes what is read of a case."""
         keys = {"missing", "case", "image", "channels", "spacing", "masks", "labels"}
-        keys |= set() if self.crop is None else {"crop"}  # stores of before there was crop stay good
+        # what is not given leaves stores good that are of before there was such a key
+        keys |= {key for key in ("crop", "fill") if getattr(self, key) is not None}
         settings = self.model_dump(mode="json", include=keys)
         for label in settings["labels"].values():
-            if label.get("decimal") == ".":  # nor of before there were decimal commas
+            if label.get("decimal") == ".":
                 del label["decimal"]
+        for section in settings["masks"].values():
+            for mask in section["classes"].values():
+                if mask["fill"] is None:
+                    del mask["fill"]
         return settings
 
 

@@ -18,6 +18,7 @@ from crosstask.datasets.names import natural, refuse_options, unknown_name
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
 from crosstask.io.images import read_volume, resample
+from crosstask.io.numbers import only_numbers
 from crosstask.tasks import ClassificationTask, ScalarTask
 from crosstask.tasks.base import Task
 
@@ -71,6 +72,7 @@ class STOIC(Dataset):
         root: folder of the data set.
         spacing: z y x, in mm, to which scans are resampled (:func:`crosstask.io.images.resample`), or None to leave
             them as they are, which takes 50 times the space.
+        fill: HU in the place of voxels that are no numbers (NaN), which are an error without it.
     """
 
     name = "stoic"
@@ -84,8 +86,11 @@ class STOIC(Dataset):
         "Radiology 301(1), 2021, E361-E370."
     )
 
-    def __init__(self, root: Path, spacing: Sequence[float] | None = DEFAULT_SPACING) -> None:
+    def __init__(
+        self, root: Path, spacing: Sequence[float] | None = DEFAULT_SPACING, fill: float | None = None
+    ) -> None:
         super().__init__(root)
+        self.fill = None if fill is None else _fill(fill)
         self.spacing = None if spacing is None else _spacing(spacing)
         self._rows: dict[str, _Row] | None = None
 
@@ -94,8 +99,9 @@ class STOIC(Dataset):
         return tuple(_TASK_OPTIONS)
 
     def read_settings(self) -> Mapping[str, Any]:
-        """The spacing."""
-        return {"spacing": None if self.spacing is None else list(self.spacing)}
+        """The spacing, and the fill where one is given."""
+        filled = {} if self.fill is None else {"fill": self.fill}
+        return {"spacing": None if self.spacing is None else list(self.spacing), **filled}
 
     def cases(self) -> list[Case]:
         """All patients with a scan and a valid line of the reference, sorted by id. No scan is opened.
@@ -135,7 +141,7 @@ class STOIC(Dataset):
         if case.id not in self._rows:
             raise InputError(f"{reference}: no usable line for patient {case.id!r}; run the check")
         row = self._rows[case.id]
-        ct, geometry, header = _read_scan(scan)
+        ct, geometry, header = _read_scan(scan, self.fill)
         information = {
             "shape": list(geometry.shape),
             "spacing": list(geometry.spacing),
@@ -196,7 +202,7 @@ class STOIC(Dataset):
             if row.severe == 1 and row.covid == 0:
                 yield Finding(patient, "warning", f"{place}: severe without COVID; only positives count for severity")
             try:
-                ct, geometry, header = _read_scan(scans[patient])
+                ct, geometry, header = _read_scan(scans[patient], self.fill)
             except InputError as error:
                 yield Finding(patient, "error", str(error))
                 continue
@@ -254,11 +260,10 @@ def _scan(folder: Path, patient: str) -> Path:
     return folder / SCANS / f"{patient}.mha"
 
 
-def _read_scan(path: Path) -> tuple[np.ndarray, Geometry, dict[str, str]]:
+def _read_scan(path: Path, fill: float | None) -> tuple[np.ndarray, Geometry, dict[str, str]]:
     """CT ``z y x``, int16, its grid and its header."""
     values, geometry, header = read_volume(path)
-    if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
-        raise InputError(f"{path}: it holds values that are no numbers; download it again or leave the patient out")
+    values = only_numbers(path, values, fill, "give the data set's option fill, HU in their place")
     if values.min() == values.max():
         raise InputError(f"{path}: every voxel is {values.min()}; download it again or leave the patient out")
     if values.dtype != np.int16:
@@ -347,3 +352,14 @@ def _spacing(spacing: Sequence[float]) -> tuple[float, ...]:
     if len(steps) != 3 or not all(math.isfinite(step) and step > 0 for step in steps):
         raise InputError(f"dataset.options.spacing: {spacing!r} is not three lengths z y x in mm; or give null")
     return steps
+
+
+def _fill(fill: Any) -> float:
+    """A checked value in Hounsfield units.
+
+    Raises:
+        InputError: it is none.
+    """
+    if isinstance(fill, bool) or not isinstance(fill, int | float) or not -32768 <= fill <= 32767:
+        raise InputError(f"dataset.options.fill: {fill!r} is no value in HU, such as -1024; or give null")
+    return float(fill)

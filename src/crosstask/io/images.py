@@ -23,12 +23,9 @@ Round trip:
 
 from __future__ import annotations
 
-import gzip
 import logging
 import math
-import struct
 import warnings
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,6 +37,7 @@ from crosstask.errors import InputError
 from crosstask.geometry import Geometry
 from crosstask.io.declared import check_length, refuse_bomb
 from crosstask.io.itk import itk_direction, to_itk
+from crosstask.io.nifti import strange_values
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -52,8 +50,6 @@ UNEVEN = 0.01
 """Largest difference of slice distances, as a share of their median, that is taken for rounding."""
 
 _ORIENTATION = 0x0112
-_NIFTI_HEADER = 540
-_NIFTI_REST = 1 << 26
 _COPY = "copy it again from the original or leave the case out"
 _PICTURE_MODES = {"1": "L", "L": None, "I": None, "I;16": None, "I;16B": None, "I;16L": None, "F": None, "LA": "L"}
 
@@ -108,6 +104,7 @@ def read_picture(path: Path) -> np.ndarray:
         values = _upright(_read_deep_png(path), orientation)
     if values.ndim not in (2, 3) or not values.size:
         raise InputError(f"{path}: no readable picture (its size is {values.shape}); {_COPY}")
+    _must_be_real(path, values)
     return values[None] if values.ndim == 2 else np.ascontiguousarray(np.moveaxis(values[..., :3], -1, 0))
 
 
@@ -139,6 +136,13 @@ def mask_parts(path: Path) -> tuple[np.ndarray | None, np.ndarray | None]:
         return transparent, np.array(upright) if palette and not grey else None
     except Exception as error:  # as in read_picture
         raise InputError(f"{path}: no readable picture ({_one_line(error)}); {_COPY}") from None
+
+
+def _must_be_real(path: Path, values: np.ndarray) -> None:
+    """Refuse what has no order, or no number at all."""
+    if values.dtype.kind not in "biuf":
+        what = "complex numbers" if values.dtype.kind == "c" else f"values of type {values.dtype}"
+        raise InputError(f"{path}: {what}; save an image of real numbers, such as the magnitudes")
 
 
 def _deep_colour(picture: Any) -> str:
@@ -416,8 +420,7 @@ def _read_any(path: Path) -> tuple[SimpleITK.Image, dict[str, str]]:
 
 def _read_itk(path: Path, files: Sequence[str]) -> tuple[SimpleITK.Image, dict[str, str]]:
     sitk = _sitk()
-    if ending(Path(files[0])) in (".nii", ".nii.gz"):
-        _must_be_whole(Path(files[0]))
+    strange = strange_values(Path(files[0])) if ending(Path(files[0])) in (".nii", ".nii.gz") else np.empty(0, np.int64)
     try:
         with _quiet():
             first = sitk.ImageFileReader()
@@ -433,7 +436,8 @@ def _read_itk(path: Path, files: Sequence[str]) -> tuple[SimpleITK.Image, dict[s
                 refuse_bomb(path, list(map(Path, files)), needed)
             header = _header_of(first)
             if len(files) == 1:
-                return first.Execute(), header
+                image = first.Execute()
+                return (_with_nan(path, image, strange) if strange.size else image), header
             reader = sitk.ImageSeriesReader()
             reader.SetFileNames(list(files))
             return reader.Execute(), header
@@ -441,8 +445,32 @@ def _read_itk(path: Path, files: Sequence[str]) -> tuple[SimpleITK.Image, dict[s
         raise InputError(f"{path}: cannot be read ({_one_line(error)}); {_COPY}") from None
 
 
+def _with_nan(path: Path, image: SimpleITK.Image, strange: np.ndarray) -> SimpleITK.Image:
+    """The image of a NIfTI file with NaN where the file has it, or infinity, and ITK a zero.
+
+    Args:
+        path: the file, for messages.
+        image: as ITK reads it, its axes those of the file.
+        strange: flat indices in the file's order.
+    """
+    sitk = _sitk()
+    values = sitk.GetArrayFromImage(image)
+    if image.GetNumberOfComponentsPerPixel() > 1 or values.dtype.kind != "f" or strange[-1] >= values.size:
+        raise InputError(f"{path}: {strange.size} values are no numbers (NaN or infinite); export it again")
+    values.reshape(-1)[strange] = np.nan
+    told = sitk.GetImageFromArray(values, isVector=False)
+    told.CopyInformation(image)
+    return told
+
+
 def _bytes_of_a_voxel(reader: SimpleITK.ImageFileReader) -> int:
-    """Of all channels, once the header has been read."""
+    """Of all channels, once the header has been read.
+
+    Raises:
+        InputError: the voxels are complex numbers.
+    """
+    if "complex" in _sitk().GetPixelIDValueAsString(reader.GetPixelID()):
+        raise InputError(f"{reader.GetFileName()}: complex numbers; save real ones, such as their magnitudes")
     voxel = _sitk().Image([1] * reader.GetDimension(), reader.GetPixelID(), reader.GetNumberOfComponents())
     return int(voxel.GetSizeOfPixelComponent()) * int(reader.GetNumberOfComponents())
 
@@ -464,39 +492,6 @@ def _legible(text: str) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
         return raw.decode("latin-1")
-
-
-def _must_be_whole(path: Path) -> None:
-    """A NIfTI file must be as long as its header says: ITK fills up a truncated one with zeros and says nothing."""
-    try:
-        with gzip.open(path) if ending(path) == ".nii.gz" else path.open("rb") as file:
-            header = file.read(_NIFTI_HEADER)
-            length, needed = len(header), _nifti_length(header)
-            refuse_bomb(path, [path], needed or 0)
-            # a damaged .gz shows at its end; what goes on for long behind the last voxel is no image
-            while length < (needed or 0) + _NIFTI_REST and (piece := file.read(1 << 22)):
-                length += len(piece)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: truncated or damaged ({_one_line(error)}); {_COPY}") from None
-    if needed is not None and length < needed:
-        raise InputError(f"{path}: truncated, {length} bytes of {needed}; {_COPY}")
-
-
-def _nifti_length(header: bytes) -> int | None:
-    """Bytes of a NIfTI-1 or NIfTI-2 file, by its header; None if it is none."""
-    for order in "<>":
-        if header[:4] == struct.pack(order + "i", 348) and len(header) >= 348:
-            sizes, bits = struct.unpack_from(order + "8h", header, 40), struct.unpack_from(order + "h", header, 72)[0]
-            offset = struct.unpack_from(order + "f", header, 108)[0]
-        elif header[:4] == struct.pack(order + "i", 540) and len(header) >= 540:
-            sizes, bits = struct.unpack_from(order + "8q", header, 16), struct.unpack_from(order + "h", header, 14)[0]
-            offset = struct.unpack_from(order + "q", header, 168)[0]
-        else:
-            continue
-        if not math.isfinite(offset):
-            return None
-        return int(offset) + math.prod(sizes[1 : 1 + max(0, sizes[0])]) * bits // 8
-    return None
 
 
 def _series_files(folder: Path) -> list[str]:
@@ -548,6 +543,7 @@ def _slice_position(file: Path) -> float:
 def _to_array(path: Path, image: SimpleITK.Image) -> tuple[np.ndarray, Geometry]:
     """Array ``*s`` (``*s c`` with several channels) and Geometry of an image of two or three axes."""
     array = np.asarray(_sitk().GetArrayFromImage(image))
+    _must_be_real(path, array)
     try:
         geometry = Geometry(
             shape=tuple(image.GetSize()[::-1]),

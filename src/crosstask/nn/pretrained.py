@@ -15,12 +15,12 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from crosstask.errors import InputError
 from crosstask.files import cache_folder
 from crosstask.nn.normalisation import Normalisation, changes, figures_of, fitted
+from crosstask.nn.weights_file import load_checked
 
 if TYPE_CHECKING:
     from crosstask.nn.alexnet import AlexNet
@@ -191,7 +191,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     _must_be_there(path)
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return load_checked(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, LookupError, ValueError, RuntimeError, UnpicklingError, SafetensorError) as error:
         raise InputError(

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from crosstask.assembly import Assembly, Readable, assembly_of, dataset_of, lesion_of
@@ -20,6 +19,7 @@ from crosstask.experiment import EvaluationSection, Experiment
 from crosstask.functional.resize import resize
 from crosstask.geometry import Geometry
 from crosstask.network import build_architecture, precision_of
+from crosstask.nn.weights_file import load_checked
 from crosstask.prediction.onnx import OnnxNetwork
 from crosstask.runs import BEST, FINAL, RunPlan, learned_tasks, load_plan, read_record, read_thresholds
 from crosstask.tasks.base import Level, Task
@@ -108,9 +108,11 @@ class Predictor:
         """The run's network with the weights of a file."""
         network = build_architecture(self.plan, self.assembly, pretrained=False)
         try:
-            network.load_state_dict(load_file(path))
+            network.load_state_dict(load_checked(path))
         except FileNotFoundError:
             raise InputError(f"{path}: is missing; train the run anew") from None
+        except ValueError as error:
+            raise InputError(f"{path}: is damaged ({error}); copy it again, or train the run anew") from None
         except Exception as error:
             line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
             raise InputError(f"{path}: does not hold this network's weights ({line}); train the run anew") from None
@@ -131,7 +133,8 @@ class Predictor:
             geometry: its grid.
 
         Raises:
-            InputError: patches of a lesion are asked for, and the case has no outline of one.
+            InputError: patches of a lesion are asked for, and the case has no outline of one; or what is predicted is
+                no number, which is never scored or written as if it were one.
         """
         kind = self.experiment.sample.kind
         if kind == "slice":
@@ -142,7 +145,16 @@ class Predictor:
             values = self._of_lesion(case_id, case, geometry)
         else:
             values = self._whole(case, geometry)
+        for name, predicted in values.items():
+            if not np.isfinite(predicted).all():
+                raise InputError(f"case {case_id}: the prediction of {name!r} is no number, {self._reason(case)}")
         return Prediction(case_id, values, geometry)
+
+    def _reason(self, case: Readable) -> str:
+        """Why a prediction is NaN or infinite, and what to do."""
+        if not np.isfinite(case.read(self.assembly.image_source).astype(np.float64)).all():
+            return "since its image holds NaN or infinite values; run crosstask prepare again, or leave the case out"
+        return "though its image is sound; take the run's other --weights, or train it with a lower learning rate"
 
     def _at(self, level: Level) -> list[Task]:
         return [task for task in self.assembly.tasks if task.level == level]

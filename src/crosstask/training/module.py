@@ -17,6 +17,8 @@ from crosstask.sample import Batch
 from crosstask.tasks.base import Task
 from crosstask.weighting import Weighting
 
+_REMEDY = "lower training.learning_rate, set training.gradient_clip, or train at precision 32"
+
 
 class TrainingModule(L.LightningModule):
     """An architecture, its tasks and a weighting in training.
@@ -106,6 +108,8 @@ class TrainingModule(L.LightningModule):
             if not bool(labelled):
                 continue
             loss = task.loss(outputs[task.name], batch.targets[task.name], present, batch.region)
+            if not bool(torch.isfinite(loss)):
+                _refuse_strange(batch, task.name)
             self._sums[task.name].append(torch.stack([loss.detach() * labelled, labelled.to(loss.dtype)]))
             weighted = self.epoch_weights[task.name] * loss
             total = weighted if total is None else total + weighted
@@ -120,8 +124,7 @@ class TrainingModule(L.LightningModule):
             self.epoch_losses[task.name] = float(added[0] / added[1]) if added[1] > 0 else math.nan
             if added[1] > 0 and not math.isfinite(self.epoch_losses[task.name]):
                 raise CrosstaskError(
-                    f"epoch {self.trainer.current_epoch}: the loss of task {task.name!r} is not finite; "
-                    "lower training.learning_rate, set training.gradient_clip, or train at precision 32"
+                    f"epoch {self.trainer.current_epoch}: the loss of task {task.name!r} is not finite; {_REMEDY}"
                 )
         self.weighting.end_epoch(self.epoch_losses)
 
@@ -139,6 +142,12 @@ class TrainingModule(L.LightningModule):
         outputs = self.architecture(batch.image)
         for task in self.tasks:
             decoded = task.decode(outputs[task.name])
+            if not bool(torch.isfinite(decoded).all()):
+                _refuse_strange(batch, task.name)
+                raise CrosstaskError(
+                    f"epoch {self.trainer.current_epoch}: what is predicted of task {task.name!r} for validation cases "
+                    f"is not finite; {_REMEDY}"
+                )
             tally = task.tally(decoded, batch.targets[task.name], batch.present[task.name], batch.region)
             before = self._tallies.get(task.name)
             self._tallies[task.name] = tally if before is None else before + tally
@@ -162,3 +171,19 @@ class TrainingModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the weighting's history back."""
         self.weighting.load_state(checkpoint["weighting"])
+
+
+def _refuse_strange(batch: Batch, task: str) -> None:
+    """Name the case of a batch whose image or label is no number, if there is one.
+
+    Raises:
+        CrosstaskError: there is.
+    """
+    for what, values in (("image", batch.image), (f"label of task {task!r}", batch.targets[task])):
+        strange = ~torch.isfinite(values).flatten(1).all(1)
+        if bool(strange.any()):
+            case = batch.cases[int(strange.nonzero()[0])]
+            raise CrosstaskError(
+                f"case {case}: its {what} holds NaN or infinite values; run crosstask prepare again, or leave the case "
+                "out"
+            )

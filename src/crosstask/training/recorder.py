@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from safetensors.torch import save
 
 from crosstask.errors import CrosstaskError
 from crosstask.files import write_atomically
 from crosstask.functional.best_epoch import BestEpoch, best_epoch, may_become_best
+from crosstask.nn import weights_file
 from crosstask.runs import BEST, CANDIDATES, FINAL, HISTORY, LAST
 from crosstask.training.module import TrainingModule
 
 
 def weights_bytes(module: TrainingModule) -> bytes:
-    """The architecture's weights as safetensors."""
-    return save({key: value.detach().cpu().contiguous() for key, value in module.architecture.state_dict().items()})
+    """The architecture's weights as safetensors with a checksum."""
+    return weights_file.weights_bytes(module.architecture.state_dict())
 
 
 def smoothed(scores: Sequence[float], epochs: int) -> float:
@@ -108,6 +108,12 @@ class Recorder(L.Callback):
     def epochs(self) -> int:
         """Epochs that were finished."""
         return len(self._rows)
+
+    @property
+    def unscored(self) -> list[str]:
+        """Tasks that had no score on the validation cases in any epoch, so that the best was chosen without them."""
+        names = [key.removeprefix("skill/") for key in (self._rows[-1] if self._rows else ()) if "skill/" in key]
+        return [name for name in names if not any(math.isfinite(row[f"skill/{name}"]) for row in self._rows)]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Train no further if the run was killed after the epoch that ended it."""

@@ -270,6 +270,7 @@ def _train(plan: RunPlan, store: Store, show_progress: bool, tell: Callable[[str
     record["training"] = {
         "epochs": recorder.epochs,
         "best_epoch": recorder.best_epoch,
+        "unscored": recorder.unscored,
         "best_score": recorder.best_score if math.isfinite(recorder.best_score) else None,
         "seconds": round(recorder.seconds, 1),
         "seconds_of_last_start": round(time.perf_counter() - started, 1),
