@@ -251,7 +251,7 @@ def test_a_fault_of_the_file_keeps_its_line_beside_overrides(path: Path):
         ("name: x\n--- \nname: y\n", ", line 2", "not valid YAML: but found another document"),
         ("name: !!python/name:os.system\n", ", line 1", "not valid YAML: could not determine a constructor"),
         ("name: x\ndataset: &a {root: *a}\n", "", "an alias refers to itself"),
-        ("", "", "is a mapping of keys to values; see configs/"),
+        ("", "", "is a mapping of keys to values; crosstask configs"),
         ("- 1\n- 2\n", "", "is a mapping of keys to values"),
         ("just words\n", "", "is a mapping of keys to values"),
     ],
@@ -265,7 +265,8 @@ def test_what_is_no_experiment_file(path: Path, text: str, where: str, said: str
 
 def test_files_that_cannot_be_read(tmp_path: Path):
     missing = tmp_path / "none.yaml"
-    assert refused(missing) == f"{missing}: no such experiment file; see configs/ for examples"
+    advice = "give the path of one, or a name that crosstask configs lists"
+    assert refused(missing) == f"{missing}: no such experiment file; {advice}"
     assert "cannot be read as text" in refused(tmp_path)
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"name: \xff\xfe\n")

@@ -30,7 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("tasks",),
     ("store", "io", "weighting", "nn"),
     ("functional", "geometry", "sample", "shapes", "locks", "files", "csv_cells", "devices", "history"),
-    ("errors", "processes"),
+    ("errors", "processes", "shipped"),
 )
 
 # Commands that only look must start at once: these modules, and all below those that are packages, import no torch.

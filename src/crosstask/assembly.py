@@ -277,4 +277,4 @@ def _task(dataset: Dataset, name: str, options: Mapping[str, object]) -> Task:
     except InputError as error:
         raise InputError(f"dataset.tasks.{name}: {error}") from None
     except TypeError:
-        raise InputError(f"dataset.tasks.{name}: {options} is not accepted; see configs/ for examples") from None
+        raise InputError(f"dataset.tasks.{name}: {options} is not accepted; crosstask configs has examples") from None

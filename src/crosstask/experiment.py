@@ -23,6 +23,7 @@ from pydantic import (
 
 from crosstask.errors import InputError
 from crosstask.io.yaml_lines import Key, parse_yaml, place_of
+from crosstask.shipped import find_config, hint_for
 from crosstask.weighting import WEIGHTINGS, build_weighting, weighting_options
 
 Name = str
@@ -473,21 +474,22 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     """Read, override and validate an experiment file.
 
     Args:
-        path: the YAML file.
+        path: the YAML file, or the name of one that comes with the package.
         overrides: ``key=value`` with dots between levels, e.g. ``training.epochs=3``; values are YAML.
 
     Raises:
         InputError: one line for the first fault: file, line, key, value and what would be accepted.
     """
+    path = find_config(Path(path))
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise InputError(f"{path}: no such experiment file; see configs/ for examples") from None
+        raise InputError(f"{path}: no such experiment file; {hint_for(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text ({error})") from None
     values, lines = parse_yaml(text, Path(path))
     if not isinstance(values, dict):
-        raise InputError(f"{path}: an experiment is a mapping of keys to values; see configs/ for examples")
+        raise InputError(f"{path}: an experiment is a mapping of keys to values; crosstask configs has examples")
     origin: dict[Key, str] = {key: f"{path}, line {line}" for key, line in lines.items()}
     for override in overrides:
         key = _override(values, override)

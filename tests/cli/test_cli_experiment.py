@@ -9,7 +9,7 @@ COMMANDS = ("prepare", "train", "benchmark")
 def test_missing_file(command, call, tmp_path):
     shown = call(command, tmp_path / "none.yaml")
     assert shown.code == 2
-    assert str(tmp_path / "none.yaml") in shown.error and "configs/" in shown.error
+    assert str(tmp_path / "none.yaml") in shown.error and "crosstask configs" in shown.error
 
 
 @pytest.mark.parametrize(

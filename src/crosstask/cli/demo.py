@@ -8,13 +8,14 @@ from crosstask.cli.terminal import out, progress_bar
 from crosstask.cli.work import run_benchmark
 from crosstask.datasets import SPLITS, Phantom
 from crosstask.experiment import Experiment, load_experiment
+from crosstask.shipped import config_file
 
-EXPERIMENT = Path(__file__).with_name("phantom.yaml")
+EXPERIMENT = config_file("phantom")
 CASES = {"train": 16, "validation": 4, "test": 8}
 
 
 def demo_experiment(folder: Path, file: Path = EXPERIMENT) -> Experiment:
-    """The experiment of a file (``configs/phantom.yaml``), in a folder of the user's choice."""
+    """The experiment of a file (``crosstask configs phantom``), in a folder of the user's choice."""
     places = {"dataset.root": folder / "data", "output": folder / "results", "store": folder / "store"}
     # quoted, since a folder may be called anything that YAML would read otherwise
     quoted = {key: "'" + str(place).replace("'", "''") + "'" for key, place in places.items()}

@@ -15,8 +15,9 @@ from crosstask.cli.work import run_benchmark
 from crosstask.devices import AUTO
 from crosstask.export.predicted import must_be_predicted
 from crosstask.geometry import Geometry
+from crosstask.shipped import config_file
 
-EXPERIMENT = Path(__file__).with_name("phantom-dicom.yaml")
+EXPERIMENT = config_file("phantom-dicom")
 PATIENTS = 12
 SIZE = 48
 _SEED = 7

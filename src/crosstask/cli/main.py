@@ -17,6 +17,7 @@ from rich.markup import escape
 
 from crosstask import __version__
 from crosstask.cli.cohort import cohort_app
+from crosstask.cli.configs import configs, tell_config
 from crosstask.cli.dvh import dvh
 from crosstask.cli.terminal import err, out, progress_bar
 from crosstask.errors import CrosstaskError, InputError
@@ -35,8 +36,11 @@ app = typer.Typer(
 
 app.add_typer(cohort_app, name="cohort")
 app.command()(dvh)
+app.command()(configs)
 
-ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file (YAML); see configs/.", metavar="EXPERIMENT")]
+ExperimentFile = Annotated[
+    Path, typer.Argument(help="Experiment file (YAML), or a name of crosstask configs.", metavar="EXPERIMENT")
+]
 Overrides = Annotated[
     Optional[list[str]],  # noqa: UP045 - typer reads annotations at run time, also on Python 3.10
     typer.Argument(help="Keys to change, e.g. training.epochs=3 dataset.root=/data/openkbp", metavar="[KEY=VALUE]..."),
@@ -106,7 +110,9 @@ def fetch(
 @app.command()
 def check(
     dataset: Annotated[str, typer.Argument(help="Name of the data set, e.g. openkbp.")],
-    root: Annotated[Path, typer.Argument(help="Its folder, or the YAML file of a cohort.")],
+    root: Annotated[
+        Path, typer.Argument(help="Its folder, or the YAML file of a cohort (or its name: see crosstask configs).")
+    ],
     options: Annotated[
         Optional[list[str]],  # noqa: UP045 - typer reads annotations at run time, also on Python 3.10
         typer.Argument(help="Options of the data set's reader, e.g. folder=data/covid_ct", metavar="[OPTION=VALUE]..."),
@@ -161,6 +167,7 @@ def prepare(
     from crosstask.cli.work import prepare_store
     from crosstask.experiment import load_experiment
 
+    tell_config(experiment)
     prepare_store(load_experiment(experiment, overrides or ()), workers=workers, verify=verify, strict=True)
 
 
@@ -177,6 +184,7 @@ def train(
     from crosstask.cli.work import train_runs
     from crosstask.experiment import load_experiment
 
+    tell_config(experiment)
     train_runs(load_experiment(experiment, overrides or ()), method)
 
 
@@ -271,7 +279,9 @@ def benchmark(
     files = [Path(argument) for argument in arguments if "=" not in argument]
     overrides = [argument for argument in arguments if "=" in argument]
     if not files:
-        raise InputError("EXPERIMENT: no experiment file was given; see configs/ for examples")
+        raise InputError("EXPERIMENT: no experiment file was given; crosstask configs lists those that come along")
+    for file in files:
+        tell_config(file)
     experiments = [load_experiment(file, overrides) for file in files]
     if len(experiments) == 1:
         run_benchmark(experiments[0], jobs)

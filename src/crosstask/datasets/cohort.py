@@ -22,6 +22,7 @@ from crosstask.geometry import Geometry
 from crosstask.io.images import read_image, resample
 from crosstask.io.numbers import not_numbers, only_numbers
 from crosstask.io.tables import Row
+from crosstask.shipped import find_config
 from crosstask.tasks import ClassificationTask, ScalarTask, SegmentationTask
 from crosstask.tasks.base import Task
 
@@ -44,7 +45,7 @@ class Cohort(Dataset):
     ``measure`` of classifications, ``classes`` of findings).
 
     Args:
-        root: the cohort file, or the folder of a ``cohort.yaml``.
+        root: the cohort file, the folder of a ``cohort.yaml``, or the name of a cohort that comes with the package.
         folder: where the file's relative paths begin, instead of what it says itself.
     """
 
@@ -55,7 +56,7 @@ class Cohort(Dataset):
     citation = "as the cohort file states"
 
     def __init__(self, root: Path, folder: str | Path | None = None) -> None:
-        super().__init__(root)
+        super().__init__(find_config(Path(root)))
         self._given_folder = None if folder is None else Path(folder).expanduser()
         self._file: CohortFile | None = None
         self._rows: CohortRows | None = None

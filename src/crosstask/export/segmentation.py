@@ -69,7 +69,7 @@ def write_segmentation(path: Path, ct: CtSeries, masks: Mapping[str, np.ndarray]
     try:
         from highdicom.seg import Segmentation
     except ImportError:
-        raise InputError("DICOM SEG needs highdicom; run pip install 'crosstask[dicom]'") from None
+        raise InputError("DICOM SEG needs highdicom; run pip install highdicom") from None
     from pydicom.uid import generate_uid
 
     refuse_input_folder(path.parent, ct.files)
