@@ -100,6 +100,15 @@ def test_unpacking_is_looked_at_piece_by_piece(tmp_path):
     tracemalloc.stop()
 
 
+@pytest.mark.parametrize("size", ["0 10 10", "-5 10 10", "99999999999999999999 10 10"])
+def test_sizes_that_no_image_has_are_one_line(tmp_path, size):
+    content = meta(bytes(100), compressed=False).replace(b"400 400 400", size.encode())
+    (tmp_path / "a.mha").write_bytes(content)
+    with pytest.raises(InputError, match="copy it again") as fault:
+        read_image(tmp_path / "a.mha")
+    assert "\n" not in str(fault.value)
+
+
 @pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
 def test_a_key_or_value_in_latin_1_does_not_hide_the_volume(tmp_path, suffix):
     image = sitk.GetImageFromArray(np.arange(24, dtype=np.int16).reshape(2, 3, 4))

@@ -427,6 +427,10 @@ def _read_itk(path: Path, files: Sequence[str]) -> tuple[SimpleITK.Image, dict[s
             first.SetFileName(files[0])
             first.ReadImageInformation()
             sizes = (*first.GetSize(), len(files))
+            if not all(sizes):
+                raise InputError(
+                    f"{path}: the header says {' x '.join(map(str, first.GetSize()))} voxels, so none; {_COPY}"
+                )
             if math.prod(sizes) > MAXIMUM_VOXELS:
                 raise InputError(f"{path}: the header says {math.prod(sizes)} voxels, too many; {_COPY}")
             needed = math.prod(sizes) * _bytes_of_a_voxel(first)
