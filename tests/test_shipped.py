@@ -44,7 +44,7 @@ def test_every_file_of_configs_is_in_the_wheel():
 @pytest.mark.parametrize("name", config_names())
 def test_every_name_is_reached_from_anywhere_and_says_what_it_is(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert len(title_of(name)) > 20
+    assert len(title_of(name)) > 5 and title_of(name)[0] != "#"
     if name.startswith("cohorts/"):
         assert Cohort(Path(name)).tasks
     else:

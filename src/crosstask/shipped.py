@@ -42,6 +42,6 @@ def hint_for(path: Path) -> str:
 
 
 def title_of(name: str) -> str:
-    """What the first line of a file says of it."""
-    line = config_file(name).read_text(encoding="utf-8").partition("\n")[0]
-    return line.lstrip("# ").rstrip()
+    """What the comment at the head of a file says of it, as far as the first colon, full stop or line end."""
+    line = config_file(name).read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+    return line.partition(": ")[0].rstrip(" .")
