@@ -29,8 +29,20 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("datasets", "architectures"),
     ("tasks",),
     ("store", "io", "weighting", "nn"),
-    ("functional", "geometry", "sample", "shapes", "locks", "files", "csv_cells", "devices", "history"),
-    ("errors", "processes", "shipped"),
+    (
+        "functional",
+        "geometry",
+        "sample",
+        "shapes",
+        "locks",
+        "files",
+        "csv_cells",
+        "records",
+        "seals",
+        "devices",
+        "history",
+    ),
+    ("errors", "processes", "faults", "shipped"),
 )
 
 # Commands that only look must start at once: these modules, and all below those that are packages, import no torch.
@@ -46,6 +58,7 @@ WITHOUT_TORCH = (
     "benchmark.diagnosis",
     "benchmark.characteristics",
     "benchmark.run",
+    "benchmark.kept",
     "functional.dvh",
     "functional.improvement",
     "functional.openkbp_score",

@@ -13,6 +13,7 @@ from crosstask.architectures.options import check_options, options_of
 from crosstask.assembly import Assembly, assembly_of, dataset_of
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment
+from crosstask.faults import told_plainly
 from crosstask.nn.alexnet import SMALLEST, AlexNet
 from crosstask.nn.encoder import ENCODERS, Encoder
 from crosstask.nn.pretrained import check_weights_there, load_weights
@@ -51,7 +52,11 @@ def check_networks(plans: Sequence[RunPlan]) -> None:
         if plan.experiment.encoder.name == "alexnet" and min(plan.experiment.sample.size) < SMALLEST:
             raise InputError(f"sample.size: alexnet needs sides of at least {SMALLEST} pixels; the original has 224")
         with torch.device("meta"):
-            network = build_architecture(plan, assembly_of(plan.experiment, dataset).only(plan.tasks), pretrained=False)
+            assembly = assembly_of(plan.experiment, dataset).only(plan.tasks)
+            network = build_architecture(plan, assembly, pretrained=False)
+            if plan.experiment.training.batch_size == 1:  # where batch normalisation may have a single value
+                with told_plainly(plan.name), torch.no_grad():
+                    network.train()(torch.empty(1, assembly.in_channels, *plan.experiment.sample.size))
         if plan.experiment.encoder.learning_rate is not None:
             network.check_encoder_rate()
         if any(other.key == plan.key and not is_trained(other) for other in plans):

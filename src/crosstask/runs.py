@@ -22,6 +22,8 @@ from crosstask.experiment import EvaluationSection, Experiment, experiment_from
 from crosstask.files import write_atomically, writing
 from crosstask.io.yaml_lines import parse_yaml
 from crosstask.methods import BASELINE, METHODS, Method, get_method, method_key
+from crosstask.records import is_complete, is_record
+from crosstask.seals import check_seal
 
 EXPERIMENT = "experiment.yaml"
 RECORD = "run.json"
@@ -42,7 +44,6 @@ _OF_A_TRAINING = (LAST, PREVIOUS, BEST, FINAL, CANDIDATES, HISTORY, SCORES, PRED
 # them, so that a run from before is read, compared and predicted with as what it is.
 CHANGED_DEFAULTS = {"ctan": {"scaled_bottleneck": (False, True), "open_masks": (False, True)}}
 _NOT_OF_A_RUN = ("name", "methods", "seeds", "output", "store")
-_OF_A_RECORD = ("method", "seed", "tasks", "task_state")
 _PACKAGES = ("torch", "lightning", "monai", "numpy", "pandas", "blosc2", "safetensors", "pydantic")
 
 
@@ -128,6 +129,7 @@ def open_run(plan: RunPlan) -> None:
     """
     check_settings(plan)
     if (plan.folder / EXPERIMENT).exists() and has_learned(plan.folder):
+        _check_begun(plan.folder)
         return
     with writing(plan.folder):
         plan.folder.mkdir(parents=True, exist_ok=True)
@@ -155,7 +157,12 @@ def check_settings(plan: RunPlan) -> None:
     Raises:
         InputError: it holds a run with other settings, or its experiment file is damaged.
     """
-    if not (plan.folder / EXPERIMENT).exists() or not has_learned(plan.folder):
+    learned = has_learned(plan.folder)
+    if not (plan.folder / EXPERIMENT).exists():
+        if learned:
+            _read_settings(plan.folder)  # says that it is missing: nobody knows what the run is of
+        return
+    if not learned:
         return
     before = _read_settings(plan.folder)
     if _before_normalisation(before) and plan.experiment.encoder.normalisation == "none":
@@ -182,7 +189,7 @@ def evaluation_of(folder: Path) -> EvaluationSection:
 @lru_cache(maxsize=1024)
 def _evaluation_at(folder: Path, changed: int) -> EvaluationSection:
     """The section as the file had it when it was changed last: whoever follows many runs asks again and again."""
-    return experiment_from(_read_settings(folder), str(folder / EXPERIMENT)).evaluation
+    return _experiment_of(folder).evaluation
 
 
 def keep_evaluation(plan: RunPlan) -> None:
@@ -237,9 +244,10 @@ def check_data(plan: RunPlan, fingerprint: str) -> None:
     try:
         record = read_record(plan.folder)
     except InputError:
-        if has_checkpoint(plan.folder):  # nobody knows what it learned from
-            raise
+        _check_begun(plan.folder)
         return
+    if record.get("trained"):
+        trained_record(plan.folder)
     before = record.get("data", {}).get("fingerprint")
     if before is None or before == fingerprint or not (record.get("trained") or has_checkpoint(plan.folder)):
         return
@@ -247,6 +255,19 @@ def check_data(plan: RunPlan, fingerprint: str) -> None:
         f"{plan.folder}: was trained on other data (fingerprint {before[:12]}, now {fingerprint[:12]}); "
         "give another output=, or remove the folder to train anew"
     )
+
+
+def _check_begun(folder: Path) -> None:
+    """Make sure that a run which has weights has a record: without one, nobody knows what it learned from.
+
+    Raises:
+        InputError: the record is damaged, or missing beside weights, which training anew would replace.
+    """
+    if not any((folder / name).exists() for name in (BEST, FINAL, LAST, PREVIOUS)):
+        return
+    if not (folder / RECORD).exists():
+        raise InputError(f"{folder / RECORD}: is missing; remove the folder and train the run anew")
+    read_record(folder)
 
 
 def _settings(plan: RunPlan) -> dict[str, Any]:
@@ -285,6 +306,20 @@ def _read_settings(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: is damaged; remove the folder and train the run anew")
     methods = settings.get("methods")
     return _with_options(settings, str(methods[0]) if isinstance(methods, list) and methods else "", now=False)
+
+
+def _experiment_of(folder: Path) -> Experiment:
+    """The experiment of a run folder.
+
+    Raises:
+        InputError: the file is missing, damaged, or of another version.
+    """
+    try:
+        return experiment_from(_read_settings(folder), str(folder / EXPERIMENT))
+    except InputError as error:
+        if "remove the folder" in str(error):
+            raise
+        raise InputError(f"{error}; mend the file, or remove the folder and train the run anew") from None
 
 
 def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
@@ -337,8 +372,23 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions and the disk") from None
     except ValueError:
         record = None
-    if not isinstance(record, dict) or not all(key in record for key in _OF_A_RECORD):
+    if not isinstance(record, dict) or not is_record(record):
         raise InputError(f"{path}: is damaged; remove the folder and train the run anew")
+    check_seal(path, "remove the folder and train the run anew")
+    return record
+
+
+def trained_record(folder: Path) -> dict[str, Any]:
+    """The record of a complete run, with all that reports show of it.
+
+    Raises:
+        InputError: the run is not complete, or its record is damaged.
+    """
+    record = read_record(folder)
+    if not record.get("trained"):
+        raise InputError(f"{folder}: the run is not complete; train it to its end first")
+    if not is_complete(record):
+        raise InputError(f"{folder / RECORD}: is damaged; remove the folder and train the run anew")
     return record
 
 
@@ -365,7 +415,10 @@ def read_thresholds(folder: Path, weights: str) -> dict[str, list[float]]:
     path = folder / THRESHOLDS
     try:
         whole = json.loads(path.read_text(encoding="utf-8"))
-        return {task: [float(value) for value in values] for task, values in whole.get(weights, {}).items()}
+        found = {task: [float(value) for value in values] for task, values in whole.get(weights, {}).items()}
+        if not all(0 <= value <= 1 for values in found.values() for value in values):
+            raise ValueError
+        return found
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, AttributeError):
@@ -387,7 +440,9 @@ def load_plan(folder: Path) -> RunPlan:
         InputError: the folder is no run, or a file of it is damaged.
     """
     record = read_record(folder)
-    experiment = experiment_from(_read_settings(folder), str(folder / EXPERIMENT))
+    experiment = _experiment_of(folder)
+    if set(record["tasks"]) - set(experiment.dataset.tasks):
+        raise InputError(f"{folder / RECORD}: names tasks that {EXPERIMENT} has not; remove the folder and train anew")
     return RunPlan(
         experiment,
         method_of(experiment, record["method"]),

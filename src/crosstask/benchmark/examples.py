@@ -14,6 +14,7 @@ from crosstask.devices import AUTO
 from crosstask.files import write_atomically
 from crosstask.prediction.predictor import Predictor
 from crosstask.runs import EXAMPLES
+from crosstask.seals import seal
 from crosstask.store import Store
 from crosstask.store.statistics import labels_of
 
@@ -97,6 +98,7 @@ def save_examples(folder: Path, store: Store, case_ids: Sequence[str], *, device
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     write_atomically(folder / EXAMPLES, buffer.getvalue())
+    seal(folder, EXAMPLES)
 
 
 def _shown(assembly: Assembly, image: np.ndarray) -> np.ndarray:

@@ -49,7 +49,7 @@ def write_predictions(table: pd.DataFrame, path: Path) -> None:
     write_atomically(path, frame_text(table))
 
 
-def read_predictions(path: Path) -> pd.DataFrame:
+def read_predictions(path: Path, *, remedy: str = "run evaluate again") -> pd.DataFrame:
     """Read a table of predictions; an empty one if there is no such file, the tasks being all at pixel level.
 
     Raises:
@@ -67,10 +67,10 @@ def read_predictions(path: Path) -> pd.DataFrame:
         )
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path}: cannot be read as a table of predictions ({reason}); run evaluate again") from None
+        raise InputError(f"{path}: cannot be read as a table of predictions ({reason}); {remedy}") from None
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
-        raise InputError(f"{path}: has no column {missing[0]!r}; run evaluate again")
+        raise InputError(f"{path}: has no column {missing[0]!r}; {remedy}")
     return true_frame(table)
 
 

@@ -14,11 +14,13 @@ from pathlib import Path
 import pandas as pd
 
 from crosstask.assembly import dataset_of
-from crosstask.benchmark.predictions import read_predictions, write_predictions
+from crosstask.benchmark.kept import predictions_of, scores_of
+from crosstask.benchmark.predictions import write_predictions
 from crosstask.benchmark.scored import same_scores
-from crosstask.benchmark.scores import read_scores, write_scores
+from crosstask.benchmark.scores import write_scores
 from crosstask.datasets.base import SPLITS, Split
 from crosstask.errors import CrosstaskError, InputError
+from crosstask.faults import FOR_MEMORY, told_plainly
 from crosstask.processes import follow_parent
 from crosstask.runs import (
     EXAMPLES,
@@ -31,9 +33,10 @@ from crosstask.runs import (
     evaluation_of,
     is_trained,
     keep_evaluation,
-    read_record,
+    trained_record,
     writing,
 )
+from crosstask.seals import seal
 from crosstask.splits import splits_of
 from crosstask.store import Store
 
@@ -113,6 +116,9 @@ def check_belonging(plans: list[RunPlan], store_root: Path) -> None:
     }
     for plan in plans:
         check_data(plan, fingerprints[plan.seed])
+        if is_done(plan):  # what is damaged is told now, and not after hours
+            scores_of(plan)
+            predictions_of(plan)
 
 
 def splits_by_seed(
@@ -140,8 +146,7 @@ def _failure(plan: RunPlan, exit_code: int, others: int) -> CrosstaskError:
     more = f" (and {others} more)" if others else ""
     if exit_code == -_SIGKILL:
         return CrosstaskError(
-            f"{plan.name}: its process was killed, most likely for want of memory; the same command goes on from its "
-            f"last epoch, with fewer --jobs or a smaller training.batch_size{more}"
+            f"{plan.name}: its process was killed, most likely for want of memory; {FOR_MEMORY}{more}"
         )
     if exit_code < 0:
         return CrosstaskError(
@@ -156,6 +161,8 @@ def _failure(plan: RunPlan, exit_code: int, others: int) -> CrosstaskError:
     if not last or last.startswith(f"{plan.name}: "):  # a line of its progress
         last = "its process left no message; is the disk full?"
     words = last.partition("Error: ")[2] if last.startswith("crosstask.errors.") else last
+    if "the same command goes on from" in words:
+        return CrosstaskError(f"{words}{more}")
     if exit_code == InputError.exit_code:
         return InputError(f"{words}{more}")
     return CrosstaskError(f"{plan.name}: {words}{more}; see {log_of(plan)}; the same command goes on from here")
@@ -175,9 +182,9 @@ def is_scored(plan: RunPlan) -> bool:
 def state_of(plan: RunPlan) -> State:
     """How far a run is, by its folder."""
     if is_done(plan):
-        return State(plan, read_record(plan.folder)["training"]["epochs"], "done")
+        return State(plan, trained_record(plan.folder)["training"]["epochs"], "done")
     history = plan.folder / HISTORY
-    epochs = len(history.read_text(encoding="utf-8").splitlines()) - 1 if history.exists() else 0
+    epochs = max(0, len(history.read_bytes().splitlines()) - 1) if history.exists() else 0
     if is_trained(plan):
         return State(plan, epochs, "scoring")
     return State(plan, epochs, "training" if plan.folder.exists() else "waiting")
@@ -190,12 +197,12 @@ def log_of(plan: RunPlan) -> Path:
 
 def collect_scores(plans: list[RunPlan]) -> pd.DataFrame:
     """Scores of all runs in one table."""
-    return pd.concat([read_scores(plan.folder / SCORES) for plan in plans], ignore_index=True)
+    return pd.concat([scores_of(plan) for plan in plans], ignore_index=True)
 
 
 def collect_predictions(plans: list[RunPlan]) -> pd.DataFrame:
     """Image-level predictions of all runs in one table; empty where there are none."""
-    tables = [read_predictions(plan.folder / PREDICTIONS) for plan in plans]
+    tables = [predictions_of(plan) for plan in plans]
     return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
@@ -218,6 +225,7 @@ def train_and_score(plan: RunPlan, store_root: Path, *, show_progress: bool = Fa
         if len(evaluation.predictions):
             write_predictions(evaluation.predictions, plan.folder / PREDICTIONS)
         write_scores(evaluation.scores, plan.folder / SCORES)
+        seal(plan.folder, SCORES, PREDICTIONS)
         keep_evaluation(plan)
 
 
@@ -231,7 +239,8 @@ def _work(plan: RunPlan, store_root: Path) -> None:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         try:
-            train_and_score(plan, store_root)
+            with told_plainly(plan.name):
+                train_and_score(plan, store_root)
         except CrosstaskError as error:
             traceback.print_exc()
             sys.stderr.flush()

@@ -27,8 +27,12 @@ def write_scores(table: pd.DataFrame, path: Path) -> None:
         write_atomically(path, frame_text(table))
 
 
-def read_scores(path: Path) -> pd.DataFrame:
+def read_scores(path: Path, *, remedy: str = "run evaluate again") -> pd.DataFrame:
     """Read a table of scores.
+
+    Args:
+        path: the table, CSV or Parquet.
+        remedy: what the error says to do about a damaged one.
 
     Raises:
         InputError: the file is missing, or is no such table.
@@ -48,10 +52,10 @@ def read_scores(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: no such table of scores; run evaluate first") from None
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path}: cannot be read as a table of scores ({reason}); run evaluate again") from None
+        raise InputError(f"{path}: cannot be read as a table of scores ({reason}); {remedy}") from None
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
-        raise InputError(f"{path}: has no column {missing[0]!r}; run evaluate again")
+        raise InputError(f"{path}: has no column {missing[0]!r}; {remedy}")
     return table if path.suffix == ".parquet" else true_frame(table)
 
 

@@ -21,6 +21,7 @@ from crosstask.cli.configs import configs, tell_config
 from crosstask.cli.dvh import dvh
 from crosstask.cli.terminal import err, out, progress_bar
 from crosstask.errors import CrosstaskError, InputError
+from crosstask.faults import is_out_of_memory
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _INTERRUPTED = 130
@@ -329,6 +330,10 @@ def main() -> None:
         where = f"{error.filename}: " if error.filename else ""
         remedy = "free space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "mend this"
         _stop(f"{where}{error.strerror or error}; {remedy}, then run the same command again", 1)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        _stop("out of memory; give it more, or less at once (fewer --jobs or --workers, evaluation.batch_size=1)", 1)
 
 
 def _stop(message: str, exit_code: int) -> NoReturn:

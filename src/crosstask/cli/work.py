@@ -23,7 +23,6 @@ from crosstask.history import epoch_line, read_history
 from crosstask.processes import cores
 from crosstask.runs import (
     CHARACTERISTICS,
-    EXAMPLES,
     HISTORY,
     PREDICTIONS,
     RunPlan,
@@ -307,6 +306,7 @@ def run_benchmark(experiment: Experiment, jobs: int) -> Result:
     from crosstask.benchmark.characteristics import collect_characteristics
     from crosstask.benchmark.comparison import compare, measure_of
     from crosstask.benchmark.examples import choose_examples, save_examples
+    from crosstask.benchmark.kept import examples_of, without_history
     from crosstask.report.page import write_report
     from crosstask.report.tables import floor_of
     from crosstask.training.device import scoring_device
@@ -320,9 +320,11 @@ def run_benchmark(experiment: Experiment, jobs: int) -> Result:
     shown_cases = scored_cases(store, splits[experiment.seeds[0]]["test"], assembly, experiment.evaluation)
     examples = choose_examples(store, shown_cases, assembly)
     shown = [plan for plan in plans if plan.seed == experiment.seeds[0]]
+    for line in without_history(plans):
+        _tell(line)
     with progress_bar("Drawing") as progress:
         for done, plan in enumerate(shown, 1):
-            if not (plan.folder / EXAMPLES).exists():
+            if examples_of(plan.folder) is None:
                 device = scoring_device(plan.experiment.training)
                 save_examples(plan.folder, store, examples, device=device)
             progress(done, len(shown), plan.name)

@@ -21,7 +21,17 @@ from crosstask.geometry import Geometry
 from crosstask.network import build_architecture, precision_of
 from crosstask.nn.weights_file import load_checked
 from crosstask.prediction.onnx import OnnxNetwork
-from crosstask.runs import BEST, FINAL, RunPlan, learned_tasks, load_plan, read_record, read_thresholds
+from crosstask.runs import (
+    BEST,
+    FINAL,
+    RECORD,
+    THRESHOLDS,
+    RunPlan,
+    learned_tasks,
+    load_plan,
+    read_record,
+    read_thresholds,
+)
 from crosstask.tasks.base import Level, Task
 
 
@@ -90,8 +100,16 @@ class Predictor:
         self.dataset = dataset or dataset_of(experiment)
         self.assembly: Assembly = assembly_of(experiment, self.dataset).only(learned_tasks(record))
         for task in self.assembly.tasks:
-            task.load_state(record["task_state"][task.name])
+            try:
+                task.load_state(record["task_state"][task.name])
+            except (KeyError, TypeError, ValueError):
+                raise InputError(f"{folder / RECORD}: is damaged; remove the folder and train the run anew") from None
             if task.name in (thresholds := read_thresholds(folder, weights)):
+                if len(thresholds[task.name]) != len(task.classes):
+                    raise InputError(
+                        f"{folder / THRESHOLDS}: does not have one threshold a class of {task.name!r}; remove it, and "
+                        "evaluate chooses the thresholds again"
+                    )
                 task.thresholds = thresholds[task.name]
         fix_thresholds(self.assembly.tasks, experiment.evaluation)
         self.experiment: Experiment = experiment
@@ -107,15 +125,16 @@ class Predictor:
     def _trained(self, path: Path) -> nn.Module:
         """The run's network with the weights of a file."""
         network = build_architecture(self.plan, self.assembly, pretrained=False)
+        remedy = f"remove {path.parent} and train the run anew"
         try:
             network.load_state_dict(load_checked(path))
         except FileNotFoundError:
-            raise InputError(f"{path}: is missing; train the run anew") from None
+            raise InputError(f"{path}: is missing; {remedy}") from None
         except ValueError as error:
-            raise InputError(f"{path}: is damaged ({error}); copy it again, or train the run anew") from None
+            raise InputError(f"{path}: is damaged ({error}); copy it again, or {remedy}") from None
         except Exception as error:
             line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
-            raise InputError(f"{path}: does not hold this network's weights ({line}); train the run anew") from None
+            raise InputError(f"{path}: does not hold this network's weights ({line}); {remedy}") from None
         return network.to(self.device).eval()
 
     @property

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from crosstask.benchmark.comparison import Comparison
 from crosstask.benchmark.diagnosis import Diagnosis
+from crosstask.benchmark.kept import examples_of, history_of
 from crosstask.experiment import Experiment
 from crosstask.files import write_atomically
 from crosstask.methods import label_of
@@ -36,7 +36,7 @@ from crosstask.report.tables import (
     remark_lines,
     text_table,
 )
-from crosstask.runs import EXAMPLES, HISTORY, RunPlan, keys_of, read_record
+from crosstask.runs import RunPlan, keys_of, trained_record
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -155,7 +155,7 @@ def _notes(experiment: Experiment, comparison: Comparison, plans: Sequence[RunPl
     against = "STL of the same variant, ranked within it" if experiment.variants else "STL"
     epochs = experiment.training.smoothing
     smoothing = f", by the mean score of {epochs} epochs up to it" if epochs > 1 else ""
-    seconds = sum(read_record(plan.folder)["training"]["seconds"] for plan in plans)
+    seconds = sum(trained_record(plan.folder)["training"]["seconds"] for plan in plans)
     return (
         f"M: {measures}; mean over {comparison.seeds} seed{'s' * (comparison.seeds > 1)}{own}. "
         f"Δ: improvement over {against}, eq. (3) of Kim et al. (2023), positive is better, from unrounded M; in "
@@ -177,10 +177,8 @@ def _pictures(
         pictures.append(("Improvement over single-task learning", gains))
     examples: dict[str, list[Any]] = {}
     for plan in plans:
-        path = plan.folder / EXAMPLES
-        if path.exists() and plan.seed == plans[0].seed:
-            with np.load(path) as arrays:
-                examples.setdefault(plan.key, []).append(dict(arrays))
+        if plan.seed == plans[0].seed and (arrays := examples_of(plan.folder)) is not None:
+            examples.setdefault(plan.key, []).append(arrays)
     if examples:
         first = next(iter(examples.values()))[0]
         pictures += [(f"Case {case}", example_picture(str(case), examples)) for case in first["cases"]]
@@ -194,13 +192,11 @@ def _pictures(
         pictures.append(("Cases", cases))
     histories: dict[str, list[pd.DataFrame]] = {}
     for plan in plans:
-        histories.setdefault(plan.key, []).append(pd.read_csv(plan.folder / HISTORY))
-    pictures.append(
-        (
-            "Learning curves on validation (0: constant predictor, 1: perfect)",
-            learning_curves(histories, [measure.task for measure in comparison.measures]),
-        )
-    )
+        if (history := history_of(plan.folder)) is not None:
+            histories.setdefault(plan.key, []).append(history)
+    if histories:
+        curves = learning_curves(histories, [measure.task for measure in comparison.measures])
+        pictures.append(("Learning curves on validation (0: constant predictor, 1: perfect)", curves))
     return pictures
 
 
@@ -214,7 +210,7 @@ def _runs(plans: Sequence[RunPlan]) -> str:
     titles = ["Run", "Method", "Seed", "Parameters", "Epochs", "Best epoch", "Validation score", "Minutes", "Revision"]
     rows = []
     for plan in plans:
-        record = read_record(plan.folder)
+        record = trained_record(plan.folder)
         training = record["training"]
         score = training["best_score"]
         rows.append(
@@ -230,7 +226,7 @@ def _runs(plans: Sequence[RunPlan]) -> str:
                 (record["environment"]["revision"] or "")[:12],
             ]
         )
-    record = read_record(plans[0].folder)
+    record = trained_record(plans[0].folder)
     environment = record["environment"]
     machine = f"{environment['processor']}, {environment['cores']} cores; torch {environment['packages']['torch']}"
     data = f"{record['data']['dataset']}, licence: {record['data']['licence']}, {record['data']['citation']}"

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from crosstask.architectures import Architecture
-from crosstask.errors import CrosstaskError
+from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import TrainingSection
 from crosstask.sample import Batch
 from crosstask.tasks.base import Task
 from crosstask.weighting import Weighting
 
-_REMEDY = "lower training.learning_rate, set training.gradient_clip, or train at precision 32"
+_REMEDY = "lower it, set training.gradient_clip, or train at precision 32, with another output= since a run keeps its settings"
 
 
 class TrainingModule(L.LightningModule):
@@ -123,8 +123,9 @@ class TrainingModule(L.LightningModule):
             added = self.trainer.strategy.reduce(added, reduce_op="sum")
             self.epoch_losses[task.name] = float(added[0] / added[1]) if added[1] > 0 else math.nan
             if added[1] > 0 and not math.isfinite(self.epoch_losses[task.name]):
-                raise CrosstaskError(
-                    f"epoch {self.trainer.current_epoch}: the loss of task {task.name!r} is not finite; {_REMEDY}"
+                raise InputError(
+                    f"training.learning_rate: the loss of task {task.name!r} is not finite in epoch "
+                    f"{self.trainer.current_epoch + 1}; {_REMEDY}"
                 )
         self.weighting.end_epoch(self.epoch_losses)
 
@@ -144,9 +145,9 @@ class TrainingModule(L.LightningModule):
             decoded = task.decode(outputs[task.name])
             if not bool(torch.isfinite(decoded).all()):
                 _refuse_strange(batch, task.name)
-                raise CrosstaskError(
-                    f"epoch {self.trainer.current_epoch}: what is predicted of task {task.name!r} for validation cases "
-                    f"is not finite; {_REMEDY}"
+                raise InputError(
+                    f"training.learning_rate: what is predicted of task {task.name!r} for validation cases is not "
+                    f"finite in epoch {self.trainer.current_epoch + 1}; {_REMEDY}"
                 )
             tally = task.tally(decoded, batch.targets[task.name], batch.present[task.name], batch.region)
             before = self._tallies.get(task.name)

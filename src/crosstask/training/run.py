@@ -20,6 +20,7 @@ from crosstask.datasets.base import Split
 from crosstask.devices import describe_device
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import Experiment, TrainingSection
+from crosstask.faults import told_plainly
 from crosstask.files import clear_leftovers, writing
 from crosstask.history import epoch_line
 from crosstask.locks import locked
@@ -28,18 +29,21 @@ from crosstask.nn.normalisation import describe_normalisation
 from crosstask.nn.pretrained import of_imagenet
 from crosstask.runs import (
     CHARACTERISTICS,
+    HISTORY,
     LAST,
+    RECORD,
     RunPlan,
     check_data,
     check_settings,
     environment,
     is_trained,
     open_run,
-    read_record,
     runs_without_normalisation,
+    trained_record,
     write_record,
 )
 from crosstask.sample import Sample, collate
+from crosstask.seals import seal
 from crosstask.splits import splits_of
 from crosstask.store import Store
 from crosstask.store.statistics import channel_statistics
@@ -178,9 +182,10 @@ def train(
     with locked(plan.folder, LOCK_NAME, "trained"):
         open_run(plan)
         if is_trained(plan):
-            return read_record(plan.folder)
+            return trained_record(plan.folder)
         clear_leftovers(plan.folder)
-        return _train(plan, store, show_progress, tell)
+        with told_plainly(plan.name):
+            return _train(plan, store, show_progress, tell)
 
 
 def _train(plan: RunPlan, store: Store, show_progress: bool, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -281,6 +286,7 @@ def _train(plan: RunPlan, store: Store, show_progress: bool, tell: Callable[[str
     }
     if trainer.is_global_zero:
         write_record(plan.folder, record)
+        seal(plan.folder, RECORD, HISTORY)
         checkpoints.remove_checkpoint(plan.folder / LAST)
         recorder.clean()
     return record

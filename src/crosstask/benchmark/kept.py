@@ -1,0 +1,81 @@
+"""What complete runs have left on disk, looked at before it is taken for theirs. No torch here."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from crosstask.benchmark.predictions import read_predictions
+from crosstask.benchmark.scores import read_scores
+from crosstask.errors import InputError
+from crosstask.runs import EXAMPLES, HISTORY, PREDICTIONS, SCORES, RunPlan
+from crosstask.seals import check_seal, seals_of
+
+
+def scores_of(plan: RunPlan) -> pd.DataFrame:
+    """A run's scores.
+
+    Raises:
+        InputError: they are missing or damaged; what is advised makes them anew.
+    """
+    path = plan.folder / SCORES
+    remedy = "remove it, and the same command scores the run again"
+    check_seal(path, remedy)
+    return read_scores(path, remedy=remedy)
+
+
+def predictions_of(plan: RunPlan) -> pd.DataFrame:
+    """A run's image-level predictions; empty where all its tasks are at pixel level.
+
+    Raises:
+        InputError: they are missing or damaged; what is advised makes them anew.
+    """
+    path = plan.folder / PREDICTIONS
+    remedy = f"remove it and {SCORES}, and the same command scores the run again"
+    check_seal(path, remedy)
+    if not path.exists() and PREDICTIONS in seals_of(plan.folder):
+        raise InputError(f"{path}: is missing; remove {SCORES} beside it, and the same command scores the run again")
+    return read_predictions(path, remedy=remedy)
+
+
+def examples_of(folder: Path) -> dict[str, np.ndarray] | None:
+    """A run's examples for pictures; None where there are none, or they are damaged and to be made again."""
+    path = folder / EXAMPLES
+    try:
+        check_seal(path, "it is made again")
+        with np.load(path) as archive:
+            arrays = dict(archive)
+        whole = all(f"{case}/{part}" in arrays for case in arrays["cases"] for part in ("image", "spacing"))
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, InputError):
+        return None
+    except Exception as error:  # zlib's own, and what a damaged header makes NumPy raise
+        if type(error).__module__ not in ("zlib", "struct", "tokenize", "builtins", "numpy.exceptions"):
+            raise
+        return None
+    return arrays if whole else None
+
+
+def history_of(folder: Path) -> pd.DataFrame | None:
+    """A run's epochs; None where their table is missing or damaged, which costs the run its learning curve alone."""
+    path = folder / HISTORY
+    try:
+        check_seal(path, "it is left out")
+        table = pd.read_csv(path)
+    except (OSError, ValueError, InputError):
+        return None
+    curves = [name for name in table.columns if name == "epoch" or name.startswith("skill/")]
+    numeric = all(pd.api.types.is_numeric_dtype(table[name]) for name in curves)
+    return table if "epoch" in curves and len(table) and numeric else None
+
+
+def without_history(plans: Iterable[RunPlan]) -> list[str]:
+    """One line for each run whose learning curve has to be left out."""
+    return [
+        f"{plan.folder / HISTORY}: is damaged, so the learning curves leave out {plan.name}; no score depends on it"
+        for plan in plans
+        if history_of(plan.folder) is None
+    ]
