@@ -17,7 +17,7 @@ from crosstask.sample import Batch
 from crosstask.tasks.base import Task
 from crosstask.weighting import Weighting
 
-_REMEDY = "lower it, set training.gradient_clip, or train at precision 32, with another output= since a run keeps its settings"
+_REMEDY = "lower it, set training.gradient_clip, or train at precision 32, with another output= as runs keep settings"
 
 
 class TrainingModule(L.LightningModule):
