@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 import subprocess
+import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,7 +99,7 @@ def test_a_new_ct_gets_structures_and_dose_in_its_own_space(clinic: Clinic):
     assert clinic.predict.code == 0, clinic.predict.err
     assert "1 cases predicted: plan" in clinic.predict.out
     folder = clinic.folder / "plan" / "patient001"
-    files = {"RTSTRUCT.dcm", "RTDOSE.dcm", "SEG.dcm", "plan.png", "nifti"}
+    files = {"RTSTRUCT.dcm", "RTPLAN.dcm", "RTDOSE.dcm", "SEG.dcm", "plan.png", "nifti"}
     assert {path.name for path in folder.iterdir()} == files
     ct = read_ct(clinic.new.files["CT"])
     structures = read_structures(folder / "RTSTRUCT.dcm")
@@ -171,6 +174,43 @@ def test_a_damaged_plan_does_not_keep_its_ct_from_being_predicted(clinic: Clinic
     }
     shutil.rmtree(clinic.folder / "still")
     (clinic.folder / "still.pseudonyms.csv").unlink()
+
+
+def test_one_patient_does_not_end_the_batch(clinic: Clinic):
+    """A slice is missing of one, another has no CT, the headers of a third are not valid: each is one line."""
+    sizes: dict[str, Any] = {"shape": (12, 32, 32), "spacing": (10.0, 9.0, 12.0)}
+    batch = clinic.folder / "batch"
+    patients = [write_patient(batch / str(seed), seed=seed, **sizes) for seed in (61, 62, 63, 64)]
+    patients[0].files["CT"][5].unlink()
+    for path in patients[1].files["CT"]:
+        path.unlink()
+    for path in patients[2].files["CT"]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            header = dcmread(path)
+            header.PatientBirthDate, header.StudyTime = "1950-01-17", "10:11:12"
+            header.save_as(path)
+    for path in patients[3].files["CT"][1:]:
+        path.unlink()  # one slice is a CT, too
+    shown = run(clinic.folder, "predict", "runs/clinic/runs/hps/seed0", "batch", "-o", "several")
+    names = dict(csv.reader((clinic.folder / "several.pseudonyms.csv").open()))
+    of = {identity: name for name, identity in names.items()}
+    missing, without, broken, thin = (of[patient.identity.patient_id] for patient in patients)
+    assert shown.code == 3, shown.err
+    assert "2 cases predicted, 2 skipped: several" in shown.out
+    lines = [line for line in shown.err.splitlines() if "no voxel of" not in line]
+    assert len(lines) == 3
+    assert any(line.startswith(f"Skipped {missing}: ") and "mm apart" in line for line in lines)
+    assert any(line.startswith(f"Skipped {without}: no CT series") for line in lines)
+    assert any(line.startswith(f"{broken}: ") and "PatientBirthDate, StudyTime" in line for line in lines)
+    assert "1950" not in shown.err + shown.out and "10:11" not in shown.err + shown.out
+    folder = clinic.folder / "several"
+    assert {path.name for path in folder.iterdir()} == {broken, thin, ".predicted.jsonl"}
+    for path in folder.glob("*/*.dcm"):
+        assert b"1950-01-17" not in path.read_bytes()
+    shutil.rmtree(batch)
+    shutil.rmtree(folder)
+    (clinic.folder / "several.pseudonyms.csv").unlink()
 
 
 def test_a_network_goes_to_onnx_and_predicts_the_same(clinic: Clinic):
