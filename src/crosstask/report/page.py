@@ -21,6 +21,7 @@ from crosstask.report.cohort_figures import cohort_pictures
 from crosstask.report.diagnosis import diagnosis_notes, diagnosis_table, write_diagnosis
 from crosstask.report.example_picture import example_picture
 from crosstask.report.figures import case_plot, improvement_plot, learning_curves
+from crosstask.report.markup import STYLE, html_table
 from crosstask.report.networks import network_notes
 from crosstask.report.notes import COVERS, table_notes
 from crosstask.report.tables import (
@@ -37,17 +38,6 @@ from crosstask.report.tables import (
     text_table,
 )
 from crosstask.runs import RunPlan, keys_of, trained_record
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-table { border-collapse: collapse; font-size: 0.9rem; display: block; overflow-x: auto; }
-th, td { padding: 0.25rem 0.7rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
-.t { text-align: left; }
-thead th { border-bottom: 2px solid #888; white-space: normal; }
-summary { cursor: pointer; margin: 1rem 0; } img { max-width: 100%; } .note { color: #555; font-size: 0.9rem; }
-.warning { border-left: 4px solid #b00; padding-left: 0.7rem; }
-"""
 
 
 def write_report(
@@ -99,7 +89,7 @@ def write_report(
         write_diagnosis(diagnosis, resamplings, output)
         parts += [
             f"<h2>Diagnosis: {html.escape(diagnosis.task)}</h2>",
-            _html_table(*diagnosis_table(diagnosis)),
+            html_table(*diagnosis_table(diagnosis)),
             f"<p class=note>{html.escape(diagnosis_notes(diagnosis, resamplings))}</p>",
         ]
     if characteristics is not None and len(characteristics):
@@ -107,25 +97,26 @@ def write_report(
         write_characteristics(characteristics, major, output)
         parts += [
             "<h2>Characteristics</h2>",
-            _html_table(*characteristics_table(characteristics)),
+            html_table(*characteristics_table(characteristics)),
             f"<p class=note>{html.escape(characteristics_notes(major))}</p>",
         ]
     parts += [
         "<h2>Comparison</h2>",
-        _html_table(titles, rows),
+        html_table(titles, rows),
         *(f"<p class={_mark(remark)}>{html.escape(remark)}</p>" for remark in remarks),
         f"<p class=note>{html.escape(notes)}</p>",
     ]
     for title, picture in _pictures(comparison, plans, scores, predictions):
         parts.append(f"<h2>{html.escape(title)}</h2>{_image(picture, title)}")
-    parts += ["<h2>All figures</h2>", _html_table(metric_titles, metric_rows)]
+    parts += ["<h2>All figures</h2>", html_table(metric_titles, metric_rows)]
     if len(class_rows) > len(metric_rows):
-        parts.append(f"<details><summary>By class</summary>{_html_table(metric_titles, class_rows)}</details>")
+        parts.append(f"<details><summary>By class</summary>{html_table(metric_titles, class_rows)}</details>")
     parts += ["<h2>Runs</h2>", _runs(plans)]
     page = output / "index.html"
     text = (
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>{html.escape(experiment.name)}: multi-task comparison</title><style>{_STYLE}</style>"
+        "<!doctype html><html lang=en><meta charset=utf-8>"
+        "<meta name=viewport content='width=device-width, initial-scale=1'>"
+        f"<title>{html.escape(experiment.name)}: multi-task comparison</title><style>{STYLE}</style>"
         f"<body>{''.join(parts)}</body></html>"
     )
     write_atomically(page, text)
@@ -231,19 +222,7 @@ def _runs(plans: Sequence[RunPlan]) -> str:
     machine = f"{environment['processor']}, {environment['cores']} cores; torch {environment['packages']['torch']}"
     data = f"{record['data']['dataset']}, licence: {record['data']['licence']}, {record['data']['citation']}"
     networks = f"<p class=note>Networks. {html.escape(network_notes(plans))}</p>"
-    return f"{_html_table(titles, rows)}{networks}<p class=note>{html.escape(machine)}. Data: {html.escape(data)}</p>"
-
-
-def _html_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table with words to the left and figures to the right."""
-    words = [not any(character.isdigit() for row in rows for character in row[i][:2]) for i in range(len(titles))]
-
-    def line(tag: str, cells: Sequence[str]) -> str:
-        marks = [" class=t" if word else "" for word in words]
-        return "".join(f"<{tag}{mark}>{html.escape(cell)}</{tag}>" for mark, cell in zip(marks, cells, strict=True))
-
-    lines = "".join(f"<tr>{line('td', row)}</tr>" for row in rows)
-    return f"<table><thead><tr>{line('th', titles)}</tr></thead><tbody>{lines}</tbody></table>"
+    return f"{html_table(titles, rows)}{networks}<p class=note>{html.escape(machine)}. Data: {html.escape(data)}</p>"
 
 
 def _image(data: bytes, text: str) -> str:
