@@ -251,7 +251,8 @@ def test_several_classes_give_means_over_them():
 
 def test_every_variant_has_its_own_baseline_and_ranks():
     values = {"hps+TL": 72.0, "hps+RI": 66.0, "stl+TL": 80.0, "stl+RI": 60.0}
-    rows = [row for key, value in values.items() for row in dice(key, 0, {"a": value - 1, "b": value + 1})]
+    cases = {key: {"a": value - 1, "b": value + 1} for key, value in values.items()}
+    rows = [row for key, own in cases.items() for seed in (0, 1) for row in dice(key, seed, own)]
     found = {
         row.method: row for row in compare(score_table(rows), dataset="d", methods=list(values), resamplings=20).rows
     }
@@ -261,7 +262,8 @@ def test_every_variant_has_its_own_baseline_and_ranks():
 
 
 def test_a_variant_without_its_baseline_has_no_improvement():
-    rows = [row for key in ("hps+TL", "stl+RI", "hps+RI") for row in dice(key, 0, {"a": 50.0, "b": 60.0})]
+    keys = ("hps+TL", "stl+RI", "hps+RI")
+    rows = [row for key in keys for seed in (0, 1) for row in dice(key, seed, {"a": 50.0, "b": 60.0})]
     found = compare(score_table(rows), dataset="d", methods=("hps+TL", "hps+RI", "stl+RI"), resamplings=20).rows
     assert math.isnan(found[0].cells["organs"].improvement) and found[0].rank is None
     assert found[1].cells["organs"].improvement == 0 and found[1].rank == 1
