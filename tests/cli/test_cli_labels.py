@@ -91,5 +91,5 @@ def test_evaluate_writes_the_predictions_beside_the_scores(pictures, call, tmp_p
     shown = call("evaluate", run)
     assert shown.code == 0, shown.err
     assert (run / "scores-test.csv").exists() and (run / "scores-test-predictions.csv").exists()
-    assert " all " in shown.out and " balanced_accuracy " in shown.out and " accuracy " in shown.out
+    assert " together " in shown.out and " balanced_accuracy " in shown.out and " accuracy " in shown.out
     assert json.loads((run / "thresholds.json").read_text())["best"].keys() == {"signs"}
