@@ -17,7 +17,7 @@ from crosstask.experiment import Experiment, experiment_from
 from crosstask.geometry import Geometry
 from crosstask.methods import get_method
 from crosstask.network import build_architecture
-from crosstask.runs import BEST, FINAL, RunPlan, open_run, write_record
+from crosstask.runs import BEST, FINAL, RunPlan, environment, open_run, write_record
 from crosstask.tasks import ClassificationTask, RegressionTask, ScalarTask, SegmentationTask
 from crosstask.tasks.base import Task
 
@@ -152,7 +152,10 @@ def fake_run(experiment: Experiment, splits: Mapping[str, list[str]] | None = No
         "tasks": list(plan.tasks),
         "trained": True,
         "task_state": {task.name: task.state() for task in assembly.tasks},
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "data": {"cases": dict(splits or {})},
+        "training": {"epochs": 1, "best_epoch": 0, "best_score": 0.0, "seconds": 1.0},
+        "environment": environment(),
     }
     write_record(plan.folder, record)
     return plan.folder

@@ -29,6 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("datasets", "architectures"),
     ("tasks",),
     ("store", "io", "weighting", "nn"),
+    ("seals",),
     (
         "functional",
         "geometry",
@@ -38,11 +39,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "files",
         "csv_cells",
         "records",
-        "seals",
         "devices",
+        "faults",
         "history",
     ),
-    ("errors", "processes", "faults", "shipped"),
+    ("errors", "processes", "shipped"),
 )
 
 # Commands that only look must start at once: these modules, and all below those that are packages, import no torch.

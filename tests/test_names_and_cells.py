@@ -47,7 +47,8 @@ def test_a_frame_comes_back_and_its_figures_have_their_signs() -> None:
 def test_scores_and_predictions_of_such_cases_come_back(tmp_path: Path) -> None:
     scores = score_table(("hps", 0, case, "dose", "-dose", "mae", -1.5, "Gy", False) for case in EVIL)
     write_scores(scores, tmp_path / "scores.csv")
-    assert "\n=" not in (tmp_path / "scores.csv").read_text() and ",=" not in (tmp_path / "scores.csv").read_text()
+    text = (tmp_path / "scores.csv").read_text(encoding="utf-8")
+    assert "\n=" not in text and ",=" not in text
     pd.testing.assert_frame_equal(read_scores(tmp_path / "scores.csv"), scores)
     predictions = prediction_table(("hps", 0, case, "kind", "softmax", "=a", 1.0, 0.5, 1.0) for case in EVIL)
     write_predictions(predictions, tmp_path / "predictions.csv")

@@ -123,7 +123,8 @@ def test_a_task_without_labels_leaves_no_case_and_is_named(pictures) -> None:
 def test_tables_say_what_decided_and_how_many_cases_are_left_out(pictures) -> None:
     experiment, store, _ = pictures
     assembly = assembly_of(experiment, dataset_of(experiment))
-    splits = {0: {"test": [f"c{index}" for index in (3, 4, 9, 10)]}, 1: {"test": ["c5", "c9"]}}
+    tests = {0: ["c3", "c4", "c9", "c10"], 1: ["c5", "c9"]}
+    splits = {seed: {"validation": ["c7", "c8"], "test": cases} for seed, cases in tests.items()}
 
     def remarks(**changes: object) -> tuple[str, ...]:
         return scoring_remarks(with_evaluation(experiment, **changes), assembly, store, splits)

@@ -35,11 +35,16 @@ def test_the_format_follows_the_data_set(pictures, call, tmp_path):
     _, run = pictures
     shown = call("predict", run, tmp_path / "raw", "--case", "c1", "--case", "c7", "-o", "out")
     assert shown.code == 0 and "2 cases predicted: out" in shown.out
-    assert _files(tmp_path / "out") == ["lesion/lesion/c1.png", "lesion/lesion/c7.png", "predictions.csv"]
+    assert _files(tmp_path / "out") == [
+        ".predicted.jsonl",
+        "lesion/lesion/c1.png",
+        "lesion/lesion/c7.png",
+        "predictions.csv",
+    ]
     assert "0.5 decides" in shown.err  # no thresholds were chosen yet
     (run / "thresholds.json").write_text(json.dumps({"best": {"signs": [0.0, 1.0]}}))
     shown = call("predict", run, tmp_path / "raw", "--case", "c1", "--format", "csv", "-o", "decided")
-    assert shown.err == "" and _files(tmp_path / "decided") == ["predictions.csv"]
+    assert shown.err == "" and _files(tmp_path / "decided") == [".predicted.jsonl", "predictions.csv"]
     with (tmp_path / "decided" / "predictions.csv").open(encoding="utf-8", newline="") as file:
         assert [row["decision"] for row in csv.DictReader(file) if row["task"] == "signs"] == ["1", "0"]
 

@@ -52,7 +52,14 @@ def test_train_trains_one_method(trained):
     assert not has_progress(trained.outcome.out)
     assert _files(trained.run.parents[1]) == [
         f"hps/seed0/{name}"
-        for name in ("best.safetensors", "experiment.yaml", "final.safetensors", "history.csv", "run.json")
+        for name in (
+            "best.safetensors",
+            "checksums.json",
+            "experiment.yaml",
+            "final.safetensors",
+            "history.csv",
+            "run.json",
+        )
     ]
 
 
@@ -113,7 +120,7 @@ def test_a_disk_that_takes_no_more_ends_training_in_one_line(trained, call, tmp_
     shown = call("train", trained.experiment, "--method", "hps", f"output={tmp_path / 'results'}")
     assert shown.code == 1
     folder = tmp_path / "results" / "runs" / "hps" / "seed0"
-    assert str(folder / "best.safetensors") in shown.error and "free space" in shown.error
+    assert str(folder / "candidates" / "0.safetensors") in shown.error and "free space" in shown.error
     assert _files(folder) == ["experiment.yaml", "run.json"]
     refused = call("predict", folder, tmp_path, "-o", tmp_path / "out")
     assert refused.code == 2
@@ -265,9 +272,10 @@ def test_a_file_is_no_run_folder(trained, raw, call):
 def test_predictions_can_be_scored(trained, raw, tmp_path):
     shown = run(tmp_path, "predict", trained.run, raw, "-o", "out")
     assert shown.code == 0 and shown.err == ""
-    assert shown.out.strip() == "6 cases predicted: out"
+    assert shown.out.splitlines() == ["Device: cpu", "6 cases predicted: out"]
     assert _files(tmp_path / "out") == sorted(
-        [f"{case}.csv" for case in ALL]
+        [".predicted.jsonl"]
+        + [f"{case}.csv" for case in ALL]
         + [f"masks/{case}/{name}.csv" for case in ALL for name in ("Brainstem", "SpinalCord")]
     )
     for case in ALL:

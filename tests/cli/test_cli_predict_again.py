@@ -11,6 +11,7 @@ from cli_runner import Call, Outcome
 
 from crosstask.export.cases import CsvWriter
 from crosstask.export.predicted import RECORD
+from crosstask.nn.weights_file import load_checked, weights_bytes
 from crosstask.prediction.predictor import Predictor
 
 CASES = ["pt_1", "pt_2", "pt_201", "pt_241", "pt_242", "pt_3"]
@@ -138,9 +139,10 @@ def test_predictions_of_two_runs_are_never_mixed(predict, trained, call, raw, tm
         assert "nothing is overwritten" in shown.error
     other = tmp_path / "other"
     shutil.copytree(trained.run, other)
-    weights = bytearray((other / "best.safetensors").read_bytes())
-    weights[-1] ^= 1
-    (other / "best.safetensors").write_bytes(weights)
+    weights = load_checked(other / "best.safetensors")
+    name = next(name for name, value in weights.items() if value.dtype.is_floating_point)
+    weights[name] = weights[name] + 1
+    (other / "best.safetensors").write_bytes(weights_bytes(weights))
     shown = call("predict", other, raw, "--split", "test", "-o", tmp_path / "out")
     assert shown.code == 2 and "with other weights, thresholds or formats" in shown.error
     assert contents(tmp_path / "out") == before

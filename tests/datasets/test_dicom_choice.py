@@ -205,7 +205,7 @@ def test_what_is_chosen_changes_what_is_prepared(build: Builder):
     boost(build)
     plain = DicomRT(build.folder).read_settings()
     assert DicomRT(build.folder, plan="Boost").read_settings() != plain
-    assert set(plain) == {"structures", "spacing", "margin"}, "stores that are there stay as they are"
+    assert set(plain) == {"structures", "spacing", "margin", "ends", "rules"}, "a choice that is not made is no setting"
 
 
 @pytest.mark.parametrize(("option", "value"), [("plan", True), ("series", {"a": 1}), ("plan", [""])])

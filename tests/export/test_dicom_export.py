@@ -348,7 +348,7 @@ def test_whose_the_files_are(tmp_path: Path) -> None:
         assert file.Manufacturer == "Crosstask" and MODEL in file.SoftwareVersions
         assert file.SeriesInstanceUID.startswith("2.25.") and file.SOPInstanceUID.startswith("2.25.")
     assert len({source.SeriesInstanceUID, *(file.SeriesInstanceUID for file in files)}) == 5
-    assert len({*ct.sop_instances, *(file.SOPInstanceUID for file in files)}) == 3 + len(ct.sop_instances)
+    assert len({*ct.sop_instances, *(file.SOPInstanceUID for file in files)}) == len(WRITERS) + len(ct.sop_instances)
     structures = files[0]
     assert structures.ApprovalStatus == "UNAPPROVED" and structures.StructureSetLabel == "PREDICTED"
     assert read_structures(tmp_path / "out" / "RTSTRUCT.dcm").series == (ct.series,)
