@@ -274,8 +274,7 @@ def test_predictions_can_be_scored(trained, raw, tmp_path):
     assert shown.code == 0 and shown.err == ""
     assert shown.out.splitlines() == ["Device: cpu", "6 cases predicted: out"]
     assert _files(tmp_path / "out") == sorted(
-        [".predicted.jsonl"]
-        + [f"{case}.csv" for case in ALL]
+        [f"{case}.csv" for case in ALL]
         + [f"masks/{case}/{name}.csv" for case in ALL for name in ("Brainstem", "SpinalCord")]
     )
     for case in ALL:
