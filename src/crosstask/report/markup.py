@@ -9,7 +9,8 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 table { border-collapse: collapse; font-size: 0.9rem; max-width: 100%; display: block; overflow-x: auto; }
-th, td { padding: 0.25rem 0.7rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
+th, td { padding: 0.25rem 0.5rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
+td:last-child { white-space: normal; }
 .t { text-align: left; }
 thead th { border-bottom: 2px solid #888; white-space: normal; }
 summary { cursor: pointer; margin: 1rem 0; } img { max-width: 100%; } .note { color: #555; font-size: 0.9rem; }

@@ -145,7 +145,7 @@ def _notes(experiment: Experiment, comparison: Comparison, plans: Sequence[RunPl
     own = ", each on test cases of its own" * comparison.by_seed
     against = "STL of the same variant, ranked within it" if experiment.variants else "STL"
     epochs = experiment.training.smoothing
-    smoothing = f", by the mean score of {epochs} epochs up to it" if epochs > 1 else ""
+    smoothing = f": the highest score of the {epochs} in a row with the highest mean" if epochs > 1 else ""
     seconds = sum(trained_record(plan.folder)["training"]["seconds"] for plan in plans)
     return (
         f"M: {measures}; mean over {comparison.seeds} seed{'s' * (comparison.seeds > 1)}{own}. "
