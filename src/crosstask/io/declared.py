@@ -91,20 +91,21 @@ def _unpacks_to(path: Path, data: Path, begin: int, needed: int) -> None:
 
 def _meta_header(path: Path) -> tuple[Mapping[str, str], int]:
     """Fields of an .mha or .mhd header by their names in lower case, and where it ends."""
-    with path.open("rb") as file:
-        text = file.read(_HEADER).decode("latin-1")
-    last = re.search(r"(?im)^[ \t]*ElementDataFile[ \t]*=[^\n]*\n?", text)
-    end = last.end() if last else len(text)
-    return _fields(text[:end], "="), end
+    return _header(path, r"(?im)^[ \t]*ElementDataFile[ \t]*=[^\n]*\n?", "=")
 
 
 def _nrrd_header(path: Path) -> tuple[Mapping[str, str], int]:
     """Fields of an .nrrd header, likewise; ``data file`` and ``datafile`` are one."""
+    return _header(path, r"\r?\n\r?\n", ":")
+
+
+def _header(path: Path, last: str, mark: str) -> tuple[Mapping[str, str], int]:
+    """Fields of a header of text, split at a mark, and where it ends: behind what matches ``last``."""
     with path.open("rb") as file:
         text = file.read(_HEADER).decode("latin-1")
-    last = re.search(r"\r?\n\r?\n", text)
-    end = last.end() if last else len(text)
-    return _fields(text[:end], ":"), end
+    found = re.search(last, text)
+    end = found.end() if found else len(text)
+    return _fields(text[:end], mark), end
 
 
 def _fields(text: str, mark: str) -> dict[str, str]:
