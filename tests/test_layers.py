@@ -43,6 +43,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "faults",
         "history",
     ),
+    ("registry",),
+    ("plugins",),
     ("errors", "processes", "shipped"),
 )
 

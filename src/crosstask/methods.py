@@ -6,10 +6,10 @@ method in tables and folders is its name, or ``name+variant``.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from crosstask.errors import InputError
+from crosstask.registry import METHODS, Registry
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class Method:
     """An architecture with the experiment's weighting, under a name of the papers' tables.
 
     Attributes:
-        name: key in :data:`METHODS`.
+        name: key in :data:`crosstask.registry.METHODS`.
         label: how tables write it.
-        architecture: name in :data:`crosstask.architectures.ARCHITECTURES`.
+        architecture: name in :data:`crosstask.registry.ARCHITECTURES`.
         run_per_task: one run for each task alone, with its own best epoch: what a single-task baseline is.
     """
 
@@ -27,18 +27,14 @@ class Method:
     label: str
     architecture: str
     run_per_task: bool = False
+    registry: ClassVar[Registry[Any]] = METHODS
 
 
-METHODS = {
-    method.name: method
-    for method in (
-        Method("stl", "STL", "stl", run_per_task=True),
-        Method("hps", "HPS", "hps"),
-        Method("mtan", "MTAN", "mtan"),
-        Method("ctan", "CTAN", "ctan"),
-        Method("auxiliary", "MTL", "auxiliary"),
-    )
-}
+STL = Method("stl", "STL", "stl", run_per_task=True)
+HPS = Method("hps", "HPS", "hps")
+MTAN = Method("mtan", "MTAN", "mtan")
+CTAN = Method("ctan", "CTAN", "ctan")
+AUXILIARY = Method("auxiliary", "MTL", "auxiliary")
 
 BASELINE = "stl"
 _JOINT = "+"
@@ -72,8 +68,5 @@ def get_method(name: str) -> Method:
     Raises:
         InputError: there is none.
     """
-    if name not in METHODS:
-        near = difflib.get_close_matches(str(name).lower(), METHODS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(METHODS)}"
-        raise InputError(f"methods: {name!r} is not known; {hint}")
-    return METHODS[name]
+    method: Method = METHODS.find(name, "methods")
+    return method

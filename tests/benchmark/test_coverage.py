@@ -38,7 +38,7 @@ class Foreign(Pictures):
 @pytest.fixture
 def experiment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Experiment:
     for name, dataset in FAKES.items():
-        monkeypatch.setitem(DATASETS, name, dataset)
+        monkeypatch.setitem(DATASETS._entries, name, dataset)
     return fake_experiment(tmp_path / "raw", tmp_path / "out", dataset={"tasks": ["lesion", "kind", "signs"]})
 
 

@@ -45,7 +45,7 @@ class Whole:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(DATASETS, "pictures", FAKES["pictures"])
+        patch.setitem(DATASETS._entries, "pictures", FAKES["pictures"])
         root = tmp_path_factory.mktemp("complete")
         training = {"epochs": 2, "batch_size": 2, "samples_per_epoch": 4, "validation_samples": 4}
         experiment = fake_experiment(root / "raw", root / "out", training=training)

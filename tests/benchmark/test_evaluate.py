@@ -26,7 +26,7 @@ from run_fakes import FAKES, fake_experiment, fake_run
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, dataset in FAKES.items():
-        monkeypatch.setitem(DATASETS, name, dataset)
+        monkeypatch.setitem(DATASETS._entries, name, dataset)
 
 
 def prepared(experiment: Experiment) -> Store:
@@ -221,7 +221,7 @@ class OddPictures(FAKES["pictures"]):  # type: ignore[misc]
 
 
 def test_kept_predictions_of_any_ids_lie_in_the_run_folder(fakes, monkeypatch, tmp_path):
-    monkeypatch.setitem(DATASETS, "odd", OddPictures)
+    monkeypatch.setitem(DATASETS._entries, "odd", OddPictures)
     experiment = fake_experiment(tmp_path / "raw", tmp_path / "out", dataset={"name": "odd"})
     experiment = experiment.model_copy(
         update={"evaluation": experiment.evaluation.model_copy(update={"keep_predictions": True})}

@@ -37,7 +37,7 @@ class Single(Pictures):
 
 @pytest.fixture
 def pictures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Experiment, Store, Path]:
-    monkeypatch.setitem(DATASETS, "pictures", Single)
+    monkeypatch.setitem(DATASETS._entries, "pictures", Single)
     rule = {"rule": "file", "file": "s.csv"}
     experiment = fake_experiment(tmp_path / "raw", tmp_path / "out", dataset={"splits": rule})
     monkeypatch.chdir(tmp_path)

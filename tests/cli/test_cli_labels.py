@@ -17,7 +17,7 @@ SPLITS = {"train": ["c0", "c1"], "validation": ["c2", "c3"], "test": ["c4", "c5"
 def pictures(monkeypatch, tmp_path):
     """An experiment and a run that saw ten of twelve pictures."""
     for name, dataset in FAKES.items():
-        monkeypatch.setitem(DATASETS, name, dataset)
+        monkeypatch.setitem(DATASETS._entries, name, dataset)
     experiment = fake_experiment(tmp_path / "raw", tmp_path / "results")
     return experiment, fake_run(experiment, SPLITS)
 

@@ -22,7 +22,7 @@ from run_fakes import FAKES, SIGNS, fake_experiment
 @pytest.fixture(autouse=True)
 def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, dataset in FAKES.items():
-        monkeypatch.setitem(DATASETS, name, dataset)
+        monkeypatch.setitem(DATASETS._entries, name, dataset)
 
 
 def made(tmp_path: Path, name: str = "pictures", *tasks: str) -> tuple[Dataset, Assembly]:

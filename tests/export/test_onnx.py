@@ -30,7 +30,7 @@ from run_fakes import FAKES, fake_experiment, fake_run
 def _fakes() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, dataset in FAKES.items():
-            patch.setitem(DATASETS, name, dataset)
+            patch.setitem(DATASETS._entries, name, dataset)
         yield
 
 

@@ -20,7 +20,7 @@ from run_fakes import FAKES, fake_experiment, fake_run
 @pytest.fixture(autouse=True)
 def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, dataset in FAKES.items():
-        monkeypatch.setitem(DATASETS, name, dataset)
+        monkeypatch.setitem(DATASETS._entries, name, dataset)
 
 
 def predictor_of(tmp_path: Path, **changes: Any) -> Predictor:

@@ -28,7 +28,7 @@ from run_fakes import FAKES, fake_experiment
 @pytest.fixture(autouse=True)
 def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, dataset in FAKES.items():
-        monkeypatch.setitem(DATASETS, name, dataset)
+        monkeypatch.setitem(DATASETS._entries, name, dataset)
 
 
 @pytest.fixture(scope="module")

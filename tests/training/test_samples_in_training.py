@@ -95,7 +95,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture
 def plan(pictures: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunPlan:
-    monkeypatch.setitem(DATASETS, "pictures", Pictures)
+    monkeypatch.setitem(DATASETS._entries, "pictures", Pictures)
     values = {
         "name": "small",
         "dataset": {

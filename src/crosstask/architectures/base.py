@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from crosstask.errors import InputError
 from crosstask.nn.decoder import ImageDecoder, PixelDecoder
+from crosstask.registry import ARCHITECTURES
 from crosstask.tasks.base import Head
 
 
@@ -24,7 +25,7 @@ class Architecture(nn.Module, ABC):
         tasks: ``{name: Head}``, at least one.
 
     Attributes:
-        name: name in the table :data:`crosstask.architectures.ARCHITECTURES`.
+        name: name in :data:`crosstask.registry.ARCHITECTURES`.
         heads: ``{name: Head}``, in the order of the outputs.
         decoders: one a task.
         encoder_modules: attributes that are the encoder, whatever they are called; they may be trained at a learning
@@ -41,6 +42,7 @@ class Architecture(nn.Module, ABC):
     """
 
     name: ClassVar[str]
+    registry = ARCHITECTURES
     encoder_modules: ClassVar[tuple[str, ...]] = ()
     task_modules: ClassVar[tuple[str, ...]] = ("decoders",)
 

@@ -1,23 +1,16 @@
-"""Architectures by name."""
+"""An architecture by its name."""
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from crosstask.architectures.auxiliary import Auxiliary
 from crosstask.architectures.base import Architecture
-from crosstask.architectures.ctan import CTAN
-from crosstask.architectures.hps import HPS
-from crosstask.architectures.mtan import MTAN
-from crosstask.architectures.stl import STL
 from crosstask.errors import InputError
+from crosstask.registry import ARCHITECTURES
 from crosstask.tasks.base import Head, Level
-
-ARCHITECTURES: dict[str, type[Architecture]] = {kind.name: kind for kind in (STL, HPS, MTAN, CTAN, Auxiliary)}
 
 
 class HasHead(Protocol):
@@ -42,7 +35,7 @@ def build(
     """An architecture: image ``b c *s`` to ``{task: b channels *s}``, or ``{task: b channels}`` at image level, raw.
 
     Args:
-        name: a name of :data:`ARCHITECTURES`.
+        name: a name of :data:`crosstask.registry.ARCHITECTURES`.
         encoder: a name of :data:`crosstask.nn.encoder.ENCODERS`; ``alexnet`` is for ``auxiliary`` alone.
         tasks: tasks, or ``{name: Head}``; for short ``{name: (level, channels)}`` or, at pixel level,
             ``{name: channels}``.
@@ -59,11 +52,7 @@ def build(
         InputError: unknown architecture, option or encoder, an option that is needed and not there, tasks that cannot
             be built, or weights that do not fit.
     """
-    if name not in ARCHITECTURES:
-        close = difflib.get_close_matches(str(name).lower(), ARCHITECTURES, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise InputError(f"architecture: there is no {name!r}; {hint}There are {', '.join(ARCHITECTURES)}")
-    architecture = ARCHITECTURES[name]
+    architecture: type[Architecture] = ARCHITECTURES.find(name)
     common: dict[str, Any] = {
         "encoder": encoder,
         "spatial_dims": spatial_dims,

@@ -115,7 +115,7 @@ def _made_by(
         "run": predictor.plan.name,
         "network": digest_file(network),
         "thresholds": {task.name: task.thresholds for task in predictor.tasks},
-        "formats": [writer.format for writer in outputs],
+        "formats": [writer.name for writer in outputs],
     }
 
 
@@ -179,7 +179,7 @@ class _Batch:
                 writer.write(prediction, data, into=part)
 
     def _rows_of(self, case_id: str) -> Callable[[], dict[str, list[list[str]]]]:
-        return lambda: {writer.format: writer.rows[case_id] for writer in self._outputs if case_id in writer.rows}
+        return lambda: {writer.name: writer.rows[case_id] for writer in self._outputs if case_id in writer.rows}
 
     def _draw(self, folder: Path, name: str, placed: PlacedPlan, case: PatientCase) -> None:
         write_page(folder, f"{name}: {self._model}", placed, case)
@@ -203,7 +203,7 @@ class _Batch:
             CrosstaskError: the disk is full.
         """
         for writer in self._outputs:
-            writer.rows = self._folder.rows(writer.format)
+            writer.rows = self._folder.rows(writer.name)
             if writer.table is not None:
                 self._folder.refuse_changed(writer.table)
                 writer.finish()

@@ -1,4 +1,4 @@
-"""Data sets: one file each, and the table of their names."""
+"""Data sets: one file each."""
 
 from __future__ import annotations
 
@@ -11,38 +11,29 @@ from crosstask.datasets.cohort import Cohort
 from crosstask.datasets.dicom_rt import DicomRT
 from crosstask.datasets.ham10000 import HAM10000
 from crosstask.datasets.hidden import HiddenLabels
-from crosstask.datasets.names import refuse_options, unknown_name
+from crosstask.datasets.names import refuse_options
 from crosstask.datasets.openkbp import OpenKBP
 from crosstask.datasets.phantom import Phantom
 from crosstask.datasets.stoic import STOIC
-
-DATASETS: dict[str, type[Dataset]] = {
-    "cohort": Cohort,
-    "dicom_rt": DicomRT,
-    "ham10000": HAM10000,
-    "openkbp": OpenKBP,
-    "phantom": Phantom,
-    "stoic": STOIC,
-}
-"""Name in an experiment file -> class."""
+from crosstask.registry import DATASETS
 
 
-def open_dataset(name: str, root: str | Path, **options: Any) -> Dataset:
+def open_dataset(name: str, root: str | Path, *, where: str = "", **options: Any) -> Dataset:
     """A data set by its name; nothing is read yet.
 
     Args:
-        name: key of :data:`DATASETS`.
+        name: of :data:`crosstask.registry.DATASETS`.
         root: folder of the raw data; ``~`` is the user's home.
+        where: key that gave the name, for messages.
         options: what the data set's class takes beside the root.
 
     Raises:
         InputError: no such data set or option; the message names the closest and lists what there is.
     """
-    if name not in DATASETS:
-        raise unknown_name("data set", name, DATASETS)
-    accepted = [option for option in inspect.signature(DATASETS[name]).parameters if option != "root"]
+    kind: type[Dataset] = DATASETS.find(name, where)
+    accepted = [option for option in inspect.signature(kind).parameters if option != "root"]
     refuse_options(f"data set {name!r}", options, accepted)
-    return DATASETS[name](Path(root).expanduser(), **options)
+    return kind(Path(root).expanduser(), **options)
 
 
 __all__ = [

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from crosstask.geometry import Geometry
+from crosstask.registry import DATASETS
 from crosstask.tasks.base import Task
 
 Split = Literal["train", "validation", "test"]
@@ -96,7 +97,7 @@ class Dataset(ABC):
     """Base of all data sets.
 
     Attributes:
-        name: name in the table :data:`crosstask.datasets.DATASETS`.
+        name: name in :data:`crosstask.registry.DATASETS`.
         image_source: name of the case array that holds the image.
         image_channels: its channels: 1, or 3 for colour.
         spatial_dims: axes of a case's grid: 3 for volumes, 2 for images.
@@ -106,6 +107,7 @@ class Dataset(ABC):
     """
 
     name: str
+    registry = DATASETS
     image_source: str
     image_channels: int = 1
     spatial_dims: int = 3

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 
 from crosstask.errors import InputError
+from crosstask.registry import did_you_mean
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
@@ -17,10 +17,7 @@ def natural(name: str) -> list[tuple[int, int, str]]:
 def unknown_name(what: str, name: object, known: Iterable[str]) -> InputError:
     """The error for a name that does not exist, with the closest one that does."""
     names = list(known)
-    close = {known_name.lower(): known_name for known_name in names}
-    match = difflib.get_close_matches(str(name).lower(), close, n=1)
-    hint = f"did you mean {close[match[0]]!r}? " if match else ""
-    return InputError(f"no {what} {name!r}: {hint}There is {', '.join(names)}")
+    return InputError(f"no {what} {name!r}: {did_you_mean(name, names)}There is {', '.join(names)}")
 
 
 def refuse_options(what: str, options: Iterable[str], accepted: Iterable[str]) -> None:

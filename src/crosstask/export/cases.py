@@ -18,6 +18,7 @@ from crosstask.export.predicted import move_into, refuse_others
 from crosstask.files import file_name, write_atomically, writing
 from crosstask.io import openkbp_csv
 from crosstask.prediction.predictor import Prediction
+from crosstask.registry import FORMATS
 from crosstask.tasks.segmentation import SegmentationTask
 
 TABLE = "predictions.csv"
@@ -34,6 +35,7 @@ class CaseWriter(ABC):
         model: what predicts, for formats that name it.
 
     Attributes:
+        name: name of the format in :data:`crosstask.registry.FORMATS`, and of ``predict --format``.
         rows: by case, the lines of the table that :meth:`finish` writes; those of earlier calls may be put in.
         notes: what is to be said of the cases that were written; no identifier is in it.
 
@@ -41,7 +43,8 @@ class CaseWriter(ABC):
         InputError: the format cannot hold what the run predicts of these cases.
     """
 
-    format: str
+    name: str
+    registry = FORMATS
     rows: dict[str, list[list[str]]]
     notes: list[str]
 
@@ -50,7 +53,7 @@ class CaseWriter(ABC):
         self.rows, self.notes = {}, []
         reason = self.misfit(assembly, dataset)
         if reason:
-            raise InputError(f"--format {self.format}: {reason}")
+            raise InputError(f"--format {self.name}: {reason}")
 
     @classmethod
     @abstractmethod
@@ -106,7 +109,7 @@ class OpenKBPWriter(CaseWriter):
     Dose is zero outside the case's ``possible_dose_mask``, as the challenge asks.
     """
 
-    format = "openkbp"
+    name = "openkbp"
 
     @classmethod
     def misfit(cls, assembly: Assembly, dataset: Dataset) -> str:
@@ -133,7 +136,7 @@ class OpenKBPWriter(CaseWriter):
 class NpzWriter(CaseWriter):
     """All decoded values as ``<case>.npz``: one array ``c *s`` or ``c`` per task, and the spacing in mm."""
 
-    format = "npz"
+    name = "npz"
 
     @classmethod
     def misfit(cls, assembly: Assembly, dataset: Dataset) -> str:
@@ -156,7 +159,7 @@ class PngWriter(CaseWriter):
     which is which.
     """
 
-    format = "png"
+    name = "png"
 
     @classmethod
     def misfit(cls, assembly: Assembly, dataset: Dataset) -> str:
@@ -193,7 +196,7 @@ class CsvWriter(CaseWriter):
     Predictions are probabilities, decided by the thresholds of the run (0 or 1), or quantities in their unit.
     """
 
-    format = "csv"
+    name = "csv"
 
     @classmethod
     def misfit(cls, assembly: Assembly, dataset: Dataset) -> str:

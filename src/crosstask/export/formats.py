@@ -1,4 +1,4 @@
-"""The table of output formats, and which of them fit a run."""
+"""Which output formats fit a run."""
 
 from __future__ import annotations
 
@@ -8,12 +8,8 @@ from crosstask.assembly import Assembly
 from crosstask.datasets import Dataset
 from crosstask.export.cases import CaseWriter, CsvWriter, NpzWriter, OpenKBPWriter, PngWriter
 from crosstask.export.plans import DicomWriter
+from crosstask.registry import FORMATS
 from crosstask.tasks.segmentation import SegmentationTask
-
-FORMATS: dict[str, type[CaseWriter]] = {
-    writer.format: writer for writer in (OpenKBPWriter, DicomWriter, NpzWriter, PngWriter, CsvWriter)
-}
-"""Name on the command line -> writer."""
 
 
 def writers(name: str | None, folder: Path, assembly: Assembly, dataset: Dataset, model: str = "") -> list[CaseWriter]:
@@ -23,7 +19,7 @@ def writers(name: str | None, folder: Path, assembly: Assembly, dataset: Dataset
     archives for anything else at pixel level; and the table for labels of whole cases.
 
     Args:
-        name: key of :data:`FORMATS`, or None.
+        name: of :data:`crosstask.registry.FORMATS`, or None.
         folder: where to write.
         assembly: the tasks that the run predicts.
         dataset: whose cases are predicted.
@@ -33,7 +29,7 @@ def writers(name: str | None, folder: Path, assembly: Assembly, dataset: Dataset
         InputError: the format cannot hold what the run predicts of these cases.
     """
     if name is not None:
-        return [FORMATS[name](folder, assembly, dataset, model)]
+        return [FORMATS.find(name, "--format")(folder, assembly, dataset, model)]
     pixel = [task for task in assembly.tasks if task.level == "pixel"]
     chosen: list[type[CaseWriter]] = []
     if pixel and not OpenKBPWriter.misfit(assembly, dataset):

@@ -41,7 +41,7 @@ class DicomWriter(CaseWriter):
             files are moved to their place: a page of what they hold.
     """
 
-    format = "dicom"
+    name = "dicom"
 
     def __init__(self, folder: Path, assembly: Assembly, dataset: Dataset, model: str = "") -> None:
         super().__init__(folder, assembly, dataset, model)

@@ -7,17 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from crosstask.errors import InputError
+from crosstask.registry import WEIGHTINGS
 from crosstask.weighting.base import Weighting
 from crosstask.weighting.dwa import DynamicWeightAverage
 from crosstask.weighting.fixed import Equal, Fixed
 from crosstask.weighting.spearman import Spearman
-
-WEIGHTINGS: dict[str, type[Weighting]] = {
-    "equal": Equal,
-    "fixed": Fixed,
-    "dwa": DynamicWeightAverage,
-    "spearman": Spearman,
-}
 
 __all__ = [
     "WEIGHTINGS",
@@ -42,15 +36,14 @@ def build_weighting(name: str, tasks: Sequence[str], **options: Any) -> Weightin
     Raises:
         InputError: no such weighting, or an option that it does not take.
     """
-    if name not in WEIGHTINGS:
-        raise InputError(f"weighting.name: {name!r} is not known; one of {', '.join(WEIGHTINGS)}")
+    kind: type[Weighting] = WEIGHTINGS.find(name, "weighting.name")
     required = [
         key
-        for key, parameter in inspect.signature(WEIGHTINGS[name]).parameters.items()
+        for key, parameter in inspect.signature(kind).parameters.items()
         if key != "tasks" and parameter.default is parameter.empty
     ]
     if missing := [key for key in required if key not in options]:
         raise InputError(f"weighting.{missing[0]}: is missing; {name!r} needs it")
     if unknown := [key for key in options if key not in weighting_options(name)]:
         raise InputError(f"weighting.{unknown[0]}: {name!r} has no such option")
-    return WEIGHTINGS[name](tasks, **options)
+    return kind(tasks, **options)

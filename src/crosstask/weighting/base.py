@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from crosstask.registry import WEIGHTINGS
+
 
 class Weighting(ABC):
     """A scalar weighting: one weight per task, changed at most once an epoch.
@@ -16,9 +18,12 @@ class Weighting(ABC):
         tasks: names of the tasks, in the order of the weights.
 
     Attributes:
+        name: name in :data:`crosstask.registry.WEIGHTINGS`.
         needs_labels: whether :meth:`fit` must be called before the network is built.
     """
 
+    name: ClassVar[str]
+    registry = WEIGHTINGS
     needs_labels: ClassVar[bool] = False
 
     def __init__(self, tasks: Sequence[str]) -> None:

@@ -25,6 +25,8 @@ class DynamicWeightAverage(Weighting):
         InputError: the temperature is not positive.
     """
 
+    name = "dwa"
+
     def __init__(self, tasks: Sequence[str], *, temperature: float = 2.0) -> None:
         super().__init__(tasks)
         if not temperature > 0:

@@ -11,6 +11,8 @@ from crosstask.weighting.base import Weighting
 class Equal(Weighting):
     """Every task counts one."""
 
+    name = "equal"
+
     def weights(self) -> dict[str, float]:
         """One for each task."""
         return dict.fromkeys(self.tasks, 1.0)
@@ -26,6 +28,8 @@ class Fixed(Weighting):
     Raises:
         InputError: a task has no weight, or a weight is negative.
     """
+
+    name = "fixed"
 
     def __init__(self, tasks: Sequence[str], *, weights: Mapping[str, float]) -> None:
         super().__init__(tasks)

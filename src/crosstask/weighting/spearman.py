@@ -32,6 +32,7 @@ class Spearman(Weighting):
         InputError: an option is out of its range.
     """
 
+    name = "spearman"
     needs_labels = True
 
     def __init__(

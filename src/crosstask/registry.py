@@ -1,0 +1,204 @@
+"""Names and what they stand for: data sets, architectures, methods, weightings, encoders and output formats.
+
+What the package brings is named here and imported when it is first used, so that names can be listed and checked
+without torch. Everybody else adds entries with :func:`register`, in a plugin (:mod:`crosstask.plugins`) or a script.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Generic, TypeVar, overload
+
+from crosstask.errors import InputError
+from crosstask.plugins import excuse, load_installed
+
+Entry = TypeVar("Entry")
+Registered = TypeVar("Registered")
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """``did you mean 'ctan'? `` with a space behind it, or nothing where no known name is near."""
+    close = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(str(name).lower(), close, n=1)
+    return f"did you mean {close[near[0]]!r}? " if near else ""
+
+
+class Registry(Mapping[str, Entry], Generic[Entry]):
+    """A table of names, in the order in which they were added.
+
+    Looking anything up first loads the plugins that are installed.
+
+    Args:
+        kind: what an entry is, for messages: ``architecture``.
+        built_in: ``{name: entry}``, where an entry may be ``"module:attribute"``, imported when it is first asked for.
+    """
+
+    def __init__(self, kind: str, built_in: Mapping[str, Entry | str]) -> None:
+        self.kind = kind
+        self._entries: dict[str, Entry | str] = dict(built_in)
+        self._built_in = frozenset(built_in)
+
+    def add(self, name: str, entry: Entry) -> None:
+        """Add an entry; the same one again (a cell of a notebook that is run twice) takes the place of the first.
+
+        Raises:
+            InputError: the name is taken, or cannot be one.
+        """
+        if not isinstance(name, str) or not name or not all(part.isidentifier() for part in name.split("-")):
+            raise InputError(f"{self.kind} {name!r}: is no name; use letters, digits, _ and -")
+        there = self._entries.get(name)
+        if there is not None and _origin(there) != _origin(entry):
+            raise InputError(f"{self.kind} {name!r}: is registered already, by {_origin(there)}; choose another name")
+        self._entries[name] = entry
+
+    def remove(self, name: str) -> None:
+        """Take out an entry that was added; what the package brings stays."""
+        if name not in self._built_in:
+            self._entries.pop(name, None)
+
+    def find(self, name: object, where: str = "") -> Entry:
+        """The entry of that name.
+
+        Args:
+            name: the name.
+            where: key of an experiment, option or file that gave it, for the message.
+
+        Raises:
+            InputError: there is none; the message has the closest and lists all.
+        """
+        if not isinstance(name, str) or name not in self:
+            what = f"{where}: {name!r} is not known" if where else f"there is no {self.kind} {name!r}"
+            raise InputError(f"{what}; {did_you_mean(name, self)}There are {', '.join(self)}{excuse()}")
+        return self[name]
+
+    def is_built_in(self, name: str) -> bool:
+        """Whether the package itself brings the entry."""
+        return name in self._built_in
+
+    def __getitem__(self, name: str) -> Entry:
+        load_installed()
+        entry = self._entries[name]
+        if isinstance(entry, str):
+            module, _, attribute = entry.partition(":")
+            entry = self._entries[name] = getattr(importlib.import_module(module), attribute)
+        return entry
+
+    def __contains__(self, name: object) -> bool:
+        load_installed()
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        load_installed()
+        return iter(tuple(self._entries))
+
+    def __len__(self) -> int:
+        load_installed()
+        return len(self._entries)
+
+    def __repr__(self) -> str:
+        return f"<{self.kind}: {', '.join(self)}>"
+
+
+def _origin(entry: Any) -> str:
+    """Where an entry comes from, ``module:name``."""
+    if isinstance(entry, str):
+        return entry
+    named = entry if hasattr(entry, "__qualname__") else type(entry)
+    name = getattr(entry, "name", "") if named is not entry else ""
+    return f"{named.__module__}:{named.__qualname__}{f'({name})' if name else ''}"
+
+
+DATASETS: Registry[Any] = Registry(
+    "data set",
+    {
+        "cohort": "crosstask.datasets.cohort:Cohort",
+        "dicom_rt": "crosstask.datasets.dicom_rt:DicomRT",
+        "ham10000": "crosstask.datasets.ham10000:HAM10000",
+        "openkbp": "crosstask.datasets.openkbp:OpenKBP",
+        "phantom": "crosstask.datasets.phantom:Phantom",
+        "stoic": "crosstask.datasets.stoic:STOIC",
+    },
+)
+ARCHITECTURES: Registry[Any] = Registry(
+    "architecture",
+    {
+        "stl": "crosstask.architectures.stl:STL",
+        "hps": "crosstask.architectures.hps:HPS",
+        "mtan": "crosstask.architectures.mtan:MTAN",
+        "ctan": "crosstask.architectures.ctan:CTAN",
+        "auxiliary": "crosstask.architectures.auxiliary:Auxiliary",
+    },
+)
+METHODS: Registry[Any] = Registry(
+    "method",
+    {
+        "stl": "crosstask.methods:STL",
+        "hps": "crosstask.methods:HPS",
+        "mtan": "crosstask.methods:MTAN",
+        "ctan": "crosstask.methods:CTAN",
+        "auxiliary": "crosstask.methods:AUXILIARY",
+    },
+)
+WEIGHTINGS: Registry[Any] = Registry(
+    "weighting",
+    {
+        "equal": "crosstask.weighting.fixed:Equal",
+        "fixed": "crosstask.weighting.fixed:Fixed",
+        "dwa": "crosstask.weighting.dwa:DynamicWeightAverage",
+        "spearman": "crosstask.weighting.spearman:Spearman",
+    },
+)
+FORMATS: Registry[Any] = Registry(
+    "output format",
+    {
+        "openkbp": "crosstask.export.cases:OpenKBPWriter",
+        "dicom": "crosstask.export.plans:DicomWriter",
+        "npz": "crosstask.export.cases:NpzWriter",
+        "png": "crosstask.export.cases:PngWriter",
+        "csv": "crosstask.export.cases:CsvWriter",
+    },
+)
+REGISTRIES: dict[str, Registry[Any]] = {
+    "datasets": DATASETS,
+    "architectures": ARCHITECTURES,
+    "methods": METHODS,
+    "weightings": WEIGHTINGS,
+    "formats": FORMATS,
+}
+
+
+@overload
+def register(entry: str, /) -> Callable[[Registered], Registered]: ...
+@overload
+def register(entry: Registered, /) -> Registered: ...
+def register(entry: Any, /) -> Any:
+    """Add a class (or a :class:`crosstask.methods.Method`) to the table of its kind, under its ``name`` or another.
+
+    ::
+
+        @register                        # class Mine(Architecture): name = "mine"
+        @register("mine")
+
+    Which table it is follows from the base class (its ``registry``).
+
+    Raises:
+        InputError: there is no table for it, it has no name, or the name is taken.
+    """
+    if isinstance(entry, str):
+        return lambda registered: _add(entry, registered)
+    return _add(getattr(entry, "name", None), entry)
+
+
+def _add(name: Any, entry: Registered) -> Registered:
+    registry = getattr(entry, "registry", None)
+    if not isinstance(registry, Registry):
+        raise InputError(
+            f"register: {entry!r} is nothing that has a table; inherit from Architecture, Weighting, Dataset or "
+            "CaseWriter of crosstask, or give a Method"
+        )
+    if not isinstance(name, str) or not name:
+        raise InputError(f"register: {entry!r} has no name; write @register('name')")
+    registry.add(name, entry)
+    return entry
