@@ -118,7 +118,7 @@ def test_everything_as_npz(tmp_path):
 )
 def test_the_format_that_fits(tmp_path, name, tasks, formats):
     dataset, assembly = made(tmp_path, name, *tasks)
-    assert [writer.format for writer in writers(None, tmp_path / "out", assembly, dataset)] == formats
+    assert [writer.name for writer in writers(None, tmp_path / "out", assembly, dataset)] == formats
     assert not (tmp_path / "out").exists()
 
 
@@ -126,7 +126,7 @@ def test_the_challenges_format_fits_its_data_sets(tmp_path):
     Phantom.generate(tmp_path / "p", train=1, validation=0, test=0, size=24)
     dataset = Phantom(tmp_path / "p")
     assembly = Assembly((dataset.task("dose"),), "ct", "region", ((0.0, 1.0),))
-    assert [writer.format for writer in writers(None, tmp_path / "out", assembly, dataset)] == ["openkbp"]
+    assert [writer.name for writer in writers(None, tmp_path / "out", assembly, dataset)] == ["openkbp"]
 
 
 @pytest.mark.parametrize(
