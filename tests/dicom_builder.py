@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
-from crosstask.datasets.dicom_choice import Choice, choose
-from crosstask.io.dicom_index import index_folder
+from crosstask.datasets.dicom_rt.choice import Choice, choose
+from crosstask.io.dicom.index import index_folder
 from dicom_fakes import Identity, Placement, write_ct, write_dose, write_plan, write_structures
 
 SHAPE = (4, 8, 8)

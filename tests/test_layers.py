@@ -28,7 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("methods", "experiment"),
     ("datasets", "architectures"),
     ("tasks",),
-    ("store", "io", "weighting", "nn"),
+    ("store", "io", "fetch", "weighting", "nn"),
     ("seals",),
     (
         "functional",

@@ -22,9 +22,9 @@ from crosstask.cli.demo import demo_experiment
 from crosstask.cli.demo_dicom import EXPERIMENT as DEMO
 from crosstask.cli.demo_dicom import PATIENTS, generate_patients
 from crosstask.datasets import DicomRT
-from crosstask.io.dicom_ct import read_ct
-from crosstask.io.dicom_rt import read_dose
-from crosstask.io.dicom_structures import read_structures
+from crosstask.io.dicom.ct import read_ct
+from crosstask.io.dicom.rt import read_dose
+from crosstask.io.dicom.structures import read_structures
 from dicom_fakes import BIRTH_DATE, PATIENT_NAME, FakePatient, write_patient
 
 NAMES = {"rectum": [], "bladder": [], "left_femur": ["Femoral Head L"], "right_femur": ["femoral_head_r"], "ctv": []}

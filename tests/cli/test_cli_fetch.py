@@ -13,7 +13,7 @@ import pytest
 from cli_runner import SCRIPT, environment, has_progress, run
 
 import crosstask.cli.fetch
-from crosstask.datasets.sources import OPENKBP_COMMIT, SOURCES
+from crosstask.fetch.sources import OPENKBP_COMMIT, SOURCES
 from fake_web import github, s3, serve, zipped
 
 FILES = {

@@ -15,8 +15,8 @@ from lesion_fakes import ENDING, GRID, make_lesions, write_lesion_spec
 
 from crosstask.datasets import Cohort
 from crosstask.datasets.base import CaseData
-from crosstask.datasets.cohort_init import propose_cohort
-from crosstask.datasets.cohort_spec import parse_cohort
+from crosstask.datasets.cohort.init import propose_cohort
+from crosstask.datasets.cohort.spec import parse_cohort
 from crosstask.errors import InputError
 from crosstask.io.images import read_volume, write_volume
 

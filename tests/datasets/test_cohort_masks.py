@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from crosstask.datasets import Cohort
-from crosstask.datasets.cohort_init import propose_cohort
+from crosstask.datasets.cohort.init import propose_cohort
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
 from crosstask.io.images import write_volume

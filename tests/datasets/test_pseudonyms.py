@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from crosstask.datasets.pseudonyms import pseudonyms
+from crosstask.datasets.dicom_rt.pseudonyms import pseudonyms
 from crosstask.errors import CrosstaskError, InputError
 
 IDS = ["7", "Doe^John", "a,b", "", "ünïcode", "=1+2"]

@@ -6,9 +6,9 @@ import random
 import pytest
 
 from crosstask.datasets import DATASETS
-from crosstask.datasets.sources import HAM10000_ARCHIVES, HAM10000_DOI, OPENKBP_COMMIT, SOURCES
 from crosstask.errors import CrosstaskError, InputError
-from crosstask.io.fetch import Client, RemoteFile, fetch
+from crosstask.fetch.download import Client, RemoteFile, fetch
+from crosstask.fetch.sources import HAM10000_ARCHIVES, HAM10000_DOI, OPENKBP_COMMIT, SOURCES
 from fake_web import dataverse, github, s3, serve, zipped
 
 OPENKBP = {

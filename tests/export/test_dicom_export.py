@@ -24,9 +24,9 @@ from crosstask.export.rtstruct import colour, without_collinear, write_rtstruct
 from crosstask.export.segmentation import codes_of, write_segmentation
 from crosstask.functional.contours import fill, outlines
 from crosstask.geometry import Geometry
-from crosstask.io.dicom_ct import CtSeries, read_ct
-from crosstask.io.dicom_rt import read_dose
-from crosstask.io.dicom_structures import mask_of, read_structures
+from crosstask.io.dicom.ct import CtSeries, read_ct
+from crosstask.io.dicom.rt import read_dose
+from crosstask.io.dicom.structures import mask_of, read_structures
 from dicom_fakes import ORIENTATIONS, Identity, Placement, write_ct
 
 SHAPE = (6, 18, 22)

@@ -19,8 +19,8 @@ from crosstask.export.rtdose import write_rtdose
 from crosstask.export.rtplan import write_rtplan
 from crosstask.export.rtstruct import write_rtstruct
 from crosstask.export.segmentation import write_segmentation
-from crosstask.io.dicom import quiet
-from crosstask.io.dicom_ct import CtSeries, read_ct
+from crosstask.io.dicom.ct import CtSeries, read_ct
+from crosstask.io.dicom.header import quiet
 from dicom_fakes import Identity, Placement, write_ct
 
 BROKEN = {

@@ -15,9 +15,9 @@ from crosstask.datasets import CaseData, DicomRT, Phantom
 from crosstask.errors import InputError
 from crosstask.export.formats import FORMATS, writers
 from crosstask.export.plans import NIFTI, RTDOSE, RTPLAN, RTSTRUCT, SEG, DicomWriter
-from crosstask.io.dicom_ct import read_ct
-from crosstask.io.dicom_rt import read_dose
-from crosstask.io.dicom_structures import mask_of, read_structures
+from crosstask.io.dicom.ct import read_ct
+from crosstask.io.dicom.rt import read_dose
+from crosstask.io.dicom.structures import mask_of, read_structures
 from crosstask.prediction.predictor import Prediction
 from dicom_fakes import PATIENT_NAME, FakePatient, write_patient
 

@@ -12,7 +12,7 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import RLELossless
 
 from crosstask.errors import InputError
-from crosstask.io.dicom_ct import read_ct
+from crosstask.io.dicom.ct import read_ct
 from dicom_fakes import ORIENTATIONS, RTDOSE, Identity, Placement, compress_losslessly, write_ct
 
 WHO = Identity(1)

@@ -12,11 +12,11 @@ import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, HTJ2KLossless, ImplicitVRLittleEndian, RLELossless
 
 from crosstask.errors import InputError
-from crosstask.io.dicom import Header
-from crosstask.io.dicom_ct import read_ct
-from crosstask.io.dicom_index import index_folder
-from crosstask.io.dicom_rt import read_dose, read_plan
-from crosstask.io.dicom_structures import mask_of, read_structures
+from crosstask.io.dicom.ct import read_ct
+from crosstask.io.dicom.header import Header
+from crosstask.io.dicom.index import index_folder
+from crosstask.io.dicom.rt import read_dose, read_plan
+from crosstask.io.dicom.structures import mask_of, read_structures
 from dicom_fakes import (
     BIRTH_DATE,
     PATIENT_NAME,
@@ -241,7 +241,7 @@ def test_what_is_no_file(tmp_path):
 
 
 def test_a_file_of_absurd_length_is_not_read(dose, monkeypatch):
-    monkeypatch.setattr("crosstask.io.dicom.LARGEST_FILE", dose.stat().st_size - 1)
+    monkeypatch.setattr("crosstask.io.dicom.header.LARGEST_FILE", dose.stat().st_size - 1)
     assert "too many for a DICOM image" in refusal(dose)
 
 

@@ -10,7 +10,7 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from crosstask.errors import InputError
-from crosstask.io.dicom_rt import read_dose, read_plan
+from crosstask.io.dicom.rt import read_dose, read_plan
 from dicom_fakes import ORIENTATIONS, Identity, Placement, write_dose, write_plan
 
 WHO = Identity(2)

@@ -11,7 +11,7 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from crosstask.errors import InputError
-from crosstask.io.dicom_index import index_folder
+from crosstask.io.dicom.index import index_folder
 from dicom_fakes import Identity, Placement, write_ct, write_dose, write_patient, write_plan, write_structures
 
 SQUARE = np.array([[0.0, 0, 0], [20, 0, 0], [20, 20, 0]])
@@ -149,7 +149,7 @@ def test_worker_processes_find_the_same(tmp_path, monkeypatch):
     for seed in (1, 2):
         write_tiny(tmp_path / str(seed), seed)
     (tmp_path / "cut").write_bytes((tmp_path / "1" / "rp").read_bytes()[:500])
-    monkeypatch.setattr("crosstask.io.dicom_index._FILES_PER_JOB", 5)
+    monkeypatch.setattr("crosstask.io.dicom.index._FILES_PER_JOB", 5)
     told: list[tuple[int, int, str]] = []
     parallel = index_folder(tmp_path, workers=2, progress=lambda *args: told.append(args))
     assert parallel == index_folder(tmp_path, workers=1)

@@ -14,9 +14,9 @@ from crosstask.datasets import DicomRT
 from crosstask.errors import InputError
 from crosstask.functional.contours import outlines
 from crosstask.geometry import Geometry
-from crosstask.io.dicom_ct import read_ct
-from crosstask.io.dicom_rt import read_dose, read_plan
-from crosstask.io.dicom_structures import (
+from crosstask.io.dicom.ct import read_ct
+from crosstask.io.dicom.rt import read_dose, read_plan
+from crosstask.io.dicom.structures import (
     Contour,
     Structure,
     mask_of,

@@ -10,9 +10,21 @@ from pathlib import Path
 
 import pytest
 
-import crosstask.io.fetch as module
+import crosstask.fetch.download as module
 from crosstask.errors import CrosstaskError, InputError
-from crosstask.io.fetch import RECORD, WORK, Client, Item, Listing, RemoteFile, fetch, install, need, safe_path, unpack
+from crosstask.fetch.download import (
+    RECORD,
+    WORK,
+    Client,
+    Item,
+    Listing,
+    RemoteFile,
+    fetch,
+    install,
+    need,
+    safe_path,
+    unpack,
+)
 from fake_web import git_sha, serve, zipped
 
 BODY = random.Random(0).randbytes(700_000)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from crosstask.datasets.cohort_spec import load_cohort
+from crosstask.datasets.cohort.spec import load_cohort
 from crosstask.errors import InputError
 from crosstask.experiment import load_experiment
 from crosstask.io.yaml_lines import parse_yaml

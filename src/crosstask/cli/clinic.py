@@ -11,7 +11,7 @@ from crosstask.errors import InputError
 from crosstask.experiment import Experiment
 
 if TYPE_CHECKING:
-    from crosstask.datasets.dicom_patient import PatientCase
+    from crosstask.datasets.dicom_rt.patient import PatientCase
     from crosstask.export.placing import PlacedPlan
 
 PAGE = "plan.png"

@@ -118,7 +118,7 @@ def _read_dose(path: Path) -> _Plan:
         if (values < 0).any():
             raise InputError(f"{path}: holds values below 0, so it is no dose; give a dose in Gy")
         return _Plan(path, values.astype(np.float32), geometry, "", ())
-    from crosstask.io.dicom_rt import read_dose
+    from crosstask.io.dicom.rt import read_dose
 
     dose = read_dose(path)
     part = f"the dose is of one {dose.summation or 'unknown part'}, not of the whole PLAN"
@@ -206,7 +206,7 @@ def _shares(file: Path, values: np.ndarray) -> np.ndarray:
 
 
 def _from_contours(path: Path, plan: _Plan, ends: Ends) -> list[_Structure]:
-    from crosstask.io.dicom_structures import CLOSED, Structure, read_structures
+    from crosstask.io.dicom.structures import CLOSED, Structure, read_structures
 
     structures = read_structures(path)
     own = structures.frame_of_reference

@@ -15,9 +15,9 @@ from rich.table import Table
 
 from crosstask.cli.terminal import err, on_terminal, out
 from crosstask.datasets.names import unknown_name
-from crosstask.datasets.sources import SOURCES, Source
 from crosstask.errors import InputError
-from crosstask.io.fetch import Client, check_space, fetch, items_there, need, read_record
+from crosstask.fetch.download import Client, check_space, fetch, items_there, need, read_record
+from crosstask.fetch.sources import SOURCES, Source
 
 
 def list_sources() -> None:
@@ -34,7 +34,7 @@ def fetch_dataset(name: str, folder: Path | None, limit: int | None, yes: bool, 
     """Show the terms, ask, and download a data set into a folder; or say how to get it.
 
     Args:
-        name: key of :data:`crosstask.datasets.sources.SOURCES`.
+        name: key of :data:`crosstask.fetch.sources.SOURCES`.
         folder: where to; by default ``data/NAME``.
         limit: number of cases, where a data set can be had in part.
         yes: do not ask.

@@ -16,7 +16,7 @@ from crosstask.errors import CrosstaskError, InputError
 
 if TYPE_CHECKING:
     from crosstask.datasets import Case, Dataset
-    from crosstask.datasets.dicom_patient import PatientCase
+    from crosstask.datasets.dicom_rt.patient import PatientCase
     from crosstask.export.cases import CaseWriter
     from crosstask.export.placing import PlacedPlan
     from crosstask.export.predicted import PredictionFolder

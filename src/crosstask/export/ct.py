@@ -10,8 +10,8 @@ import numpy as np
 from crosstask.errors import CrosstaskError
 from crosstask.export.dicom_common import date_and_time, decimal, decimals, save_file
 from crosstask.geometry import Geometry
-from crosstask.io.dicom import MAKER, UTF8
-from crosstask.io.dicom_ct import CT_IMAGE, CtSeries, read_ct
+from crosstask.io.dicom.ct import CT_IMAGE, CtSeries, read_ct
+from crosstask.io.dicom.header import MAKER, UTF8
 
 _LOWEST = -1024
 """HU of the stored value 0."""

@@ -14,13 +14,13 @@ import numpy as np
 from crosstask import __version__
 from crosstask.errors import CrosstaskError
 from crosstask.export.output import new_file, refuse_input_folder
-from crosstask.io.dicom import MAKER, PREDICTED, Header, quiet
-from crosstask.io.dicom_values import copied
+from crosstask.io.dicom.header import MAKER, PREDICTED, Header, quiet
+from crosstask.io.dicom.values import copied
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-    from crosstask.io.dicom_ct import CtSeries
+    from crosstask.io.dicom.ct import CtSeries
 
 LABEL = "PREDICTED"
 """What a label of 16 characters says in the place of a series description."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from crosstask.assembly import Assembly
-from crosstask.datasets.dicom_patient import PatientCase
+from crosstask.datasets.dicom_rt.patient import PatientCase
 from crosstask.geometry import Geometry
 from crosstask.io.grids import regrid, threshold_for
 from crosstask.prediction.predictor import Prediction

@@ -10,7 +10,7 @@ import numpy as np
 from crosstask.assembly import Assembly
 from crosstask.datasets import Dataset, DicomRT
 from crosstask.datasets.base import CaseData
-from crosstask.datasets.dicom_patient import PatientCase
+from crosstask.datasets.dicom_rt.patient import PatientCase
 from crosstask.export.cases import CaseWriter
 from crosstask.export.dicom_common import source_of
 from crosstask.export.nifti import write_nifti
@@ -20,7 +20,7 @@ from crosstask.export.rtplan import write_rtplan
 from crosstask.export.rtstruct import write_rtstruct
 from crosstask.export.segmentation import write_segmentation
 from crosstask.files import file_name
-from crosstask.io.dicom_ct import CtSeries
+from crosstask.io.dicom.ct import CtSeries
 from crosstask.prediction.predictor import Prediction
 
 RTSTRUCT, RTPLAN, RTDOSE, SEG, NIFTI = "RTSTRUCT.dcm", "RTPLAN.dcm", "RTDOSE.dcm", "SEG.dcm", "nifti"

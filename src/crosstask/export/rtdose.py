@@ -11,10 +11,10 @@ from crosstask.errors import CrosstaskError
 from crosstask.export.dicom_common import LONG, decimal, decimals, plain_values, reference, rt_object, save, text
 from crosstask.export.rtplan import RT_PLAN
 from crosstask.geometry import Geometry
-from crosstask.io.dicom import PREDICTED
+from crosstask.io.dicom.header import PREDICTED
 
 if TYPE_CHECKING:
-    from crosstask.io.dicom_ct import CtSeries
+    from crosstask.io.dicom.ct import CtSeries
 
 RT_DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 _SIXTEEN = 125.0

@@ -17,10 +17,10 @@ from crosstask.export.dicom_common import (
     text,
 )
 from crosstask.export.rtstruct import RT_STRUCTURE_SET
-from crosstask.io.dicom import PREDICTED
+from crosstask.io.dicom.header import PREDICTED
 
 if TYPE_CHECKING:
-    from crosstask.io.dicom_ct import CtSeries
+    from crosstask.io.dicom.ct import CtSeries
 
 RT_PLAN = "1.2.840.10008.5.1.4.1.1.481.5"
 

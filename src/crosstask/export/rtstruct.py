@@ -22,13 +22,13 @@ from crosstask.export.dicom_common import (
     text,
 )
 from crosstask.functional.contours import outlines
-from crosstask.io.dicom import PREDICTED
-from crosstask.io.dicom_ct import CT_IMAGE
+from crosstask.io.dicom.ct import CT_IMAGE
+from crosstask.io.dicom.header import PREDICTED
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-    from crosstask.io.dicom_ct import CtSeries
+    from crosstask.io.dicom.ct import CtSeries
 
 RT_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 _STUDY = "1.2.840.10008.3.1.2.3.1"

@@ -24,15 +24,15 @@ from crosstask.export.dicom_common import (
 )
 from crosstask.export.output import new_file, refuse_input_folder
 from crosstask.export.rtstruct import colour
-from crosstask.io.dicom import MAKER, PREDICTED
-from crosstask.io.dicom_ct import CT_IMAGE
+from crosstask.io.dicom.ct import CT_IMAGE
+from crosstask.io.dicom.header import MAKER, PREDICTED
 
 if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription
     from pydicom import Dataset
     from pydicom.sr.coding import Code
 
-    from crosstask.io.dicom_ct import CtSeries
+    from crosstask.io.dicom.ct import CtSeries
 
 _ANATOMY = {
     "bladder": "Bladder", "brain": "Brain", "duodenum": "Duodenum", "esophagus": "Esophagus", "eye": "Eye",

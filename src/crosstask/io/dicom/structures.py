@@ -12,8 +12,8 @@ from crosstask.errors import InputError
 from crosstask.functional.contours import fill, traced_once, without_copies
 from crosstask.functional.structure_samples import Ends
 from crosstask.geometry import Geometry
-from crosstask.io.dicom import COPY_AGAIN, Header, UnusableError
-from crosstask.io.dicom_index import frame_of_reference, referenced_series
+from crosstask.io.dicom.header import COPY_AGAIN, Header, UnusableError
+from crosstask.io.dicom.index import frame_of_reference, referenced_series
 
 CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 """Geometric types that enclose an area."""

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from crosstask.datasets.base import Case, CaseData, Dataset, Finding
-from crosstask.datasets.cohort_check import check_cohort
-from crosstask.datasets.cohort_labels import ClassesLabel, FindingsLabel, NumberLabel, OneHotLabel
-from crosstask.datasets.cohort_masks import Mask, belongs, read_mask
-from crosstask.datasets.cohort_rows import CohortRows
-from crosstask.datasets.cohort_spec import IMAGE, CohortFile, CohortSpec, load_cohort
+from crosstask.datasets.cohort.check import check_cohort
+from crosstask.datasets.cohort.labels import ClassesLabel, FindingsLabel, NumberLabel, OneHotLabel
+from crosstask.datasets.cohort.masks import Mask, belongs, read_mask
+from crosstask.datasets.cohort.rows import CohortRows
+from crosstask.datasets.cohort.spec import IMAGE, CohortFile, CohortSpec, load_cohort
 from crosstask.datasets.names import refuse_options, unknown_name
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry

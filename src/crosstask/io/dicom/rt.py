@@ -11,9 +11,9 @@ import numpy as np
 
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
-from crosstask.io.dicom import COPY_AGAIN, Header, UnusableError
-from crosstask.io.dicom_ct import even_planes, grid, orientation_of, position_of
-from crosstask.io.dicom_index import frame_of_reference
+from crosstask.io.dicom.ct import even_planes, grid, orientation_of, position_of
+from crosstask.io.dicom.header import COPY_AGAIN, Header, UnusableError
+from crosstask.io.dicom.index import frame_of_reference
 from crosstask.io.images import MAXIMUM_VOXELS
 
 Beam = tuple[int, int]

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from crosstask.datasets.cohort_labels import (
+from crosstask.datasets.cohort.labels import (
     MISSING,
     NEGATIVE,
     POSITIVE,
@@ -22,7 +22,7 @@ from crosstask.datasets.cohort_labels import (
     plain,
     with_decimals,
 )
-from crosstask.datasets.cohort_spec import pattern_columns, stem
+from crosstask.datasets.cohort.spec import pattern_columns, stem
 from crosstask.io.images import PICTURE_ENDINGS, VOLUME_ENDINGS, ending
 from crosstask.io.tables import Table
 

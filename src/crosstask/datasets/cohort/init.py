@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from itertools import permutations
 from pathlib import Path
 
-from crosstask.datasets.cohort_init_files import are_masks, look_at_images, mask_lines
-from crosstask.datasets.cohort_init_labels import propose_labels, warn_of_copies
-from crosstask.datasets.cohort_init_split import propose_split
-from crosstask.datasets.cohort_labels import MISSING, as_number
-from crosstask.datasets.cohort_profile import (
+from crosstask.datasets.cohort.init_files import are_masks, look_at_images, mask_lines
+from crosstask.datasets.cohort.init_labels import propose_labels, warn_of_copies
+from crosstask.datasets.cohort.init_split import propose_split
+from crosstask.datasets.cohort.labels import MISSING, as_number
+from crosstask.datasets.cohort.profile import (
     Column,
     Pattern,
     columns_of,
@@ -21,10 +21,10 @@ from crosstask.datasets.cohort_profile import (
     image_files,
     missing_in,
 )
-from crosstask.datasets.cohort_proposal import Label, Proposal
-from crosstask.datasets.cohort_rows import CohortRows
-from crosstask.datasets.cohort_spec import CohortFile, fill, parse_cohort, pattern_columns
-from crosstask.datasets.cohort_text import flow_of, name_of, plain_of, text_of
+from crosstask.datasets.cohort.proposal import Label, Proposal
+from crosstask.datasets.cohort.rows import CohortRows
+from crosstask.datasets.cohort.spec import CohortFile, fill, parse_cohort, pattern_columns
+from crosstask.datasets.cohort.text import flow_of, name_of, plain_of, text_of
 from crosstask.errors import InputError
 from crosstask.io.tables import Table, read_table
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crosstask.datasets.dicom_candidates import Remark, Remarks, together
-from crosstask.datasets.dicom_images import ct_of, series_of, structure_set, without_phantoms
-from crosstask.datasets.dicom_plans import plan_and_doses
-from crosstask.io.dicom_index import DicomFile
+from crosstask.datasets.dicom_rt.candidates import Remark, Remarks, together
+from crosstask.datasets.dicom_rt.images import ct_of, series_of, structure_set, without_phantoms
+from crosstask.datasets.dicom_rt.plans import plan_and_doses
+from crosstask.io.dicom.index import DicomFile
 
 
 @dataclass(frozen=True)

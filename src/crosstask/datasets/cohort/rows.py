@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 
 from crosstask.datasets.base import Case, Split
-from crosstask.datasets.cohort_labels import LabelError, is_missing
-from crosstask.datasets.cohort_spec import CohortFile, CohortSpec, fill, pattern_columns
+from crosstask.datasets.cohort.labels import LabelError, is_missing
+from crosstask.datasets.cohort.spec import CohortFile, CohortSpec, fill, pattern_columns
 from crosstask.datasets.names import natural, unknown_name
 from crosstask.errors import InputError
 from crosstask.io.tables import Row, Table, read_table

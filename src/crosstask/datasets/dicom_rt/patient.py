@@ -10,14 +10,14 @@ from typing import TypeVar
 import numpy as np
 
 from crosstask.datasets.base import CaseData
-from crosstask.datasets.dicom_choice import Choice
+from crosstask.datasets.dicom_rt.choice import Choice
 from crosstask.errors import InputError
 from crosstask.functional.body import body_mask
 from crosstask.functional.structure_samples import Ends
-from crosstask.io.dicom import UnusableError
-from crosstask.io.dicom_ct import CtSeries, read_ct
-from crosstask.io.dicom_rt import DoseGrid, Plan, read_doses, read_plan
-from crosstask.io.dicom_structures import Structure, match_names, read_structures, shares_of
+from crosstask.io.dicom.ct import CtSeries, read_ct
+from crosstask.io.dicom.header import UnusableError
+from crosstask.io.dicom.rt import DoseGrid, Plan, read_doses, read_plan
+from crosstask.io.dicom.structures import Structure, match_names, read_structures, shares_of
 from crosstask.io.grids import regrid
 
 _F = TypeVar("_F")
@@ -34,7 +34,7 @@ class Patient:
         structures: as contoured, by their names in the table of structures and in its order.
         dose: the planned one on its own grid; None if there is none.
         plan: None if there is none.
-        ends: how far structures go beyond their outermost contours (:func:`crosstask.io.dicom_structures.shares_of`).
+        ends: how far structures go beyond their outermost contours (:func:`crosstask.io.dicom.structures.shares_of`).
     """
 
     ct: CtSeries

@@ -6,11 +6,11 @@ import re
 from collections.abc import Sequence
 from itertools import combinations, takewhile
 
-from crosstask.datasets.cohort_labels import MISSING, NEGATIVE, POSITIVE
-from crosstask.datasets.cohort_profile import Column, correlation, determines, implied_by_all, one_hot
-from crosstask.datasets.cohort_proposal import Label, Proposal
-from crosstask.datasets.cohort_spec import IMAGE
-from crosstask.datasets.cohort_text import flow_of, item_of, name_of, text_of
+from crosstask.datasets.cohort.labels import MISSING, NEGATIVE, POSITIVE
+from crosstask.datasets.cohort.profile import Column, correlation, determines, implied_by_all, one_hot
+from crosstask.datasets.cohort.proposal import Label, Proposal
+from crosstask.datasets.cohort.spec import IMAGE
+from crosstask.datasets.cohort.text import flow_of, item_of, name_of, text_of
 
 _SENTINELS = ("-1", "-9", "-99", "-999", "99", "999", "9999")
 _UNITS = {"age": "years", "weight": "kg", "height": "cm", "days": "days", "months": "months", "years": "years"}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crosstask.errors import CrosstaskError, InputError
-from crosstask.io.dicom import MAKER, PREDICTED, Header, looks_like_dicom
+from crosstask.io.dicom.header import MAKER, PREDICTED, Header, looks_like_dicom
 from crosstask.processes import cores, follow_parent
 
 Progress = Callable[[int, int, str], None]

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from crosstask.errors import InputError
-from crosstask.io import dicom_jpeg
+from crosstask.io.dicom import jpeg
 
 LARGEST_FILE = 1 << 31
 """Bytes. RT files and CT slices are a hundredth of it; pydicom holds a file's values in memory."""
@@ -252,7 +252,7 @@ class Header:
         self._check_length(frames * rows * columns * bits // 8)
         with _guarded(self.path, "PixelData"):
             values: np.ndarray = (
-                dicom_jpeg.decode(self._dataset, frames)
+                jpeg.decode(self._dataset, frames)
                 if self._by_gdcm()
                 else self._dataset.pixel_array.reshape(frames, rows, columns)
             )
@@ -263,7 +263,7 @@ class Header:
         from pydicom.pixels import get_decoder
 
         syntax = self._dataset.file_meta.TransferSyntaxUID
-        return syntax in dicom_jpeg.SYNTAXES and not get_decoder(syntax).is_available
+        return syntax in jpeg.SYNTAXES and not get_decoder(syntax).is_available
 
     def _check_length(self, needed: int) -> None:
         """Hold what the header says of the size against what there is, before memory is taken for it."""

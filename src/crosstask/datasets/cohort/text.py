@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import yaml
 
-from crosstask.datasets.cohort_profile import words_of
+from crosstask.datasets.cohort.profile import words_of
 
 
 def name_of(column: str) -> str:

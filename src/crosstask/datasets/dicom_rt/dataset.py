@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 
 from crosstask.datasets.base import Case, CaseData, Dataset, Finding
-from crosstask.datasets.dicom_candidates import check_fit
-from crosstask.datasets.dicom_choice import Choice, choose
-from crosstask.datasets.dicom_images import SERIES_NAMES, all_series
-from crosstask.datasets.dicom_options import length_of, names_of, synonyms_of, three_lengths
-from crosstask.datasets.dicom_patient import Lost, Patient, PatientCase, read_patient
-from crosstask.datasets.dicom_plans import PLAN_NAMES
+from crosstask.datasets.dicom_rt.candidates import check_fit
+from crosstask.datasets.dicom_rt.choice import Choice, choose
+from crosstask.datasets.dicom_rt.images import SERIES_NAMES, all_series
+from crosstask.datasets.dicom_rt.options import length_of, names_of, synonyms_of, three_lengths
+from crosstask.datasets.dicom_rt.patient import Lost, Patient, PatientCase, read_patient
+from crosstask.datasets.dicom_rt.plans import PLAN_NAMES
+from crosstask.datasets.dicom_rt.pseudonyms import pseudonyms
 from crosstask.datasets.names import natural
 from crosstask.datasets.plan_tasks import TASKS, plan_task
-from crosstask.datasets.pseudonyms import pseudonyms
 from crosstask.errors import InputError
 from crosstask.functional.dvh import dvh_metrics
 from crosstask.functional.structure_samples import ENDS, Ends
 from crosstask.geometry import Geometry
-from crosstask.io.dicom_index import DicomIndex, index_folder
+from crosstask.io.dicom.index import DicomIndex, index_folder
 from crosstask.io.grids import covered, regrid
 from crosstask.tasks.base import Task
 
@@ -38,7 +38,7 @@ class DicomRT(Dataset):
     """Folders of DICOM-RT, however the files are named and mixed. A case, and a group, is a patient with one plan.
 
     Which of several CT series, structure sets, doses and plans makes the case is chosen by the rule of
-    :func:`crosstask.datasets.dicom_choice.choose`; ``crosstask check`` tells what was chosen (``--notes``).
+    :func:`crosstask.datasets.dicom_rt.choice.choose`; ``crosstask check`` tells what was chosen (``--notes``).
 
     ============== ======= ===========================================================================================
     ``ct``         int16   HU, -1024 beyond the scan
@@ -67,9 +67,9 @@ class DicomRT(Dataset):
             several, of which the first that a patient has is taken. Other patients' plans are chosen by the rule.
         series: description, number or UID of the CT series, likewise.
         ends: how far structures go beyond their outermost contours, along the slices' normal: ``half`` a slice, or
-            ``none``, as some planning systems count (:func:`crosstask.io.dicom_structures.shares_of`).
+            ``none``, as some planning systems count (:func:`crosstask.io.dicom.structures.shares_of`).
         pseudonyms: CSV table of pseudonyms and patient ids; default ``ROOT.pseudonyms.csv`` beside the folder. It may
-            be deleted at any time (see :func:`crosstask.datasets.pseudonyms.pseudonyms`).
+            be deleted at any time (see :func:`crosstask.datasets.dicom_rt.pseudonyms.pseudonyms`).
 
     Raises:
         InputError: an option is of the wrong kind, or the table of structures is.

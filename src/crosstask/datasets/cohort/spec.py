@@ -12,7 +12,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, Field, PositiveFloat, ValidationError, field_validator, model_validator
 
-from crosstask.datasets.cohort_labels import LABELS, MISSING, Label, Section, is_missing
+from crosstask.datasets.cohort.labels import LABELS, MISSING, Label, Section, is_missing
 from crosstask.errors import InputError
 from crosstask.io.numbers import LARGEST
 from crosstask.io.yaml_lines import Key, parse_yaml, place_of

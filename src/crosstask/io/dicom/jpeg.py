@@ -30,7 +30,7 @@ _BITS = 16
 _ONE_FRAME, _FRAMES = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.7.3"
 """Classes of images that GDCM takes with one frame and with several."""
 _PROGRAM = (
-    "import sys; sys.path = [path for path in sys.path if path]; from crosstask.io.dicom_jpeg import serve; serve()"
+    "import sys; sys.path = [path for path in sys.path if path]; from crosstask.io.dicom.jpeg import serve; serve()"
 )
 """Of the child, which must not import what happens to lie in the present folder."""
 

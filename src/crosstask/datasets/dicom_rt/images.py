@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from crosstask.datasets.dicom_candidates import (
+from crosstask.datasets.dicom_rt.candidates import (
     Names,
     Remarks,
     best,
@@ -18,8 +18,8 @@ from crosstask.datasets.dicom_candidates import (
     together,
 )
 from crosstask.errors import InputError
-from crosstask.io.dicom_index import DicomFile
-from crosstask.io.dicom_structures import drawn_images, has_contours
+from crosstask.io.dicom.index import DicomFile
+from crosstask.io.dicom.structures import drawn_images, has_contours
 
 HOW = "choose with series=DESCRIPTION, its number or UID (predict: --series)"
 _CONE_BEAM = re.compile(r"cb[\W_]*ct|cone[\W_]*beam|\bxvi\b|on[\W_]*board|\bobi\b|mv[\W_]*ct", re.IGNORECASE)
@@ -126,7 +126,7 @@ def structure_set(
     *,
     asked: bool,
 ) -> DicomFile | None:
-    """Step 3 of the rule of :func:`crosstask.datasets.dicom_choice.choose`.
+    """Step 3 of the rule of :func:`crosstask.datasets.dicom_rt.choice.choose`.
 
     Args:
         sets: of the patient.
@@ -179,7 +179,7 @@ def _best_set(sets: Sequence[DicomFile], drawn: Mapping[str, Series], remarks: R
 def ct_of(
     series: Sequence[Series], structures: DicomFile | None, others: Sequence[DicomFile], remarks: Remarks
 ) -> Series:
-    """Step 4 of the rule of :func:`crosstask.datasets.dicom_choice.choose`.
+    """Step 4 of the rule of :func:`crosstask.datasets.dicom_rt.choice.choose`.
 
     Args:
         series: that may be the case's.

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from crosstask.errors import CrosstaskError, InputError
-from crosstask.io.fetch import Client, Item, Listing, RemoteFile, safe_path
+from crosstask.fetch.download import Client, Item, Listing, RemoteFile, safe_path
 
 OPENKBP_COMMIT = "7885125147083e485ad45f8626c1ed818986dac1"
 """State of the challenge's repository that is fetched, so that all get the same data."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from crosstask.datasets.cohort_labels import POSITIVE
-from crosstask.datasets.cohort_profile import Column, words_of
-from crosstask.datasets.cohort_proposal import Proposal
-from crosstask.datasets.cohort_text import flow_of, text_of
+from crosstask.datasets.cohort.labels import POSITIVE
+from crosstask.datasets.cohort.profile import Column, words_of
+from crosstask.datasets.cohort.proposal import Proposal
+from crosstask.datasets.cohort.text import flow_of, text_of
 
 _WORDS = {
     "train": {"train", "training"},

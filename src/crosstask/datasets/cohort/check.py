@@ -9,9 +9,9 @@ from hashlib import blake2b
 import numpy as np
 
 from crosstask.datasets.base import SPLITS, Case, CaseData, Finding
-from crosstask.datasets.cohort_labels import ClassesLabel, NumberLabel, OneHotLabel, is_missing
-from crosstask.datasets.cohort_rows import CohortRows, same_id
-from crosstask.datasets.cohort_spec import IMAGE
+from crosstask.datasets.cohort.labels import ClassesLabel, NumberLabel, OneHotLabel, is_missing
+from crosstask.datasets.cohort.rows import CohortRows, same_id
+from crosstask.datasets.cohort.spec import IMAGE
 from crosstask.errors import InputError
 from crosstask.io.tables import Row
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from crosstask.datasets.cohort_labels import MISSING
-from crosstask.datasets.cohort_masks import Mask, read_mask
-from crosstask.datasets.cohort_profile import Pattern
-from crosstask.datasets.cohort_proposal import Proposal
-from crosstask.datasets.cohort_spec import fill, pattern_columns
-from crosstask.datasets.cohort_text import item_of, text_of
+from crosstask.datasets.cohort.labels import MISSING
+from crosstask.datasets.cohort.masks import Mask, read_mask
+from crosstask.datasets.cohort.profile import Pattern
+from crosstask.datasets.cohort.proposal import Proposal
+from crosstask.datasets.cohort.spec import fill, pattern_columns
+from crosstask.datasets.cohort.text import item_of, text_of
 from crosstask.errors import InputError
 from crosstask.io.images import read_image
 from crosstask.io.numbers import not_numbers

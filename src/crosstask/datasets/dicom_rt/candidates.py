@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from crosstask.errors import InputError
-from crosstask.io.dicom import Header
-from crosstask.io.dicom_index import DicomFile
+from crosstask.io.dicom.header import Header
+from crosstask.io.dicom.index import DicomFile
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crosstask.datasets.cohort_spec import MaskSource
+from crosstask.datasets.cohort.spec import MaskSource
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
 from crosstask.io.images import PICTURE_ENDINGS, axes_of, ending, mask_parts, read_image

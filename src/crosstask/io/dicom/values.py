@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from crosstask.errors import InputError
-from crosstask.io.dicom import UTF8, Header, quiet
+from crosstask.io.dicom.header import UTF8, Header, quiet
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from crosstask.datasets.dicom_candidates import (
+from crosstask.datasets.dicom_rt.candidates import (
     Names,
     Remarks,
     best,
@@ -18,9 +18,9 @@ from crosstask.datasets.dicom_candidates import (
     together,
 )
 from crosstask.errors import InputError
-from crosstask.io.dicom import Header
-from crosstask.io.dicom_index import DicomFile
-from crosstask.io.dicom_rt import Beam, beams_of_dose, beams_of_plan, read_plan, unusable_dose
+from crosstask.io.dicom.header import Header
+from crosstask.io.dicom.index import DicomFile
+from crosstask.io.dicom.rt import Beam, beams_of_dose, beams_of_plan, read_plan, unusable_dose
 
 HOW = "choose with plan=LABEL or its UID (predict: --plan)"
 _WHOLE_PLAN = ("PLAN", "")
@@ -55,7 +55,7 @@ def plan_and_doses(
     wanted: Sequence[str],
     remarks: Remarks,
 ) -> Planned:
-    """Steps 1 and 2 of the rule of :func:`crosstask.datasets.dicom_choice.choose`."""
+    """Steps 1 and 2 of the rule of :func:`crosstask.datasets.dicom_rt.choice.choose`."""
     asked = matching(plans, wanted, PLAN_NAMES.given)
     if plans and not asked and not of_one_patient(wanted):
         remarks.warn(f"none of {len(plans)} plans is the one asked for, so the rule chooses", _listed(plans))

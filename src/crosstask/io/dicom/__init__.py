@@ -1,0 +1,1 @@
+"""DICOM files: guarded reading, and images, structures, dose and plans of them."""
