@@ -13,7 +13,8 @@ import pytest
 from cli_runner import SCRIPT, environment, has_progress, run
 
 import crosstask.cli.fetch
-from crosstask.fetch.sources import OPENKBP_COMMIT, SOURCES
+from crosstask.fetch.listings import OPENKBP_COMMIT
+from crosstask.fetch.sources import SOURCES
 from fake_web import github, s3, serve, zipped
 
 FILES = {

@@ -16,7 +16,9 @@ from rich.table import Table
 from crosstask.cli.terminal import err, on_terminal, out
 from crosstask.datasets.names import unknown_name
 from crosstask.errors import InputError
-from crosstask.fetch.download import Client, check_space, fetch, items_there, need, read_record
+from crosstask.fetch.client import Client
+from crosstask.fetch.folder import check_space, items_there, need, read_record
+from crosstask.fetch.run import fetch
 from crosstask.fetch.sources import SOURCES, Source
 
 

@@ -7,8 +7,11 @@ import pytest
 
 from crosstask.datasets import DATASETS
 from crosstask.errors import CrosstaskError, InputError
-from crosstask.fetch.download import Client, RemoteFile, fetch
-from crosstask.fetch.sources import HAM10000_ARCHIVES, HAM10000_DOI, OPENKBP_COMMIT, SOURCES
+from crosstask.fetch.client import Client
+from crosstask.fetch.items import RemoteFile
+from crosstask.fetch.listings import HAM10000_ARCHIVES, HAM10000_DOI, OPENKBP_COMMIT
+from crosstask.fetch.run import fetch
+from crosstask.fetch.sources import SOURCES
 from fake_web import dataverse, github, s3, serve, zipped
 
 OPENKBP = {

@@ -10,21 +10,15 @@ from pathlib import Path
 
 import pytest
 
-import crosstask.fetch.download as module
 from crosstask.errors import CrosstaskError, InputError
-from crosstask.fetch.download import (
-    RECORD,
-    WORK,
-    Client,
-    Item,
-    Listing,
-    RemoteFile,
-    fetch,
-    install,
-    need,
-    safe_path,
-    unpack,
-)
+from crosstask.fetch import client as client_module
+from crosstask.fetch import run as run_module
+from crosstask.fetch.archives import unpack
+from crosstask.fetch.checks import safe_path
+from crosstask.fetch.client import Client
+from crosstask.fetch.folder import RECORD, WORK, install, need
+from crosstask.fetch.items import Item, Listing, RemoteFile
+from crosstask.fetch.run import fetch
 from fake_web import git_sha, serve, zipped
 
 BODY = random.Random(0).randbytes(700_000)
@@ -117,7 +111,7 @@ def test_a_busy_server_is_asked_again(web, client, tmp_path, status):
 
 def test_waits_grow_and_end(web, client, tmp_path, monkeypatch):
     slept = []
-    monkeypatch.setattr(module.time, "sleep", slept.append)
+    monkeypatch.setattr(client_module.time, "sleep", slept.append)
     web.faults["/file"] = [{"status": 503}] * 9
     client.backoff, client.attempts = 1.0, 5
     with pytest.raises(CrosstaskError, match=r"503 .* after 5 tries; run the same command again"):
@@ -391,7 +385,7 @@ def test_too_little_room_is_told_before_the_first_byte(web, client, listing, tmp
 
 
 def test_a_bad_archive_leaves_nothing_behind(web, client, listing, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "SLACK", 1000)
+    monkeypatch.setattr(run_module, "SLACK", 1000)
     web.pages["/set.zip"] = zipped({"top/one/a.csv": bytes(10**6)})
     archive = Item(RemoteFile(f"{web.url}/set.zip"), "set.zip", lambda name: name[4:], unpacked=1010)
     with pytest.raises(InputError, match=r"set\.zip: refused, its member 'top/one/a\.csv' brings"):
