@@ -17,8 +17,9 @@ from pathlib import Path
 
 from crosstask.cli import demo_dicom
 from crosstask.cli.demo import demo_experiment
-from crosstask.cli.work import train_runs
 from crosstask.experiment import Experiment
+from crosstask.pipeline.context import Context
+from crosstask.pipeline.training import train_runs
 
 
 def experiment_of(folder: Path, size: int) -> Experiment:
@@ -40,7 +41,7 @@ def main() -> None:
         folder = Path(name)
         demo_dicom.generate_patients(folder, patients=6)
         demo_dicom.write_phantom(folder / "patient", 50, size=size, planned=False)
-        train_runs(experiment_of(folder, size), "ctan")
+        train_runs(Context(experiment_of(folder, size)), "ctan")
         run = folder / "results" / "runs" / "ctan" / "seed0"
         command = [
             sys.executable,

@@ -294,7 +294,7 @@ def test_methods_by_name():
     assert [method.name for method in METHODS.values() if method.run_per_task] == ["stl"]
     with pytest.raises(InputError, match="methods: 'mtann' is not known; did you mean 'mtan'"):
         get_method("mtann")
-    with pytest.raises(InputError, match="methods: 'xyz' is not known; There are stl, hps, mtan, ctan, auxiliary"):
+    with pytest.raises(InputError, match="methods: 'xyz' is not known; there are stl, hps, mtan, ctan, auxiliary"):
         get_method("xyz")
 
 
@@ -344,7 +344,7 @@ def test_variants_are_experiments_of_their_own():
     assert (tl.encoder.name, tl.encoder.weights, tl.encoder.learning_rate) == ("resnet18", "imagenet", 2e-4)
     assert (ri.encoder.weights, ri.encoder.learning_rate, ri.variants) == (None, None, {})
     assert keys_of(experiment)[:4] == ["stl+TL", "stl+RI", "hps+TL", "hps+RI"]
-    assert [baseline_of(key) for key in ("hps+TL", "hps")] == ["stl+TL", "stl"]
+    assert [baseline_of(key, ["stl", "stl+TL"]) for key in ("hps+TL", "hps")] == ["stl+TL", "stl"]
     assert [label_of(key) for key in ("auxiliary+TL", "ctan", "constant")] == ["MTL + TL", "CTAN", "constant"]
 
 
@@ -397,3 +397,41 @@ def test_a_run_folder_remembers_its_variant(tmp_path: Path):
     assert load_plan(plan.folder) == RunPlan(
         plan.experiment.model_copy(update={"methods": ["hps"], "seeds": [0]}), plan.method, 0, plan.tasks, "TL"
     )
+
+
+def test_a_method_may_have_a_weighting_of_its_own_and_single_tasks_are_learned_once():
+    names = ["stl", "hps", "hps+fixed", "ctan", "ctan+equal"]
+    weighting = {"name": "dwa", "temperature": 3.0}
+    experiment = experiment_from({**VALUES, "methods": names, "weighting": weighting})
+    plans = [plan for plan in plan_runs(experiment) if plan.seed == 0]
+    assert [plan.name for plan in plans if plan.method.run_per_task] == ["stl/seed0/stage", "stl/seed0/age"]
+    assert {plan.key: plan.weighting for plan in plans} == {
+        "stl": "equal",
+        "hps": "dwa",
+        "hps+fixed": "fixed",
+        "ctan": "dwa",
+        "ctan+equal": "equal",
+    }
+    assert [baseline_of(key, keys_of(experiment)) for key in names] == ["stl"] * 5
+    assert label_of("hps+equal+TL").endswith("+ TL") and label_of("hps+equal") != label_of("hps")
+
+
+def test_variants_of_the_weighting_alone_share_single_task_learning():
+    variants = {"even": {"weighting": {"name": "equal"}}, "dwa": {}, "wide": {"encoder": {"name": "resnet34"}}}
+    experiment = experiment_from({**VALUES, "methods": ["stl", "hps"], "variants": variants})
+    assert keys_of(experiment) == ["stl", "stl+wide", "hps+even", "hps+dwa", "hps+wide"]
+    assert len([plan for plan in plan_runs(experiment) if plan.method.run_per_task]) == 2 * 2 * len(experiment.seeds)
+    assert [baseline_of(f"hps+{name}", keys_of(experiment)) for name in variants] == ["stl", "stl", "stl+wide"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("hps+eqal", "methods: 'hps+eqal': 'eqal' is not known; did you mean 'equal'?"),
+        ("stl+equal", "methods: 'stl+equal' learns each task alone, so there is nothing to weigh; write 'stl'"),
+        ("hps+", "methods: 'hps+': '' is not known"),
+    ],
+)
+def test_weightings_of_methods_that_cannot_be(name, said):
+    with pytest.raises(InputError, match="^" + said.replace("+", r"\+").replace("?", r"\?")):
+        get_method(name)

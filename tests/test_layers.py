@@ -20,6 +20,7 @@ PACKAGE = "crosstask"
 # From the top down. A unit is a module or package directly below crosstask; it may import itself and lower floors.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("cli",),
+    ("pipeline",),
     ("report",),
     ("benchmark", "export"),
     ("training", "prediction"),

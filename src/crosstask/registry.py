@@ -70,7 +70,8 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         """
         if not isinstance(name, str) or name not in self:
             what = f"{where}: {name!r} is not known" if where else f"there is no {self.kind} {name!r}"
-            raise InputError(f"{what}; {did_you_mean(name, self)}There are {', '.join(self)}{excuse()}")
+            near = did_you_mean(name, self)
+            raise InputError(f"{what}; {near}{'There' if near else 'there'} are {', '.join(self)}{excuse()}")
         return self[name]
 
     def is_built_in(self, name: str) -> bool:

@@ -21,8 +21,9 @@ from crosstask.errors import InputError
 from crosstask.experiment import EvaluationSection, Experiment, experiment_from
 from crosstask.files import write_atomically, writing
 from crosstask.io.yaml_lines import parse_yaml
-from crosstask.methods import BASELINE, METHODS, Method, get_method, method_key
+from crosstask.methods import Method, get_method, method_key
 from crosstask.records import is_complete, is_record
+from crosstask.registry import ARCHITECTURES, WEIGHTINGS
 from crosstask.seals import check_seal
 
 EXPERIMENT = "experiment.yaml"
@@ -43,6 +44,7 @@ _OF_A_TRAINING = (LAST, PREVIOUS, BEST, FINAL, CANDIDATES, HISTORY, SCORES, PRED
 # Options of architectures whose default was another one, {architecture: {option: (before, now)}}. A run's settings name
 # them, so that a run from before is read, compared and predicted with as what it is.
 CHANGED_DEFAULTS = {"ctan": {"scaled_bottleneck": (False, True), "open_masks": (False, True)}}
+UNWEIGHTED = "equal"
 _NOT_OF_A_RUN = ("name", "methods", "seeds", "output", "store")
 _PACKAGES = ("torch", "lightning", "monai", "numpy", "pandas", "blosc2", "safetensors", "pydantic")
 
@@ -71,6 +73,13 @@ class RunPlan:
         return method_key(self.method.name, self.variant)
 
     @property
+    def weighting(self) -> str:
+        """Name of the weighting of its losses: the method's own or the experiment's; of a single task there is none."""
+        if self.method.run_per_task:
+            return UNWEIGHTED
+        return self.method.weighting or self.experiment.weighting.name
+
+    @property
     def name(self) -> str:
         """Short name for a person, and the folder's path below the output."""
         parts = [self.key, f"seed{self.seed}"]
@@ -89,20 +98,36 @@ def plan_runs(experiment: Experiment) -> list[RunPlan]:
     """
     tasks = tuple(experiment.dataset.tasks)
     single = tasks if experiment.major is None else (experiment.major,)
-    plans = []
+    plans: dict[str, RunPlan] = {}
     for seed in experiment.seeds:
         for variant in experiment.variants or ("",):
-            own = experiment.resolved(variant, seed)
             for name in experiment.methods:
                 method = method_of(experiment, name)
+                seen = _seen_by(method, variant, experiment)
+                own = experiment.resolved(seen, seed)
                 sets = [(task,) for task in single] if method.run_per_task else [tasks]
-                plans += [RunPlan(own, method, seed, chosen, variant) for chosen in sets]
-    return plans
+                for plan in (RunPlan(own, method, seed, chosen, seen) for chosen in sets):
+                    plans.setdefault(plan.name, plan)
+    return list(plans.values())
 
 
 def keys_of(experiment: Experiment) -> list[str]:
     """Keys of the methods of a benchmark, in the order of its tables: each method with all its variants."""
-    return [method_key(name, variant) for name in experiment.methods for variant in experiment.variants or ("",)]
+    methods = [method_of(experiment, name) for name in experiment.methods]
+    variants = list(experiment.variants) or [""]
+    keys = [method_key(one.name, _seen_by(one, variant, experiment)) for one in methods for variant in variants]
+    return list(dict.fromkeys(keys))
+
+
+def _seen_by(method: Method, variant: str, experiment: Experiment) -> str:
+    """The variant as a method has it, or none: to who learns each task alone, another weighting changes nothing.
+
+    Where variants differ by the weighting, one that changes nothing at all is the same to it as those.
+    """
+    changes = experiment.variants
+    by_weighting = any(set(own) == {"weighting"} for own in changes.values())
+    same = by_weighting and set(changes.get(variant, {})) <= {"weighting"}
+    return "" if method.run_per_task and same else variant
 
 
 def method_of(experiment: Experiment, name: str) -> Method:
@@ -112,8 +137,8 @@ def method_of(experiment: Experiment, name: str) -> Method:
         InputError: there is none.
     """
     method = get_method(name)
-    if method.name == BASELINE and experiment.stl_network == "auxiliary":
-        return replace(method, architecture="auxiliary")
+    if method.run_per_task and experiment.stl_network is not None:
+        return replace(method, architecture=experiment.stl_network)
     return method
 
 
@@ -305,7 +330,12 @@ def _read_settings(folder: Path) -> dict[str, Any]:
     if not isinstance(settings, dict) or not all(isinstance(settings.get(key), dict) for key in sections):
         raise InputError(f"{path}: is damaged; remove the folder and train the run anew")
     methods = settings.get("methods")
-    return _with_options(settings, str(methods[0]) if isinstance(methods, list) and methods else "", now=False)
+    return _with_options(settings, _architecture_of(methods), now=False)
+
+
+def _architecture_of(methods: Any) -> str:
+    """Name of the architecture in a run's settings: what stands before the weighting in that of its one method."""
+    return str(methods[0]).partition("+")[0] if isinstance(methods, list) and methods else ""
 
 
 def _experiment_of(folder: Path) -> Experiment:
@@ -332,16 +362,32 @@ def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _relevant(settings: Mapping[str, Any], plan: RunPlan) -> dict[str, Any]:
     kept = {key: value for key, value in settings.items() if key not in _NOT_OF_A_RUN}
-    if plan.method.name != BASELINE:
+    if not plan.method.run_per_task:
         kept.pop("stl_network", None)
+    weighting = kept.pop("weighting", None)
+    if not plan.method.run_per_task:
+        kept["weighting"] = _options_of_weighting(weighting, plan.method.weighting)
     kept["dataset"] = {key: value for key, value in kept["dataset"].items() if key != "root"}
     if isinstance(kept.get("architecture"), dict):
-        others = {method.architecture for method in METHODS.values()} - {plan.method.architecture}
+        others = set(ARCHITECTURES) - {plan.method.architecture}
         kept["architecture"] = {key: value for key, value in kept["architecture"].items() if key not in others}
     kept.pop("evaluation", None)
     training = ("threads", "loader_workers", "tensorboard", "device", "devices")
     kept["training"] = {key: value for key, value in kept["training"].items() if key not in training}
     return kept
+
+
+def _options_of_weighting(section: Any, name: str | None) -> dict[str, Any]:
+    """Of a section of weightings what one of them takes; None for the one that it names."""
+    values: dict[str, Any] = dict(section) if isinstance(section, dict) else {}
+    name = name or str(values.get("name"))
+    own = values.get(name)
+    outside = {key: value for key, value in values.items() if key not in WEIGHTINGS and key != "name"}
+    return {
+        "name": name,
+        **(outside if values.get("name") == name else {}),
+        **(own if isinstance(own, dict) else {}),
+    }
 
 
 def _changes(before: Any, after: Any, prefix: str = "") -> list[str]:

@@ -12,11 +12,12 @@ import pytest
 from crosstask.assembly import assembly_of, dataset_of
 from crosstask.benchmark.coverage import one_sided
 from crosstask.benchmark.evaluate import evaluate_run
-from crosstask.cli.work import evaluate_to_table
+from crosstask.cli.listening import Terminal
 from crosstask.datasets import DATASETS
 from crosstask.datasets.base import Case, CaseData
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment, SplitSection
+from crosstask.pipeline.scoring import score_run
 from crosstask.runs import read_record, write_record
 from crosstask.store import Store, prepare
 from run_fakes import FAKES, Pictures, fake_experiment, fake_run
@@ -63,10 +64,7 @@ def foreign(tmp_path: Path, names: dict[str, str], number: int = 12) -> Store:
 
 
 def evaluate(run: Path, **options: Any) -> None:
-    evaluate_to_table(
-        run,
-        **{"split": "test", "weights": "best", "output": None, "store": None, "device": "cpu", **options},
-    )
+    score_run(run, **{"device": "cpu", "listener": Terminal(), **options})
 
 
 def test_a_store_without_any_of_the_classes_is_refused_and_nothing_is_written(run, tmp_path, capsys):

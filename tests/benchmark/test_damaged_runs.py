@@ -13,7 +13,14 @@ import pytest
 from crosstask.assembly import dataset_of
 from crosstask.benchmark.examples import save_examples
 from crosstask.benchmark.kept import examples_of, history_of, without_history
-from crosstask.benchmark.run import check_belonging, collect_predictions, collect_scores, is_done, train_and_score
+from crosstask.benchmark.run import (
+    check_belonging,
+    collect_predictions,
+    collect_scores,
+    is_done,
+    splits_by_seed,
+    train_and_score,
+)
 from crosstask.datasets import DATASETS
 from crosstask.errors import InputError
 from crosstask.methods import get_method
@@ -67,9 +74,16 @@ def plan(whole: Whole, tmp_path: Path) -> RunPlan:
     return own
 
 
+def belongs(plan: RunPlan) -> None:
+    """Refuse the run folder if it is of other settings or data, or damaged."""
+    store = Store(plan.experiment.store_folder)
+    splits = splits_by_seed([plan], store, dataset_of(plan.experiment).image_source)
+    check_belonging([plan], store, splits)
+
+
 def use(plan: RunPlan, *, network: bool = True) -> None:
     """All that train, benchmark, report and predict read of a complete run."""
-    check_belonging([plan], plan.experiment.store_folder)
+    belongs(plan)
     open_run(plan)
     assert is_done(plan), "it would be trained or scored again"
     trained_record(plan.folder)
@@ -125,7 +139,7 @@ def test_scores_that_were_damaged_are_made_again_as_they_were(plan: RunPlan, nam
     path = plan.folder / names[0]
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(InputError) as error:
-        check_belonging([plan], plan.experiment.store_folder)
+        belongs(plan)
     assert "remove it" in str(error.value) and "the same command scores the run again" in str(error.value)
     assert all(name == names[0] or name in str(error.value) for name in names)
     for name in names:
@@ -156,14 +170,14 @@ def test_a_record_that_lacks_what_reports_show_is_damaged(plan: RunPlan, part: s
     del record[part]
     (plan.folder / RECORD).write_text(json.dumps(record))
     with pytest.raises(InputError, match=r"run\.json: is damaged; remove the folder and train the run anew"):
-        check_belonging([plan], plan.experiment.store_folder)
+        belongs(plan)
 
 
 @pytest.mark.parametrize("name", [RECORD, EXPERIMENT])
 def test_weights_are_never_trained_over_for_want_of_a_record(plan: RunPlan, name: str) -> None:
     (plan.folder / name).unlink()
     before = (plan.folder / BEST).read_bytes()
-    for work in (lambda: check_belonging([plan], plan.experiment.store_folder), lambda: open_run(plan)):
+    for work in (lambda: belongs(plan), lambda: open_run(plan)):
         with pytest.raises(InputError, match="is missing; remove the folder and train the run anew"):
             work()
     assert (plan.folder / BEST).read_bytes() == before

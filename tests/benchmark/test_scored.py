@@ -127,7 +127,7 @@ def test_tables_say_what_decided_and_how_many_cases_are_left_out(pictures) -> No
     splits = {seed: {"validation": ["c7", "c8"], "test": cases} for seed, cases in tests.items()}
 
     def remarks(**changes: object) -> tuple[str, ...]:
-        return scoring_remarks(with_evaluation(experiment, **changes), assembly, store, splits)
+        return scoring_remarks(with_evaluation(experiment, **changes), assembly, store, splits, [])
 
     (chosen,) = remarks()
     assert chosen.startswith("signs: decided at thresholds of highest balanced accuracy on validation cases")

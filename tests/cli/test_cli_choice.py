@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from crosstask.cli.clinic import dataset_to_predict
 from crosstask.cli.terminal import out
 from crosstask.datasets import DicomRT
 from crosstask.errors import InputError
 from crosstask.experiment import experiment_from
+from crosstask.pipeline.clinic import dataset_to_predict
 from dicom_builder import Builder
 from dicom_fakes import BIRTH_DATE, PATIENT_NAME
 

@@ -199,7 +199,7 @@ def test_interrupt_is_one_line(raw, call, tmp_path, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("crosstask.cli.work.prepare", interrupted)
+    monkeypatch.setattr("crosstask.pipeline.context.prepare", interrupted)
     shown = call("prepare", write_experiment(tmp_path, raw, tmp_path / "store"))
     assert shown.code == 130
     assert shown.err.splitlines() == ["Interrupted; the same command goes on from here."]

@@ -68,7 +68,7 @@ def test_the_data_sets_options_are_the_experiments(monkeypatch, pictures, call, 
     experiment = fake_experiment(tmp_path / "raw", tmp_path / "other", dataset={"options": {"labelled": False}})
     opened = []
     monkeypatch.setattr(
-        "crosstask.cli.clinic.open_dataset",
+        "crosstask.pipeline.clinic.open_dataset",
         lambda name, root, **options: opened.append(options) or FAKES[name](root, **options),
     )
     shown = call("predict", fake_run(experiment), tmp_path / "raw", "--case", "c0", "-o", "out")
@@ -80,7 +80,7 @@ def test_the_data_sets_options_are_the_experiments(monkeypatch, pictures, call, 
     ("kind", "words"),
     [
         ("openkbp", "--format openkbp: pictures is not in that layout"),
-        ("nifti", "--format: 'nifti' is not accepted; one of openkbp, dicom, npz, png, csv"),
+        ("nifti", "--format: 'nifti' is not known; there are openkbp, dicom, npz, png, csv"),
     ],
 )
 def test_a_format_that_does_not_fit(pictures, call, tmp_path, kind, words):

@@ -102,7 +102,7 @@ def call(*arguments: object) -> tuple[Outcome, Trained]:
 
     printed, errors = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed), redirect_stderr(errors):
-        patch.setattr("crosstask.benchmark.run.run_all", run_all)
+        patch.setattr("crosstask.pipeline.benchmark.run_all", run_all)
         patch.setattr(sys, "argv", ["crosstask", *map(str, arguments)])
         with pytest.raises(SystemExit) as stop:
             main()

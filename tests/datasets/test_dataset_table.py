@@ -32,7 +32,7 @@ def test_open(tmp_path):
     [
         ("openkpb", {}, "did you mean 'openkbp'"),
         ("OpenKBP", {}, "did you mean 'openkbp'"),
-        ("nothing like it", {}, "There are .*ham10000, .*stoic"),
+        ("nothing like it", {}, "there are .*ham10000, .*stoic"),
         ("openkbp", {"clip": 3}, "no option 'clip'; options: none"),
     ],
 )

@@ -171,7 +171,7 @@ def test_the_table_builds_every_weighting_with_its_options():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("grdnorm", {}, r"weighting\.name: 'grdnorm' is not known; There are equal, fixed, dwa, spearman"),
+        ("grdnorm", {}, r"weighting\.name: 'grdnorm' is not known; there are equal, fixed, dwa, spearman"),
         ("equal", {"temperature": 2.0}, r"weighting\.temperature: 'equal' has no such option"),
         ("fixed", {}, r"weighting\.weights: is missing; 'fixed' needs it"),
         ("fixed", {"weights": {"organs": 1, "dose": 1}}, r"weighting\.weights: no weight for task 'covid'"),

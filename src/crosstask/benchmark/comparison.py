@@ -327,8 +327,9 @@ def _ranks(overall: dict[str, Cell], methods: Sequence[str]) -> dict[str, int]:
     Methods of one variant are ranked among themselves: improvements over different baselines do not compare.
     """
     ranks: dict[str, int] = {}
-    for baseline in dict.fromkeys(map(baseline_of, methods)):
-        rivals = [method for method in methods if baseline_of(method) == baseline]
+    baselines = {method: baseline_of(method, methods) for method in methods}
+    for baseline in dict.fromkeys(baselines.values()):
+        rivals = [method for method in methods if baselines[method] == baseline]
         gains = {method: 0.0 if method == baseline else overall[method].improvement for method in rivals}
         if baseline in rivals and not any(math.isnan(gain) for gain in gains.values()):
             ranks |= {method: 1 + sum(other > gains[method] for other in gains.values()) for method in rivals}

@@ -101,7 +101,7 @@ def diagnose(
                 areas[method] = value, draws
     differences = {}
     for method in methods:
-        baseline = baseline_of(method)
+        baseline = baseline_of(method, methods)
         if method != baseline and baseline in areas:
             (ours, ours_drawn), (theirs, theirs_drawn) = areas[method], areas[baseline]
             differences[method] = Estimate(ours - theirs, *interval(ours_drawn - theirs_drawn, number))

@@ -50,7 +50,10 @@ class Gains:
 
     def asked(self, method: str) -> bool:
         """Whether a method has a baseline to improve on."""
-        return method != baseline_of(method) and baseline_of(method) in self.means
+        return method != self._baseline(method) and self._baseline(method) in self.means
+
+    def _baseline(self, method: str) -> str:
+        return baseline_of(method, self.means)
 
     def of(self, method: str) -> Gain:
         """The improvement of a method; none where none is asked for."""
@@ -58,7 +61,7 @@ class Gains:
             return Gain()
         if reason := self._undefined(method):
             return Gain(undefined=reason)
-        baseline = self.means[baseline_of(method)]
+        baseline = self.means[self._baseline(method)]
         value = relative_improvement(baseline, self.means[method], higher_is_better=self._higher)
         return Gain(value, *interval(self.drawn(method), self._groups))
 
@@ -66,19 +69,19 @@ class Gains:
         """The improvement of each resampling, NaN where it is not defined."""
         if self._undefined(method):
             return np.full(len(self._weight), np.nan)
-        baseline, value = self._of(baseline_of(method)), self._of(method)
+        baseline, value = self._of(self._baseline(method)), self._of(method)
         gain = value - baseline if self._higher else baseline - value
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(baseline != 0, 100 * gain / np.abs(baseline), np.nan)
 
     def _undefined(self, method: str) -> str:
         """Why there is no improvement; empty where there is one."""
-        baseline = self.means[baseline_of(method)]
+        baseline = self.means[self._baseline(method)]
         if not (math.isfinite(baseline) and math.isfinite(self.means[method])):
             return "undefined"
         if baseline == 0:
             return "undefined: STL is 0"
-        drawn = self._of(baseline_of(method))
+        drawn = self._of(self._baseline(method))
         drawn = drawn[np.isfinite(drawn)]
         error = float(np.std(drawn)) if len(drawn) and self._groups > 1 else math.nan
         near = near_zero(baseline, error=error, higher_is_better=self._higher, scale=self._scale)

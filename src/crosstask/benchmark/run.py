@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnContext, SpawnProcess
@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from crosstask.assembly import dataset_of
 from crosstask.benchmark.kept import predictions_of, scores_of
 from crosstask.benchmark.predictions import write_predictions
 from crosstask.benchmark.scored import same_scores
@@ -53,11 +52,16 @@ class State:
 
 
 def run_all(
-    plans: list[RunPlan], store_root: Path, *, jobs: int = 1, progress: Callable[[list[State]], None] | None = None
+    plans: Sequence[RunPlan],
+    store_root: Path,
+    *,
+    jobs: int = 1,
+    progress: Callable[[list[State]], None] | None = None,
 ) -> None:
     """Train and score all runs that are not done yet, ``jobs`` at a time, each in a process of its own.
 
-    A run that fails leaves the others alone; the first failure is raised when all have ended.
+    A run that fails leaves the others alone; the first failure is raised when all have ended. Whether the run folders
+    belong to the runs is for :func:`check_belonging` to see.
 
     Args:
         plans: the runs.
@@ -66,10 +70,8 @@ def run_all(
         progress: told about once a second how far every run is.
 
     Raises:
-        InputError: a run folder belongs to other settings or other data; nothing is trained.
         CrosstaskError: a run failed, or its process was killed.
     """
-    check_belonging(plans, store_root)
     context = SpawnContext()
     waiting = [plan for plan in plans if not is_done(plan)]
     at_work: list[tuple[RunPlan, SpawnProcess]] = []
@@ -95,12 +97,46 @@ def run_all(
         raise _failure(*failed[0], others=len(failed) - 1)
 
 
-def check_belonging(plans: list[RunPlan], store_root: Path) -> None:
-    """Refuse folders of other settings or data before hours are spent, and before their scores are taken for ours.
+def run_here(
+    plans: Sequence[RunPlan],
+    store_root: Path,
+    *,
+    progress: Callable[[list[State]], None] | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> None:
+    """Train and score all runs that are not done yet in this process, one after the other.
+
+    For notebooks and scripts: what they have registered is known here, and in another process it would not be.
 
     Args:
         plans: the runs.
         store_root: the prepared cases.
+        progress: told after each run how far all are.
+        tell: told in one line what a run does.
+
+    Raises:
+        CrosstaskError: a run failed; those after it are not begun.
+    """
+    for plan in plans:
+        if not is_done(plan):
+            train_and_score(plan, store_root, tell=tell or _unheard)
+        if progress:
+            progress([state_of(other) for other in plans])
+
+
+def _unheard(line: str) -> None:
+    pass
+
+
+def check_belonging(
+    plans: Sequence[RunPlan], store: Store, splits: Mapping[int, Mapping[Split, Sequence[str]]]
+) -> None:
+    """Refuse folders of other settings or data before hours are spent, and before their scores are taken for ours.
+
+    Args:
+        plans: the runs.
+        store: the prepared cases.
+        splits: case ids of each split, of each seed.
 
     Raises:
         InputError: a run folder belongs to other settings or other data; nothing is touched.
@@ -109,8 +145,6 @@ def check_belonging(plans: list[RunPlan], store_root: Path) -> None:
         check_settings(plan)
     if not any(plan.folder.exists() for plan in plans):
         return
-    store = Store(store_root)
-    splits = splits_by_seed(plans, store, needed=("train", "validation"))
     fingerprints = {
         seed: store.fingerprint_of([case for cases in own.values() for case in cases]) for seed, own in splits.items()
     }
@@ -122,14 +156,13 @@ def check_belonging(plans: list[RunPlan], store_root: Path) -> None:
 
 
 def splits_by_seed(
-    plans: Sequence[RunPlan], store: Store, *, needed: Sequence[Split] = SPLITS
+    plans: Sequence[RunPlan], store: Store, image_source: str, *, needed: Sequence[Split] = SPLITS
 ) -> dict[int, dict[Split, list[str]]]:
     """Case ids of each split, of each seed: the same ones, unless the experiment has splits by seed.
 
     Raises:
         InputError: see :func:`crosstask.splits.splits_of`.
     """
-    image_source = dataset_of(plans[0].experiment).image_source
     known: dict[str, dict[Split, list[str]]] = {}
     found: dict[int, dict[Split, list[str]]] = {}
     for plan in plans:
@@ -206,8 +239,8 @@ def collect_predictions(plans: list[RunPlan]) -> pd.DataFrame:
     return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
-def train_and_score(plan: RunPlan, store_root: Path, *, show_progress: bool = False) -> None:
-    """One run from beginning to end, in this process."""
+def train_and_score(plan: RunPlan, store_root: Path, *, tell: Callable[[str], None] = _unheard) -> None:
+    """One run from beginning to end, in this process; ``tell`` is told in one line what it does."""
     # the parent of many runs, and whoever only reads their scores, must not pay for torch
     from crosstask.benchmark.evaluate import evaluate_run
     from crosstask.devices import describe_device, find_device
@@ -216,10 +249,10 @@ def train_and_score(plan: RunPlan, store_root: Path, *, show_progress: bool = Fa
 
     store = Store(store_root)
     with writing(plan.folder):
-        train(plan, store, show_progress=show_progress)
+        train(plan, store, tell=tell)
     if not is_scored(plan):
         device = scoring_device(plan.experiment.training)
-        print(f"{plan.name}: is scored on {describe_device(find_device(device))}", flush=True)
+        tell(f"{plan.name}: is scored on {describe_device(find_device(device))}")
         evaluation = evaluate_run(plan.folder, store, device=device, evaluation=plan.experiment.evaluation)
         (plan.folder / EXAMPLES).unlink(missing_ok=True)  # of scores that were made otherwise
         if len(evaluation.predictions):
@@ -240,7 +273,7 @@ def _work(plan: RunPlan, store_root: Path) -> None:
         os.dup2(log.fileno(), 2)
         try:
             with told_plainly(plan.name):
-                train_and_score(plan, store_root)
+                train_and_score(plan, store_root, tell=lambda line: print(line, file=sys.stderr, flush=True))
         except CrosstaskError as error:
             traceback.print_exc()
             sys.stderr.flush()

@@ -68,7 +68,11 @@ def validation_lacks(
 
 
 def scoring_remarks(
-    experiment: Experiment, assembly: Assembly, store: Store, splits: Mapping[int, Mapping[Split, Sequence[str]]]
+    experiment: Experiment,
+    assembly: Assembly,
+    store: Store,
+    splits: Mapping[int, Mapping[Split, Sequence[str]]],
+    lacking: Sequence[str],
 ) -> tuple[str, ...]:
     """What must be said beside the figures of a benchmark: what decided, and which test cases were left out.
 
@@ -77,6 +81,7 @@ def scoring_remarks(
         assembly: all its tasks.
         store: the prepared cases.
         splits: case ids of each split, of each seed.
+        lacking: tasks without a label on validation cases; see :func:`validation_lacks`.
 
     Raises:
         InputError: no test case would be left.
@@ -85,9 +90,8 @@ def scoring_remarks(
     findings = [task.name for task in assembly.tasks if task.thresholds is not None]
     if findings:
         remarks.append(f"{', '.join(findings)}: {decided_by(experiment.evaluation)}.")
-    lacking = [name for own in splits.values() for name in validation_lacks(own, assembly, store, experiment)]
     if lacking:
-        remarks.append(chosen_without(list(dict.fromkeys(lacking))))
+        remarks.append(chosen_without(lacking))
     if experiment.evaluation.complete_cases:
         tests = [list(own["test"]) for own in splits.values()]
         whole = {case for test in tests for case in test}

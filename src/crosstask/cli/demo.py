@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from crosstask.cli.listening import Terminal
+from crosstask.cli.showing import show_comparison
 from crosstask.cli.terminal import out, progress_bar
-from crosstask.cli.work import run_benchmark
 from crosstask.datasets import SPLITS, Phantom
 from crosstask.experiment import Experiment, load_experiment
+from crosstask.pipeline.benchmark import run_benchmark
+from crosstask.pipeline.context import Context
 from crosstask.shipped import config_file
 
 EXPERIMENT = config_file("phantom")
@@ -36,4 +39,9 @@ def run_demo(folder: Path, jobs: int) -> None:
             progress=progress,
         )
     out.print(f"Phantoms {experiment.dataset.root}: {sum(CASES[split] for split in SPLITS)} cases", markup=False)
-    run_benchmark(experiment, jobs)
+    compare(experiment, jobs)
+
+
+def compare(experiment: Experiment, jobs: int) -> None:
+    """Run the benchmark and show its tables."""
+    show_comparison(run_benchmark(Context(experiment, Terminal()), jobs=jobs))

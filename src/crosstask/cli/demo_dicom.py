@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from crosstask.cli.demo import demo_experiment
-from crosstask.cli.predict import predict_cases
+from crosstask.cli.demo import compare, demo_experiment
+from crosstask.cli.listening import Terminal
+from crosstask.cli.showing import show_predicted
 from crosstask.cli.terminal import out, progress_bar
-from crosstask.cli.work import run_benchmark
-from crosstask.devices import AUTO
 from crosstask.export.predicted import must_be_predicted
 from crosstask.geometry import Geometry
+from crosstask.pipeline.predicting import predict_cases
 from crosstask.shipped import config_file
 
 EXPERIMENT = config_file("phantom-dicom")
@@ -34,9 +34,9 @@ def run_dicom_demo(folder: Path, jobs: int) -> None:
     with progress_bar("Generating patients") as progress:
         generate_patients(folder, progress)
     out.print(f"DICOM {experiment.dataset.root}: {PATIENTS} planned patients; {folder / 'new'}: a new CT", markup=False)
-    run_benchmark(experiment, jobs)
+    compare(experiment, jobs)
     run = experiment.output_folder / "runs" / "ctan" / "seed0"
-    predict_cases(run, folder / "new", plan, None, None, None, "best", AUTO)
+    show_predicted(predict_cases(run, folder / "new", plan, listener=Terminal()))
 
 
 def generate_patients(

@@ -19,6 +19,7 @@ from crosstask import __version__
 from crosstask.cli.cohort import cohort_app
 from crosstask.cli.configs import configs, tell_config
 from crosstask.cli.dvh import dvh
+from crosstask.cli.showing import one_of, show_comparison, show_predicted, show_scores
 from crosstask.cli.terminal import err, out, progress_bar
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.faults import is_out_of_memory
@@ -26,6 +27,10 @@ from crosstask.faults import is_out_of_memory
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _INTERRUPTED = 130
 """Exit code after Ctrl-C, as of a shell."""
+SOME_SKIPPED = 3
+"""Exit code where some cases are predicted and others could not be."""
+WEIGHTS = ("best", "final")
+SPLITS = ("train", "validation", "test")
 
 app = typer.Typer(
     help="Multi-task learning for medical imaging: prepare, train, predict, compare.",
@@ -165,11 +170,13 @@ def prepare(
     ] = False,
 ) -> None:
     """Write the cases of a data set into the experiment's store, once."""
-    from crosstask.cli.work import prepare_store
+    from crosstask.cli.listening import Terminal
     from crosstask.experiment import load_experiment
+    from crosstask.pipeline.context import Context
 
     tell_config(experiment)
-    prepare_store(load_experiment(experiment, overrides or ()), workers=workers, verify=verify, strict=True)
+    context = Context(load_experiment(experiment, overrides or ()), Terminal())
+    context.prepare(workers=workers, verify=verify, strict=True)
 
 
 @app.command()
@@ -182,11 +189,13 @@ def train(
     ] = None,
 ) -> None:
     """Train the experiment's methods one after the other, without scoring; interrupted runs go on."""
-    from crosstask.cli.work import train_runs
+    from crosstask.cli.listening import Terminal
     from crosstask.experiment import load_experiment
+    from crosstask.pipeline.context import Context
+    from crosstask.pipeline.training import train_runs
 
     tell_config(experiment)
-    train_runs(load_experiment(experiment, overrides or ()), method)
+    train_runs(Context(load_experiment(experiment, overrides or ()), Terminal()), method)
 
 
 @app.command()
@@ -203,9 +212,22 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score a run on whole cases: one row per case, class and metric, and a summary."""
-    from crosstask.cli.work import evaluate_to_table
+    one_of("--split", split, (*SPLITS, "all"))
+    one_of("--weights", weights, WEIGHTS)
+    from crosstask.cli.listening import Terminal
+    from crosstask.pipeline.scoring import score_run
 
-    evaluate_to_table(run, split, weights, output, store, device, overrides or ())
+    scoring = score_run(
+        run,
+        split=split,  # type: ignore[arg-type]
+        weights=weights,
+        output=output,
+        store=store,
+        device=device,
+        overrides=overrides or (),
+        listener=Terminal(),
+    )
+    show_scores(scoring, split)
 
 
 @app.command()
@@ -242,9 +264,28 @@ def predict(
     The exit code is 0 if all cases are predicted, 3 if some are and others could not be (each is told in a line), and 2
     or 1 if none is.
     """
-    from crosstask.cli.predict import SOME_SKIPPED, predict_cases
+    one_of("--weights", weights, WEIGHTS)
+    if split is not None:
+        one_of("--split", split, SPLITS)
+    from crosstask.cli.listening import Terminal
+    from crosstask.pipeline.predicting import predict_cases
 
-    if not predict_cases(run, root, output, case, split, format, weights, device, onnx, plan=plan, series=series):
+    predicted = predict_cases(
+        run,
+        root,
+        output,
+        cases=case or (),
+        split=split,
+        kind=format,
+        weights=weights,
+        device=device,
+        onnx=onnx,
+        plan=plan or (),
+        series=series or (),
+        listener=Terminal(),
+    )
+    show_predicted(predicted)
+    if predicted.failed:
         raise typer.Exit(SOME_SKIPPED)
 
 
@@ -255,9 +296,14 @@ def export(
     weights: Annotated[str, typer.Option(help="best (by validation) or final.")] = "best",
 ) -> None:
     """Write a run's network as ONNX and check it against PyTorch."""
-    from crosstask.cli.work import export_network
+    one_of("--weights", weights, WEIGHTS)
+    from crosstask.export.onnx import export_onnx
 
-    export_network(run, output, weights)
+    difference = export_onnx(run, output, weights=weights)
+    out.print(
+        f"{output}: differs from PyTorch by {difference:.1e} of the largest output at most (both on the CPU)",
+        markup=False,
+    )
 
 
 @app.command()
@@ -274,8 +320,10 @@ def benchmark(
     table: Annotated[Path, typer.Option(help="Folder of the table of several experiments.")] = Path("runs/table"),
 ) -> None:
     """Train methods x seeds, score them on test, and compare: the papers' Table 2. Resumes where it stopped."""
-    from crosstask.cli.work import run_benchmark, run_benchmarks
+    from crosstask.cli.listening import Terminal
     from crosstask.experiment import load_experiment
+    from crosstask.pipeline.benchmark import check_together, compare_together, run_benchmark
+    from crosstask.pipeline.context import Context
 
     files = [Path(argument) for argument in arguments if "=" not in argument]
     overrides = [argument for argument in arguments if "=" in argument]
@@ -283,11 +331,18 @@ def benchmark(
         raise InputError("EXPERIMENT: no experiment file was given; crosstask configs lists those that come along")
     for file in files:
         tell_config(file)
-    experiments = [load_experiment(file, overrides) for file in files]
-    if len(experiments) == 1:
-        run_benchmark(experiments[0], jobs)
-    else:
-        run_benchmarks(experiments, jobs, table)
+    contexts = [Context(load_experiment(file, overrides), Terminal()) for file in files]
+    if len(contexts) == 1:
+        show_comparison(run_benchmark(contexts[0], jobs=jobs))
+        return
+    check_together(contexts)
+    comparisons = []
+    for context in contexts:
+        comparisons.append(run_benchmark(context, jobs=jobs))
+        show_comparison(comparisons[-1])
+    path = compare_together(comparisons, table)
+    out.print(path.read_text(encoding="utf-8"), markup=False)
+    out.print(f"Table: {path.parent.resolve()}", markup=False)
 
 
 @app.command()

@@ -12,7 +12,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from crosstask.methods import baseline_of, name_of
+from crosstask.methods import name_of, variant_of
 
 matplotlib.rcParams["text.parse_math"] = False  # a name may hold dollars
 
@@ -56,10 +56,10 @@ def styles(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
     Args:
         methods: keys, in order.
     """
-    names, variants = dict.fromkeys(map(name_of, methods)), dict.fromkeys(map(baseline_of, methods))
+    names, variants = dict.fromkeys(map(name_of, methods)), dict.fromkeys(map(variant_of, methods))
     colours = {name: COLOURS[index % 10] for index, name in enumerate(names)}
-    dashes = {baseline: _DASHES[index % len(_DASHES)] for index, baseline in enumerate(variants)}
-    return {method: {"color": colours[name_of(method)], "linestyle": dashes[baseline_of(method)]} for method in methods}
+    dashes = {variant: _DASHES[index % len(_DASHES)] for index, variant in enumerate(variants)}
+    return {method: {"color": colours[name_of(method)], "linestyle": dashes[variant_of(method)]} for method in methods}
 
 
 def legend(axis: Any, count: int, *, loc: str, **options: Any) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from crosstask.benchmark.comparison import Comparison
 from crosstask.benchmark.scores import per_case
-from crosstask.methods import baseline_of, label_of
+from crosstask.methods import BASELINE, label_of, name_of
 from crosstask.report.drawing import COLOURS, legend, panels, plain, png, styles
 from crosstask.report.notes import covers
 
@@ -63,7 +63,7 @@ def case_plot(scores: pd.DataFrame, comparison: Comparison) -> bytes | None:
 
 def improvement_plot(comparison: Comparison) -> bytes | None:
     """Improvement over STL (of its variant) per task with its interval; None without a baseline or another method."""
-    rows = [row for row in comparison.rows if row.method != baseline_of(row.method)]
+    rows = [row for row in comparison.rows if name_of(row.method) != BASELINE]
     if not rows or len(rows) == len(comparison.rows):
         return None
     ticks: list[tuple[float, str]] = []

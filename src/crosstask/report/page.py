@@ -106,7 +106,7 @@ def write_report(
         *(f"<p class={_mark(remark)}>{html.escape(remark)}</p>" for remark in remarks),
         f"<p class=note>{html.escape(notes)}</p>",
     ]
-    for title, picture in _pictures(comparison, plans, scores, predictions):
+    for title, picture in pictures_of(comparison, plans, scores, predictions):
         parts.append(f"<h2>{html.escape(title)}</h2>{_image(picture, title)}")
     parts += ["<h2>All figures</h2>", html_table(metric_titles, metric_rows)]
     if len(class_rows) > len(metric_rows):
@@ -159,9 +159,10 @@ def _notes(experiment: Experiment, comparison: Comparison, plans: Sequence[RunPl
     )
 
 
-def _pictures(
+def pictures_of(
     comparison: Comparison, plans: Sequence[RunPlan], scores: pd.DataFrame, predictions: pd.DataFrame
 ) -> list[tuple[str, bytes]]:
+    """The pictures of the page, each a title and a PNG."""
     pictures: list[tuple[str, bytes]] = []
     gains = improvement_plot(comparison)
     if gains is not None:

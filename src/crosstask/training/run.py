@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import platform
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -63,8 +62,8 @@ from crosstask.weighting import WEIGHTINGS, Spearman, Weighting, build_weighting
 LOCK_NAME = "train.lock"
 
 
-def _to_log(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+def _unheard(line: str) -> None:
+    pass
 
 
 def _foreground_classes(whole: Assembly) -> list[tuple[str, str]]:
@@ -159,7 +158,7 @@ def check_plans(plans: Sequence[RunPlan]) -> None:
 
 
 def train(
-    plan: RunPlan, store: Store, *, show_progress: bool = False, tell: Callable[[str], None] = _to_log
+    plan: RunPlan, store: Store, *, show_progress: bool = False, tell: Callable[[str], None] = _unheard
 ) -> dict[str, Any]:
     """Train a run to its end; one that is complete is kept, one that was interrupted goes on.
 
@@ -167,7 +166,7 @@ def train(
         plan: what to train.
         store: the prepared cases.
         show_progress: a progress bar on the terminal; without it each epoch is a line.
-        tell: told in one line what the user should know; by default it goes to standard error.
+        tell: told in one line what the user should know.
 
     Returns:
         The run's record, as in ``run.json``.

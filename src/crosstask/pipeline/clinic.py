@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from crosstask.datasets import Dataset, DicomRT, open_dataset
+from crosstask.datasets.dicom_rt.patient import PatientCase
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment
-
-if TYPE_CHECKING:
-    from crosstask.datasets.dicom_rt.patient import PatientCase
-    from crosstask.export.placing import PlacedPlan
+from crosstask.export.output import new_file, refuse_input_folder
+from crosstask.export.placing import PlacedPlan
+from crosstask.report.plan_picture import plan_picture
 
 PAGE = "plan.png"
 """Name of the page in the folder of a case."""
@@ -23,8 +22,8 @@ def dataset_to_predict(
     root: Path,
     output: Path,
     *,
-    plan: Sequence[str] | None = None,
-    series: Sequence[str] | None = None,
+    plan: Sequence[str] = (),
+    series: Sequence[str] = (),
 ) -> Dataset:
     """The data set of a run, at another root.
 
@@ -45,8 +44,6 @@ def dataset_to_predict(
     options = dict(experiment.dataset.options)
     asked = {name: list(value) for name, value in (("plan", plan), ("series", series)) if value}
     if experiment.dataset.name == DicomRT.name:
-        from crosstask.export.output import refuse_input_folder
-
         refuse_input_folder(output, [root])
         options["pseudonyms"] = str(output.with_name(f"{output.name}.pseudonyms.csv"))
     elif asked:
@@ -68,9 +65,6 @@ def write_page(folder: Path, title: str, placed: PlacedPlan, case: PatientCase) 
         placed: what was predicted.
         case: what it was predicted from.
     """
-    from crosstask.export.output import new_file
-    from crosstask.report.plan_picture import plan_picture
-
     patient, known = case.patient, case.channels["structures"]
     planned = {name: patient.mask(name) for name in (placed.masks or known) if name in known}
     page = plan_picture(

@@ -1,0 +1,72 @@
+"""Results of commands as a person reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+
+from crosstask.cli.terminal import out
+from crosstask.errors import InputError
+
+if TYPE_CHECKING:
+    from crosstask.pipeline.predicting import Predicted
+    from crosstask.pipeline.results import Comparison
+    from crosstask.pipeline.scoring import Scoring
+
+
+def show_comparison(comparison: Comparison) -> None:
+    """The tables of a benchmark, and where its page is."""
+    output = comparison.experiment.output_folder
+    for name in ("table.txt", *(("diagnosis.txt",) if comparison.diagnosis is not None else ())):
+        out.print((output / name).read_text(encoding="utf-8"), markup=False)
+    out.print(f"Page: {comparison.page.resolve()}", markup=False)
+
+
+def show_scores(scoring: Scoring, split: str) -> None:
+    """Means of a run's scores, and where the tables are."""
+    from crosstask.benchmark.predictions import COHORT_CASE
+    from crosstask.benchmark.scored import decided_by
+
+    evaluation = scoring.evaluation
+    if scoring.predictions is not None:
+        out.print(f"Image-level predictions: {scoring.predictions}", markup=False)
+    if evaluation.left_out:
+        out.print(
+            f"{len(evaluation.left_out)} {split} cases are left out, for want of a label of some task "
+            "(evaluation.complete_cases)",
+            markup=False,
+        )
+    view = Table("Task", "Metric", "Class", "Mean", "SD over cases", "Cases", "Unit")
+    for keys, part in evaluation.scores.groupby(["task", "metric", "class"], sort=False):
+        values = part["value"]
+        view.add_row(
+            *(escape(str(key)) for key in keys),
+            f"{values.mean():.3f}",
+            f"{values.std():.3f}" if len(values) > 1 else "",
+            f"{evaluation.scored[str(keys[0])]} together" if (part["case"] == COHORT_CASE).all() else str(len(values)),
+            escape(part["unit"].iloc[0]),
+        )
+    out.print(view)
+    if len(evaluation.predictions) and "sigmoid" in set(evaluation.predictions["values"]):
+        out.print(f"Findings are {decided_by(scoring.settings)}", markup=False)
+    out.print(f"Scores: {scoring.output}", markup=False)
+
+
+def show_predicted(predicted: Predicted) -> None:
+    """How many cases were predicted."""
+    there = f", {predicted.kept} were there already" if predicted.kept else ""
+    left = f", {len(predicted.failed)} skipped" if predicted.failed else ""
+    out.print(f"{predicted.done} cases predicted{there}{left}: {predicted.folder}", markup=False)
+
+
+def one_of(option: str, value: str, accepted: Sequence[str]) -> None:
+    """Make sure that an option has a value that it knows.
+
+    Raises:
+        InputError: it has another.
+    """
+    if value not in accepted:
+        raise InputError(f"{option}: {value!r} is not accepted; one of {', '.join(accepted)}")

@@ -1,0 +1,127 @@
+"""What all steps of an experiment share: its data set, tasks, runs, prepared cases and splits; each is made once."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from crosstask.assembly import Assembly, assembly_of, dataset_of
+from crosstask.benchmark.run import splits_by_seed
+from crosstask.benchmark.scored import validation_lacks
+from crosstask.datasets.base import Dataset, Split
+from crosstask.errors import CrosstaskError, InputError
+from crosstask.experiment import Experiment
+from crosstask.pipeline.listener import Listener
+from crosstask.runs import RunPlan, keys_of, plan_runs
+from crosstask.store import PrepareReport, Store, is_of_earlier_version, prepare
+
+
+class Context:
+    """An experiment at work.
+
+    Args:
+        experiment: the experiment.
+        listener: told what happens.
+    """
+
+    def __init__(self, experiment: Experiment, listener: Listener | None = None) -> None:
+        self.experiment = experiment
+        self.listener = listener or Listener()
+        self._store: Store | None = None
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The raw data set."""
+        return dataset_of(self.experiment)
+
+    @cached_property
+    def assembly(self) -> Assembly:
+        """How the experiment looks at a case; all its tasks."""
+        return assembly_of(self.experiment, self.dataset)
+
+    @cached_property
+    def plans(self) -> list[RunPlan]:
+        """All runs of the experiment."""
+        return plan_runs(self.experiment)
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """Keys of the methods, in the order of tables."""
+        return keys_of(self.experiment)
+
+    @property
+    def store(self) -> Store:
+        """The prepared cases.
+
+        Raises:
+            RuntimeError: :meth:`prepare` was not called.
+        """
+        if self._store is None:
+            raise RuntimeError("no case is prepared yet; call prepare first")
+        return self._store
+
+    @cached_property
+    def splits(self) -> dict[int, dict[Split, list[str]]]:
+        """Case ids of each split, of each seed, for the whole benchmark: each split has a case."""
+        return splits_by_seed(self.plans, self.store, self.dataset.image_source)
+
+    @cached_property
+    def splits_of_training(self) -> dict[int, dict[Split, list[str]]]:
+        """The same where no test case is needed."""
+        return splits_by_seed(self.plans, self.store, self.dataset.image_source, needed=("train", "validation"))
+
+    def lacking(self, splits: dict[int, dict[Split, list[str]]]) -> list[str]:
+        """Tasks without a label on the validation cases of some seed."""
+        names = [
+            name
+            for own in splits.values()
+            for name in validation_lacks(own, self.assembly, self.store, self.experiment)
+        ]
+        return list(dict.fromkeys(names))
+
+    def prepare(self, *, workers: int | None = None, verify: bool = False, strict: bool = False) -> Store:
+        """Prepare the experiment's cases and say what was done.
+
+        Args:
+            workers: processes; None for as many as there are cores.
+            verify: recompute every checksum.
+            strict: a case that was prepared before and cannot be read any more is an error.
+
+        Raises:
+            InputError: no case could be prepared.
+            CrosstaskError: with ``strict``, see there.
+        """
+        folder, listener = self.experiment.store_folder, self.listener
+        _ = self.assembly  # or it is refused
+        if is_of_earlier_version(folder):
+            listener.warned(f"{folder}: is of an earlier version, so all cases are prepared anew")
+        with listener.progress("Looking", at_once=False) as looking:
+            self.dataset.find(looking)
+        with listener.progress("Preparing") as progress:
+            done = prepare(self.dataset, folder, workers=workers, verify=verify, progress=progress)
+        self._tell(done)
+        self._store = Store(folder)
+        if not len(self._store):
+            raise InputError(
+                f"{self.experiment.dataset.root}: no case could be prepared; see crosstask check {self.dataset.name}"
+            )
+        if strict and done.outdated:
+            more = f" and {len(done.outdated) - 1} more" if len(done.outdated) > 1 else ""
+            raise CrosstaskError(
+                f"{folder}: {done.outdated[0][0]}{more} cannot be read any more and stayed as prepared before; mend "
+                "the files named above, or take them out of the data set, and prepare again"
+            )
+        return self._store
+
+    def _tell(self, done: PrepareReport) -> None:
+        listener = self.listener
+        for case, message in done.warned:
+            listener.warned(f"Warning: {case}: {message}")
+        for case, message in done.failed:
+            listener.warned(f"Skipped {case}: {message}")
+        for case, message in done.outdated:
+            listener.warned(f"Kept {case} as it was prepared before: {message}")
+        outdated = f", {len(done.outdated)} kept that cannot be read any more" if done.outdated else ""
+        listener.told(
+            f"Store {self.experiment.store_folder}: {len(done.written)} written, {len(done.rebuilt)} rebuilt, "
+            f"{len(done.kept)} kept, {len(done.removed)} removed, {len(done.failed)} failed{outdated}"
+        )

@@ -1,0 +1,159 @@
+"""Raw cases to files, by a trained run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crosstask.datasets import Case, Dataset
+from crosstask.devices import AUTO, describe_device
+from crosstask.errors import CrosstaskError, InputError
+from crosstask.export.cases import CaseWriter
+from crosstask.export.formats import writers
+from crosstask.export.predicted import PredictionFolder, must_be_predicted
+from crosstask.pipeline.batch import Batch
+from crosstask.pipeline.clinic import dataset_to_predict
+from crosstask.pipeline.listener import Listener
+from crosstask.prediction.predictor import Predictor
+from crosstask.registry import FORMATS
+from crosstask.runs import BEST, FINAL, load_plan, read_record, read_thresholds
+from crosstask.store.fingerprint import digest_file
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What became of the cases.
+
+    Attributes:
+        folder: where they are.
+        done: how many were predicted.
+        kept: how many were there already.
+        failed: (case id, why) of those that could not be predicted.
+    """
+
+    folder: Path
+    done: int
+    kept: int
+    failed: tuple[tuple[str, str], ...]
+
+
+def predict_cases(
+    run: Path,
+    root: Path,
+    output: Path,
+    *,
+    cases: Sequence[str] = (),
+    split: str | None = None,
+    kind: str | None = None,
+    weights: str = "best",
+    device: str = AUTO,
+    onnx: Path | None = None,
+    plan: Sequence[str] = (),
+    series: Sequence[str] = (),
+    listener: Listener | None = None,
+) -> Predicted:
+    """Predict raw cases and write them; those that are there already are kept.
+
+    Args:
+        run: the run folder.
+        root: the raw data set whose cases to predict.
+        output: folder of the predictions: new, empty, or of this run.
+        cases: ids; empty for all.
+        split: only the cases of this split, or None.
+        kind: name of the output format; None for what fits the data set.
+        weights: ``best`` (by validation) or ``final``.
+        device: of the network; see :func:`crosstask.devices.find_device`.
+        onnx: the run's network as ONNX, to compute with in its place.
+        plan: of a patient's DICOM plans those of these labels or UIDs.
+        series: of a patient's CTs those of these descriptions, numbers or UIDs.
+        listener: told what happens.
+
+    Raises:
+        InputError: an option or a folder cannot be used; or no case could be predicted, for what a user can mend.
+        CrosstaskError: no case could be predicted, for another reason; or the disk is full.
+    """
+    listener = listener or Listener()
+    if kind is not None:
+        FORMATS.find(kind, "--format")
+    must_be_predicted(output)  # before a table of pseudonyms is put beside it
+    experiment = load_plan(run).experiment
+    dataset = dataset_to_predict(experiment, root, output, plan=plan, series=series)
+    with listener.progress("Looking", at_once=False) as looking:
+        dataset.find(looking)
+    chosen = _of_split(dataset, split, read_record(run), given=experiment.dataset.splits.rule == "original")
+    chosen = _named(chosen, cases, dataset)
+    if not chosen:
+        raise InputError(f"{root}: has no {split} case; choose another --split")
+    predictor = Predictor(run, weights=weights, device=device, dataset=dataset, onnx=onnx)
+    listener.told(f"Device: {describe_device(predictor.device)}")
+    model = f"{experiment.name} {predictor.plan.name} ({weights})"
+    outputs = writers(kind, output, predictor.assembly, dataset, model)
+    with PredictionFolder(output, model, _made_by(run, predictor, weights, onnx, outputs)) as folder:
+        _tell_before(run, root, predictor, weights, listener)
+        batch = Batch(predictor, outputs, folder, model, listener)
+        if not cases:
+            batch.failed += [(name, InputError(reason)) for name, reason in dataset.left_out()]
+        try:
+            with listener.progress("Predicting") as progress:
+                for done, case in enumerate(chosen, 1):
+                    batch.add(case)
+                    progress(done, len(chosen), case.id)
+        finally:  # also of a batch that was stopped
+            batch.tell()
+        batch.write_tables()
+    if not batch.done and not batch.kept:
+        mendable = all(isinstance(error, InputError) for _, error in batch.failed)
+        raise (InputError if mendable else CrosstaskError)(
+            f"{root}: no case could be predicted; see the line{'s' if len(batch.failed) > 1 else ''} above"
+        )
+    return Predicted(output, batch.done, batch.kept, tuple((name, str(error)) for name, error in batch.failed))
+
+
+def _tell_before(run: Path, root: Path, predictor: Predictor, weights: str, listener: Listener) -> None:
+    """What is to be known of all cases: files that cannot be read, thresholds that nobody has chosen."""
+    dataset = predictor.dataset
+    if lost := dataset.unreadable:
+        listener.warned(f"{root}: {lost} files cannot be read; see crosstask check {dataset.name} {root}")
+    chosen_later = predictor.experiment.evaluation.fixed_threshold is None and not read_thresholds(run, weights)
+    if chosen_later and any(task.thresholds is not None for task in predictor.tasks):
+        listener.warned("No thresholds were chosen on validation cases yet, so 0.5 decides; see crosstask evaluate")
+
+
+def _made_by(
+    run: Path, predictor: Predictor, weights: str, onnx: Path | None, outputs: Sequence[CaseWriter]
+) -> dict[str, Any]:
+    """What decides what is predicted, and how it is written: one folder holds predictions of one of these."""
+    network = onnx or run / {"best": BEST, "final": FINAL}[weights]
+    return {
+        "run": predictor.plan.name,
+        "network": digest_file(network),
+        "thresholds": {task.name: task.thresholds for task in predictor.tasks},
+        "formats": [writer.name for writer in outputs],
+    }
+
+
+def _of_split(dataset: Dataset, split: str | None, record: dict[str, Any], *, given: bool) -> list[Case]:
+    """Cases of a split: that of the data set if the run used it, else that in which the run saw a case.
+
+    Where one of them says nothing of a case, the other does.
+    """
+    seen = {case: name for name, cases in record.get("data", {}).get("cases", {}).items() for case in cases}
+    cases = dataset.cases()
+    if given:
+        return [case for case in cases if split in (None, case.split or seen.get(case.id))]
+    return [case for case in cases if split in (None, seen.get(case.id, case.split))]
+
+
+def _named(cases: list[Case], names: Sequence[str] | None, dataset: Dataset) -> list[Case]:
+    """Those of these names, in their order; all if none is named."""
+    if not names:
+        return cases
+    known = {case.id: case for case in cases}
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise InputError(
+            f"--case: {dataset.root} has no usable case {missing[0]!r}; see crosstask check {dataset.name}"
+        )
+    return [known[name] for name in dict.fromkeys(names)]

@@ -1,0 +1,106 @@
+"""What a benchmark gives: tables as pandas has them, pictures, and itself in a notebook."""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from crosstask.benchmark.comparison import Cell
+from crosstask.benchmark.comparison import Comparison as ComparisonTable
+from crosstask.benchmark.diagnosis import Diagnosis
+from crosstask.experiment import Experiment
+from crosstask.report.markup import html_table
+from crosstask.report.notes import table_notes
+from crosstask.report.page import pictures_of
+from crosstask.report.tables import comparison_table, csv_table, floor_of, remark_lines, text_table
+from crosstask.runs import RunPlan, plan_runs
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a comparison; a notebook shows it.
+
+    Attributes:
+        title: what it shows.
+        png: the picture as a PNG file has it.
+    """
+
+    title: str
+    png: bytes
+
+    def _repr_png_(self) -> bytes:
+        return self.png
+
+    def save(self, path: str | Path) -> Path:
+        """Write it to a file; its name ends in ``.png``."""
+        Path(path).write_bytes(self.png)
+        return Path(path)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The methods of a benchmark compared.
+
+    Attributes:
+        experiment: what was compared.
+        inner: every figure, as plain values.
+        scores: the long table: one row per method, seed, case, task, class and metric.
+        predictions: image-level predictions of each case; empty where no task has any.
+        constant: scores of the constant predictor.
+        diagnosis: figures of a major classification, or None.
+    """
+
+    experiment: Experiment
+    inner: ComparisonTable
+    scores: pd.DataFrame
+    predictions: pd.DataFrame
+    constant: pd.DataFrame
+    diagnosis: Diagnosis | None = None
+
+    @cached_property
+    def floor(self) -> Mapping[str, Cell]:
+        """M of the constant predictor, per task."""
+        return floor_of(self.constant, self.inner)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row per method and task: M, its spread over seeds, improvement over STL with its interval, rank."""
+        return pd.read_csv(io.StringIO(csv_table([self.inner], [self.floor])))
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader of the figures must know, a sentence each."""
+        return tuple(table_notes([self.inner]))
+
+    @property
+    def page(self) -> Path:
+        """The report, one HTML file."""
+        return self.experiment.output_folder / "index.html"
+
+    @cached_property
+    def runs(self) -> dict[str, Path]:
+        """Folder of each run, by its name (``ctan/seed0``, ``stl/seed0/dose``), for :func:`crosstask.load_run`."""
+        return {plan.name: plan.folder for plan in self._plans}
+
+    @cached_property
+    def _plans(self) -> list[RunPlan]:
+        return plan_runs(self.experiment)
+
+    def pictures(self) -> list[Picture]:
+        """The pictures of the report: improvements with intervals, cases, curves; drawn anew."""
+        drawn = pictures_of(self.inner, self._plans, self.scores, self.predictions)
+        return [Picture(title, png) for title, png in drawn]
+
+    def __str__(self) -> str:
+        return text_table(*comparison_table([self.inner], [self.floor])) + remark_lines(list(self.remarks))
+
+    def _repr_html_(self) -> str:
+        titles, rows = comparison_table([self.inner], [self.floor])
+        notes = "".join(f"<p>{html.escape(remark)}</p>" for remark in self.remarks)
+        return f"{html_table(titles, rows)}{notes}"

@@ -1,0 +1,99 @@
+"""Score a trained run, as its settings say or as they are overridden, into tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from crosstask.benchmark.coverage import is_own_store
+from crosstask.benchmark.evaluate import Evaluation, evaluate_run
+from crosstask.benchmark.predictions import write_predictions
+from crosstask.benchmark.scores import write_scores
+from crosstask.datasets.base import Split
+from crosstask.devices import AUTO, describe_device, find_device
+from crosstask.errors import InputError
+from crosstask.experiment import EvaluationSection, with_evaluation
+from crosstask.pipeline.listener import Listener
+from crosstask.runs import load_plan
+from crosstask.store import Store
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What was scored, and where it was written.
+
+    Attributes:
+        evaluation: scores, image-level predictions, and what to know of them.
+        settings: how it was scored.
+        output: the table of scores.
+        predictions: the table of image-level predictions, or None where there is none.
+    """
+
+    evaluation: Evaluation
+    settings: EvaluationSection
+    output: Path
+    predictions: Path | None
+
+
+def score_run(
+    run: Path,
+    *,
+    split: Split | Literal["all"] = "test",
+    weights: str = "best",
+    output: Path | None = None,
+    store: Path | None = None,
+    device: str = AUTO,
+    overrides: Sequence[str] = (),
+    listener: Listener | None = None,
+) -> Scoring:
+    """Score one run on whole cases, and write the tables.
+
+    Args:
+        run: the run folder.
+        split: ``train``, ``validation``, ``test``, or ``all`` for every case of the store.
+        weights: ``best`` (by validation) or ``final``.
+        output: the table, ``.csv`` or ``.parquet``; None for a name of its own in the run folder.
+        store: the prepared cases; None for those that the run was trained on.
+        device: of the network; see :func:`crosstask.devices.find_device`.
+        overrides: ``evaluation.KEY=value``, in the place of what the run's settings have.
+        listener: told what happens.
+
+    Raises:
+        InputError: the folder is no complete run, or an argument cannot be used.
+    """
+    listener = listener or Listener()
+    plan = load_plan(run)
+    settings = with_evaluation(plan.experiment, overrides).evaluation
+    given = output is not None
+    output = output or run / f"scores-{split}.csv"
+    _check_output(output)
+    if store is None and not plan.experiment.store_folder.exists():
+        raise InputError(
+            f"{plan.experiment.store_folder}: the run's prepared cases are not there; give their folder with --store"
+        )
+    cases = Store(store or plan.experiment.store_folder)
+    if not given and output.exists() and not is_own_store(run, cases):  # figures of the run's own cases are kept
+        output = run / f"scores-{split}-{cases.root.parent.name}-{cases.root.name}.csv"
+    found = find_device(device)
+    listener.told(f"Device: {describe_device(found)}")
+    with listener.progress("Scoring") as progress:
+        evaluation = evaluate_run(
+            run, cases, split=split, weights=weights, device=str(found), evaluation=settings, progress=progress
+        )
+    for remark in evaluation.remarks:
+        listener.warned(remark)
+    write_scores(evaluation.scores, output)
+    beside = None
+    if len(evaluation.predictions):
+        beside = output.with_name(f"{output.stem}-predictions.csv")
+        write_predictions(evaluation.predictions, beside)
+    return Scoring(evaluation, settings, output, beside)
+
+
+def _check_output(output: Path) -> None:
+    if output.suffix not in (".csv", ".parquet"):
+        raise InputError(f"--output: {output} must end in .csv or .parquet")
+    if not output.parent.is_dir():
+        raise InputError(f"--output: there is no folder {output.parent}; make it first")

@@ -1,0 +1,44 @@
+"""What is to be known of an experiment's runs beside their figures, before and after hours of training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from crosstask.benchmark.coverage import one_sided
+from crosstask.benchmark.scored import chosen_without
+from crosstask.datasets.base import SPLITS, Split
+from crosstask.pipeline.context import Context
+from crosstask.pipeline.listener import Listener
+from crosstask.runs import CHARACTERISTICS, RunPlan, learned_tasks, read_record
+
+
+def tell_splits(context: Context, splits: dict[int, dict[Split, list[str]]]) -> None:
+    """Say which splits hold one class alone, or lack one, and which tasks have no say in which epoch is the best."""
+    by_seed = context.experiment.dataset.splits.by_seed
+    assembly = context.assembly.for_scoring()
+    rules = {plan.seed: plan.experiment.dataset.splits for plan in context.plans}
+    told: dict[str, None] = {}
+    for seed, own in splits.items():
+        for name in SPLITS[1:]:
+            for line in one_sided(context.store, assembly, own[name], name, rules[seed]):
+                if line not in told:
+                    told[line] = None
+                    context.listener.warned(f"seed {seed}: {line}" if by_seed else line)
+    if lacking := context.lacking(splits):
+        context.listener.warned(f"Warning: {chosen_without(lacking)}")
+
+
+def tell_trained(plans: Sequence[RunPlan], listener: Listener) -> None:
+    """Say which runs were left with the major task alone, and of which a task had no score on validation cases."""
+    lonely = [plan for plan in plans if len(plan.tasks) > 1 and len(learned_tasks(read_record(plan.folder))) == 1]
+    if lonely:
+        more = f" and {len(lonely) - 1} more runs" if len(lonely) > 1 else ""
+        listener.warned(
+            f"{lonely[0].name}{more}: learned {lonely[0].experiment.major} alone, since no characteristic is kept; see "
+            f"{lonely[0].folder / CHARACTERISTICS}"
+        )
+    for plan in plans:
+        major = plan.experiment.major
+        unscored = read_record(plan.folder).get("training", {}).get("unscored", ())
+        if judged := [name for name in unscored if major in (None, name)]:
+            listener.warned(f"Warning: {plan.name}: {chosen_without(judged)}")

@@ -1,0 +1,63 @@
+"""Train the runs of an experiment, one after the other, in this process."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from crosstask.errors import InputError
+from crosstask.files import writing
+from crosstask.network import check_names
+from crosstask.pipeline.context import Context
+from crosstask.pipeline.telling import tell_splits, tell_trained
+from crosstask.runs import RunPlan
+from crosstask.training.run import check_plans, train
+
+
+def train_runs(context: Context, method: str | None = None, *, workers: int | None = None) -> list[Path]:
+    """Prepare the cases and train the runs; those that are complete are kept, those that were interrupted go on.
+
+    Args:
+        context: the experiment.
+        method: only the runs of this method: its name, or a key with its variant; None for all.
+        workers: processes that prepare cases; None for one a core.
+
+    Returns:
+        Their folders.
+
+    Raises:
+        InputError: no run is of that method, or settings or data do not allow the training.
+    """
+    plans = _plans_of(context, method)
+    check_names(context.experiment)
+    check_plans(plans)
+    context.prepare(workers=workers)
+    tell_splits(context, context.splits_of_training)
+    for plan in plans:
+        _train(plan, context)
+    tell_trained(plans, context.listener)
+    return [plan.folder for plan in plans]
+
+
+def _plans_of(context: Context, method: str | None) -> list[RunPlan]:
+    plans = [plan for plan in context.plans if method in (None, plan.method.name, plan.key)]
+    if not plans:
+        experiment = context.experiment
+        known = [*experiment.methods, *(context.keys if experiment.variants else ())]
+        raise InputError(f"--method: {method!r} is not among the experiment's methods {known}")
+    return plans
+
+
+def _train(plan: RunPlan, context: Context) -> None:
+    listener = context.listener
+    started = time.perf_counter()
+    try:
+        with writing(plan.folder):
+            record = train(plan, context.store, show_progress=listener.draws_training, tell=listener.warned)["training"]
+    except SystemExit:  # Lightning takes Ctrl-C and leaves by itself
+        raise KeyboardInterrupt from None
+    score = "none" if record["best_score"] is None else f"{record['best_score']:.4f}"
+    listener.told(
+        f"{plan.name}: {record['epochs']} epochs, best {record['best_epoch'] + 1} (score {score}), "
+        f"{time.perf_counter() - started:.0f} s on {record['device']}; {plan.folder}"
+    )
