@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,9 +14,11 @@ from crosstask.errors import InputError
 from crosstask.experiment import Experiment, LesionSection
 from crosstask.functional.planes import PLANES, middle_of, plane_points, values_at
 from crosstask.geometry import Geometry
+from crosstask.registry import TASKS
 from crosstask.tasks.base import Task
 
 Slices = Sequence[slice | int]
+_DESCRIBED = ("image_source", "region_source", "windows", "image_channels", "structure_source", "structures")
 
 
 class Readable(Protocol):
@@ -100,6 +102,27 @@ class Assembly:
         if self.region_source is None or not case.channels.get(self.region_source):
             return None
         return case.read(self.region_source, None, slices) > 0
+
+
+def describe_assembly(assembly: Assembly) -> dict[str, Any]:
+    """An assembly as plain JSON values, from which :func:`assembly_from` makes the same without a data set."""
+    values = {name: getattr(assembly, name) for name in _DESCRIBED}
+    tasks = [{"kind": task.kind, "arguments": task.arguments()} for task in assembly.tasks]
+    return {**values, "tasks": tasks}
+
+
+def assembly_from(description: Mapping[str, Any]) -> Assembly:
+    """The assembly that was described.
+
+    Raises:
+        InputError: a kind of task that there is not.
+        KeyError, TypeError, ValueError: it is none.
+    """
+    values = {name: description[name] for name in _DESCRIBED}
+    values["windows"] = tuple((float(low), float(high)) for low, high in values["windows"])
+    values["structures"] = tuple(values["structures"])
+    tasks = tuple(TASKS.find(task["kind"], "task kind")(**task["arguments"]) for task in description["tasks"])
+    return Assembly(tasks=tasks, **values)
 
 
 @dataclass(frozen=True)

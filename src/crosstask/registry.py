@@ -1,4 +1,4 @@
-"""Names and what they stand for: data sets, architectures, methods, weightings, encoders and output formats.
+"""Names and what they stand for: data sets, architectures, methods, weightings, encoders, task kinds, output formats.
 
 What the package brings is named here and imported when it is first used, so that names can be listed and checked
 without torch. Everybody else adds entries with :func:`register`, in a plugin (:mod:`crosstask.plugins`) or a script.
@@ -161,12 +161,22 @@ FORMATS: Registry[Any] = Registry(
         "csv": "crosstask.export.cases:CsvWriter",
     },
 )
+TASKS: Registry[Any] = Registry(
+    "task kind",
+    {
+        "segmentation": "crosstask.tasks.segmentation:SegmentationTask",
+        "regression": "crosstask.tasks.regression:RegressionTask",
+        "classification": "crosstask.tasks.classification:ClassificationTask",
+        "scalar": "crosstask.tasks.scalar:ScalarTask",
+    },
+)
 REGISTRIES: dict[str, Registry[Any]] = {
     "datasets": DATASETS,
     "architectures": ARCHITECTURES,
     "methods": METHODS,
     "weightings": WEIGHTINGS,
     "formats": FORMATS,
+    "tasks": TASKS,
 }
 
 
@@ -175,7 +185,9 @@ def register(entry: str, /) -> Callable[[Registered], Registered]: ...
 @overload
 def register(entry: Registered, /) -> Registered: ...
 def register(entry: Any, /) -> Any:
-    """Add a class (or a :class:`crosstask.methods.Method`) to the table of its kind, under its ``name`` or another.
+    """Add a class (or a :class:`crosstask.methods.Method`) to the table of its kind, by its ``name`` or another.
+
+    A task kind has a ``kind`` for a name.
 
     ::
 
@@ -189,15 +201,15 @@ def register(entry: Any, /) -> Any:
     """
     if isinstance(entry, str):
         return lambda registered: _add(entry, registered)
-    return _add(getattr(entry, "name", None), entry)
+    return _add(getattr(entry, "name", None) or getattr(entry, "kind", None), entry)
 
 
 def _add(name: Any, entry: Registered) -> Registered:
     registry = getattr(entry, "registry", None)
     if not isinstance(registry, Registry):
         raise InputError(
-            f"register: {entry!r} is nothing that has a table; inherit from Architecture, Weighting, Dataset or "
-            "CaseWriter of crosstask, or give a Method"
+            f"register: {entry!r} is nothing that has a table; inherit from Architecture, Weighting, Dataset, Task "
+            "or CaseWriter of crosstask, or give a Method"
         )
     if not isinstance(name, str) or not name:
         raise InputError(f"register: {entry!r} has no name; write @register('name')")

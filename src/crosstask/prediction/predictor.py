@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from crosstask.assembly import Assembly, Readable, assembly_of, dataset_of, lesion_of
+from crosstask.assembly import Assembly, Readable, assembly_from, assembly_of, dataset_of, lesion_of
 from crosstask.datasets import Dataset
 from crosstask.devices import AUTO, CPU, find_device
 from crosstask.errors import InputError
@@ -68,6 +68,8 @@ class Predictor:
         device: of the network; see :func:`crosstask.devices.find_device`. ONNX Runtime computes on the CPU, which is
             its ``auto``.
         dataset: the data set, if not where the run was trained on it.
+        alone: look at no data set at all: what it would say stands in the run's record. It predicts arrays; raw cases
+            and scores need a data set.
         onnx: the run's network as :func:`crosstask.export.onnx.export_onnx` wrote it, to compute with in the place of
             its weights.
         evaluation: how predictions are pooled and decided; by default as the run's own settings have it.
@@ -89,6 +91,7 @@ class Predictor:
         dataset: Dataset | None = None,
         onnx: Path | None = None,
         evaluation: EvaluationSection | None = None,
+        alone: bool = False,
     ) -> None:
         self.plan: RunPlan = load_plan(folder)
         record = read_record(folder)
@@ -97,8 +100,12 @@ class Predictor:
         experiment = self.plan.experiment
         if evaluation is not None:
             experiment = experiment.model_copy(update={"evaluation": evaluation})
-        self.dataset = dataset or dataset_of(experiment)
-        self.assembly: Assembly = assembly_of(experiment, self.dataset).only(learned_tasks(record))
+        self.assembly: Assembly
+        if alone:
+            self.assembly = _recorded(folder, record)
+        else:
+            self.dataset = dataset or dataset_of(experiment)
+            self.assembly = assembly_of(experiment, self.dataset).only(learned_tasks(record))
         for task in self.assembly.tasks:
             try:
                 task.load_state(record["task_state"][task.name])
@@ -121,6 +128,9 @@ class Predictor:
             self.network = OnnxNetwork(onnx)
             size = (self.assembly.in_channels, *experiment.sample.size)
             self.network.check([task.name for task in self.tasks], size, self.plan.name, weights)
+
+    dataset: Dataset
+    """Absent of one that predicts arrays alone."""
 
     def _trained(self, path: Path) -> nn.Module:
         """The run's network with the weights of a file."""
@@ -265,3 +275,20 @@ class Predictor:
         kind = torch.float16 if precision == "16-mixed" else torch.bfloat16
         with torch.autocast(self.device.type, dtype=kind, enabled=mixed):
             return self.network(image)
+
+
+def _recorded(folder: Path, record: Mapping[str, Any]) -> Assembly:
+    """How a run looks at a case, by its record.
+
+    Raises:
+        InputError: the record is damaged, or from before it said so.
+    """
+    if "assembly" not in record:
+        raise InputError(
+            f"{folder / RECORD}: is of an earlier version and does not say how the run looks at a case; predict with "
+            "crosstask predict, or train the run anew"
+        )
+    try:
+        return assembly_from(record["assembly"])
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{folder / RECORD}: is damaged; remove the folder and train the run anew") from None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+
+from crosstask.registry import TASKS, Registry
 
 if TYPE_CHECKING:
     import torch
@@ -79,6 +82,8 @@ class Task(ABC):
         picture: how reports draw it: ``contours`` of probabilities at one half, ``colours`` of a quantity, or ``text``.
     """
 
+    registry: ClassVar[Registry[Any]] = TASKS
+
     kind: str
     level: Level
     picture: Literal["contours", "colours", "text"]
@@ -93,6 +98,15 @@ class Task(ABC):
         self.labelled_source = source
         self.classes = tuple(classes)
         self.unit = unit
+
+    def arguments(self) -> dict[str, Any]:
+        """Arguments that make the same task again, as plain JSON values: so a run needs no data set to predict.
+
+        By default each argument of the constructor is taken from the attribute of its name.
+        """
+        names = [name for name in inspect.signature(type(self)).parameters]
+        values = {name: getattr(self, name) for name in names}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @abstractmethod
     def head(self) -> Head:

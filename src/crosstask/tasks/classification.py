@@ -75,6 +75,11 @@ class ClassificationTask(Task):
         self._prior: tuple[float, ...] | None = None
         self._thresholds = (0.5,) * len(self.classes)
 
+    def arguments(self) -> dict[str, Any]:
+        """Those of the constructor; weights of classes as they were given."""
+        given = self._given if isinstance(self._given, str) or self._given is None else list(self._given)
+        return {**super().arguments(), "class_weights": given}
+
     def head(self) -> Head:
         """One channel a class, starting at the weighted prior: the lowest loss without a look at the image."""
         if self._prior is None:

@@ -14,7 +14,7 @@ from lightning import seed_everything
 from lightning.pytorch.callbacks import RichProgressBar
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from crosstask.assembly import Assembly, assembly_of, dataset_of
+from crosstask.assembly import Assembly, assembly_of, dataset_of, describe_assembly
 from crosstask.datasets.base import Split
 from crosstask.devices import describe_device
 from crosstask.errors import CrosstaskError, InputError
@@ -223,6 +223,7 @@ def _train(plan: RunPlan, store: Store, show_progress: bool, tell: Callable[[str
         "parameters": sum(parameter.numel() for parameter in architecture.parameters()),
         "form": architecture.describe(),
         "normalisation": describe_normalisation(architecture),
+        "assembly": describe_assembly(assembly),
         "task_state": {task.name: task.state() for task in assembly.tasks},
         "data": {
             "dataset": dataset.name,
