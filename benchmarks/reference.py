@@ -27,8 +27,8 @@ from pathlib import Path
 import pandas as pd
 
 from crosstask.assembly import dataset_of
-from crosstask.benchmark.comparison import compare
-from crosstask.benchmark.run import collect_predictions, collect_scores, is_done, run_all
+from crosstask.evaluation.comparison import compare
+from crosstask.evaluation.run import collect_predictions, collect_scores, is_done, run_all
 from crosstask.experiment import Experiment, load_experiment
 from crosstask.methods import label_of
 from crosstask.report.tables import body, header, markdown_table

@@ -21,10 +21,10 @@ from typing import NamedTuple
 import pandas as pd
 
 from crosstask.assembly import dataset_of
-from crosstask.benchmark.evaluate import evaluate_run
-from crosstask.benchmark.scores import read_scores, write_scores
 from crosstask.cli.demo import CASES, EXPERIMENT, demo_experiment
 from crosstask.datasets import Phantom
+from crosstask.evaluation.evaluate import evaluate_run
+from crosstask.evaluation.scores import read_scores, write_scores
 from crosstask.experiment import Experiment, load_experiment
 from crosstask.runs import plan_runs
 from crosstask.store import Store, prepare

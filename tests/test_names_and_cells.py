@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crosstask.benchmark.predictions import prediction_table, read_predictions, write_predictions
-from crosstask.benchmark.scores import read_scores, score_table, write_scores
 from crosstask.csv_cells import csv_text, frame_text, read_cell, true_frame, written_cell
+from crosstask.evaluation.predictions import prediction_table, read_predictions, write_predictions
+from crosstask.evaluation.scores import read_scores, score_table, write_scores
 from crosstask.files import file_name
 from crosstask.report.tables import latex_table, markdown_table, markdown_text, text_table
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -531,9 +532,19 @@ def with_evaluation(experiment: Experiment, overrides: Sequence[str]) -> Experim
     return _validate(values, origin, "experiment")
 
 
-def experiment_from(values: Mapping[str, Any], name: str = "experiment") -> Experiment:
-    """Validate an experiment that is already a mapping (of a run folder, or made in Python)."""
-    return _validate(dict(values), {}, name)
+def experiment_from(
+    values: Mapping[str, Any], name: str = "experiment", *, overrides: Sequence[str] = ()
+) -> Experiment:
+    """Validate an experiment that is already a mapping (of a run folder, or made in Python).
+
+    Args:
+        values: its keys.
+        name: what messages call it.
+        overrides: ``key=value``, as on the command line.
+    """
+    whole = deepcopy(dict(values)) if overrides else dict(values)
+    origin: dict[Key, str] = {_override(whole, override): "command line" for override in overrides}
+    return _validate(whole, origin, name)
 
 
 def _override(values: dict[str, Any], override: str) -> tuple[Any, ...]:

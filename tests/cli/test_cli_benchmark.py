@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cli_runner import Outcome, has_progress, run, write_experiment
 
-from crosstask.benchmark.scores import COLUMNS, read_scores
+from crosstask.evaluation.scores import COLUMNS, read_scores
 
 RUNS = ["stl/seed0/dose", "hps/seed0", "stl/seed1/dose", "hps/seed1"]
 KILLED = "hps/seed0"
@@ -154,7 +154,7 @@ def test_a_third_call_trains_and_scores_nothing(benched):
 )
 def test_other_settings_are_refused_and_named(benched, call, monkeypatch, change, key):
     """Also where all runs are done: their scores are not those of the new settings."""
-    monkeypatch.setattr("crosstask.benchmark.run.SpawnContext.Process", None)  # nothing is to be started
+    monkeypatch.setattr("crosstask.evaluation.run.SpawnContext.Process", None)  # nothing is to be started
     before = _times(benched.results, "*")
     arguments = (*benched.command[2:], f"output={benched.results}", "methods=[hps]", change)
     shown = call("benchmark", benched.folder / "experiment.yaml", *arguments)

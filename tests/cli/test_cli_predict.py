@@ -13,7 +13,7 @@ import pytest
 import yaml
 from cli_runner import has_progress, run
 
-from crosstask.benchmark.scores import COLUMNS, read_scores
+from crosstask.evaluation.scores import COLUMNS, read_scores
 from crosstask.export.predicted import RECORD
 from crosstask.io import openkbp_csv
 from crosstask.prediction.predictor import Predictor

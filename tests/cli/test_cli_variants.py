@@ -22,9 +22,9 @@ from PIL import Image
 from scipy.stats import spearmanr
 from sklearn.metrics import recall_score, roc_auc_score
 
-from crosstask.benchmark.run import is_done, train_and_score
-from crosstask.benchmark.scores import read_scores
 from crosstask.cli.main import main
+from crosstask.evaluation.run import is_done, train_and_score
+from crosstask.evaluation.scores import read_scores
 from crosstask.runs import read_record
 
 CASES, SEEDS = 60, (0, 1)

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 from sklearn.metrics import confusion_matrix, roc_curve
 
-from crosstask.benchmark.comparison import Comparison, Measure, compare
-from crosstask.benchmark.predictions import prediction_table
-from crosstask.benchmark.scores import score_table
+from crosstask.evaluation.comparison import Comparison, Measure, compare
+from crosstask.evaluation.predictions import prediction_table
+from crosstask.evaluation.scores import score_table
 from crosstask.report import cohort_figures
 from crosstask.report import example_picture as examples
 from crosstask.report.cohort_figures import _mean_curve, _roc, cohort_pictures, reliability, roc_curves

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crosstask.benchmark.comparison import Cell, Comparison, average, compare
-from crosstask.benchmark.scores import score_table
+from crosstask.evaluation.comparison import Cell, Comparison, average, compare
+from crosstask.evaluation.scores import score_table
 from crosstask.methods import label_of
 from crosstask.report.joint import write_joint_table
 from crosstask.report.tables import (

@@ -13,9 +13,9 @@ import torch
 from lesion_fakes import ENDING, GRID, lesion_mask, make_lesions, write_lesion_spec
 
 from crosstask.assembly import Assembly, assemble, assembly_of, dataset_of, lesion_of
-from crosstask.benchmark.examples import save_examples
 from crosstask.datasets import Cohort
 from crosstask.errors import InputError
+from crosstask.evaluation.examples import save_examples
 from crosstask.experiment import Experiment, LesionSection, experiment_from
 from crosstask.functional.resize import resize
 from crosstask.io.images import write_volume

@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import load_file
 
 from crosstask.assembly import Assembly
-from crosstask.benchmark.evaluate import evaluate_constant, evaluate_run
 from crosstask.errors import CrosstaskError, InputError
+from crosstask.evaluation.evaluate import evaluate_constant, evaluate_run
 from crosstask.experiment import Experiment
 from crosstask.locks import locked
 from crosstask.methods import get_method

@@ -16,7 +16,7 @@ from crosstask.pipeline.listener import Listener, Update
 from crosstask.runs import HISTORY, RunPlan
 
 if TYPE_CHECKING:
-    from crosstask.benchmark.run import State
+    from crosstask.evaluation.run import State
 
 
 class Terminal(Listener):

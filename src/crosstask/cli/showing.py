@@ -27,8 +27,8 @@ def show_comparison(comparison: Comparison) -> None:
 
 def show_scores(scoring: Scoring, split: str) -> None:
     """Means of a run's scores, and where the tables are."""
-    from crosstask.benchmark.predictions import COHORT_CASE
-    from crosstask.benchmark.scored import decided_by
+    from crosstask.evaluation.predictions import COHORT_CASE
+    from crosstask.evaluation.scored import decided_by
 
     evaluation = scoring.evaluation
     if scoring.predictions is not None:

@@ -9,17 +9,17 @@ from typing import Any
 
 import pandas as pd
 
-from crosstask.benchmark.characteristics import collect_characteristics
-from crosstask.benchmark.comparison import compare, measure_of
-from crosstask.benchmark.diagnosis import Diagnosis, diagnose
-from crosstask.benchmark.evaluate import evaluate_constant
-from crosstask.benchmark.examples import choose_examples, save_examples
-from crosstask.benchmark.kept import examples_of, without_history
-from crosstask.benchmark.predictions import write_predictions
-from crosstask.benchmark.run import check_belonging, collect_predictions, collect_scores, run_all, run_here
-from crosstask.benchmark.scored import scored_cases, scoring_remarks
-from crosstask.benchmark.scores import write_scores
 from crosstask.errors import InputError
+from crosstask.evaluation.characteristics import collect_characteristics
+from crosstask.evaluation.comparison import compare, measure_of
+from crosstask.evaluation.diagnosis import Diagnosis, diagnose
+from crosstask.evaluation.evaluate import evaluate_constant
+from crosstask.evaluation.examples import choose_examples, save_examples
+from crosstask.evaluation.kept import examples_of, without_history
+from crosstask.evaluation.predictions import write_predictions
+from crosstask.evaluation.run import check_belonging, collect_predictions, collect_scores, run_all, run_here
+from crosstask.evaluation.scored import scored_cases, scoring_remarks
+from crosstask.evaluation.scores import write_scores
 from crosstask.network import check_names
 from crosstask.pipeline.context import Context
 from crosstask.pipeline.results import Comparison

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cached_property
 
 from crosstask.assembly import Assembly, assembly_of, dataset_of
-from crosstask.benchmark.run import splits_by_seed
-from crosstask.benchmark.scored import validation_lacks
 from crosstask.datasets.base import Dataset, Split
 from crosstask.errors import CrosstaskError, InputError
+from crosstask.evaluation.run import splits_by_seed
+from crosstask.evaluation.scored import validation_lacks
 from crosstask.experiment import Experiment
 from crosstask.pipeline.listener import Listener
 from crosstask.runs import RunPlan, keys_of, plan_runs

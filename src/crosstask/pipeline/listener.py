@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from crosstask.benchmark.run import State
+    from crosstask.evaluation.run import State
     from crosstask.runs import RunPlan
 
 Update = Callable[..., None]

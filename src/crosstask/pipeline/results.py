@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from crosstask.benchmark.comparison import Cell
-from crosstask.benchmark.comparison import Comparison as ComparisonTable
-from crosstask.benchmark.diagnosis import Diagnosis
+from crosstask.evaluation.comparison import Cell
+from crosstask.evaluation.comparison import Comparison as ComparisonTable
+from crosstask.evaluation.diagnosis import Diagnosis
 from crosstask.experiment import Experiment
 from crosstask.report.markup import html_table
 from crosstask.report.notes import table_notes

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from crosstask.benchmark.coverage import is_own_store
-from crosstask.benchmark.evaluate import Evaluation, evaluate_run
-from crosstask.benchmark.predictions import write_predictions
-from crosstask.benchmark.scores import write_scores
 from crosstask.datasets.base import Split
 from crosstask.devices import AUTO, describe_device, find_device
 from crosstask.errors import InputError
+from crosstask.evaluation.coverage import is_own_store
+from crosstask.evaluation.evaluate import Evaluation, evaluate_run
+from crosstask.evaluation.predictions import write_predictions
+from crosstask.evaluation.scores import write_scores
 from crosstask.experiment import EvaluationSection, with_evaluation
 from crosstask.pipeline.listener import Listener
 from crosstask.runs import load_plan

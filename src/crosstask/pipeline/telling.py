@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from crosstask.benchmark.coverage import one_sided
-from crosstask.benchmark.scored import chosen_without
 from crosstask.datasets.base import SPLITS, Split
+from crosstask.evaluation.coverage import one_sided
+from crosstask.evaluation.scored import chosen_without
 from crosstask.pipeline.context import Context
 from crosstask.pipeline.listener import Listener
 from crosstask.runs import CHARACTERISTICS, RunPlan, learned_tasks, read_record

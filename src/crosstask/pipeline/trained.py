@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from crosstask.benchmark.kept import history_of
 from crosstask.datasets.base import CaseData
 from crosstask.devices import AUTO
 from crosstask.errors import InputError
+from crosstask.evaluation.kept import history_of
 from crosstask.experiment import Experiment
 from crosstask.geometry import Geometry
 from crosstask.prediction.predictor import Predictor

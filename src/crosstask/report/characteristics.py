@@ -18,7 +18,7 @@ def characteristics_table(table: pd.DataFrame) -> tuple[list[str], list[list[str
     Seeds with the same training cases have the same figures, which then stand there once.
 
     Args:
-        table: as :func:`crosstask.benchmark.characteristics.collect_characteristics` gives it.
+        table: as :func:`crosstask.evaluation.characteristics.collect_characteristics` gives it.
     """
     several = (table["variants"] != "").any()
     titles = [

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from crosstask.benchmark.predictions import cohort_of
+from crosstask.evaluation.predictions import cohort_of
 from crosstask.functional.cohort import Cohort, cohort_metric, mean_over_classes
 from crosstask.methods import label_of
 from crosstask.report.drawing import COLOURS, MOST_INSIDE, legend, panels, plain, png, styles

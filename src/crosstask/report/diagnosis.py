@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from crosstask.benchmark.diagnosis import FIGURES, Diagnosis, Estimate
 from crosstask.csv_cells import csv_text
+from crosstask.evaluation.diagnosis import FIGURES, Diagnosis, Estimate
 from crosstask.files import write_atomically
 from crosstask.methods import label_of
 from crosstask.report.notes import COVERS, ONE_RUN

@@ -13,7 +13,7 @@ from crosstask.methods import label_of
 from crosstask.report.drawing import COLOURS, WRONG, png
 
 Examples = Mapping[str, Sequence[Mapping[str, np.ndarray]]]
-"""``{method: arrays of its runs' examples}``, as :func:`crosstask.benchmark.examples.save_examples` writes them."""
+"""``{method: arrays of its runs' examples}``, as :func:`crosstask.evaluation.examples.save_examples` writes them."""
 
 _Said = tuple[list[str], bool]
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from crosstask.benchmark.comparison import Comparison
-from crosstask.benchmark.scores import per_case
+from crosstask.evaluation.comparison import Comparison
+from crosstask.evaluation.scores import per_case
 from crosstask.methods import BASELINE, label_of, name_of
 from crosstask.report.drawing import COLOURS, legend, panels, plain, png, styles
 from crosstask.report.notes import covers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from crosstask.benchmark.comparison import Cell, Comparison, average
+from crosstask.evaluation.comparison import Cell, Comparison, average
 from crosstask.files import write_atomically
 from crosstask.report.notes import table_notes
 from crosstask.report.tables import (

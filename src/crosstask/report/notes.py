@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from crosstask.benchmark.comparison import Comparison
-from crosstask.benchmark.unpredicted import Unpredicted
+from crosstask.evaluation.comparison import Comparison
+from crosstask.evaluation.unpredicted import Unpredicted
 from crosstask.methods import label_of
 
 COVERS = "cases only, not training"

@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from crosstask.benchmark.comparison import Comparison
-from crosstask.benchmark.diagnosis import Diagnosis
-from crosstask.benchmark.kept import examples_of, history_of
+from crosstask.evaluation.comparison import Comparison
+from crosstask.evaluation.diagnosis import Diagnosis
+from crosstask.evaluation.kept import examples_of, history_of
 from crosstask.experiment import Experiment
 from crosstask.files import write_atomically
 from crosstask.methods import label_of

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from crosstask.benchmark.comparison import Cell, Comparison, Measure, Row, companions, constant_means
-from crosstask.benchmark.scores import over_seeds, per_case
 from crosstask.csv_cells import csv_text
+from crosstask.evaluation.comparison import Cell, Comparison, Measure, Row, companions, constant_means
+from crosstask.evaluation.scores import over_seeds, per_case
 from crosstask.methods import label_of
 from crosstask.report.notes import ONE_RUN, covers
 

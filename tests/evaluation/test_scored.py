@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from crosstask.assembly import assembly_of, dataset_of
-from crosstask.benchmark.evaluate import evaluate_constant, evaluate_run
-from crosstask.benchmark.predictions import read_predictions
-from crosstask.benchmark.run import is_done, train_and_score
-from crosstask.benchmark.scored import scored_cases, scoring_remarks
 from crosstask.datasets import DATASETS
 from crosstask.datasets.base import Case
 from crosstask.datasets.stoic import STOIC
 from crosstask.errors import InputError
+from crosstask.evaluation.evaluate import evaluate_constant, evaluate_run
+from crosstask.evaluation.predictions import read_predictions
+from crosstask.evaluation.run import is_done, train_and_score
+from crosstask.evaluation.scored import scored_cases, scoring_remarks
 from crosstask.experiment import Experiment, experiment_from
 from crosstask.methods import get_method
 from crosstask.prediction.predictor import Predictor

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crosstask.benchmark.scores import COLUMNS, per_case, read_scores, score_table, write_scores
 from crosstask.errors import InputError
+from crosstask.evaluation.scores import COLUMNS, per_case, read_scores, score_table, write_scores
 
 ROWS = [
     ("hps", 0, "pt_201", "organs", "Brainstem", "dice", 100 / 3, "%", True),
@@ -121,7 +121,7 @@ def test_mean_over_the_classes_of_each_case():
 
 def test_scores_comparison_and_tables_import_no_torch():
     code = (
-        "import sys, crosstask.benchmark.scores, crosstask.benchmark.comparison, crosstask.report.tables; "
+        "import sys, crosstask.evaluation.scores, crosstask.evaluation.comparison, crosstask.report.tables; "
         "assert not {'torch', 'lightning', 'monai'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

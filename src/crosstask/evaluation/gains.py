@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crosstask.benchmark.resampling import Values, interval
+from crosstask.evaluation.resampling import Values, interval
 from crosstask.functional.improvement import near_zero, relative_improvement
 from crosstask.methods import baseline_of
 

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from crosstask.benchmark.comparison import Comparison, Measure, Row, compare
-from crosstask.benchmark.diagnosis import diagnose
-from crosstask.benchmark.predictions import prediction_table
-from crosstask.benchmark.scores import score_table
 from crosstask.errors import InputError
+from crosstask.evaluation.comparison import Comparison, Measure, Row, compare
+from crosstask.evaluation.diagnosis import diagnose
+from crosstask.evaluation.predictions import prediction_table
+from crosstask.evaluation.scores import score_table
 from crosstask.report.diagnosis import diagnosis_csv, diagnosis_notes
 from crosstask.report.joint import write_joint_table
 from crosstask.report.notes import table_notes

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from crosstask.benchmark.cells import describe, prediction_cells, score_cells
-from crosstask.benchmark.predictions import cohort_of, prediction_table
+from crosstask.evaluation.cells import describe, prediction_cells, score_cells
+from crosstask.evaluation.predictions import cohort_of, prediction_table
 from crosstask.functional.cohort import Cohort, cohort_metric, comparable, task_metric
 
 Figure = Callable[[np.ndarray | None], np.ndarray]
@@ -55,7 +55,7 @@ def case_values(
         without: classes that do not count, being in no case.
 
     Raises:
-        InputError: see :func:`crosstask.benchmark.cells.score_cells`.
+        InputError: see :func:`crosstask.evaluation.cells.score_cells`.
     """
     cells = score_cells(table, task, metric, methods, by_seed=by_seed)
     undefined = cells.isna().all(axis=1)
@@ -129,7 +129,7 @@ def cohort_values(
         index: the class.
 
     Raises:
-        InputError: see :func:`crosstask.benchmark.cells.prediction_cells`.
+        InputError: see :func:`crosstask.evaluation.cells.prediction_cells`.
     """
     table = prediction_table([]) if predictions is None else predictions
     runs = prediction_cells(table, task, methods, by_seed=by_seed)

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from crosstask.benchmark.predictions import COHORT_CASE
 from crosstask.errors import InputError
+from crosstask.evaluation.predictions import COHORT_CASE
 
 _ANEW = (
     "remove scores.csv (and predictions.csv) from its run folder and run the benchmark again, or leave the method out "

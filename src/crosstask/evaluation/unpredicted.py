@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from crosstask.benchmark.predictions import COHORT_CASE
+from crosstask.evaluation.predictions import COHORT_CASE
 
 OVERLAP = "dice"
 """The metric of masks: 0 where none of a structure is found, 100 % where there is none and none is drawn."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from crosstask.benchmark.resampling import Figure, cohort_values, drawn_weights, interval, too_rare
+from crosstask.evaluation.resampling import Figure, cohort_values, drawn_weights, interval, too_rare
 from crosstask.methods import baseline_of
 from crosstask.tasks.base import Task
 

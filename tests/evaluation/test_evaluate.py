@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from crosstask.assembly import assembly_of, dataset_of
-from crosstask.benchmark.comparison import compare, measure_of
-from crosstask.benchmark.evaluate import evaluate_constant, evaluate_run
-from crosstask.benchmark.examples import choose_examples, save_examples
 from crosstask.datasets import DATASETS
 from crosstask.datasets.base import Case, CaseData
 from crosstask.errors import InputError
+from crosstask.evaluation.comparison import compare, measure_of
+from crosstask.evaluation.evaluate import evaluate_constant, evaluate_run
+from crosstask.evaluation.examples import choose_examples, save_examples
 from crosstask.experiment import Experiment
 from crosstask.prediction.predictor import Prediction, Predictor
 from crosstask.splits import splits_of
@@ -228,7 +228,9 @@ def test_kept_predictions_of_any_ids_lie_in_the_run_folder(fakes, monkeypatch, t
     )
     store, run = prepared(experiment), fake_run(experiment)
     ids = [case.id for case in store.cases]
-    monkeypatch.setattr("crosstask.benchmark.evaluate.splits_of", lambda *_, **__: {"test": ids, "validation": ids[:1]})
+    monkeypatch.setattr(
+        "crosstask.evaluation.evaluate.splits_of", lambda *_, **__: {"test": ids, "validation": ids[:1]}
+    )
     before = {path for path in tmp_path.rglob("*") if run not in path.parents}
     scores = evaluate_run(run, store).scores
     kept = list((run / "predictions").iterdir())

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crosstask.benchmark.characteristics import COLUMNS, collect_characteristics
 from crosstask.errors import InputError
+from crosstask.evaluation.characteristics import COLUMNS, collect_characteristics
 from crosstask.functional.spearman import Characteristic
 from crosstask.methods import get_method
 from crosstask.report.characteristics import characteristics_table, write_characteristics

@@ -6,10 +6,10 @@ import pytest
 from ham10000_fakes import make_ham10000
 
 from crosstask.assembly import assembly_of, dataset_of
-from crosstask.benchmark.comparison import compare
-from crosstask.benchmark.evaluate import evaluate_constant
-from crosstask.benchmark.examples import save_examples
-from crosstask.benchmark.run import collect_predictions, collect_scores, train_and_score
+from crosstask.evaluation.comparison import compare
+from crosstask.evaluation.evaluate import evaluate_constant
+from crosstask.evaluation.examples import save_examples
+from crosstask.evaluation.run import collect_predictions, collect_scores, train_and_score
 from crosstask.experiment import experiment_from
 from crosstask.report.page import write_report
 from crosstask.runs import plan_runs, read_record

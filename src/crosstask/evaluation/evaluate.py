@@ -12,7 +12,10 @@ import numpy as np
 import pandas as pd
 
 from crosstask.assembly import Assembly, Readable, assembly_of, dataset_of
-from crosstask.benchmark.coverage import (
+from crosstask.datasets.base import CaseData, Dataset, Split
+from crosstask.devices import AUTO
+from crosstask.errors import InputError
+from crosstask.evaluation.coverage import (
     check_images,
     coverage,
     is_own_store,
@@ -20,18 +23,15 @@ from crosstask.benchmark.coverage import (
     one_sided,
     seen_in_training,
 )
-from crosstask.benchmark.predictions import (
+from crosstask.evaluation.predictions import (
     COHORT_CASE,
     cohort_of,
     cohort_rows,
     prediction_rows,
     prediction_table,
 )
-from crosstask.benchmark.scored import scored_cases
-from crosstask.benchmark.scores import score_table
-from crosstask.datasets.base import CaseData, Dataset, Split
-from crosstask.devices import AUTO
-from crosstask.errors import InputError
+from crosstask.evaluation.scored import scored_cases
+from crosstask.evaluation.scores import score_table
 from crosstask.experiment import EvaluationSection, Experiment
 from crosstask.files import file_name, write_atomically
 from crosstask.prediction.predictor import Predictor, fix_thresholds
@@ -50,8 +50,8 @@ class Evaluation:
     """What a method's predictions are worth.
 
     Attributes:
-        scores: the long table; see :mod:`crosstask.benchmark.scores`.
-        predictions: of the image-level tasks; see :mod:`crosstask.benchmark.predictions`.
+        scores: the long table; see :mod:`crosstask.evaluation.scores`.
+        predictions: of the image-level tasks; see :mod:`crosstask.evaluation.predictions`.
         left_out: cases of the split that were not scored, for want of a label.
         remarks: what was not scored and why, and what the figures do not say; a sentence each.
         scored: ``{task: number of cases that count}``.

@@ -10,12 +10,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from crosstask.benchmark.gains import Gains
-from crosstask.benchmark.predictions import COHORT_CASE
-from crosstask.benchmark.resampling import Values, case_values, cohort_values, drawn_weights, interval, too_rare
-from crosstask.benchmark.scores import over_seeds, per_case
-from crosstask.benchmark.unpredicted import OVERLAP, Unpredicted, unpredicted
 from crosstask.errors import InputError
+from crosstask.evaluation.gains import Gains
+from crosstask.evaluation.predictions import COHORT_CASE
+from crosstask.evaluation.resampling import Values, case_values, cohort_values, drawn_weights, interval, too_rare
+from crosstask.evaluation.scores import over_seeds, per_case
+from crosstask.evaluation.unpredicted import OVERLAP, Unpredicted, unpredicted
 from crosstask.methods import baseline_of
 from crosstask.tasks.base import Task
 
@@ -98,7 +98,7 @@ class Comparison:
         seeds: number of seeds.
         by_seed: every seed has test cases of its own.
         remarks: what must be said beside the figures wherever they are shown, a sentence each: what decided and which
-            cases count (:func:`crosstask.benchmark.scored.scoring_remarks`), why a figure or an interval is not there.
+            cases count (:func:`crosstask.evaluation.scored.scoring_remarks`), why a figure or an interval is not there.
         unpredicted: classes that a run never predicts.
         empty: per task the structures that are in no test case, and so not in M.
     """

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from crosstask.assembly import dataset_of
-from crosstask.benchmark.examples import save_examples
-from crosstask.benchmark.kept import examples_of, history_of, without_history
-from crosstask.benchmark.run import (
+from crosstask.datasets import DATASETS
+from crosstask.errors import InputError
+from crosstask.evaluation.examples import save_examples
+from crosstask.evaluation.kept import examples_of, history_of, without_history
+from crosstask.evaluation.run import (
     check_belonging,
     collect_predictions,
     collect_scores,
@@ -21,8 +23,6 @@ from crosstask.benchmark.run import (
     splits_by_seed,
     train_and_score,
 )
-from crosstask.datasets import DATASETS
-from crosstask.errors import InputError
 from crosstask.methods import get_method
 from crosstask.prediction.predictor import Predictor
 from crosstask.runs import (

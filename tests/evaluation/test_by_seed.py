@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from crosstask.benchmark.comparison import Comparison, compare, measure_of
-from crosstask.benchmark.diagnosis import diagnose
-from crosstask.benchmark.predictions import prediction_table
-from crosstask.benchmark.scores import over_seeds, score_table
 from crosstask.errors import InputError
+from crosstask.evaluation.comparison import Comparison, compare, measure_of
+from crosstask.evaluation.diagnosis import diagnose
+from crosstask.evaluation.predictions import prediction_table
+from crosstask.evaluation.scores import over_seeds, score_table
 from crosstask.report.tables import all_metrics, floor_of
 from crosstask.tasks import ClassificationTask
 

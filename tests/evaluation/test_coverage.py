@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from crosstask.assembly import assembly_of, dataset_of
-from crosstask.benchmark.coverage import one_sided
-from crosstask.benchmark.evaluate import evaluate_run
 from crosstask.cli.listening import Terminal
 from crosstask.datasets import DATASETS
 from crosstask.datasets.base import Case, CaseData
 from crosstask.errors import InputError
+from crosstask.evaluation.coverage import one_sided
+from crosstask.evaluation.evaluate import evaluate_run
 from crosstask.experiment import Experiment, SplitSection
 from crosstask.pipeline.scoring import score_run
 from crosstask.runs import read_record, write_record

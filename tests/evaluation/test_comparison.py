@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crosstask.benchmark.comparison import Comparison, Measure, Row, average, compare, measures_of
-from crosstask.benchmark.scores import score_table
 from crosstask.errors import InputError
+from crosstask.evaluation.comparison import Comparison, Measure, Row, average, compare, measures_of
+from crosstask.evaluation.scores import score_table
 
 DICE = ("organs", "organ", "dice", "%", True)
 MAE = ("dose", "dose", "mae", "Gy", False)

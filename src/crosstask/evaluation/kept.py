@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from crosstask.benchmark.predictions import read_predictions
-from crosstask.benchmark.scores import read_scores
 from crosstask.errors import InputError
+from crosstask.evaluation.predictions import read_predictions
+from crosstask.evaluation.scores import read_scores
 from crosstask.runs import EXAMPLES, HISTORY, PREDICTIONS, SCORES, RunPlan
 from crosstask.seals import check_seal, seals_of
 

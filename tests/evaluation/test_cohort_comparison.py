@@ -9,16 +9,16 @@ import pandas as pd
 import pytest
 from sklearn.metrics import recall_score, roc_auc_score
 
-from crosstask.benchmark.comparison import Cell, Comparison, Measure, compare, measure_of
-from crosstask.benchmark.predictions import (
+from crosstask.errors import InputError
+from crosstask.evaluation.comparison import Cell, Comparison, Measure, compare, measure_of
+from crosstask.evaluation.predictions import (
     cohort_of,
     cohort_rows,
     prediction_table,
     read_predictions,
     write_predictions,
 )
-from crosstask.benchmark.scores import score_table
-from crosstask.errors import InputError
+from crosstask.evaluation.scores import score_table
 from crosstask.report.tables import body, comparison_table
 from crosstask.tasks import ClassificationTask, ScalarTask
 

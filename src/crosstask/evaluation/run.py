@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from crosstask.benchmark.kept import predictions_of, scores_of
-from crosstask.benchmark.predictions import write_predictions
-from crosstask.benchmark.scored import same_scores
-from crosstask.benchmark.scores import write_scores
 from crosstask.datasets.base import SPLITS, Split
 from crosstask.errors import CrosstaskError, InputError
+from crosstask.evaluation.kept import predictions_of, scores_of
+from crosstask.evaluation.predictions import write_predictions
+from crosstask.evaluation.scored import same_scores
+from crosstask.evaluation.scores import write_scores
 from crosstask.faults import FOR_MEMORY, told_plainly
 from crosstask.processes import follow_parent
 from crosstask.runs import (
@@ -242,8 +242,8 @@ def collect_predictions(plans: list[RunPlan]) -> pd.DataFrame:
 def train_and_score(plan: RunPlan, store_root: Path, *, tell: Callable[[str], None] = _unheard) -> None:
     """One run from beginning to end, in this process; ``tell`` is told in one line what it does."""
     # the parent of many runs, and whoever only reads their scores, must not pay for torch
-    from crosstask.benchmark.evaluate import evaluate_run
     from crosstask.devices import describe_device, find_device
+    from crosstask.evaluation.evaluate import evaluate_run
     from crosstask.training.device import scoring_device
     from crosstask.training.run import train
 

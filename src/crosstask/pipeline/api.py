@@ -1,0 +1,237 @@
+"""The steps as functions, for scripts and notebooks; ``import crosstask`` gives them all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from crosstask.datasets.base import SPLITS
+from crosstask.datasets.cohort.init import propose_cohort
+from crosstask.devices import AUTO
+from crosstask.errors import InputError
+from crosstask.experiment import Experiment, experiment_from, load_experiment
+from crosstask.files import write_atomically
+from crosstask.pipeline.benchmark import run_benchmark
+from crosstask.pipeline.context import Context
+from crosstask.pipeline.listener import Listener
+from crosstask.pipeline.predicting import Predicted, predict_cases
+from crosstask.pipeline.results import Comparison
+from crosstask.pipeline.scoring import score_run
+from crosstask.pipeline.trained import TrainedRun
+from crosstask.pipeline.training import train_runs
+
+ExperimentLike = Experiment | Mapping[str, Any] | str | Path
+
+
+def as_experiment(experiment: ExperimentLike, overrides: Sequence[str] = ()) -> Experiment:
+    """An experiment from what describes it.
+
+    Args:
+        experiment: a file, the name of one that comes along (``crosstask configs``), a mapping of its keys, or an
+            :class:`Experiment`.
+        overrides: ``key=value``, as on the command line; values are YAML.
+
+    Raises:
+        InputError: one line for the first fault, with the key.
+
+    >>> values = {"name": "tiny", "dataset": {"name": "phantom", "root": "data", "tasks": {"dose": {}}}}
+    >>> as_experiment(values, ["training.epochs=3"]).training.epochs
+    3
+    """
+    if isinstance(experiment, (str, Path)):
+        return load_experiment(Path(experiment), overrides)
+    values = experiment.model_dump(mode="json") if isinstance(experiment, Experiment) else _plain(experiment)
+    return experiment_from(values, overrides=overrides)
+
+
+def _plain(value: Any) -> Any:
+    """Mappings and sections of pydantic, at any depth, as plain values."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return value
+
+
+def benchmark(
+    experiment: ExperimentLike,
+    overrides: Sequence[str] = (),
+    *,
+    jobs: int | None = None,
+    workers: int = 1,
+    listener: Listener | None = None,
+) -> Comparison:
+    """Train methods x seeds, score them on test cases, and compare. What is done is kept; the same call resumes.
+
+    By default all runs are trained one after the other in this process, so that it works in a notebook, with what was
+    registered in it. With ``jobs``, or with more ``workers``, other processes are started: a script then needs the
+    usual ``if __name__ == "__main__":``.
+
+    Args:
+        experiment: a file, a name, a mapping, or an :class:`Experiment`.
+        overrides: ``key=value``, as on the command line.
+        jobs: runs at a time, each in a process of its own; None for all in this one.
+        workers: processes that prepare cases.
+        listener: told what happens; None for nobody.
+
+    Returns:
+        The comparison; its tables are pandas', and a notebook shows it.
+
+    Raises:
+        InputError: settings, data or run folders do not allow it.
+        CrosstaskError: a run failed.
+    """
+    context = Context(as_experiment(experiment, overrides), listener)
+    return run_benchmark(context, jobs=jobs or 1, workers=workers, apart=jobs is not None)
+
+
+def train(
+    experiment: ExperimentLike,
+    overrides: Sequence[str] = (),
+    *,
+    method: str | None = None,
+    workers: int = 1,
+    listener: Listener | None = None,
+) -> list[TrainedRun]:
+    """Train the runs of an experiment in this process, without scoring; those that are complete are kept.
+
+    Args:
+        experiment: a file, a name, a mapping, or an :class:`Experiment`.
+        overrides: ``key=value``, as on the command line.
+        method: only this one: its name, or its key with a variant.
+        workers: processes that prepare cases.
+        listener: told what happens; None for nobody.
+
+    Raises:
+        InputError: settings, data or run folders do not allow it.
+    """
+    context = Context(as_experiment(experiment, overrides), listener)
+    return [TrainedRun(folder) for folder in train_runs(context, method, workers=workers)]
+
+
+def evaluate(
+    run: str | Path | TrainedRun,
+    *,
+    split: str = "test",
+    weights: str = "best",
+    store: str | Path | None = None,
+    output: str | Path | None = None,
+    device: str = AUTO,
+    overrides: Sequence[str] = (),
+    listener: Listener | None = None,
+) -> pd.DataFrame:
+    """Score a run on whole cases: one row per case, task, class and metric. The table is also written.
+
+    Args:
+        run: a run, or its folder.
+        split: ``train``, ``validation``, ``test`` or ``all``.
+        weights: ``best`` (by validation) or ``final``.
+        store: prepared cases, if others than those that it was trained on.
+        output: the table, ``.csv`` or ``.parquet``; None for a name of its own in the run folder.
+        device: ``auto``, ``cpu``, ``cuda``, ...
+        overrides: ``evaluation.KEY=value``.
+        listener: told what happens; None for nobody.
+
+    Raises:
+        InputError: the folder is no complete run, or an argument cannot be used.
+    """
+    if split not in (*SPLITS, "all"):
+        raise InputError(f"split: {split!r} is not accepted; one of {', '.join(SPLITS)}, all")
+    scoring = score_run(
+        _folder_of(run),
+        split=split,  # type: ignore[arg-type]
+        weights=weights,
+        store=None if store is None else Path(store),
+        output=None if output is None else Path(output),
+        device=device,
+        overrides=overrides,
+        listener=listener,
+    )
+    return scoring.evaluation.scores
+
+
+def predict(
+    run: str | Path | TrainedRun,
+    root: str | Path,
+    output: str | Path,
+    *,
+    cases: Sequence[str] = (),
+    format: str | None = None,
+    weights: str = "best",
+    device: str = AUTO,
+    listener: Listener | None = None,
+) -> Predicted:
+    """Predict the raw cases of a data set into files; those that are there already are kept.
+
+    For arrays there is :meth:`TrainedRun.predict`.
+
+    Args:
+        run: a run, or its folder.
+        root: the raw data set.
+        output: folder of the predictions: new, empty, or of this run.
+        cases: ids; empty for all.
+        format: ``openkbp``, ``dicom``, ``npz``, ``png``, ``csv`` or a plugin's; None for what fits the data set.
+        weights: ``best`` (by validation) or ``final``.
+        device: ``auto``, ``cpu``, ``cuda``, ...
+        listener: told what happens; None for nobody.
+
+    Raises:
+        InputError: an option or a folder cannot be used, or no case could be predicted.
+    """
+    return predict_cases(
+        _folder_of(run),
+        Path(root),
+        Path(output),
+        cases=cases,
+        kind=format,
+        weights=weights,
+        device=device,
+        listener=listener,
+    )
+
+
+def load_run(folder: str | Path, *, weights: str = "best", device: str = AUTO) -> TrainedRun:
+    """A trained run: its network, its tasks, and predictions of plain arrays without any data set.
+
+    Args:
+        folder: the run folder.
+        weights: ``best`` (by validation) or ``final``.
+        device: ``auto``, ``cpu``, ``cuda``, ...
+
+    Raises:
+        InputError: the folder is no complete run, or a file of it is damaged.
+    """
+    return TrainedRun(folder, weights=weights, device=device)
+
+
+def describe_table(table: str | Path, output: str | Path = "cohort.yaml", *, sheet: str | None = None) -> Path:
+    """Propose a cohort file for a table of images, as ``crosstask cohort init`` does; it is the ``root`` of a cohort.
+
+    Args:
+        table: CSV, TSV, Excel or Parquet, one row a case; images lie near it.
+        output: the cohort file to write.
+        sheet: of an Excel table.
+
+    Returns:
+        The cohort file. Read it before you trust it: what it is not sure of stands at its end.
+
+    Raises:
+        InputError: the table cannot be read, no image fits it, or the output exists.
+    """
+    output = Path(output)
+    if output.exists():
+        raise InputError(f"{output}: already exists and is not overwritten; remove it, or give another output")
+    proposal = propose_cohort(table, output, sheet=sheet)
+    write_atomically(output, proposal.text)
+    return output
+
+
+def _folder_of(run: str | Path | TrainedRun) -> Path:
+    return run.folder if isinstance(run, TrainedRun) else Path(run)
