@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from crosstask.datasets import Cohort
-from crosstask.datasets.cohort.init import propose_cohort, starter_experiment
+from crosstask.datasets.cohort.init import propose_cohort
+from crosstask.datasets.cohort.init_experiment import starter_experiment
 from crosstask.datasets.cohort.labels import NumberLabel, OneHotLabel
 from crosstask.experiment import load_experiment
 from crosstask.store import Store, prepare

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from crosstask.datasets import Cohort, open_dataset
-from crosstask.datasets.cohort.init import propose_cohort, starter_experiment
+from crosstask.datasets.cohort.init import propose_cohort
+from crosstask.datasets.cohort.init_experiment import starter_experiment
 from crosstask.datasets.cohort.labels import as_number, plain
 from crosstask.datasets.cohort.spec import fill, load_cohort, parse_cohort, stem
 from crosstask.errors import InputError

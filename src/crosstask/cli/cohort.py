@@ -36,7 +36,8 @@ def init(
     show: Annotated[bool, typer.Option("--print", help="Print the files instead of writing them.")] = False,
 ) -> None:
     """Look at a table and the files near it, and propose a cohort file with comments."""
-    from crosstask.datasets.cohort.init import propose_cohort, starter_experiment
+    from crosstask.datasets.cohort.init import propose_cohort
+    from crosstask.datasets.cohort.init_experiment import starter_experiment
 
     files = [output] if experiment is None else [output, experiment]
     if len({file.absolute() for file in files}) < len(files):

@@ -98,20 +98,16 @@ def _check_case(
     """One case; gives what was read of it, or None."""
     try:
         missing = [path for path in rows.images_of(row) if not path.exists()]
-    except InputError as error:
-        yield Finding(case_id, "error", str(error))
-        return None
-    if missing:
-        message = f"{missing[0]}: no such image (row {row.number}), the case is skipped; add it or remove the row"
-        yield Finding(case_id, "error", message)
-        return None
-    known, faults = rows.labels_of(row)
-    for fault in faults:
-        yield Finding(case_id, "error", fault)
-    case = rows.case(case_id, row)
-    if faults or case is None:
-        return None
-    try:
+        if missing:
+            raise InputError(
+                f"{missing[0]}: no such image (row {row.number}), the case is skipped; add it or remove the row"
+            )
+        known, faults = rows.labels_of(row)
+        for fault in faults:
+            yield Finding(case_id, "error", fault)
+        case = rows.case(case_id, row)
+        if faults or case is None:
+            return None
         data = read(case)
     except InputError as error:
         yield Finding(case_id, "error", str(error))
@@ -120,6 +116,14 @@ def _check_case(
         message = f"{error.filename or case_id}: {error.strerror or error}; make the file readable"
         yield Finding(case_id, "error", message)
         return None
+    yield from _check_read(rows, case_id, row, data)
+    if lacking := _lacking(rows, known, data):
+        yield Finding(case_id, "note", f"missing labels: {', '.join(lacking)}")
+    return data
+
+
+def _check_read(rows: CohortRows, case_id: str, row: Row, data: CaseData) -> Iterator[Finding]:
+    """What is to be said of a case that could be read."""
     if "converted" in data.information:
         yield Finding(case_id, "note", f"{rows.images_of(row)[0]}: converted, {data.information['converted']}")
     for path in data.information.get("displaced", ()):
@@ -129,6 +133,10 @@ def _check_case(
     if rows.spec.group is not None and rows.group_of(row) is None:
         message = f"{rows.table.path}, row {row.number}: no group ({rows.spec.group}); taken as a group of its own"
         yield Finding(case_id, "warning", message)
+
+
+def _lacking(rows: CohortRows, known: Mapping[str, Mapping[str, float]], data: CaseData) -> list[str]:
+    """Masks and labels that a case does not have."""
     lacking = [
         f"mask {name}"
         for task, section in rows.spec.masks.items()
@@ -138,9 +146,7 @@ def _check_case(
     for name, label in rows.spec.labels.items():
         channels = label.channels(name)
         lacking += [channel for channel in channels if channel not in known[name]] if known[name] else [name]
-    if lacking:
-        yield Finding(case_id, "note", f"missing labels: {', '.join(lacking)}")
-    return data
+    return lacking
 
 
 def _check_pixels(rows: CohortRows, digests: Mapping[str, Sequence[str]]) -> Iterator[Finding]:

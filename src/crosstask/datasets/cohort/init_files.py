@@ -35,9 +35,18 @@ class Looks:
     spacing: str
 
 
+@dataclass(frozen=True)
+class _Image:
+    """One that was read: ``c *s``, its shape, and its steps in mm."""
+
+    values: np.ndarray
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+
+
 def look_at_images(folder: Path, table: Table, image: Pattern) -> Looks:
     """Read the first images."""
-    read: list[tuple[np.ndarray, tuple[int, ...], tuple[float, ...]]] = []
+    read: list[_Image] = []
     notes: list[str] = []
     for path in _first(folder, table, image.text):
         try:
@@ -45,42 +54,54 @@ def look_at_images(folder: Path, table: Table, image: Pattern) -> Looks:
         except InputError as error:
             notes.append(f"image: {error}")
             continue
-        read.append((values, grid.shape, grid.spacing))
+        read.append(_Image(values, grid.shape, grid.spacing))
     if not read:
         raise InputError(f"{folder}: none of the first images can be read: {notes[0].removeprefix('image: ')}")
-    dimensions = len(read[0][1])
-    if len({len(shape) for _, shape, _ in read}) > 1:
-        notes.append("image: pictures and volumes are mixed; give each kind a cohort file of its own")
-    coloured = any(len(values) == 3 and not (values == values[:1]).all() for values, _, _ in read)
-    if coloured and not all(len(values) == 3 for values, _, _ in read):
-        notes.append("channels: some of the first pictures are grey and some in colour; all are made colour")
-    if len({shape for _, shape, _ in read}) > 1:
-        shapes = ", ".join(sorted({" x ".join(map(str, shape)) for _, shape, _ in read}))
-        notes.append(f"image: sizes differ ({shapes}); samples are resized to one size")
-    spacing = ""
-    steps = [step for _, _, step in read]
-    if dimensions == 3:
-        middle = [float(f"{value:.2g}") for value in np.median(steps, axis=0)]
-        differ = not np.allclose(steps, steps[0], rtol=0.01)
-        text = ", ".join(f"{value:g}" for value in middle)
-        spacing = f"# spacing: [{text}]    # z y x in mm; resamples all volumes" + (": theirs differ" if differ else "")
-        if differ:
-            notes.append("spacing: the voxels of the first volumes differ in size; resample them by the key spacing")
-    strange = [not_numbers(values) for values, _, _ in read]
-    if holding := sum(found is not None for found in strange):
+    dimensions = len(read[0].shape)
+    coloured = any(len(one.values) == 3 and not (one.values == one.values[:1]).all() for one in read)
+    notes += _differences(read, coloured=coloured)
+    spacing, differ = _spacing_line(read) if dimensions == 3 else ("", False)
+    if differ:
+        notes.append("spacing: the voxels of the first volumes differ in size; resample them by the key spacing")
+    if holding := sum(not_numbers(one.values) is not None for one in read):
         notes.append(
             f"image: {holding} of the first {len(read)} hold values that are no numbers (NaN or infinite); such cases "
             "are left out, unless the key fill gives a value in their place, e.g. fill: -1000"
         )
-    window = (0.0, 255.0)
-    if any(values.dtype != np.uint8 for values, _, _ in read):
-        values = np.concatenate([values.reshape(-1)[:: max(1, values.size // 100_000)] for values, _, _ in read])
-        unknown = not_numbers(values)
-        values = values if unknown is None or unknown.all() else values[~unknown]
-        low, high = (float(f"{edge:.3g}") for edge in np.percentile(values.astype(np.float64), (0.5, 99.5)))
-        window = (low, high if high > low else low + 1)
-    edge = min(min(shape) for _, shape, _ in read)
-    return Looks(dimensions, "colour" if coloured else "grey", window, edge, tuple(notes), spacing)
+    edge = min(min(one.shape) for one in read)
+    return Looks(dimensions, "colour" if coloured else "grey", _window(read), edge, tuple(notes), spacing)
+
+
+def _differences(read: Sequence[_Image], *, coloured: bool) -> list[str]:
+    """What to note where the first images are not alike: in their axes, colours or sizes."""
+    notes = []
+    if len({len(one.shape) for one in read}) > 1:
+        notes.append("image: pictures and volumes are mixed; give each kind a cohort file of its own")
+    if coloured and not all(len(one.values) == 3 for one in read):
+        notes.append("channels: some of the first pictures are grey and some in colour; all are made colour")
+    if len({one.shape for one in read}) > 1:
+        shapes = ", ".join(sorted({" x ".join(map(str, one.shape)) for one in read}))
+        notes.append(f"image: sizes differ ({shapes}); samples are resized to one size")
+    return notes
+
+
+def _spacing_line(read: Sequence[_Image]) -> tuple[str, bool]:
+    """The line that would resample all volumes to the median of their steps, and whether the steps differ."""
+    steps = [one.spacing for one in read]
+    middle = ", ".join(f"{float(f'{value:.2g}'):g}" for value in np.median(steps, axis=0))
+    differ = not np.allclose(steps, steps[0], rtol=0.01)
+    return f"# spacing: [{middle}]    # z y x in mm; resamples all volumes" + (": theirs differ" * differ), differ
+
+
+def _window(read: Sequence[_Image]) -> tuple[float, float]:
+    """Range of the values: of bytes all of it, else from percentile 0.5 to 99.5 of what is a number."""
+    if all(one.values.dtype == np.uint8 for one in read):
+        return 0.0, 255.0
+    values = np.concatenate([one.values.reshape(-1)[:: max(1, one.values.size // 100_000)] for one in read])
+    unknown = not_numbers(values)
+    values = values if unknown is None or unknown.all() else values[~unknown]
+    low, high = (float(f"{edge:.3g}") for edge in np.percentile(values.astype(np.float64), (0.5, 99.5)))
+    return low, high if high > low else low + 1
 
 
 def _first(folder: Path, table: Table, text: str) -> Iterable[Path]:
@@ -140,41 +161,47 @@ def _first_masks(folder: Path, table: Table, pattern: Pattern) -> list[Mask]:
 
 def _rules(masks: Sequence[Mask]) -> tuple[list[str], list[str]]:
     """The key ``values`` of each class that the first masks hold, and what was chosen or is doubtful."""
-    thresholds = [mask.threshold for mask in masks if mask.threshold is not None]
     turned = sum(mask.inverted for mask in masks) * 2 > len(masks)
-    if thresholds:
-        limit = max(thresholds)
-        soft = "has soft edges or artefacts of compression (JPEG)"
-        if turned:
-            return [f"<{limit + 1:g}"], [
-                f"{soft}: it is divided at {limit:g}, half of the highest value",
-                _turned(limit),
-            ]
-        return [f">{limit:g}"], [f"{soft}: what is above {limit:g}, half of the highest value, is taken as the class"]
-    indexed = [mask.indices for mask in masks if mask.indices is not None]
-    if indexed:
-        numbers = sorted({int(number) for indices in indexed for number in np.unique(indices)} - {0})
-        if 0 < len(numbers) <= _MOST_LABELS:
-            return [f"[{number}]" for number in numbers], [
-                f"has a palette; its colours number {', '.join(map(str, numbers))} are taken as labels, 0 as the ground"
-            ]
+    if thresholds := [mask.threshold for mask in masks if mask.threshold is not None]:
+        return _divided(max(thresholds), turned=turned)
+    if (numbers := _indices(masks)) and len(numbers) <= _MOST_LABELS:
+        return [f"[{number}]" for number in numbers], [
+            f"has a palette; its colours number {', '.join(map(str, numbers))} are taken as labels, 0 as the ground"
+        ]
     if any(mask.coloured for mask in masks):
         return [">0"], _about_colours(masks)
-    found = {value for mask in masks for value in np.unique(mask.shades).tolist()}
-    low = min(found, default=0)
+    return _of_shades({value for mask in masks for value in np.unique(mask.shades).tolist()}, turned=turned)
+
+
+def _divided(limit: float, *, turned: bool) -> tuple[list[str], list[str]]:
+    """Of masks with soft edges, which are divided at a limit."""
+    soft = "has soft edges or artefacts of compression (JPEG)"
+    if turned:
+        return [f"<{limit + 1:g}"], [f"{soft}: it is divided at {limit:g}, half of the highest value", _turned(limit)]
+    return [f">{limit:g}"], [f"{soft}: what is above {limit:g}, half of the highest value, is taken as the class"]
+
+
+def _indices(masks: Sequence[Mask]) -> list[int]:
+    """Numbers of a palette's colours that are used, but for the first; none without a palette."""
+    indexed = [mask.indices for mask in masks if mask.indices is not None]
+    return sorted({int(number) for indices in indexed for number in np.unique(indices)} - {0})
+
+
+def _of_shades(found: set[float], *, turned: bool) -> tuple[list[str], list[str]]:
+    """Of grey masks, by the values in them: two are ground and class, several whole ones are classes."""
+    low, high = min(found, default=0), max(found, default=0)
     if turned and len(found) == 2:
-        middle = (low + max(found)) / 2
+        middle = (low + high) / 2
         return [f"<{middle:g}"], [_turned(middle)]
     if low > 0 and len(found) == 2:
-        return [f">{low:g}"], [f"holds {low:g} and {max(found):g} and no 0: {low:g} is taken as the ground"]
-    found -= {0}
-    whole = all(float(value).is_integer() for value in found)
-    if len(found) > 1 and whole and len(found) <= _MOST_LABELS:
+        return [f">{low:g}"], [f"holds {low:g} and {high:g} and no 0: {low:g} is taken as the ground"]
+    found = found - {0}
+    if len(found) < 2:
+        return [">0"], []
+    if len(found) <= _MOST_LABELS and all(float(value).is_integer() for value in found):
         values = sorted(int(value) for value in found)
         return [f"[{value}]" for value in values], [f"holds the values {values}; name the class of each"]
-    if len(found) > 1:
-        return [">0"], [f"holds {len(found)} different values; all but 0 are taken as one class"]
-    return [">0"], []
+    return [">0"], [f"holds {len(found)} different values; all but 0 are taken as one class"]
 
 
 def _turned(middle: float) -> str:

@@ -40,47 +40,58 @@ _KNOWN_UNITS |= {f"{part}{unit}" for part in ("", "c", "m", "k", "M", "G") for u
 _BRACKET = re.compile(r"\s*[\[(]([^\[\]()]*)[\])]\s*$")
 _MEASURED = re.compile(r"([<>~\u2264\u2265=]+\s*)?[+-]?\d+([.,]\d+)?\s*[^\d\s]{0,8}")
 _RARE = 10
+_SIGNED = ("yes or no", "marks")
 
 
 def propose_labels(columns: Sequence[Column], proposal: Proposal) -> list[Label]:
     """Labels of the columns that are left over, and notes on those that cannot be any."""
     labels: list[Label] = []
-    signed = [column for column in columns if column.look in ("yes or no", "marks")]
+    signed = [column for column in columns if column.look in _SIGNED]
     for run in one_hot(signed):
         labels.append(_one_hot(run, proposal))
         signed = [column for column in signed if column not in run]
     yes_no = [column for column in signed if column.look == "yes or no"]
-    parent = next(
-        (one for one in yes_no if len(yes_no) > 2 and implied_by_all(one, [c for c in yes_no if c is not one])), None
-    )
-    findings = [column for column in yes_no if column is not parent] if len(yes_no) > 2 else []
     marks = [column for column in signed if column.look == "marks"]
-    if parent is not None:
-        proposal.notes.append(
-            f"labels: {parent.name!r} is positive wherever a finding is, so the findings are part of it; judge what "
-            "learning them together means"
-        )
+    findings = _findings_of(yes_no, proposal)
     for column in columns:
-        if column in findings:
-            if column is findings[0]:
-                labels.append(_findings(findings, proposal))
-        elif column in marks:
-            if column is marks[0]:
-                labels.append(_findings(marks, proposal) if len(marks) > 1 else _binary(column, proposal))
-        elif column in yes_no:
-            labels.append(_binary(column, proposal))
-            if len(yes_no) == 2 and column is yes_no[1]:
-                labels[-1].comment += f"; with {yes_no[0].name!r} it could be one label of kind findings"
+        if column in signed:
+            labels += _of_signs(column, yes_no, findings, marks, proposal)
         elif column.look == "classes":
             labels.append(_classes(column, proposal))
         elif column.look in ("number", "rating"):
             labels.append(_number(column, proposal))
-        elif column.look not in ("yes or no", "marks"):
+        elif column.look not in _SIGNED:
             proposal.notes.append(_why_not(column))
     names: set[str] = set(proposal.masks)
     for label in labels:
         _rename(label, names)
     return labels
+
+
+def _findings_of(yes_no: Sequence[Column], proposal: Proposal) -> list[Column]:
+    """The columns of yes and no that make one label of findings: three or more, but for one that sums them up."""
+    if len(yes_no) <= 2:
+        return []
+    parent = next((one for one in yes_no if implied_by_all(one, [c for c in yes_no if c is not one])), None)
+    if parent is not None:
+        proposal.notes.append(
+            f"labels: {parent.name!r} is positive wherever a finding is, so the findings are part of it; judge what "
+            "learning them together means"
+        )
+    return [column for column in yes_no if column is not parent]
+
+
+def _of_signs(
+    column: Column, yes_no: Sequence[Column], findings: Sequence[Column], marks: Sequence[Column], proposal: Proposal
+) -> list[Label]:
+    """The label of a column of yes and no or of marks; of several that are one label, it comes with the first."""
+    for together in (findings, marks if len(marks) > 1 else []):
+        if column in together:
+            return [_findings(together, proposal)] if column is together[0] else []
+    label = _binary(column, proposal)
+    if len(yes_no) == 2 and column is yes_no[1]:
+        label.comment += f"; with {yes_no[0].name!r} it could be one label of kind findings"
+    return [label]
 
 
 def _why_not(column: Column) -> str:

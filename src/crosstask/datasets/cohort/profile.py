@@ -238,9 +238,7 @@ def find_patterns(columns: Mapping[str, Column], files: Sequence[str]) -> list[P
             same = patterns.get(found)
             if same is None or (-pattern.found, len(text)) < (-same.found, len(same.text)):
                 patterns[found] = pattern
-    # a pattern all of whose files another one finds too, and more, is the same by accident
-    whole = [pattern for found, pattern in patterns.items() if not any(found < others for others in patterns)]
-    return sorted(whole, key=lambda pattern: pattern.rank)
+    return _widest(patterns)
 
 
 def find_pair_patterns(columns: Mapping[str, Column], files: Sequence[str]) -> list[Pattern]:
@@ -257,13 +255,7 @@ def find_pair_patterns(columns: Mapping[str, Column], files: Sequence[str]) -> l
         for second in whole:
             if second is first or len(set(zip(first.cells, second.cells, strict=True))) < 0.9 * len(first.cells):
                 continue
-            candidates: Counter[str] = Counter()
-            for row, ones in texts.items():
-                value = re.escape(second.cells[row])
-                word = rf"(?<!\d){value}(?!\d)" if value.isdigit() else rf"(?<![A-Za-z0-9]){value}(?![A-Za-z0-9])"
-                joined = {_outside(word, f"{{{second.name}}}", one) for one in ones}
-                candidates.update(text for text in joined if f"{{{second.name}}}" in text)
-            for text, _ in candidates.most_common(30):
+            for text in _with_second(texts, second):
                 paths = [
                     path
                     for a, b in zip(first.cells, second.cells, strict=True)
@@ -271,8 +263,25 @@ def find_pair_patterns(columns: Mapping[str, Column], files: Sequence[str]) -> l
                 ]
                 if len(paths) * 2 >= len(first.cells) and len(set(paths)) == len(paths):
                     patterns.setdefault(frozenset(paths), Pattern(text, len(paths), len(paths), min(paths)))
+    return _widest(patterns)
+
+
+def _widest(patterns: Mapping[frozenset[str], Pattern]) -> list[Pattern]:
+    """In their order, without those all of whose files another one finds too, and more: the same by accident."""
     kept = [pattern for found, pattern in patterns.items() if not any(found < others for others in patterns)]
     return sorted(kept, key=lambda pattern: pattern.rank)
+
+
+def _with_second(texts: Mapping[int, Sequence[str]], second: Column) -> list[str]:
+    """The likeliest of ``{row: patterns of a first column}``, with the value of a second column replaced too."""
+    part = f"{{{second.name}}}"
+    candidates: Counter[str] = Counter()
+    for row, ones in texts.items():
+        value = re.escape(second.cells[row])
+        word = rf"(?<!\d){value}(?!\d)" if value.isdigit() else rf"(?<![A-Za-z0-9]){value}(?![A-Za-z0-9])"
+        joined = {_outside(word, part, one) for one in ones}
+        candidates.update(text for text in joined if part in text)
+    return [text for text, _ in candidates.most_common(30)]
 
 
 def _outside(word: str, part: str, text: str) -> str:

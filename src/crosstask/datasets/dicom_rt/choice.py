@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crosstask.datasets.dicom_rt.candidates import Remark, Remarks, together
-from crosstask.datasets.dicom_rt.images import ct_of, series_of, structure_set, without_phantoms
+from crosstask.datasets.dicom_rt.images import Series, ct_of, series_of, structure_set, without_phantoms
 from crosstask.datasets.dicom_rt.plans import plan_and_doses
 from crosstask.io.dicom.index import DicomFile
 
@@ -69,12 +69,7 @@ def choose(files: Sequence[DicomFile], *, plan: Sequence[str] = (), series: Sequ
         InputError: there is no CT.
     """
     remarks = Remarks()
-    kinds = ("CT", "RTSTRUCT", "RTDOSE", "RTPLAN")
-    of = {kind: [file for file in files if file.modality == kind and not file.localizer] for kind in kinds}
-    for kind, what in (("RTSTRUCT", "structure sets"), ("RTDOSE", "doses"), ("RTPLAN", "plans")):
-        made = [file for file in of[kind] if not file.predicted]  # what was predicted is never to be learned from
-        remarks.left_out(what, len(of[kind]) - len(made), len(of[kind]), "predicted, not planned")
-        of[kind] = made
+    of = _by_kind(files, remarks)
     candidates = series_of(of["CT"], series, remarks)
     slices = [file for one in candidates for file in one.slices]
     planned = plan_and_doses(of["RTPLAN"], of["RTDOSE"], slices, plan, remarks)
@@ -87,16 +82,32 @@ def choose(files: Sequence[DicomFile], *, plan: Sequence[str] = (), series: Sequ
     ct = ct_of(candidates, structures, named_by, remarks)
     if ct.cone_beam and not series and (structures is None or ct.uid not in structures.references):
         remarks.warn("the CT calls itself a cone-beam CT; is the planning CT in the folder?")
-    if not all(together(file, ct.slices[0]) for file in doses):
-        doses = ()
-        remarks.warn("the dose left out: it lies in another frame of reference than the CT")
-    if structures is not None and not together(structures, ct.slices[0]):
-        structures = None
-        remarks.warn("the structure set left out: it lies in another frame of reference than the CT")
+    doses = _in_space("dose", doses, ct, remarks)
+    drawn = _in_space("structure set", [structures] if structures else [], ct, remarks)
     return Choice(
         ct=tuple(file.path for file in ct.slices),
-        structures=structures.path if structures else None,
+        structures=drawn[0].path if drawn else None,
         doses=tuple(file.path for file in doses),
         plan=planned.plan.path if planned.plan else None,
         remarks=tuple(remarks.all),
     )
+
+
+def _by_kind(files: Sequence[DicomFile], remarks: Remarks) -> dict[str, list[DicomFile]]:
+    """Files by their modality, without localizers and without what was predicted, which is never to be learned from."""
+    kinds = {"CT": "", "RTSTRUCT": "structure sets", "RTDOSE": "doses", "RTPLAN": "plans"}
+    of = {kind: [file for file in files if file.modality == kind and not file.localizer] for kind in kinds}
+    for kind, what in kinds.items():
+        if what:
+            made = [file for file in of[kind] if not file.predicted]
+            remarks.left_out(what, len(of[kind]) - len(made), len(of[kind]), "predicted, not planned")
+            of[kind] = made
+    return of
+
+
+def _in_space(what: str, files: Sequence[DicomFile], ct: Series, remarks: Remarks) -> tuple[DicomFile, ...]:
+    """The files, or none where one lies in another space than the CT."""
+    if all(together(file, ct.slices[0]) for file in files):
+        return tuple(files)
+    remarks.warn(f"the {what} left out: it lies in another frame of reference than the CT")
+    return ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from crosstask.datasets.dicom_rt.candidates import (
@@ -143,11 +143,10 @@ def structure_set(
     on_ct = [one for one in near if any(uid in drawn for uid in one.references)] or near
     if asked:
         near = on_ct
-    tiers = [[one for one in near if one.sop_instance in file.references] for file in named_by]
-    tiers += [[one for one in pool if together(one, file)] for pool in (on_ct, near) for file in named_by]
-    chosen = next((found for found in (*tiers, on_ct) if found), [])
+    named, others = _tiers(near, on_ct, named_by)
+    chosen = next((found for found in (*named, *others, on_ct) if found), [])
     names_one = any(set(file.references) - set(file.plans) for file in named_by)
-    if names_one and chosen and len(filled) > 1 and not any(tiers[: len(named_by)]):
+    if names_one and chosen and len(filled) > 1 and not any(named):
         remarks.warn("the plan was made on a structure set that is not here or not on a CT, so another one is taken")
     if chosen:
         elsewhere = "in another frame of reference than any CT"
@@ -157,6 +156,14 @@ def structure_set(
     if len(chosen) < 2:
         return chosen[0] if chosen else None
     return _best_set(chosen, drawn, remarks)
+
+
+def _tiers(
+    near: Sequence[DicomFile], on_ct: Sequence[DicomFile], named_by: Sequence[DicomFile]
+) -> tuple[list[list[DicomFile]], list[list[DicomFile]]]:
+    """Structure sets in the order in which they are taken: those that plan and doses name; those in their space."""
+    named = [[one for one in near if one.sop_instance in file.references] for file in named_by]
+    return named, [[one for one in pool if together(one, file)] for pool in (on_ct, near) for file in named_by]
 
 
 def _best_set(sets: Sequence[DicomFile], drawn: Mapping[str, Series], remarks: Remarks) -> DicomFile | None:
@@ -189,34 +196,49 @@ def ct_of(
     """
     if len(series) == 1:
         return series[0]
-    named = [file for file in (structures, *others) if file is not None]
-    drawn = [] if structures is None else [one for one in series if one.uid in structures.references]
-    if structures is not None and len(drawn) != 1:
-        images = drawn_images(structures.path)
-        drawn = [one for one in series if any(file.sop_instance in images for file in one.slices)] or drawn
+    drawn = [] if structures is None else _drawn_on(structures, series)
     if len(drawn) == 1:
         remarks.note(f"the CT is one of {len(series)} series: the structures were drawn on it")
         return drawn[0]
+    named = [file for file in (structures, *others) if file is not None]
     near = drawn or [one for one in series if all(together(one.slices[0], file) for file in named)] or list(series)
-    visits = {file.study for file in named}
+    if len(near) == 1:
+        remarks.note(f"the CT is one of {len(series)} series: the one in the plan's frame of reference")
+        return near[0]
+    chosen, why = _last_resort(near, {file.study for file in named})
+    remarks.warn(f"the CT is one of {len(series)} series: {why}", f"{_listed(near)}; {HOW}")
+    return chosen
+
+
+def _drawn_on(structures: DicomFile, series: Sequence[Series]) -> list[Series]:
+    """The series that a structure set was drawn on: by their identifiers, or else by those of single images."""
+    drawn = [one for one in series if one.uid in structures.references]
+    if len(drawn) == 1:
+        return drawn
+    images = drawn_images(structures.path)
+    return [one for one in series if any(file.sop_instance in images for file in one.slices)] or drawn
+
+
+def _last_resort(near: Sequence[Series], visits: Collection[str]) -> tuple[Series, str]:
+    """The likeliest planning CT of several, and what sets it apart from the next.
+
+    Args:
+        near: two or more.
+        visits: studies of plan, dose and structures.
+    """
 
     def rank(one: Series) -> tuple[bool, bool, int, str]:
         return not one.cone_beam, one.slices[0].study in visits, len(one.slices), one.uid
 
-    ranked = sorted(near, key=rank)
-    if len(near) == 1:
-        remarks.note(f"the CT is one of {len(series)} series: the one in the plan's frame of reference")
-        return near[0]
-    first, second = rank(ranked[-1]), rank(ranked[-2])
+    *_, second, first = sorted(near, key=rank)
     reasons = (
         "it is no cone-beam CT",
         "it is of the visit of plan, dose or structures",
         "it has the most slices",
         "the last by identifier",
     )
-    why = next(reason for reason, one, other in zip(reasons, first, second, strict=True) if one != other)
-    remarks.warn(f"the CT is one of {len(series)} series: {why}", f"{_listed(near)}; {HOW}")
-    return ranked[-1]
+    pairs = zip(reasons, rank(first), rank(second), strict=True)
+    return first, next(reason for reason, one, other in pairs if one != other)
 
 
 def _listed(series: Sequence[Series]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -59,10 +60,7 @@ def plan_and_doses(
     asked = matching(plans, wanted, PLAN_NAMES.given)
     if plans and not asked and not of_one_patient(wanted):
         remarks.warn(f"none of {len(plans)} plans is the one asked for, so the rule chooses", _listed(plans))
-    refused = {} if asked else {plan.sop_instance: why for plan in plans if (why := _why_not(plan))}
-    for why in dict.fromkeys(refused.values()):
-        number = list(refused.values()).count(why)
-        remarks.left_out("plans", number, len(plans), why)
+    refused = {} if asked else _refused(plans, remarks)
     usable = _usable(doses, slices, remarks)
     own = [dose for dose in usable if not dose.plans or not set(dose.plans) <= set(refused)]
     remarks.left_out("doses", len(usable) - len(own), len(doses), "of a plan that is left out")
@@ -80,6 +78,14 @@ PLAN_NAMES = Names[DicomFile](
 )
 
 _REJECTED = f"ApprovalStatus is REJECTED; {HOW} if it is meant"
+
+
+def _refused(plans: Sequence[DicomFile], remarks: Remarks) -> dict[str, str]:
+    """SOP instances of the plans that are not to be learned from, and why."""
+    refused = {plan.sop_instance: why for plan in plans if (why := _why_not(plan))}
+    for why, number in Counter(refused.values()).items():
+        remarks.left_out("plans", number, len(plans), why)
+    return refused
 
 
 def _why_not(plan: DicomFile) -> str:
@@ -115,6 +121,34 @@ def _usable(doses: Sequence[DicomFile], slices: Sequence[DicomFile], remarks: Re
     return near or sound  # if it is none, that is told of the CT that is chosen
 
 
+@dataclass(frozen=True)
+class _Doses:
+    """Doses by what they are the sum of.
+
+    Attributes:
+        whole: of one whole plan.
+        parts: of beams or fraction groups of one plan.
+        several: of several plans together.
+    """
+
+    whole: list[DicomFile]
+    parts: list[DicomFile]
+    several: list[DicomFile]
+
+    @classmethod
+    def of(cls, doses: Sequence[DicomFile]) -> _Doses:
+        """Tell them apart."""
+        sums = {dose.path: text_of(dose, "DoseSummationType") for dose in doses}
+        several = [dose for dose in doses if len(dose.plans) > 1 or sums[dose.path] == "MULTI_PLAN"]
+        single = [dose for dose in doses if dose not in several]
+        whole = [dose for dose in single if sums[dose.path] in _WHOLE_PLAN]
+        return cls(whole, [dose for dose in single if dose not in whole], several)
+
+    def of_plan(self, plan: DicomFile, remarks: Remarks) -> list[DicomFile]:
+        """Doses of a whole plan, or the parts that make it up; none if there is neither."""
+        return [dose for dose in self.whole if plan.sop_instance in dose.plans] or _parts(plan, self.parts, remarks)
+
+
 def _matched(
     plans: Sequence[DicomFile], doses: Sequence[DicomFile], known: set[str], total: int, remarks: Remarks
 ) -> tuple[DicomFile | None, list[DicomFile]]:
@@ -127,28 +161,20 @@ def _matched(
         total: number of all doses of the patient.
         remarks: to go on with.
     """
-    several = [dose for dose in doses if len(dose.plans) > 1 or text_of(dose, "DoseSummationType") == "MULTI_PLAN"]
-    single = [dose for dose in doses if dose not in several]
-    whole = [dose for dose in single if text_of(dose, "DoseSummationType") in _WHOLE_PLAN]
-    parts = [dose for dose in single if dose not in whole]
-
-    def own(plan: DicomFile, remarks: Remarks) -> list[DicomFile]:
-        return [dose for dose in whole if plan.sop_instance in dose.plans] or _parts(plan, parts, remarks)
-
-    candidates = [plan for plan in plans if own(plan, Remarks())] or plans
-    plan = _one_of(candidates, remarks)
-    found = [] if plan is None else own(plan, remarks)
-    chosen = [dose for dose in found if dose in parts]
+    of = _Doses.of(doses)
+    plan = _one_of([plan for plan in plans if of.of_plan(plan, Remarks())] or plans, remarks)
+    found = [] if plan is None else of.of_plan(plan, remarks)
+    chosen = [dose for dose in found if dose in of.parts]
     if chosen:
         remarks.note(f"the dose is the sum of {len(chosen)}, of single beams or fraction groups")
     else:
-        loose = [dose for dose in whole if not known & set(dose.plans)]  # of a plan that is not here
+        loose = [dose for dose in of.whole if not known & set(dose.plans)]  # of a plan that is not here
         one = best("dose", found or loose, remarks, more=files_of(found or loose))
         chosen = [] if one is None else [one]
         if plan is not None and one is not None and one.plans and not found:
             remarks.warn("the dose names a plan that is not among the files; it is taken for that of the plan")
-    remarks.left_out("doses", len(several), total, "of several plans together")
-    unused = len([dose for dose in parts if dose not in chosen])
+    remarks.left_out("doses", len(of.several), total, "of several plans together")
+    unused = len([dose for dose in of.parts if dose not in chosen])
     remarks.left_out("doses", unused, total, "not of a whole plan (DoseSummationType)")
     return plan, chosen
 
