@@ -132,6 +132,12 @@ def _by_rule(
         shares: dict[Split, float] = {"train": 1 - rule.validation_fraction, "validation": rule.validation_fraction}
         # by another hash, or most folds would choose by the same cases
         return {**dict.fromkeys(groups, "test"), **_drawn(rest, strata, shares, f"{rule.seed}/{rule.fold}")}
+    return _as_given(cases, section, groups)
+
+
+def _as_given(cases: Sequence[Grouped], section: DatasetSection, groups: Mapping[str, str]) -> dict[str, Split]:
+    """The data set's own split; by the rules ``validation_*`` with validation cases drawn from the training cases."""
+    rule = section.splits
     given = {case.id: case.split for case in cases}
     without = next((case for case, split in given.items() if split not in SPLITS), None)
     if without is not None:

@@ -181,7 +181,7 @@ def compare(
         InputError: a method has no scores, or methods (or seeds, but with ``by_seed``) were scored on different cells,
             or one has what is no number.
     """
-    measures = tuple(measures if measures is not None else measures_of(table))
+    measures, groups = tuple(measures if measures is not None else measures_of(table)), groups or {}
     empty = {measure.task: empty_structures(constant, measure) for measure in measures}
     values: dict[str, Values] = {
         measure.task: cohort_values(predictions, measure.task, measure.metric, methods, by_seed=by_seed)
@@ -189,31 +189,21 @@ def compare(
         else case_values(table, measure.task, measure.metric, methods, by_seed=by_seed, without=empty[measure.task])
         for measure in measures
     }
-    weights, number = drawn_weights(values, groups or {}, resamplings, np.random.default_rng(seed))
+    weights, number = drawn_weights(values, groups, resamplings, np.random.default_rng(seed))
     floors = constant_means(constant, measures, empty)
     cells: dict[str, dict[str, Cell]] = {method: {} for method in methods}
     draws: dict[str, list[np.ndarray]] = {method: [] for method in methods}
     remarks = [remark for found in values.values() for remark in found.remarks]
     for measure in measures:
         found = values[measure.task]
-        higher = measure.higher_is_better
-        scale = _HIGHEST.get(measure.unit, math.nan) if higher else floors[measure.task]
-        gains = Gains(found, weights[measure.task], number, higher_is_better=higher, scale=scale)
+        scale = _scale(measure, floors)
+        gains = Gains(found, weights[measure.task], number, higher_is_better=measure.higher_is_better, scale=scale)
         beside = companions(table, measure, methods)
         for method in methods:
-            seeds, gain = gains.single[method], gains.of(method)
-            cells[method][measure.task] = Cell(
-                gains.means[method],
-                float(np.std(seeds, ddof=1)) if len(seeds) > 1 else math.nan,
-                gain.value,
-                gain.low,
-                gain.high,
-                companion=beside[method],
-                undefined=gain.undefined,
-            )
+            cells[method][measure.task] = _cell(gains, method, beside[method])
             if gains.asked(method):
                 draws[method].append(gains.drawn(method))
-        rare = too_rare(found, groups or {}, number)
+        rare = too_rare(found, groups, number)
         if rare and any(_without_interval(cells[method][measure.task]) for method in methods):
             remarks.append(
                 f"{measure.task}: no interval, since too many resamplings lack a class. Groups of test cases: {rare}."
@@ -232,6 +222,26 @@ def compare(
         remarks=tuple(remarks),
         unpredicted=unpredicted(table, predictions, methods, constant),
         empty=empty,
+    )
+
+
+def _scale(measure: Measure, floors: Mapping[str, float]) -> float:
+    """What M of STL is small against: the highest value, or of an error that of the constant predictor."""
+    return _HIGHEST.get(measure.unit, math.nan) if measure.higher_is_better else floors[measure.task]
+
+
+def _cell(gains: Gains, method: str, companion: float) -> Cell:
+    """M of a method on a task and its improvement, beside the figure that goes with M."""
+    seeds, gain = gains.single[method], gains.of(method)
+    deviation = float(np.std(seeds, ddof=1)) if len(seeds) > 1 else math.nan
+    return Cell(
+        gains.means[method],
+        deviation,
+        gain.value,
+        gain.low,
+        gain.high,
+        companion=companion,
+        undefined=gain.undefined,
     )
 
 

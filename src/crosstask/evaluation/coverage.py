@@ -65,25 +65,28 @@ class _Labels:
 
 def _unscored(task: Task, labels: Sequence[_Labels]) -> list[str]:
     """What to say of the cases that do not count, and of classes that no case has."""
-    number = sum(one.counts for one in labels)
     there = Counter(name for one in labels for name in one.names)
     never = [name for name in task.classes if name not in there]
     strange = {name: count for name, count in there.items() if name not in task.classes}
-    reasons = []
-    if never and labels:
-        reasons.append(f"no case has {_list(never)}{_alike(never, strange)}")
+    reasons = [f"no case has {_list(never)}{_alike(never, strange)}"] if never and labels else []
     if unlabelled := sum(not one.names for one in labels):
         reasons.append(f"{unlabelled} without any label of it")
-    others = Counter(" and ".join(one.true) for one in labels if one.true and not one.counts and not one.lacking)
-    if others:
+    aside = [one for one in labels if not one.counts]
+    reasons += _reasons_aside(aside, by_every_class=task.values == "softmax" and not never)
+    number = len(labels) - len(aside)
+    return [f"{task.name}: {number} of {len(labels)} cases scored ({'; '.join(reasons)})."] if reasons else []
+
+
+def _reasons_aside(aside: Sequence[_Labels], *, by_every_class: bool) -> list[str]:
+    """Why cases with labels do not count: they are of other classes, or lack the label of one where all are needed."""
+    reasons = []
+    if others := Counter(" and ".join(one.true) for one in aside if one.true and not one.lacking):
         found = _list([f"{name} ({count})" for name, count in others.most_common()])
         reasons.append(f"{others.total()} of none of its classes, but {found}")
-    rest = [one for one in labels if one.names and not one.counts and not never and (one.lacking or not one.true)]
-    if rest and task.values == "softmax":
+    rest = [one for one in aside if one.names and (one.lacking or not one.true)]
+    if rest and by_every_class:
         reasons.append(f"{len(rest)} without a label of every class")
-    if not reasons:
-        return []
-    return [f"{task.name}: {number} of {len(labels)} cases scored ({'; '.join(reasons)})."]
+    return reasons
 
 
 def _alike(never: Sequence[str], strange: Mapping[str, int]) -> str:

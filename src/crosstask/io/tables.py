@@ -120,9 +120,7 @@ def _table(path: Path, lines: list[tuple[int, list[str]]], choices: Choices) -> 
     if titles:
         where = f"row {titles[0]}" if len(titles) == 1 else f"rows {titles[0]} to {titles[-1]}"
         notes.append(f"row {top} names the columns; left out above it: {where}")
-    columns = [" ".join(name.split()) if set(name) & set("\r\n\t") else name for name in header]
-    while columns and not columns[-1]:  # as spreadsheets leave them
-        columns.pop()
+    columns = _column_names(header)
     used = _used(lines[1:])
     if columns and not columns[0] and _counts([cells[0] for _, cells in lines[1:]]):
         notes.append("column 1 has no name and numbers the rows: left out")
@@ -130,14 +128,8 @@ def _table(path: Path, lines: list[tuple[int, list[str]]], choices: Choices) -> 
     for number, cells in lines[1:]:
         _check_row(path, number, cells, columns, top, whole=choices.whole)
     kept = [place for place, name in enumerate(columns) if name or place in used]
-    for place in kept:
-        if not columns[place]:
-            where = "the first row" if top == 1 else f"row {top}"
-            raise InputError(f"{path}: column {place + 1} has no name in {where}; name it or take it out")
     names = [columns[place] for place in kept]
-    twice = [name for name, times in Counter(names).items() if times > 1]
-    if twice:
-        raise InputError(f"{path}: {twice[0]!r} names {names.count(twice[0])} columns; rename all but one")
+    _check_names(path, kept, names, top)
     if len(lines) == 1:
         raise InputError(f"{path}: has no row below the names of its columns; give one row a case")
     rows = [
@@ -145,6 +137,25 @@ def _table(path: Path, lines: list[tuple[int, list[str]]], choices: Choices) -> 
         for number, cells in lines[1:]
     ]
     return Table(path, tuple(names), tuple(rows), choices.sheet, tuple(notes))
+
+
+def _column_names(header: Sequence[str]) -> list[str]:
+    """Names in one line each, without the empty ones that spreadsheets leave at the end."""
+    columns = [" ".join(name.split()) if set(name) & set("\r\n\t") else name for name in header]
+    while columns and not columns[-1]:
+        columns.pop()
+    return columns
+
+
+def _check_names(path: Path, kept: Sequence[int], names: Sequence[str], top: int) -> None:
+    """Every column that is kept has a name, and one of its own."""
+    for place, name in zip(kept, names, strict=True):
+        if not name:
+            where = "the first row" if top == 1 else f"row {top}"
+            raise InputError(f"{path}: column {place + 1} has no name in {where}; name it or take it out")
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise InputError(f"{path}: {twice[0]!r} names {names.count(twice[0])} columns; rename all but one")
 
 
 def _check_row(path: Path, number: int, cells: list[str], columns: list[str], top: int, *, whole: bool) -> None:

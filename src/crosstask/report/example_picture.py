@@ -56,32 +56,45 @@ def example_picture(case: str, runs: Examples) -> bytes:
     for axis, name in zip(axes[0], columns, strict=False):
         axis.set_title(name if name == REFERENCE else label_of(name), fontsize=10)
     for row, task in enumerate(drawn):
-        outlined: dict[int, str] = {}
-        painted: tuple[Any, str] | None = None
-        for axis, name in zip(axes[row], columns, strict=False):
-            arrays = _with(runs, case, task, None if name == REFERENCE else name)
-            if arrays is None:
-                continue
-            axis.imshow(picture["shown"], aspect=picture["aspect"], **picture["style"])
-            present = arrays[f"{case}/{task}/present"] if name == REFERENCE else None
-            if present is not None and not present.any():
-                axis.text(0.5, 0.5, "not labelled", transform=axis.transAxes, ha="center", color="white", fontsize=9)
-            elif tasks[task] == "contours":
-                outlined |= _outline(axis, arrays, f"{case}/{task}", picture["window"], present)
-            else:
-                painted = _paint(axis, arrays, f"{case}/{task}", picture, reference=name == REFERENCE)
-        if outlined:
-            handles = [plt.Line2D([], [], color=COLOURS[i % 10], label=outlined[i]) for i in sorted(outlined)]
-            axes[row][-1].legend(handles=handles, loc="center left", frameon=False, fontsize=8)
-        if painted is not None:
-            bar = figure.colorbar(painted[0], ax=axes[row][-1], fraction=0.5, shrink=0.9, location="left")
-            bar.set_label(f"{task}, {painted[1]}" if painted[1] else task)
-            bar.ax.yaxis.set_ticks_position("right")
-            bar.ax.yaxis.set_label_position("right")
+        _draw_row(figure, axes[row], columns, case, runs, task, picture)
     if written:
         for axis, name in zip(axes[-1], columns, strict=False):
             _write(axis, said, name)
     return png(figure)
+
+
+def _draw_row(
+    figure: Any,
+    axes: Sequence[Any],
+    columns: Sequence[str],
+    case: str,
+    runs: Examples,
+    task: str,
+    picture: Mapping[str, Any],
+) -> None:
+    """One task: the image, and on it what the reference and each method draw; at the end the legend."""
+    outlined: dict[int, str] = {}
+    painted: tuple[Any, str] | None = None
+    for axis, name in zip(axes, columns, strict=False):
+        arrays = _with(runs, case, task, None if name == REFERENCE else name)
+        if arrays is None:
+            continue
+        axis.imshow(picture["shown"], aspect=picture["aspect"], **picture["style"])
+        present = arrays[f"{case}/{task}/present"] if name == REFERENCE else None
+        if present is not None and not present.any():
+            axis.text(0.5, 0.5, "not labelled", transform=axis.transAxes, ha="center", color="white", fontsize=9)
+        elif str(arrays[f"{case}/{task}/picture"][0]) == "contours":
+            outlined |= _outline(axis, arrays, f"{case}/{task}", picture["window"], present)
+        else:
+            painted = _paint(axis, arrays, f"{case}/{task}", picture, reference=name == REFERENCE)
+    if outlined:
+        handles = [plt.Line2D([], [], color=COLOURS[i % 10], label=outlined[i]) for i in sorted(outlined)]
+        axes[-1].legend(handles=handles, loc="center left", frameon=False, fontsize=8)
+    if painted is not None:
+        bar = figure.colorbar(painted[0], ax=axes[-1], fraction=0.5, shrink=0.9, location="left")
+        bar.set_label(f"{task}, {painted[1]}" if painted[1] else task)
+        bar.ax.yaxis.set_ticks_position("right")
+        bar.ax.yaxis.set_label_position("right")
 
 
 def _text_beside(said: Mapping[str, Sequence[_Said]], picture: Mapping[str, Any]) -> bytes:
@@ -149,30 +162,31 @@ def _write(axis: Any, said: Mapping[str, Sequence[_Said]], name: str) -> None:
 
 def _verdict(arrays: Mapping[str, np.ndarray], key: str, *, reference: bool) -> tuple[str, bool]:
     """What the reference or a run says of the case, and whether the run decides as the reference does."""
-    kind = str(arrays[f"{key}/values"])
-    target, present = arrays[f"{key}/target"], arrays[f"{key}/present"]
-    prediction, decision = arrays[f"{key}/prediction"], arrays[f"{key}/decision"]
-    names = [str(name) for name in arrays[f"{key}/classes"]]
+    target, present, prediction, decision = (
+        arrays[f"{key}/{part}"] for part in ("target", "present", "prediction", "decision")
+    )
+    kind, names = str(arrays[f"{key}/values"]), [str(name) for name in arrays[f"{key}/classes"]]
     if reference and not present.any():
         return "not known", True
     if kind == "quantity":
         unit = str(arrays[f"{key}/picture"][1])
         return f"{float((target if reference else prediction)[0]):.3g} {unit}".rstrip(), True
-    right = bool(((decision > 0.5) == (target > 0.5))[present].all())
+    shares = None if reference else prediction
+    right = reference or bool(((decision > 0.5) == (target > 0.5))[present].all())
     if kind == "softmax":
-        winner = int((target if reference else prediction).argmax())
-        return names[winner] if reference else f"{names[winner]} {prediction[winner]:.0%}", reference or right
+        return _share(names, shares, int((target if reference else prediction).argmax())), right
     positive = (target > 0.5) & present if reference else decision > 0.5
     if len(names) == 1:
         yes, no = ("yes", "no") if names[0] == key.rpartition("/")[2] else (names[0], f"not {names[0]}")
-        return (yes if positive[0] else no) + ("" if reference else f" ({prediction[0]:.0%})"), reference or right
-    found = [
-        name if reference else f"{name} {share:.0%}"
-        for name, share, is_there in zip(names, prediction, positive, strict=True)
-        if is_there
-    ]
+        return (yes if positive[0] else no) + ("" if reference else f" ({prediction[0]:.0%})"), right
+    found = [_share(names, shares, index) for index in np.flatnonzero(positive)]
     more = f" + {len(found) - _MOST_FINDINGS}" if len(found) > _MOST_FINDINGS else ""
-    return (", ".join(found[:_MOST_FINDINGS]) or "none") + more, reference or right
+    return (", ".join(found[:_MOST_FINDINGS]) or "none") + more, right
+
+
+def _share(names: Sequence[str], shares: np.ndarray | None, index: int) -> str:
+    """A class, and how sure a run is of it; the reference is, and says no share."""
+    return names[index] if shares is None else f"{names[index]} {shares[index]:.0%}"
 
 
 def _outline(

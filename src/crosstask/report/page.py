@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from crosstask.evaluation.comparison import Comparison
+from crosstask.evaluation.comparison import Cell, Comparison
 from crosstask.evaluation.diagnosis import Diagnosis
 from crosstask.evaluation.kept import examples_of, history_of
 from crosstask.experiment import Experiment
@@ -67,22 +68,8 @@ def write_report(
         diagnosis: the table of the major classification, if there is one.
         characteristics: what was found of each characteristic, empty or None where nothing was chosen.
     """
-    floor = floor_of(constant, comparison)
-    titles, rows = comparison_table([comparison], [floor])
-    both = pd.concat([constant, scores], ignore_index=True)
-    shown = [CONSTANT_LABEL, *keys_of(experiment)]
-    tasks = [measure.task for measure in comparison.measures]
-    metric_titles, metric_rows = all_metrics(both, shown, by_class=False, tasks=tasks)
-    _, class_rows = all_metrics(both, shown, tasks=tasks)
-    remarks = table_notes([comparison])
-    notes = _notes(experiment, comparison, plans, predictions)
-    write_atomically(output / "table.txt", text_table(titles, rows) + remark_lines(remarks))
-    parts = [markdown_table(titles, rows), markdown_notes(remarks), markdown_table(metric_titles, metric_rows)]
-    if len(class_rows) > len(metric_rows):
-        parts.append(markdown_table(metric_titles, [row for row in class_rows if row[2] not in ("", "mean")]))
-    write_atomically(output / "table.md", "\n".join([*parts, markdown_text(notes), ""]))
-    write_atomically(output / "table.csv", csv_table([comparison], [floor]))
-    write_atomically(output / "table.tex", latex_table(titles, rows, remarks))
+    tables = _tables(experiment, plans, scores, predictions, constant, comparison)
+    _write_tables(tables, comparison, output)
     parts = [f"<h1>{html.escape(experiment.name)}</h1>"]
     if diagnosis is not None:
         resamplings = experiment.evaluation.bootstrap
@@ -100,18 +87,10 @@ def write_report(
             html_table(*characteristics_table(characteristics)),
             f"<p class=note>{html.escape(characteristics_notes(major))}</p>",
         ]
-    parts += [
-        "<h2>Comparison</h2>",
-        html_table(titles, rows),
-        *(f"<p class={_mark(remark)}>{html.escape(remark)}</p>" for remark in remarks),
-        f"<p class=note>{html.escape(notes)}</p>",
-    ]
+    parts += _comparison_parts(tables)
     for title, picture in pictures_of(comparison, plans, scores, predictions):
         parts.append(f"<h2>{html.escape(title)}</h2>{_image(picture, title)}")
-    parts += ["<h2>All figures</h2>", html_table(metric_titles, metric_rows)]
-    if len(class_rows) > len(metric_rows):
-        parts.append(f"<details><summary>By class</summary>{html_table(metric_titles, class_rows)}</details>")
-    parts += ["<h2>Runs</h2>", _runs(plans)]
+    parts += [*_figure_parts(tables), "<h2>Runs</h2>", _runs(plans)]
     page = output / "index.html"
     text = (
         "<!doctype html><html lang=en><meta charset=utf-8>"
@@ -121,6 +100,81 @@ def write_report(
     )
     write_atomically(page, text)
     return page
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """The tables of a benchmark, as titles and rows, and what stands beside them.
+
+    Attributes:
+        titles, rows: the comparison.
+        floor: of the constant predictor.
+        metric_titles, metrics: every metric.
+        by_class: the same, class by class; no more rows where no task has several.
+        remarks: what a reader must know, a sentence each.
+        notes: how the figures came about.
+    """
+
+    titles: list[str]
+    rows: list[list[str]]
+    floor: Mapping[str, Cell]
+    metric_titles: list[str]
+    metrics: list[list[str]]
+    by_class: list[list[str]]
+    remarks: list[str]
+    notes: str
+
+
+def _tables(
+    experiment: Experiment,
+    plans: Sequence[RunPlan],
+    scores: pd.DataFrame,
+    predictions: pd.DataFrame,
+    constant: pd.DataFrame,
+    comparison: Comparison,
+) -> _Tables:
+    floor = floor_of(constant, comparison)
+    titles, rows = comparison_table([comparison], [floor])
+    both = pd.concat([constant, scores], ignore_index=True)
+    shown = [CONSTANT_LABEL, *keys_of(experiment)]
+    tasks = [measure.task for measure in comparison.measures]
+    metric_titles, metrics = all_metrics(both, shown, by_class=False, tasks=tasks)
+    _, by_class = all_metrics(both, shown, tasks=tasks)
+    notes = _notes(experiment, comparison, plans, predictions)
+    return _Tables(titles, rows, floor, metric_titles, metrics, by_class, table_notes([comparison]), notes)
+
+
+def _write_tables(tables: _Tables, comparison: Comparison, output: Path) -> None:
+    """The comparison in every form."""
+    write_atomically(output / "table.txt", text_table(tables.titles, tables.rows) + remark_lines(tables.remarks))
+    parts = [
+        markdown_table(tables.titles, tables.rows),
+        markdown_notes(tables.remarks),
+        markdown_table(tables.metric_titles, tables.metrics),
+    ]
+    if len(tables.by_class) > len(tables.metrics):
+        classes = [row for row in tables.by_class if row[2] not in ("", "mean")]
+        parts.append(markdown_table(tables.metric_titles, classes))
+    write_atomically(output / "table.md", "\n".join([*parts, markdown_text(tables.notes), ""]))
+    write_atomically(output / "table.csv", csv_table([comparison], [tables.floor]))
+    write_atomically(output / "table.tex", latex_table(tables.titles, tables.rows, tables.remarks))
+
+
+def _comparison_parts(tables: _Tables) -> list[str]:
+    return [
+        "<h2>Comparison</h2>",
+        html_table(tables.titles, tables.rows),
+        *(f"<p class={_mark(remark)}>{html.escape(remark)}</p>" for remark in tables.remarks),
+        f"<p class=note>{html.escape(tables.notes)}</p>",
+    ]
+
+
+def _figure_parts(tables: _Tables) -> list[str]:
+    parts = ["<h2>All figures</h2>", html_table(tables.metric_titles, tables.metrics)]
+    if len(tables.by_class) > len(tables.metrics):
+        rows = html_table(tables.metric_titles, tables.by_class)
+        parts.append(f"<details><summary>By class</summary>{rows}</details>")
+    return parts
 
 
 def _mark(remark: str) -> str:

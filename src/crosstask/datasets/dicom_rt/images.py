@@ -135,27 +135,30 @@ def structure_set(
         remarks: to go on with.
         asked: these series were asked for: a structure set that was drawn on one of them comes before the plan's.
     """
-    filled = sets if len(sets) < 2 else [one for one in sets if has_contours(one.path)]
-    remarks.left_out("structure sets", len(sets) - len(filled), len(sets), "no contours in them", warning=not filled)
-    firsts = [one.slices[0] for one in series]
-    near = [one for one in filled if any(together(one, first) for first in firsts)]
+    filled = _filled(sets, remarks)
     drawn = {one.uid: one for one in series}
-    on_ct = [one for one in near if any(uid in drawn for uid in one.references)] or near
+    near = [one for one in filled if any(together(one, its.slices[0]) for its in series)]
+    on_ct = [one for one in near if not drawn.keys().isdisjoint(one.references)] or near
     if asked:
         near = on_ct
     named, others = _tiers(near, on_ct, named_by)
     chosen = next((found for found in (*named, *others, on_ct) if found), [])
-    names_one = any(set(file.references) - set(file.plans) for file in named_by)
-    if names_one and chosen and len(filled) > 1 and not any(named):
+    if not chosen:
+        if filled:
+            remarks.warn("the structure set left out: it lies in another frame of reference than the CT")
+        return None
+    if len(filled) > 1 and not any(named) and any(set(file.references) - set(file.plans) for file in named_by):
         remarks.warn("the plan was made on a structure set that is not here or not on a CT, so another one is taken")
-    if chosen:
-        elsewhere = "in another frame of reference than any CT"
-        remarks.left_out("structure sets", len(filled) - len(near), len(sets), elsewhere, warning=False)
-    elif filled:
-        remarks.warn("the structure set left out: it lies in another frame of reference than the CT")
-    if len(chosen) < 2:
-        return chosen[0] if chosen else None
-    return _best_set(chosen, drawn, remarks)
+    elsewhere = "in another frame of reference than any CT"
+    remarks.left_out("structure sets", len(filled) - len(near), len(sets), elsewhere, warning=False)
+    return chosen[0] if len(chosen) == 1 else _best_set(chosen, drawn, remarks)
+
+
+def _filled(sets: Sequence[DicomFile], remarks: Remarks) -> Sequence[DicomFile]:
+    """Structure sets with contours; a single one is not looked into, as it is read anyway."""
+    filled = sets if len(sets) < 2 else [one for one in sets if has_contours(one.path)]
+    remarks.left_out("structure sets", len(sets) - len(filled), len(sets), "no contours in them", warning=not filled)
+    return filled
 
 
 def _tiers(
