@@ -105,9 +105,10 @@ def imports_of(modules: dict[str, Path], package: str) -> list[Import]:
 
 
 def _imports(name: str, path: Path, modules: dict[str, Path], package: str) -> Iterator[Import]:
-    def walk(node: ast.AST, lazy: bool, typing: bool) -> Iterator[tuple[str, int, bool, bool]]:
-        for target in targets(node):
-            yield target, node.lineno, lazy, typing  # type: ignore[attr-defined]
+    def walk(node: ast.AST, lazy: bool, typing: bool) -> Iterator[Import]:
+        for target in _targets(node, name, path, modules):
+            if target.split(".")[0] == package:
+                yield Import(name, _module(target, modules), node.lineno, lazy, typing)  # type: ignore[attr-defined]
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             for child in node.body:
                 yield from walk(child, lazy, True)
@@ -118,27 +119,32 @@ def _imports(name: str, path: Path, modules: dict[str, Path], package: str) -> I
         for child in ast.iter_child_nodes(node):
             yield from walk(child, lazy, typing)
 
-    def targets(node: ast.AST) -> Iterator[str]:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                here = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
-                base = ".".join([*here[: len(here) - node.level + 1], *([base] if base else [])])
-            for alias in node.names:
-                whole = f"{base}.{alias.name}"
-                yield whole if whole in modules else base
-        elif isinstance(node, ast.Call) and "import" in ast.unparse(node.func) and node.args:
-            first = node.args[0]  # import_module("crosstask.x") is an import too
-            if isinstance(first, ast.Constant) and isinstance(first.value, str):
-                yield first.value
+    yield from walk(ast.parse(path.read_text(encoding="utf-8")), False, False)
 
-    for target, line, lazy, typing in walk(ast.parse(path.read_text(encoding="utf-8")), False, False):
-        if target.split(".")[0] == package:
-            while target not in modules and "." in target:
-                target = target.rpartition(".")[0]
-            yield Import(name, target, line, lazy, typing)
+
+def _targets(node: ast.AST, name: str, path: Path, modules: dict[str, Path]) -> Iterator[str]:
+    """Dotted names that a statement or call of a module imports."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        base = node.module or ""
+        if node.level:
+            here = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+            base = ".".join([*here[: len(here) - node.level + 1], *([base] if base else [])])
+        for alias in node.names:
+            whole = f"{base}.{alias.name}"
+            yield whole if whole in modules else base
+    elif isinstance(node, ast.Call) and "import" in ast.unparse(node.func) and node.args:
+        first = node.args[0]  # import_module("crosstask.x") is an import too
+        if isinstance(first, ast.Constant) and isinstance(first.value, str):
+            yield first.value
+
+
+def _module(target: str, modules: dict[str, Path]) -> str:
+    """The module that a dotted name is, or is in."""
+    while target not in modules and "." in target:
+        target = target.rpartition(".")[0]
+    return target
 
 
 def floor_faults(imports: list[Import], modules: dict[str, Path], floors: tuple[tuple[str, ...], ...]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -23,6 +23,7 @@ _COMPANIONS = {"accuracy": "balanced_accuracy", "balanced_accuracy": "accuracy"}
 """Where one of two classes is rare, either of these misleads without the other: tables show both."""
 _HIGHEST = {"%": 100.0, "": 1.0}
 """The highest value of what is better the higher it is, by its unit."""
+_TOO_RARE = "no interval, since too many resamplings lack a class. Groups of test cases:"
 
 
 @dataclass(frozen=True)
@@ -183,10 +184,8 @@ def compare(
     """
     measures, groups = tuple(measures if measures is not None else measures_of(table)), groups or {}
     empty = {measure.task: empty_structures(constant, measure) for measure in measures}
-    values: dict[str, Values] = {
-        measure.task: cohort_values(predictions, measure.task, measure.metric, methods, by_seed=by_seed)
-        if measure.of == "cohort"
-        else case_values(table, measure.task, measure.metric, methods, by_seed=by_seed, without=empty[measure.task])
+    values = {
+        measure.task: _values(measure, table, predictions, methods, by_seed=by_seed, without=empty[measure.task])
         for measure in measures
     }
     weights, number = drawn_weights(values, groups, resamplings, np.random.default_rng(seed))
@@ -205,9 +204,7 @@ def compare(
                 draws[method].append(gains.drawn(method))
         rare = too_rare(found, groups, number)
         if rare and any(_without_interval(cells[method][measure.task]) for method in methods):
-            remarks.append(
-                f"{measure.task}: no interval, since too many resamplings lack a class. Groups of test cases: {rare}."
-            )
+            remarks.append(f"{measure.task}: {_TOO_RARE} {rare}.")
     overall = {method: _mean_cell(list(cells[method].values()), draws[method], number) for method in methods}
     runs = table[table["method"].isin(list(methods))]["seed"].nunique()
     ranks = _ranks(overall, methods) if runs > 1 else {}
@@ -223,6 +220,21 @@ def compare(
         unpredicted=unpredicted(table, predictions, methods, constant),
         empty=empty,
     )
+
+
+def _values(
+    measure: Measure,
+    table: pd.DataFrame,
+    predictions: pd.DataFrame | None,
+    methods: Sequence[str],
+    *,
+    by_seed: bool,
+    without: Collection[str],
+) -> Values:
+    """The cells that M is made of: of all cases together, or case by case."""
+    if measure.of == "cohort":
+        return cohort_values(predictions, measure.task, measure.metric, methods, by_seed=by_seed)
+    return case_values(table, measure.task, measure.metric, methods, by_seed=by_seed, without=without)
 
 
 def _scale(measure: Measure, floors: Mapping[str, float]) -> float:
