@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -435,3 +436,41 @@ def test_variants_of_the_weighting_alone_share_single_task_learning():
 def test_weightings_of_methods_that_cannot_be(name, said):
     with pytest.raises(InputError, match="^" + said.replace("+", r"\+").replace("?", r"\?")):
         get_method(name)
+
+
+def test_keys_know_where_they_stand(path: Path):
+    experiment = load_experiment(path, ["training.batch_size=2", "dataset.tasks.dose={}", "encoder={name: resnet18}"])
+    assert experiment.place("training.epochs") == f"{path}, line 14"
+    assert experiment.place("seeds.1") == f"{path}, line 18"
+    assert experiment.place("training.batch_size") == "command line"
+    assert experiment.place("dataset.tasks.segmentation.classes") == f"{path}, line 7"
+    assert experiment.place("encoder.name") == "command line"
+    assert experiment.place("training.patience") == f"{path}, line 13"  # of its section
+    assert experiment.place("major") == str(path)
+    replaced = load_experiment(path, ["dataset.tasks={segmentation: {classes: [Larynx]}}"])
+    assert replaced.place("dataset.tasks.segmentation.classes") == "command line"
+
+
+def test_places_stay_with_a_copy_and_are_no_part_of_the_values(path: Path, tmp_path: Path):
+    experiment = load_experiment(path)
+    again = tmp_path / "again.yaml"
+    again.write_text(f"# another line\n{TEXT}", encoding="utf-8")
+    assert load_experiment(again) == experiment != load_experiment(path, ["training.epochs=9"])
+    assert experiment.model_copy(update={"major": "dose"}).place("training.epochs") == f"{path}, line 14"
+    assert pickle.loads(pickle.dumps(experiment)).place("training.epochs") == f"{path}, line 14"
+    assert str(path) not in experiment.dump()
+
+
+def test_a_variant_knows_the_lines_of_its_changes(path: Path):
+    path.write_text(TEXT + "variants:\n  TL:\n    training: {epochs: 3}\n    encoder:\n      weights: imagenet\n")
+    resolved = load_experiment(path).resolved("TL", 0)
+    assert resolved.place("training.epochs") == f"{path}, line 21"
+    assert resolved.place("encoder.weights") == f"{path}, line 23"
+    assert resolved.place("training.precision") == f"{path}, line 15"
+
+
+def test_a_fault_of_the_whole_names_the_line_of_its_key(path: Path):
+    path.write_text(TEXT + "major: stage\n")
+    assert refused(path).startswith(f"{path}, line 19: major: 'stage' is no task")
+    path.write_text(TEXT + "variants:\n  TL:\n    training:\n      epochs: 0\n")
+    assert refused(path).startswith(f"{path}, line 22: variants.TL.training.epochs: 0 is not accepted")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from crosstask.errors import InputError
-from crosstask.experiment import experiment_from
-from crosstask.network import check_networks, precision_of
+from crosstask.experiment import experiment_from, load_experiment
+from crosstask.network import check_names, check_networks, precision_of
 from crosstask.runs import plan_runs
 
 
@@ -43,3 +45,22 @@ def test_images_too_small_for_alexnet_are_told_before_training():
     values |= {"encoder": {"name": "alexnet"}, "sample": {"size": [224, 62]}, "methods": ["auxiliary"]}
     with pytest.raises(InputError, match=r"^sample\.size: alexnet needs sides of at least 63 pixels"):
         check_networks(plan_runs(experiment_from(values)))
+
+
+@pytest.mark.parametrize(
+    ("added", "line", "key"),
+    [
+        ("encoder:\n  name: resnt18\n", 7, "encoder.name: 'resnt18'"),
+        ("architecture:\n  ctan:\n    scaled: true\n", 8, "architecture.ctan.scaled: "),
+        ("architecture: {hps: 3}\n", 6, "architecture.hps: 3"),
+        ("variants:\n  TL:\n    encoder:\n      name: resnt18\n", 9, "variants.TL.encoder.name: 'resnt18'"),
+        ("variants:\n  TL:\n    architecture:\n      ctna: {}\n", 9, "variants.TL.architecture.ctna: "),
+        ("methods:\n  - stl\n  - ctn\n", 6, "methods: 'ctn'"),
+    ],
+)
+def test_names_that_are_not_known_are_told_with_their_line(tmp_path: Path, added: str, line: int, key: str):
+    file = tmp_path / "a.yaml"
+    file.write_text(f"name: a\ndataset:\n  name: phantom\n  root: x\n  tasks: [dose]\n{added}", encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        check_names(load_experiment(file))
+    assert str(error.value).startswith(f"{file}, line {line}: {key}")

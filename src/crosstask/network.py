@@ -24,8 +24,16 @@ def check_names(experiment: Experiment) -> None:
     """Names and values of architecture and encoder, in all variants, and of methods that are not run as well.
 
     Raises:
-        InputError: one that there is not, with its key and what would be accepted.
+        InputError: one that there is not, with its line, its key and what would be accepted.
     """
+    try:
+        _check_names(experiment)
+    except InputError as error:
+        key = str(error).partition(":")[0]  # which every one of these messages begins with
+        raise InputError(f"{experiment.place(key)}: {error}") from None
+
+
+def _check_names(experiment: Experiment) -> None:
     used = [method_of(experiment, name).architecture for name in experiment.methods]
     variants = [(f"variants.{name}.", changes) for name, changes in experiment.variants.items()]
     for prefix, changes in (("", {"architecture": experiment.architecture}), *variants):

@@ -1,0 +1,29 @@
+"""Experiment files: one YAML that says everything about a run or a benchmark, validated whole."""
+
+from __future__ import annotations
+
+from crosstask.experiment.dataset import DatasetSection, SplitSection
+from crosstask.experiment.encoder import EncoderSection
+from crosstask.experiment.evaluation import EvaluationSection
+from crosstask.experiment.experiment import Experiment
+from crosstask.experiment.loading import experiment_from, load_experiment, override_values, with_evaluation
+from crosstask.experiment.sample import LesionSection, SampleSection
+from crosstask.experiment.training import AugmentationSection, TrainingSection
+from crosstask.experiment.weighting import WeightingSection
+
+__all__ = [
+    "AugmentationSection",
+    "DatasetSection",
+    "EncoderSection",
+    "EvaluationSection",
+    "Experiment",
+    "LesionSection",
+    "SampleSection",
+    "SplitSection",
+    "TrainingSection",
+    "WeightingSection",
+    "experiment_from",
+    "load_experiment",
+    "override_values",
+    "with_evaluation",
+]

@@ -1,0 +1,165 @@
+"""Everything about a benchmark, or about one run of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
+
+from crosstask.experiment.dataset import DatasetSection
+from crosstask.experiment.encoder import EncoderSection
+from crosstask.experiment.evaluation import EvaluationSection
+from crosstask.experiment.faults import no_mapping, reason_of
+from crosstask.experiment.sample import SampleSection
+from crosstask.experiment.section import Section
+from crosstask.experiment.training import TrainingSection
+from crosstask.experiment.weighting import WeightingSection
+from crosstask.io.yaml_lines import place_of
+
+Name = str
+Origins = dict[tuple[str, ...], str]
+"""``{path of a key: where it stands}``."""
+_OF_A_VARIANT = ("encoder", "architecture", "weighting", "training")
+
+
+class Experiment(Section):
+    """Everything about a benchmark, or about one run of it."""
+
+    name: Name = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    dataset: DatasetSection
+    sample: SampleSection = SampleSection()
+    encoder: EncoderSection = EncoderSection()
+    architecture: dict[str, Any] = Field(
+        default={},
+        description="upsampling_blocks: 3, 4 or 5, and options of one method: ctan: {scaled_bottleneck: ..., "
+        "open_masks: ...}, mtan: {open_masks: ...}, auxiliary: {form: pooled or paper, fc1: ..., fc2: ..., "
+        "dropout: ..., positions: ..., fully_connected: random or imagenet}",
+    )
+    weighting: WeightingSection = WeightingSection()
+    training: TrainingSection = TrainingSection()
+    evaluation: EvaluationSection = EvaluationSection()
+    major: str | None = Field(
+        default=None,
+        description="the task that counts: the others are auxiliary and only help it. The best epoch is the major "
+        "task's, single-task learning learns it alone, and methods are compared by it",
+    )
+    variants: dict[str, dict[str, Any]] = Field(
+        default={},
+        description="every method in several ways, each compared with single-task learning of its own: name: changes "
+        "of encoder, architecture, weighting or training, e.g. TL: {encoder: {weights: imagenet}}",
+    )
+    stl_network: Literal["stl", "auxiliary"] | None = Field(
+        default=None,
+        description="network of single-task learning: stl, or auxiliary without its auxiliary branch; None: "
+        "auxiliary where that is among the methods",
+    )
+    methods: list[str] = Field(default=["stl", "hps", "mtan", "ctan"], min_length=1)
+    seeds: list[int] = Field(default=[0], min_length=1)
+    store: Path | None = Field(default=None, description="prepared cases; None: OUTPUT/store")
+    output: Path | None = Field(default=None, description="results; None: runs/NAME")
+    _origins: Origins = PrivateAttr(default_factory=dict)
+    _source: str = PrivateAttr(default="experiment")
+
+    @field_validator("methods", "seeds")
+    @classmethod
+    def _distinct(cls, values: list[Any]) -> list[Any]:
+        if len(set(values)) != len(values):
+            raise ValueError("a value stands there twice")
+        return values
+
+    @field_validator("variants")
+    @classmethod
+    def _named(cls, variants: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, changes in variants.items():
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+                raise ValueError(f"{name!r} cannot name a variant; take letters, digits, - and _")
+            for key in changes:
+                if key not in _OF_A_VARIANT:
+                    allowed = ", ".join(_OF_A_VARIANT)
+                    raise ValueError(f"variant {name!r} cannot change {key!r}; it may change {allowed}")
+        return variants
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Experiment:
+        if self.major is not None and self.major not in self.dataset.tasks:
+            raise ValueError(f"major: {self.major!r} is no task; dataset.tasks has {', '.join(self.dataset.tasks)}")
+        needing = [
+            ("methods", "auxiliary", "auxiliary" in self.methods),
+            ("stl_network", "auxiliary", self.stl_network == "auxiliary"),
+            ("weighting.name", "spearman", self.weighting.name == "spearman"),
+        ]
+        for key, value, there in needing:
+            if there and self.major is None:
+                raise ValueError(f"{key}: {value!r} needs major, the task that the others help; name it")
+        if self.stl_network is None:
+            self.stl_network = "auxiliary" if "auxiliary" in self.methods else "stl"
+        for name in self.variants:
+            self.resolved(name, 0)
+        return self
+
+    def resolved(self, variant: str, seed: int) -> Experiment:
+        """The experiment as one variant and one seed of it have it, without variants of its own.
+
+        Raises:
+            ValueError: the variant's changes are not accepted.
+        """
+        values = self.model_dump(mode="json")
+        values["variants"] = {}
+        for section, changes in self.variants.get(variant, {}).items():
+            if changes is not None and not isinstance(changes, Mapping):
+                raise ValueError(f"variants.{variant}.{section}: {no_mapping(changes, section)}")
+            # a weighting's options go with its name
+            kept = {} if section == "weighting" and "name" in (changes or {}) else values[section]
+            values[section] = {**kept, **(changes or {})}
+        values["dataset"]["splits"] = self.dataset.splits.of_seed(seed).model_dump(mode="json")
+        try:
+            resolved = Experiment.model_validate(values)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            key = ".".join(map(str, fault["loc"]))
+            raise ValueError(f"variants.{variant}.{key}: {reason_of(fault, Experiment)}") from None
+        changed = {key[2:]: place for key, place in self._origins.items() if key[:2] == ("variants", variant)}
+        resolved.remember({**self._origins, **changed}, self._source)
+        return resolved
+
+    def remember(self, origins: Origins, source: str) -> None:
+        """Keep where the keys stand, for checks that run later; neither dumped nor compared.
+
+        Args:
+            origins: ``{path of a key: "FILE, line N" or "command line"}``.
+            source: what they are from, for keys that are not among them: a file, or another name.
+        """
+        self._origins = dict(origins)
+        self._source = source
+
+    def place(self, key: str) -> str:
+        """Where a key stands, or else the nearest above it: ``FILE, line N``, ``command line``, or the file alone.
+
+        Args:
+            key: with dots between levels, e.g. ``variants.TL.encoder.name``.
+        """
+        return place_of(tuple(key.split(".")), self._origins, self._source)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all keys have the same values, wherever they stand."""
+        return self.__dict__ == other.__dict__ if isinstance(other, Experiment) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def output_folder(self) -> Path:
+        """Where runs and tables go."""
+        return self.output or Path("runs") / self.name
+
+    @property
+    def store_folder(self) -> Path:
+        """Where prepared cases lie."""
+        return self.store or self.output_folder / "store"
+
+    def dump(self) -> str:
+        """The whole experiment as YAML, every default written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

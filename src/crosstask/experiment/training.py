@@ -1,0 +1,85 @@
+"""Optimiser, schedule, and what training samples go through."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+
+from crosstask.experiment.section import Section
+
+
+class AugmentationSection(Section):
+    """Random changes of training samples, alike for image, masks and quantities; never in evaluation."""
+
+    flip: list[Literal["x", "y", "z"]] = Field(default=[], description="axes along which half the samples are flipped")
+    rotate: float = Field(default=0.0, ge=0, le=180, description="largest in-plane rotation, in degrees")
+    scale: float = Field(default=0.0, ge=0, lt=1, description="largest change of size, 0.1 for 0.9 to 1.1")
+    intensity: float = Field(default=0.0, ge=0, lt=1, description="largest change of brightness and contrast, a share")
+    noise: float = Field(default=0.0, ge=0, le=1, description="standard deviation of Gaussian noise, of a range of 2")
+
+
+class TrainingSection(Section):
+    """Optimiser and schedule."""
+
+    epochs: PositiveInt = 100
+    batch_size: PositiveInt = 8
+    samples_per_epoch: PositiveInt | None = Field(default=None, description="None: every sample once an epoch")
+    foreground: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of the training samples that are drawn where a class of a segmentation task is, each class "
+        "as often; the rest is drawn evenly. The same for every method, single-task ones included",
+    )
+    balance: str | None = Field(
+        default=None,
+        description="an image-level classification task; its classes are drawn equally often. The same for every "
+        "method, single-task ones included",
+    )
+    augmentation: AugmentationSection | None = Field(default=None, description="random changes of training samples")
+    cache: bool = Field(default=False, description="keep training and validation samples in memory once loaded")
+    validation_samples: PositiveInt | None = Field(
+        default=None, description="an even choice of so many validation samples; None: all"
+    )
+    learning_rate: PositiveFloat = 1e-4
+    weight_decay: float = Field(default=1e-5, ge=0)
+    schedule: Literal["constant", "cosine"] = Field(default="constant", description="of the learning rate, over epochs")
+    gradient_clip: PositiveFloat | None = Field(default=None, description="largest norm of the gradient")
+    precision: Literal["32", "bf16-mixed", "16-mixed", "auto"] = Field(
+        default="32",
+        description="auto: bf16-mixed where the device computes it natively, else 32; processors without bfloat16 take "
+        "many times as long for it",
+    )
+    accumulate: PositiveInt = Field(default=1, description="batches per optimiser step")
+    channels_last: bool = False
+    smoothing: PositiveInt = Field(
+        default=5,
+        description="epochs: the best epoch is the one with the highest validation score among so many consecutive "
+        "ones, those with the highest mean; 1: the highest of all, which on few validation cases is often luck",
+    )
+    patience: PositiveInt | None = Field(
+        default=None,
+        description="epochs without a better mean score before stopping, counted from the end of the first smoothing "
+        "epochs on",
+    )
+    loader_workers: int = Field(default=0, ge=0, description="processes that load samples")
+    device: str = Field(default="auto", description="auto, cpu, gpu, or Lightning's other accelerators")
+    devices: int | str | list[int] = Field(
+        default=1, description="1, as a run is trained on one device; [1] takes the second of several GPUs"
+    )
+    threads: PositiveInt | None = Field(default=None, description="CPU threads of one run; None: PyTorch's own choice")
+    tensorboard: bool = Field(default=False, description="also log for TensorBoard (needs the extra)")
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _one(cls, devices: Any) -> Any:
+        listed = devices if isinstance(devices, list) else [devices]
+        if isinstance(devices, str) or (listed and all(type(index) is int for index in listed)):
+            return devices
+        raise ValueError("give 1, or the index of the device to take, as [0]")
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _text(cls, precision: Any) -> Any:
+        return str(precision) if isinstance(precision, int) else precision
