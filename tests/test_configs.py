@@ -39,7 +39,7 @@ def test_experiments_with_a_major_task(name: str):
     splits = experiment.dataset.splits
     assert (splits.rule, splits.by_seed, splits.fractions) == ("drawn", True, (0.6, 0.1, 0.3))
     assert splits.stratify == experiment.major
-    assert (experiment.weighting.name, experiment.weighting.options()) == ("spearman", {"m": 0.7})
+    assert (experiment.weighting.name, experiment.weighting.options_of("spearman")) == ("spearman", {"m": 0.7})
     assert (experiment.training.patience, experiment.training.batch_size) == (10, 50)
     rates = {variant: experiment.resolved(variant, 0).encoder.learning_rate for variant in experiment.variants}
     assert (experiment.training.learning_rate, rates) == (1e-3, {"TL": 2e-4, "RI": None})

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -347,8 +348,8 @@ def test_a_batch_without_labels_of_a_task_leaves_its_parameters_untouched(experi
     tasks = (SegmentationTask("masks", "structures", ["a", "b"]), RegressionTask("dose", "dose", ["dose"], "Gy"))
     network = build("hps", encoder="resnet18", tasks=tasks)
     module = TrainingModule(network, tasks, build_weighting("dwa", ["masks", "dose"]), experiment.training)
-    module.epoch_weights = module.weighting.weights()
-    module._sums = {"masks": [], "dose": []}
+    module.trainer = SimpleNamespace(is_last_batch=False)
+    module._sums, module._weights = {"masks": [], "dose": []}, {"masks": [], "dose": []}
     batch = Batch(
         image=torch.randn(2, 1, 32, 32),
         targets={"masks": torch.zeros(2, 2, 32, 32), "dose": torch.rand(2, 1, 32, 32)},
@@ -359,7 +360,7 @@ def test_a_batch_without_labels_of_a_task_leaves_its_parameters_untouched(experi
     )
     loss = module.training_step(batch, 0)
     assert loss is not None
-    loss.backward()
+    module.backward(loss)
     assert all(parameter.grad is None for parameter in network.task_parameters("masks"))
     assert all(parameter.grad is not None for parameter in network.task_parameters("dose"))
     assert module._sums["masks"] == []

@@ -56,9 +56,9 @@ def test_the_major_task_alone_weighs_one():
 
 
 def test_a_resume_keeps_the_choice():
-    state = json.loads(json.dumps(fitted().state()))
+    state = json.loads(json.dumps(fitted().state_dict()))
     other = Spearman(list(LABELS))
-    other.load_state(state)
+    other.load_state_dict(state)
     assert (other.weights(), other.tasks) == (fitted().weights(), fitted().tasks)
 
 

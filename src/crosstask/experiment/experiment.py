@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
+from crosstask.errors import InputError
 from crosstask.experiment.dataset import DatasetSection
 from crosstask.experiment.encoder import EncoderSection
 from crosstask.experiment.evaluation import EvaluationSection
@@ -19,6 +20,8 @@ from crosstask.experiment.section import Section
 from crosstask.experiment.training import TrainingSection
 from crosstask.experiment.weighting import WeightingSection
 from crosstask.io.yaml_lines import place_of
+from crosstask.methods import BASELINE, get_method, method_names
+from crosstask.registry import WEIGHTINGS, did_you_mean
 
 Name = str
 Origins = dict[tuple[str, ...], str]
@@ -52,7 +55,7 @@ class Experiment(Section):
         description="every method in several ways, each compared with single-task learning of its own: name: changes "
         "of encoder, architecture, weighting or training, e.g. TL: {encoder: {weights: imagenet}}",
     )
-    stl_network: Literal["stl", "auxiliary"] | None = Field(
+    stl_network: str | None = Field(
         default=None,
         description="network of single-task learning: stl, or auxiliary without its auxiliary branch; None: "
         "auxiliary where that is among the methods",
@@ -77,6 +80,8 @@ class Experiment(Section):
         for name, changes in variants.items():
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
                 raise ValueError(f"{name!r} cannot name a variant; take letters, digits, - and _")
+            if name in WEIGHTINGS:
+                raise ValueError(f"{name!r} is a weighting, so no variant can be called so; take another name")
             for key in changes:
                 if key not in _OF_A_VARIANT:
                     allowed = ", ".join(_OF_A_VARIANT)
@@ -87,16 +92,24 @@ class Experiment(Section):
     def _fitting(self) -> Experiment:
         if self.major is not None and self.major not in self.dataset.tasks:
             raise ValueError(f"major: {self.major!r} is no task; dataset.tasks has {', '.join(self.dataset.tasks)}")
-        needing = [
-            ("methods", "auxiliary", "auxiliary" in self.methods),
-            ("stl_network", "auxiliary", self.stl_network == "auxiliary"),
-            ("weighting.name", "spearman", self.weighting.name == "spearman"),
-        ]
-        for key, value, there in needing:
-            if there and self.major is None:
-                raise ValueError(f"{key}: {value!r} needs major, the task that the others help; name it")
+        try:
+            methods = [get_method(name) for name in self.methods]
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        networks = {method.single: method.needs_major for method in map(get_method, method_names())}
         if self.stl_network is None:
-            self.stl_network = "auxiliary" if "auxiliary" in self.methods else "stl"
+            self.stl_network = next((one.single for one in methods if one.single != BASELINE), BASELINE)
+        elif self.stl_network not in networks:
+            near = did_you_mean(self.stl_network, networks)
+            raise ValueError(f"stl_network: {self.stl_network!r} is not known; {near}one of {', '.join(networks)}")
+        needing = {
+            **{f"methods: {method.name!r}": method.needs_major for method in methods},
+            f"stl_network: {self.stl_network!r}": networks[self.stl_network],
+            f"weighting.name: {self.weighting.name!r}": WEIGHTINGS[self.weighting.name].needs_major,
+        }
+        for what, needed in needing.items():
+            if needed and self.major is None:
+                raise ValueError(f"{what} needs major, the task that the others help; name it")
         for name in self.variants:
             self.resolved(name, 0)
         return self

@@ -2,57 +2,62 @@
 
 from __future__ import annotations
 
-import difflib
-from typing import Any, get_type_hints
+from collections.abc import Mapping
+from typing import Any
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from crosstask.errors import InputError
 from crosstask.experiment.section import Section
-from crosstask.weighting import WEIGHTINGS, build_weighting, weighting_options
+from crosstask.registry import WEIGHTINGS, did_you_mean
+from crosstask.weighting.options import checked_options
+
+_KEY = "weighting"
 
 
 class WeightingSection(Section):
-    """How the losses of the tasks become one step: a weighting, and the options that its class takes."""
+    """How the losses of the tasks become one step: a weighting and its options, and options of others by their names.
+
+    ``{name: dwa, temperature: 2.0, cagrad: {c: 0.4}}``: methods that name no weighting have DWA, and ``hps+cagrad`` has
+    CAGrad with these options.
+    """
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
-    name: str = Field(default="dwa", description="dwa, equal, fixed or spearman")
+    name: str = Field(
+        default="dwa",
+        description="weighting of methods that name none of their own (hps+cagrad does); other keys are its options, "
+        "and sections named after weightings are the options of those",
+    )
 
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
         if name not in WEIGHTINGS:
-            near = difflib.get_close_matches(name.lower(), WEIGHTINGS, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"{hint}one of {', '.join(map(repr, WEIGHTINGS))}")
+            near = did_you_mean(name, WEIGHTINGS)
+            raise ValueError(f"{near}one of {', '.join(map(repr, WEIGHTINGS))}")
         return name
 
     @model_validator(mode="after")
     def _accepted(self) -> WeightingSection:
-        hints = get_type_hints(WEIGHTINGS[self.name].__init__)
+        """Every option in its type, also of weightings that no method has."""
         given = self.model_extra if self.model_extra is not None else {}
-        for option in [option for option, value in given.items() if value is None]:
-            del given[option]  # a null is no option
-        accepted = weighting_options(self.name)
-        for option in given:
-            if option not in accepted:
-                near = difflib.get_close_matches(option.lower(), ("name", *accepted), n=1)
-                hint = f"did you mean {near[0]!r}? " if near else ""
-                options = ", ".join(accepted) or "none"
-                raise ValueError(f"{self.name} has no option {option!r}; {hint}options: {options}")
-        for option, value in given.items():
-            adapter: TypeAdapter[Any] = TypeAdapter(hints[option], config=ConfigDict(allow_inf_nan=False))
-            try:
-                given[option] = adapter.validate_python(value)  # YAML reads 1e1 as text, so the value may change
-            except ValidationError as error:
-                raise ValueError(f"{option} {value!r}: {error.errors()[0]['msg']}") from None
+        sections = {key: value for key, value in given.items() if key in WEIGHTINGS}
+        options = {key: value for key, value in given.items() if key not in WEIGHTINGS}
+        given.clear()
         try:
-            build_weighting(self.name, (), **self.options())
+            for key, section in sections.items():
+                if not isinstance(section, Mapping | None):
+                    raise InputError(f"{_KEY}.{key}: {section!r} is not accepted; give a mapping of its options")
+                given[key] = checked_options(key, section or {}, f"{_KEY}.{key}", whole=False)
+            own = {**given.get(self.name, {}), **options}
+            given.update({key: value for key, value in checked_options(self.name, own, _KEY).items() if key in options})
         except InputError as error:
-            raise ValueError(str(error)) from None
+            raise ValueError(str(error).removeprefix(f"{_KEY}.").removeprefix(f"{_KEY}: ")) from None
         return self
 
-    def options(self) -> dict[str, Any]:
-        """The options that were given."""
-        return dict(self.model_extra or {})
+    def options_of(self, name: str) -> dict[str, Any]:
+        """The options of one weighting: its own section, and what stands outside if it is the one that is named."""
+        extra = self.model_extra or {}
+        outside = {key: value for key, value in extra.items() if key not in WEIGHTINGS}
+        return {**extra.get(name, {}), **(outside if name == self.name else {})}

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from crosstask.architectures import Architecture
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import TrainingSection
 from crosstask.sample import Batch
 from crosstask.tasks.base import Task
-from crosstask.weighting import Weighting
+from crosstask.weighting import Step, Weighting
 
 _REMEDY = "lower it, set training.gradient_clip, or train at precision 32, with another output= as runs keep settings"
 
@@ -56,6 +57,10 @@ class TrainingModule(L.LightningModule):
         self._encoder_learning_rate = encoder_learning_rate or settings.learning_rate
         self.epoch_losses: dict[str, float] = {}
         self.epoch_weights: dict[str, float] = {}
+        self._weights: dict[str, list[Tensor]] = {}
+        self._losses: dict[str, Tensor] = {}
+        self._batch: Batch | None = None
+        self._ends = True
         self.skills: dict[str, float] = {}
         self.score = math.nan
         self._sums: dict[str, list[Tensor]] = {}
@@ -69,8 +74,15 @@ class TrainingModule(L.LightningModule):
         for parameter in self.architecture.parameters():
             (encoder if id(parameter) in own else rest).append(parameter)
         rates = ((encoder, self._encoder_learning_rate), (rest, self.settings.learning_rate))
+        groups: list[dict[str, Any]] = [
+            {"params": parameters, "lr": rate, "rate": rate} for parameters, rate in rates if parameters
+        ]
+        self.weighting.to(self.device)
+        if learned := list(self.weighting.parameters()):
+            rate = self.settings.learning_rate
+            groups.append({"params": learned, "lr": rate, "rate": rate, "weight_decay": 0.0})
         return torch.optim.Adam(
-            [{"params": parameters, "lr": rate, "rate": rate} for parameters, rate in rates if parameters],
+            groups,
             weight_decay=self.settings.weight_decay,
             fused=self.device.type in ("cpu", "cuda"),  # one pass over all parameters
         )
@@ -86,7 +98,8 @@ class TrainingModule(L.LightningModule):
         """Fix the learning rate and the weights of the epoch: both follow from what a checkpoint holds."""
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = group["rate"] * self._schedule()
-        self.epoch_weights = self.weighting.weights()
+        self.weighting.start_epoch()
+        self._weights = {task.name: [] for task in self.tasks}
         self._sums = {task.name: [] for task in self.tasks}
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
@@ -99,21 +112,72 @@ class TrainingModule(L.LightningModule):
             torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor | None:
-        """Weighted sum of the losses of the tasks that have a label in the batch; no step where none has one."""
+        """The losses of the tasks that have a label in the batch; no step where none has one.
+
+        Lightning is given a one in their place: what it becomes on its way to :meth:`backward` is the factor of all
+        gradients, for accumulated batches and mixed precision.
+        """
+        self._ends = (batch_index + 1) % self.settings.accumulate == 0 or self.trainer.is_last_batch
+        self._losses, counts = self._losses_of(batch)
+        for name, loss in self._losses.items():
+            if not bool(torch.isfinite(loss)):
+                _refuse_strange(batch, name)
+            self._sums[name].append(torch.stack([loss.detach() * counts[name], counts[name].to(loss.dtype)]))
+        self._batch = batch if self.weighting.looks_back else None
+        if not self._losses:
+            return None
+        return torch.ones((), device=self.device, requires_grad=True)
+
+    def _losses_of(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Loss of each task that has a label in the batch, and how many samples it is the mean of."""
         outputs = self.architecture(batch.image)
-        total: Tensor | None = None
+        losses: dict[str, Tensor] = {}
+        counts: dict[str, Tensor] = {}
         for task in self.tasks:
             present = batch.present[task.name]
             labelled = task.counted(present).sum()
-            if not bool(labelled):
-                continue
-            loss = task.loss(outputs[task.name], batch.targets[task.name], present, batch.region)
-            if not bool(torch.isfinite(loss)):
-                _refuse_strange(batch, task.name)
-            self._sums[task.name].append(torch.stack([loss.detach() * labelled, labelled.to(loss.dtype)]))
-            weighted = self.epoch_weights[task.name] * loss
-            total = weighted if total is None else total + weighted
-        return total
+            if bool(labelled):
+                losses[task.name] = task.loss(outputs[task.name], batch.targets[task.name], present, batch.region)
+                counts[task.name] = labelled
+        return losses, counts
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Let the weighting make one gradient of the batch's losses.
+
+        Args:
+            loss: the one that :meth:`training_step` gave, scaled.
+            args: none of Lightning's matters here.
+            kwargs: likewise.
+        """
+        step = Step(loss.detach(), self._shared, self._own, share=1 / self.settings.accumulate, ends=self._ends)
+        for name, weight in self.weighting.backward(self._losses, step).items():
+            self._weights[name].append(weight.detach())
+        self._losses = {}
+
+    @cached_property
+    def _shared(self) -> list[nn.Parameter]:
+        return self.architecture.shared_parameters()
+
+    @cached_property
+    def _own(self) -> dict[str, list[nn.Parameter]]:
+        return {task.name: self.architecture.task_parameters(task.name) for task in self.tasks}
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """The optimiser's step, and what the weighting makes of it."""
+        super().optimizer_step(*args, **kwargs)
+        self.weighting.after_step(self._losses_again)
+        self._batch = None
+
+    def _losses_again(self) -> dict[str, Tensor]:
+        """The losses of the batch after the step; running statistics stay as they are."""
+        if self._batch is None:
+            return {}
+        kept = [buffer.clone() for buffer in self.architecture.buffers()]
+        with torch.no_grad(), self.trainer.precision_plugin.forward_context():
+            losses, _ = self._losses_of(self._batch)
+            for buffer, before in zip(self.architecture.buffers(), kept, strict=True):
+                buffer.copy_(before)
+        return losses
 
     def finish_epoch(self) -> None:
         """Sum up the epoch's unweighted losses and tell the weighting; the recorder calls this before it writes."""
@@ -127,6 +191,10 @@ class TrainingModule(L.LightningModule):
                     f"training.learning_rate: the loss of task {task.name!r} is not finite in epoch "
                     f"{self.trainer.current_epoch + 1}; {_REMEDY}"
                 )
+        self.epoch_weights = {
+            name: float(torch.stack(weights).double().mean()) if weights else math.nan
+            for name, weights in self._weights.items()
+        }
         self.weighting.end_epoch(self.epoch_losses)
 
     def _schedule(self) -> float:
@@ -167,11 +235,11 @@ class TrainingModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the weighting's history with the weights."""
-        checkpoint["weighting"] = self.weighting.state()
+        checkpoint["weighting"] = self.weighting.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the weighting's history back."""
-        self.weighting.load_state(checkpoint["weighting"])
+        self.weighting.load_state_dict(checkpoint["weighting"])
 
 
 def _refuse_strange(batch: Batch, task: str) -> None:

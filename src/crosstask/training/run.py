@@ -57,7 +57,7 @@ from crosstask.training.pools import balanced_task, class_pools, foreground_pool
 from crosstask.training.recorder import Recorder
 from crosstask.training.sampler import EpochSampler, NumberedSampler
 from crosstask.training.samples import CaseSamples, PatchSamples, SliceSamples, WholeSamples, spread
-from crosstask.weighting import WEIGHTINGS, Spearman, Weighting, build_weighting
+from crosstask.weighting import WEIGHTINGS, Weighting, build_weighting, check_installed
 
 LOCK_NAME = "train.lock"
 
@@ -144,7 +144,8 @@ def check_plans(plans: Sequence[RunPlan]) -> None:
             balanced_task(whole, settings.balance)
         if settings.augmentation is not None:
             check_augmentation(settings.augmentation, whole, spatial_dims(experiment))
-        if WEIGHTINGS[experiment.weighting.name].needs_labels and len(plan.tasks) > 1:
+        check_installed(plan.weighting)
+        if WEIGHTINGS[plan.weighting].needs_labels and len(plan.tasks) > 1:
             check_ordered(whole.only(plan.tasks).tasks)
     for plan in plans:
         section = plan.experiment.encoder
@@ -237,7 +238,7 @@ def _train(plan: RunPlan, store: Store, show_progress: bool, tell: Callable[[str
     }
     check_data(plan, record["data"]["fingerprint"])
     write_record(plan.folder, record)
-    if isinstance(weighting, Spearman) and weighting.characteristics:
+    if weighting.characteristics:
         write_characteristics(plan.folder / CHARACTERISTICS, weighting.characteristics)
     train_loader, validation_loader = _loaders(plan, store, splits, assembly, whole)
     checkpoints = RunCheckpoints(plan.folder)
@@ -294,8 +295,9 @@ def _train(plan: RunPlan, store: Store, show_progress: bool, tell: Callable[[str
 
 def _weighting(plan: RunPlan, store: Store, training: list[str], whole: Assembly) -> Weighting:
     """The run's weighting; one that looks at the training labels has chosen the tasks that the run learns."""
-    section, tasks = plan.experiment.weighting, whole.only(plan.tasks).tasks
-    weighting = build_weighting(section.name, [task.name for task in tasks], **section.options())
+    tasks = whole.only(plan.tasks).tasks
+    options = {} if plan.method.run_per_task else plan.experiment.weighting.options_of(plan.weighting)
+    weighting = build_weighting(plan.weighting, [task.name for task in tasks], **options)
     major = plan.experiment.major
     if weighting.needs_labels and major is not None:
         if len(tasks) > 1:

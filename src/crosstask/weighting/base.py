@@ -3,31 +3,80 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from crosstask.registry import WEIGHTINGS
+from crosstask.registry import WEIGHTINGS, Registry
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from crosstask.functional.spearman import Characteristic
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a weighting may know of the network and of the batch.
+
+    Attributes:
+        scale: factor of all gradients, a scalar: :attr:`share`, times what mixed precision asks for.
+        share: of this batch in the step: one over the number of accumulated batches.
+        shared: parameters that the outputs of several tasks depend on.
+        own: ``{task: parameters that its output alone depends on}``.
+        ends: the optimiser takes its step after this batch; False for all but the last of accumulated batches.
+    """
+
+    scale: Tensor
+    shared: Sequence[nn.Parameter]
+    own: Mapping[str, Sequence[nn.Parameter]]
+    share: float = 1.0
+    ends: bool = True
 
 
 class Weighting(ABC):
-    """A scalar weighting: one weight per task, changed at most once an epoch.
+    """Base of all weightings: losses and parameters to a step.
+
+    Most are one of two kinds, and inherit from :class:`crosstask.weighting.scalar.ScalarWeighting` (the losses become
+    one) or :class:`crosstask.weighting.gradient.GradientWeighting` (their gradients do). The constructor takes the
+    tasks and, as keyword arguments with types, the options that an experiment may set; its docstring explains them. A
+    module of a weighting imports torch inside functions alone, so that options are checked without it.
 
     Args:
         tasks: names of the tasks, in the order of the weights.
 
     Attributes:
         name: name in :data:`crosstask.registry.WEIGHTINGS`.
-        needs_labels: whether :meth:`fit` must be called before the network is built.
+        label: how tables write it.
+        needs_labels: :meth:`fit` must be called before the network is built.
+        needs_major: one task must be named as the one that the others help.
+        needs: packages that it computes with and that an installation may lack.
+        characteristics: what :meth:`fit` found of each task but the major, for the report.
     """
 
     name: ClassVar[str]
-    registry = WEIGHTINGS
+    label: ClassVar[str]
+    registry: ClassVar[Registry[Any]] = WEIGHTINGS
     needs_labels: ClassVar[bool] = False
+    needs_major: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
+    characteristics: tuple[Characteristic, ...] = ()
 
     def __init__(self, tasks: Sequence[str]) -> None:
         self.tasks = tuple(tasks)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "label" not in cls.__dict__ and "name" in cls.__dict__:
+            cls.label = cls.name
+
+    @classmethod
+    def faults(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Options whose values are out of their range, each with what to give instead; of the right type they are."""
+        yield from ()
 
     def fit(self, major: str, labels: Mapping[str, np.ndarray]) -> None:
         """Look at the labels of the training cases; :attr:`tasks` are afterwards those that are to be learned.
@@ -39,15 +88,45 @@ class Weighting(ABC):
         """
 
     @abstractmethod
-    def weights(self) -> dict[str, float]:
-        """Weight of each task's loss in the present epoch."""
+    def backward(self, losses: Mapping[str, Tensor], step: Step) -> Mapping[str, Tensor]:
+        """Add to ``.grad`` of all parameters what the optimiser is to take.
+
+        Args:
+            losses: ``{task: scalar}``, of the tasks that have a label in the batch; none where no task has one.
+            step: the parameters, and how gradients are scaled.
+
+        Returns:
+            The effective weight of each loss, as far as it has one: what the gradient of the loss was multiplied by.
+        """
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether :meth:`after_step` wants the losses after the step, which costs a forward pass."""
+        return False
+
+    def after_step(self, losses: Callable[[], Mapping[str, Tensor]]) -> None:
+        """Called when the optimiser has taken its step.
+
+        Args:
+            losses: computes the losses of the same batch again, without gradient, and leaves running statistics alone.
+        """
+
+    def start_epoch(self) -> None:
+        """Called before the first batch of an epoch."""
 
     def end_epoch(self, losses: Mapping[str, float]) -> None:
         """Take the epoch mean of each task's *unweighted* training loss; NaN where the task had no label."""
 
-    def state(self) -> dict[str, Any]:
-        """What must survive a resume, as plain values."""
+    def parameters(self) -> Sequence[nn.Parameter]:
+        """What it learns by the optimiser's steps, without weight decay; they are no part of the network."""
+        return ()
+
+    def to(self, device: torch.device) -> None:
+        """Move parameters and state to the device of the network."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must survive a resume, as plain values and tensors; parameters too."""
         return {}
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Put back what :meth:`state` gave."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put back what :meth:`state_dict` gave; parameters in place."""

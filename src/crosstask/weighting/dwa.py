@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from crosstask.errors import InputError
 from crosstask.functional.dwa import dwa_weights
-from crosstask.weighting.base import Weighting
+from crosstask.weighting.scalar import EpochWeighting
 
 
-class DynamicWeightAverage(Weighting):
+class DynamicWeightAverage(EpochWeighting):
     """DWA (Liu et al. 2019): weight one in the first two epochs, then by the rate at which each loss falls.
 
     Each task keeps the last two epochs in which it *had* a loss, so an epoch without its labels leaves its history
@@ -20,19 +19,20 @@ class DynamicWeightAverage(Weighting):
     Args:
         tasks: names of the tasks.
         temperature: T of the paper, 2 there.
-
-    Raises:
-        InputError: the temperature is not positive.
     """
 
     name = "dwa"
+    label = "DWA"
 
     def __init__(self, tasks: Sequence[str], *, temperature: float = 2.0) -> None:
         super().__init__(tasks)
-        if not temperature > 0:
-            raise InputError(f"weighting.temperature: {temperature} is not positive; the paper takes 2")
         self.temperature = temperature
         self._history: dict[str, list[float]] = {task: [] for task in self.tasks}
+
+    @classmethod
+    def faults(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        if not options.get("temperature", 2) > 0:
+            yield "temperature", f"{options['temperature']} is not positive; the paper takes 2"
 
     def weights(self) -> dict[str, float]:
         """The weights; they sum to the number of tasks."""
@@ -47,10 +47,10 @@ class DynamicWeightAverage(Weighting):
             if math.isfinite(losses.get(task, math.nan)):
                 self._history[task] = [*self._history[task][-1:], float(losses[task])]
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Both epochs' losses."""
         return {"history": {task: list(losses) for task, losses in self._history.items()}}
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put back both epochs' losses."""
         self._history = {task: list(state["history"][task]) for task in self.tasks}

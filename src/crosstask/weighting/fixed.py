@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from crosstask.errors import InputError
-from crosstask.weighting.base import Weighting
+from crosstask.weighting.scalar import EpochWeighting
 
 
-class Equal(Weighting):
+class Equal(EpochWeighting):
     """Every task counts one."""
 
     name = "equal"
@@ -18,7 +19,7 @@ class Equal(Weighting):
         return dict.fromkeys(self.tasks, 1.0)
 
 
-class Fixed(Weighting):
+class Fixed(EpochWeighting):
     """Weights given by the experiment.
 
     Args:
@@ -26,7 +27,7 @@ class Fixed(Weighting):
         weights: one weight per task; more tasks than these may be named (single-task runs use their own alone).
 
     Raises:
-        InputError: a task has no weight, or a weight is negative.
+        InputError: a task has no weight.
     """
 
     name = "fixed"
@@ -38,10 +39,13 @@ class Fixed(Weighting):
             raise InputError(
                 f"weighting.weights: no weight for task {missing[0]!r}; give one for each of {list(tasks)}"
             )
-        negative = [task for task, weight in weights.items() if not weight >= 0]
-        if negative:
-            raise InputError(f"weighting.weights.{negative[0]}: {weights[negative[0]]} is not a weight; give 0 or more")
         self._weights = {task: float(weights[task]) for task in tasks}
+
+    @classmethod
+    def faults(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        for task, weight in options.get("weights", {}).items():
+            if not weight >= 0:
+                yield f"weights.{task}", f"{weight} is not a weight; give 0 or more"
 
     def weights(self) -> dict[str, float]:
         """The given weights."""

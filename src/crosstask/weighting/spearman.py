@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from crosstask.errors import InputError
-from crosstask.functional.spearman import Characteristic, Negative, characteristic, characteristic_weights
-from crosstask.weighting.base import Weighting
+from crosstask.functional.spearman import Negative, characteristic, characteristic_weights
+from crosstask.weighting.scalar import EpochWeighting
 
 
-class Spearman(Weighting):
+class Spearman(EpochWeighting):
     """The weights of Fang et al. (2019), eq. (1) to (3), by Spearman correlations in the training cases.
 
     Characteristics that do not go with the major label are not learned at all. A run with the major task alone (that of
@@ -27,13 +26,12 @@ class Spearman(Weighting):
 
     Attributes:
         characteristics: of each task but the major, once :meth:`fit` was called.
-
-    Raises:
-        InputError: an option is out of its range.
     """
 
     name = "spearman"
+    label = "Spearman"
     needs_labels = True
+    needs_major = True
 
     def __init__(
         self,
@@ -44,18 +42,15 @@ class Spearman(Weighting):
         negative: Negative = "absolute",
     ) -> None:
         super().__init__(tasks)
-        if not 0 < m <= 1:
-            raise InputError(f"weighting.m: {m} is no share of the major loss; give more than 0 and at most 1")
-        if not 0 < significance <= 1:
-            raise InputError(
-                f"weighting.significance: {significance} is no level of p-values; give more than 0 and at most 1"
-            )
-        if negative not in ("absolute", "leave_out"):
-            raise InputError(f"weighting.negative: {negative!r} is not known; give absolute or leave_out")
         self.m, self.significance = m, significance
         self.negative: Negative = negative
-        self.characteristics: tuple[Characteristic, ...] = ()
         self._weights: dict[str, float] = {}
+
+    @classmethod
+    def faults(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        for option, what in (("m", "share of the major loss"), ("significance", "level of p-values")):
+            if not 0 < options.get(option, 1) <= 1:
+                yield option, f"{options[option]} is no {what}; give more than 0 and at most 1"
 
     def fit(self, major: str, labels: Mapping[str, np.ndarray]) -> None:
         """Choose the characteristics, and weigh them."""
@@ -78,11 +73,11 @@ class Spearman(Weighting):
             raise RuntimeError("the weights follow from the training labels; call fit first")
         return dict(self._weights)
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """The weights."""
         return {"weights": dict(self._weights)}
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put back the weights."""
         self._weights = dict(state["weights"])
         self.tasks = tuple(self._weights)

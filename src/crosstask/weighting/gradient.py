@@ -1,0 +1,92 @@
+"""Weightings that make one gradient of several: of the parameters that tasks share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from crosstask.weighting.base import Step, Weighting
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class GradientWeighting(Weighting):
+    """One gradient of several. A subclass gives :meth:`weigh`.
+
+    Row t of the Jacobian is the gradient of task t's loss by the shared parameters; what a task has of its own gets the
+    gradient of its own loss. With one task alone this is plain gradient descent. One backward pass a task.
+
+    Rows are in single precision, and free of the factors of mixed precision and accumulation, before they are weighed.
+    Those of accumulated batches are added up first, so that two batches of four are one of eight (batch normalisation
+    aside). A task without a label has no row. Where a row is not finite, as mixed precision must expect, nothing is
+    weighed and the gradients say so.
+    """
+
+    def __init__(self, tasks: Sequence[str]) -> None:
+        super().__init__(tasks)
+        self._rows: dict[str, Tensor] = {}
+        self._reached: set[int] = set()
+
+    @abstractmethod
+    def weigh(self, jacobian: Tensor, tasks: Sequence[str]) -> Tensor:
+        """Weights of the rows: ``t p`` to ``t``, float32; the gradient is their weighted sum.
+
+        Args:
+            jacobian: of the losses by the shared parameters, ``t p``, at least two rows.
+            tasks: of the rows.
+        """
+
+    def backward(self, losses: Mapping[str, Tensor], step: Step) -> Mapping[str, Tensor]:
+        """Add the batch's rows; at the end of the accumulated batches weigh them."""
+        import torch
+
+        shared = [parameter for parameter in step.shared if parameter.requires_grad]
+        last = list(losses)[-1:]
+        for task, loss in losses.items():
+            own = [parameter for parameter in step.own.get(task, ()) if parameter.requires_grad]
+            scale = step.scale.to(loss.dtype)
+            found = torch.autograd.grad(loss, [*shared, *own], scale, retain_graph=[task] != last, allow_unused=True)
+            self._add_row(task, shared, found[: len(shared)], step)
+            for parameter, gradient in zip(own, found[len(shared) :], strict=True):
+                if gradient is not None:
+                    _add(parameter, gradient)
+        return self._finish(shared, step) if step.ends and self._rows else {}
+
+    def _add_row(self, task: str, shared: Sequence[nn.Parameter], found: Sequence[Tensor | None], step: Step) -> None:
+        import torch
+
+        self._reached |= {index for index, gradient in enumerate(found) if gradient is not None}
+        parts = [
+            (torch.zeros_like(parameter) if gradient is None else gradient).flatten().float()
+            for parameter, gradient in zip(shared, found, strict=True)
+        ]
+        row = torch.cat(parts) / _of_precision(step)
+        self._rows[task] = self._rows[task] + row if task in self._rows else row
+
+    def _finish(self, shared: Sequence[nn.Parameter], step: Step) -> Mapping[str, Tensor]:
+        """Weigh the rows, and give the shared parameters their gradient."""
+        import torch
+
+        tasks = [task for task in self.tasks if task in self._rows]
+        jacobian = torch.stack([self._rows[task] for task in tasks])
+        weights = jacobian.new_ones(len(tasks))
+        if len(tasks) > 1 and bool(torch.isfinite(jacobian).all()):
+            weights = self.weigh(jacobian, tasks).to(jacobian)
+        gradient = (weights @ jacobian) * _of_precision(step)
+        pieces = gradient.split([parameter.numel() for parameter in shared])
+        for index, (parameter, piece) in enumerate(zip(shared, pieces, strict=True)):
+            if index in self._reached:
+                _add(parameter, piece.view_as(parameter).to(parameter.dtype))
+        self._rows, self._reached = {}, set()
+        return dict(zip(tasks, weights, strict=True))
+
+
+def _of_precision(step: Step) -> Tensor:
+    """The factor that mixed precision asks for."""
+    return step.scale.float() / step.share
+
+
+def _add(parameter: nn.Parameter, gradient: Tensor) -> None:
+    parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient

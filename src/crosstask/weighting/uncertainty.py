@@ -1,0 +1,57 @@
+"""Uncertainty weighting (Kendall, Gal and Cipolla, CVPR 2018): weights that are learned with the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from crosstask.weighting.scalar import ScalarWeighting
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+
+class Uncertainty(ScalarWeighting):
+    r"""Each loss by the uncertainty of its task, which is learned: :math:`\sum_t \tfrac12 e^{-s_t} L_t + \tfrac12 s_t`.
+
+    :math:`s_t = \log \sigma_t^2`, zero at the start, of the tasks that have a label in the batch. It is the form for
+    quantities, eq. (7) of the paper with its logarithm; for classes the paper drops the half, which the learned
+    :math:`s_t` makes up for.
+    """
+
+    name = "uncertainty"
+    label = "UW"
+
+    def __init__(self, tasks: Sequence[str]) -> None:
+        super().__init__(tasks)
+
+    @cached_property
+    def log_variances(self) -> nn.Parameter:
+        """:math:`s_t`, one a task."""
+        import torch
+
+        return torch.nn.Parameter(torch.zeros(len(self.tasks)))
+
+    def combine(self, losses: Mapping[str, Tensor]) -> Tensor:
+        parts = []
+        for task, loss in losses.items():
+            s = self.log_variances[self.tasks.index(task)]
+            parts.append(0.5 * (-s).exp() * loss + 0.5 * s)
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
+        return total
+
+    def parameters(self) -> Sequence[nn.Parameter]:
+        return (self.log_variances,)
+
+    def to(self, device: torch.device) -> None:
+        self.log_variances.data = self.log_variances.data.to(device)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"log_variances": self.log_variances.detach().cpu().clone()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.log_variances.data.copy_(state["log_variances"])
