@@ -73,6 +73,11 @@ def excuse() -> str:
     return "".join(f"; plugin {plugin.name!r} could not be loaded ({plugin.fault})" for plugin in broken)
 
 
+def is_file(name: str) -> bool:
+    """Whether a plugin is named by the path of a Python file, and not as a module."""
+    return name.endswith(".py")
+
+
 def load(names: Iterable[str]) -> tuple[Plugin, ...]:
     """Import the plugins that an experiment names; one that is loaded already is not imported again.
 
@@ -86,13 +91,13 @@ def load(names: Iterable[str]) -> tuple[Plugin, ...]:
 
 
 def _load(name: str) -> Plugin:
-    if name.endswith(".py"):
+    if is_file(name):
         module = _module_of_file(Path(name).expanduser())
     else:
         module = _imported(name, name)
     package = name.partition(".")[0]
     try:
-        version = "" if name.endswith(".py") else metadata.version(package)
+        version = "" if is_file(name) else metadata.version(package)
     except metadata.PackageNotFoundError:
         version = ""
     return Plugin(name, module.__name__, version, _digest(module))

@@ -20,6 +20,8 @@ from crosstask.evaluation.predictions import write_predictions
 from crosstask.evaluation.scored import same_scores
 from crosstask.evaluation.scores import write_scores
 from crosstask.faults import FOR_MEMORY, told_plainly
+from crosstask.files import writing
+from crosstask.plugins import load
 from crosstask.processes import follow_parent
 from crosstask.runs import (
     EXAMPLES,
@@ -33,7 +35,6 @@ from crosstask.runs import (
     is_trained,
     keep_evaluation,
     trained_record,
-    writing,
 )
 from crosstask.seals import seal
 from crosstask.splits import splits_of
@@ -272,6 +273,7 @@ def _work(plan: RunPlan, store_root: Path) -> None:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         try:
+            load(plan.experiment.plugins)
             with told_plainly(plan.name):
                 train_and_score(plan, store_root, tell=lambda line: print(line, file=sys.stderr, flush=True))
         except CrosstaskError as error:

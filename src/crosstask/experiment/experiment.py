@@ -21,6 +21,7 @@ from crosstask.experiment.training import TrainingSection
 from crosstask.experiment.weighting import WeightingSection
 from crosstask.io.yaml_lines import place_of
 from crosstask.methods import BASELINE, get_method, method_names
+from crosstask.plugins import is_file, load
 from crosstask.registry import WEIGHTINGS, did_you_mean
 
 Name = str
@@ -60,12 +61,33 @@ class Experiment(Section):
         description="network of single-task learning: stl, or auxiliary without its auxiliary branch; None: "
         "auxiliary where that is among the methods",
     )
+    plugins: list[str] = Field(
+        default=[],
+        description="code of your own: modules, or paths of Python files (relative to this file), that register "
+        "methods, weightings, data sets and the like when they are imported; a run keeps a copy of the files",
+    )
     methods: list[str] = Field(default=["stl", "hps", "mtan", "ctan"], min_length=1)
     seeds: list[int] = Field(default=[0], min_length=1)
     store: Path | None = Field(default=None, description="prepared cases; None: OUTPUT/store")
     output: Path | None = Field(default=None, description="results; None: runs/NAME")
     _origins: Origins = PrivateAttr(default_factory=dict)
     _source: str = PrivateAttr(default="experiment")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plugins_first(cls, values: Any) -> Any:
+        """What plugins register must be known before anything else is held against it."""
+        if not isinstance(values, Mapping) or not values.get("plugins"):
+            return values
+        names = values["plugins"]
+        if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+            raise ValueError(f"plugins: {names!r} is not accepted; give a list of modules or Python files")
+        paths = [str(Path(name).expanduser().absolute()) if is_file(name) else name for name in names]
+        try:
+            load(paths)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return {**values, "plugins": paths}
 
     @field_validator("methods", "seeds")
     @classmethod

@@ -13,6 +13,7 @@ from crosstask.errors import InputError
 from crosstask.experiment.experiment import Experiment, Origins
 from crosstask.experiment.faults import message_of, reason_of
 from crosstask.io.yaml_lines import parse_yaml, place_of
+from crosstask.plugins import is_file
 from crosstask.shipped import find_config, hint_for
 
 
@@ -36,10 +37,23 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     values, lines = parse_yaml(text, Path(path))
     if not isinstance(values, dict):
         raise InputError(f"{path}: an experiment is a mapping of keys to values; crosstask configs has examples")
+    values = _beside(values, path)
     origins = {tuple(map(str, key)): f"{path}, line {line}" for key, line in lines.items()}
     for override in overrides:
         origins = _with_command_line(origins, _override(values, override))
     return _validate(values, origins, str(path))
+
+
+def _beside(values: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The values with the paths of plugins, which begin beside the experiment file."""
+    names = values.get("plugins")
+    if not isinstance(names, list):
+        return values
+    here = path.absolute().parent
+    return {
+        **values,
+        "plugins": [str(here / name) if isinstance(name, str) and is_file(name) else name for name in names],
+    }
 
 
 def override_values(overrides: Sequence[str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from crosstask.locks import locked
 from crosstask.network import build_architecture, check_networks, precision_of, spatial_dims
 from crosstask.nn.normalisation import describe_normalisation
 from crosstask.nn.pretrained import of_imagenet
+from crosstask.plugins import installed, load
 from crosstask.runs import (
     CHARACTERISTICS,
     HISTORY,
@@ -235,6 +237,7 @@ def _train(plan: RunPlan, store: Store, show_progress: bool, tell: Callable[[str
             "citation": dataset.citation,
         },
         "environment": environment(),
+        "plugins": [asdict(plugin) for plugin in (*installed(), *load(experiment.plugins))],
     }
     check_data(plan, record["data"]["fingerprint"])
     write_record(plan.folder, record)

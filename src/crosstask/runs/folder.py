@@ -1,0 +1,163 @@
+"""The folder of a run: made, or made sure that it belongs to the run; nothing that was learned is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from crosstask.errors import InputError
+from crosstask.files import write_atomically, writing
+from crosstask.runs.code import keep_plugins, plugins_at
+from crosstask.runs.names import (
+    BEST,
+    CANDIDATES,
+    CHARACTERISTICS,
+    EXAMPLES,
+    EXPERIMENT,
+    FINAL,
+    HISTORY,
+    LAST,
+    PREDICTIONS,
+    PREVIOUS,
+    RECORD,
+    SCORES,
+)
+from crosstask.runs.plan import RunPlan
+from crosstask.runs.record import read_record, trained_record
+from crosstask.runs.settings import changed_keys, read_settings, relevant_settings, settings_of, with_defaults
+
+_OF_A_TRAINING = (LAST, PREVIOUS, BEST, FINAL, CANDIDATES, HISTORY, SCORES, PREDICTIONS, EXAMPLES)
+
+
+def open_run(plan: RunPlan) -> None:
+    """Make the run folder, or make sure that an existing one belongs to this plan.
+
+    Where no epoch was ever trained, as after a start that failed, the plan's settings take the place of those before.
+    Whoever may not be alone on the folder holds its lock.
+
+    Raises:
+        InputError: the folder holds a run with other settings; nothing is touched.
+        CrosstaskError: the folder cannot be written.
+    """
+    check_settings(plan)
+    if (plan.folder / EXPERIMENT).exists() and has_learned(plan.folder):
+        _check_begun(plan.folder)
+        return
+    with writing(plan.folder):
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        for left in (RECORD, CHARACTERISTICS):  # by the start that failed
+            (plan.folder / left).unlink(missing_ok=True)
+    settings = yaml.safe_dump(settings_of(plan), sort_keys=False, allow_unicode=True)
+    keep_plugins(plan.experiment.plugins, plan.folder)
+    write_atomically(plan.folder / EXPERIMENT, settings)
+
+
+def has_learned(folder: Path) -> bool:
+    """Whether a run folder holds anything of a training: what a start that failed leaves behind is no loss."""
+    if any((folder / name).exists() for name in _OF_A_TRAINING):
+        return True
+    try:
+        return bool(read_record(folder).get("trained"))
+    except InputError:
+        return False
+
+
+def check_settings(plan: RunPlan) -> None:
+    """Make sure that the run folder, if there is one, belongs to this plan; nothing is touched.
+
+    One in which no epoch was ever trained belongs to any plan.
+
+    Raises:
+        InputError: it holds a run with other settings, or its experiment file is damaged.
+    """
+    learned = has_learned(plan.folder)
+    if not (plan.folder / EXPERIMENT).exists():
+        if learned:
+            read_settings(plan.folder)  # says that it is missing: nobody knows what the run is of
+        return
+    if not learned:
+        return
+    before = read_settings(plan.folder)
+    if _before_normalisation(before) and plan.experiment.encoder.normalisation == "none":
+        before["encoder"]["normalisation"] = "none"
+    before["plugins"] = plugins_at(plan.folder, before.get("plugins") or ())
+    before = with_defaults(before)
+    changed = sorted(changed_keys(relevant_settings(before, plan), relevant_settings(settings_of(plan), plan)))
+    if changed:
+        more = f" and {len(changed) - 4} more" if len(changed) > 4 else ""
+        raise InputError(
+            f"{plan.folder}: was trained with other settings ({', '.join(changed[:4])}{more}); "
+            "give another output=, or remove the folder to train anew"
+        )
+
+
+def runs_without_normalisation(plan: RunPlan) -> list[Path]:
+    """Other run folders of the benchmark whose encoder has these weights, from before inputs could be normalised.
+
+    A new run would not be comparable with them, unless it leaves its inputs as they are too.
+    """
+    if has_learned(plan.folder) or plan.experiment.encoder.weights is None:
+        return []
+    found = []
+    for path in sorted((plan.experiment.output_folder / "runs").rglob(EXPERIMENT)):
+        try:
+            settings = read_settings(path.parent)
+        except InputError:
+            continue  # told where the run itself is opened
+        same = (settings.get("encoder") or {}).get("weights") == plan.experiment.encoder.weights
+        if same and _before_normalisation(settings) and has_learned(path.parent):
+            found.append(path.parent)
+    return found
+
+
+def _before_normalisation(settings: Mapping[str, Any]) -> bool:
+    """Whether a run's settings are from before inputs could be normalised: it took them as they were."""
+    encoder = settings.get("encoder")
+    return isinstance(encoder, dict) and "normalisation" not in encoder
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run has begun and can go on; a kill between two names leaves the earlier checkpoint alone."""
+    return any((folder / name).exists() for name in (LAST, PREVIOUS))
+
+
+def check_data(plan: RunPlan, fingerprint: str) -> None:
+    """Make sure that a run that is trained, or is on the way, learned from these data; nothing is touched.
+
+    Args:
+        plan: the run.
+        fingerprint: of the cases that it would be trained on now; see :meth:`crosstask.store.Store.fingerprint_of`.
+
+    Raises:
+        InputError: it learned from other data, or its record is damaged.
+    """
+    try:
+        record = read_record(plan.folder)
+    except InputError:
+        _check_begun(plan.folder)
+        return
+    if record.get("trained"):
+        trained_record(plan.folder)
+    before = record.get("data", {}).get("fingerprint")
+    if before is None or before == fingerprint or not (record.get("trained") or has_checkpoint(plan.folder)):
+        return
+    raise InputError(
+        f"{plan.folder}: was trained on other data (fingerprint {before[:12]}, now {fingerprint[:12]}); "
+        "give another output=, or remove the folder to train anew"
+    )
+
+
+def _check_begun(folder: Path) -> None:
+    """Make sure that a run which has weights has a record: without one, nobody knows what it learned from.
+
+    Raises:
+        InputError: the record is damaged, or missing beside weights, which training anew would replace.
+    """
+    if not any((folder / name).exists() for name in (BEST, FINAL, LAST, PREVIOUS)):
+        return
+    if not (folder / RECORD).exists():
+        raise InputError(f"{folder / RECORD}: is missing; remove the folder and train the run anew")
+    read_record(folder)
