@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 import torch
 
 from crosstask.architectures import Architecture, build
-from crosstask.architectures.auxiliary import Auxiliary
 from crosstask.architectures.options import check_options, options_of
 from crosstask.assembly import Assembly, assembly_of, dataset_of
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment
 from crosstask.faults import told_plainly
-from crosstask.nn.alexnet import SMALLEST, AlexNet
-from crosstask.nn.encoder import ENCODERS, Encoder
 from crosstask.nn.pretrained import check_weights_there, load_weights
+from crosstask.registry import ARCHITECTURES, ENCODERS
 from crosstask.runs import RunPlan, is_trained, method_of
 
 
@@ -40,12 +37,10 @@ def _check_names(experiment: Experiment) -> None:
         if changes.get("architecture") is not None:
             check_options(changes["architecture"], used, key=f"{prefix}architecture")
     names = [("", experiment.encoder.name)]
-    names += [(prefix, (changes.get("encoder") or {}).get("name", ENCODERS[0])) for prefix, changes in variants]
+    for prefix, changes in variants:
+        names.append((prefix, (changes.get("encoder") or {}).get("name", experiment.encoder.name)))
     for prefix, name in names:
-        if name not in ENCODERS:
-            near = difflib.get_close_matches(str(name).lower(), ENCODERS, n=1)
-            hint = f"did you mean {near[0]!r}? There are" if near else "there are"
-            raise InputError(f"{prefix}encoder.name: {name!r} is not known; {hint} {', '.join(ENCODERS)}")
+        ENCODERS.find(name, f"{prefix}encoder.name")
 
 
 def check_networks(plans: Sequence[RunPlan]) -> None:
@@ -57,8 +52,9 @@ def check_networks(plans: Sequence[RunPlan]) -> None:
     """
     dataset = dataset_of(plans[0].experiment)
     for plan in {plan.key: plan for plan in plans}.values():
-        if plan.experiment.encoder.name == "alexnet" and min(plan.experiment.sample.size) < SMALLEST:
-            raise InputError(f"sample.size: alexnet needs sides of at least {SMALLEST} pixels; the original has 224")
+        encoder = ENCODERS.find(plan.experiment.encoder.name, "encoder.name")
+        if min(plan.experiment.sample.size) < encoder.smallest:
+            raise InputError(f"sample.size: {encoder.name} needs sides of at least {encoder.smallest} pixels")
         with torch.device("meta"):
             assembly = assembly_of(plan.experiment, dataset).only(plan.tasks)
             network = build_architecture(plan, assembly, pretrained=False)
@@ -98,7 +94,7 @@ def build_architecture(plan: RunPlan, assembly: Assembly, *, pretrained: bool) -
     """
     experiment = plan.experiment
     options = options_of(experiment.architecture, plan.method.architecture)
-    if plan.method.architecture == "auxiliary":
+    if ARCHITECTURES[plan.method.architecture].needs_major:
         options["major"] = experiment.major
     network = build(
         plan.method.architecture,
@@ -110,9 +106,7 @@ def build_architecture(plan: RunPlan, assembly: Assembly, *, pretrained: bool) -
     )
     if pretrained:
         section, masks = experiment.encoder, len(assembly.structures)
-        for module in network.modules():
-            if isinstance(module, (AlexNet, Encoder)):
-                load_weights(module, section.weights, normalisation=section.normalisation, masks=masks)
-        if isinstance(network, Auxiliary):
-            network.load_fully_connected(section.weights)
+        for encoder in network.all_encoders():
+            load_weights(encoder, section.weights, normalisation=section.normalisation, masks=masks)
+        network.load_more(section.weights)
     return network

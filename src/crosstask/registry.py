@@ -164,6 +164,17 @@ WEIGHTINGS: Registry[Any] = Registry(
         "fairgrad": "crosstask.weighting.aggregators:FairGrad",
     },
 )
+ENCODERS: Registry[Any] = Registry(
+    "encoder",
+    {
+        "resnet18-narrow": "crosstask.nn.encoder:RESNET18_NARROW",
+        "resnet18": "crosstask.nn.encoder:RESNET18",
+        "resnet34": "crosstask.nn.encoder:RESNET34",
+        "resnet50": "crosstask.nn.encoder:RESNET50",
+        "resnet101": "crosstask.nn.encoder:RESNET101",
+        "alexnet": "crosstask.nn.alexnet:AlexNet",
+    },
+)
 FORMATS: Registry[Any] = Registry(
     "output format",
     {
@@ -188,6 +199,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "architectures": ARCHITECTURES,
     "methods": METHODS,
     "weightings": WEIGHTINGS,
+    "encoders": ENCODERS,
     "formats": FORMATS,
     "tasks": TASKS,
 }

@@ -336,11 +336,14 @@ class TestAuxiliary(ArchitectureTester):
             ({"dropout": 1.0}, ["architecture.auxiliary.dropout: 1.0", "below 1"]),
             ({"dropout": "half"}, ["architecture.auxiliary.dropout: 'half'"]),
             ({"encoder": "alexnet", "spatial_dims": 3}, ["alexnet is 2-D", "3-D", "ResNet"]),
-            ({"form": "paper"}, ["form: the paper's has the layers of AlexNet", "encoder.name=alexnet"]),
+            (
+                {"form": "paper"},
+                ["form: the paper's has the fully connected layers of AlexNet", "encoder.name=alexnet"],
+            ),
             ({"form": ["paper"]}, ["architecture.auxiliary.form: ['paper']", "pooled or paper"]),
             ({"fully_connected": "imagenet"}, ["fully_connected: ImageNet's layers fit the form paper"]),
             ({"fully_connected": True}, ["fully_connected: True", "random or imagenet"]),
-            ({"encoder": "resnet"}, ["there is no 'resnet'", "resnet18", "alexnet"]),
+            ({"encoder": "resnet"}, ["there is no encoder 'resnet'", "resnet18", "alexnet"]),
         ],
     )
     def test_refused_in_one_line(self, options: dict[str, Any], words: list[str]) -> None:

@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from crosstask.errors import InputError
 from crosstask.nn.alexnet import AlexNet
-from crosstask.nn.encoder import ENCODERS, RESNETS, build_encoder, build_extractor
+from crosstask.nn.encoder import RESNETS, build_encoder, build_extractor
+from crosstask.registry import ENCODERS
 
 # torchvision's: 61,100,840 parameters, less its three fully connected layers.
 PARAMETERS = 61_100_840 - (9216 + 1) * 4096 - (4096 + 1) * 4096 - (4096 + 1) * 1000
@@ -71,7 +72,7 @@ def test_images_that_are_too_small(size: tuple[int, int]) -> None:
 
 
 def test_names() -> None:
-    assert (*RESNETS, "alexnet") == ENCODERS
+    assert list(ENCODERS) == [*RESNETS, "alexnet"]
     assert isinstance(build_extractor("alexnet"), AlexNet)
     assert build_extractor("resnet18", spatial_dims=3).spatial_dims == 3
     with pytest.raises(InputError, match=r"no 'alexnt'; choose one of .*resnet101, alexnet"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from crosstask.architectures import Architecture
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment, TrainingSection, experiment_from
+from crosstask.nn.parts import Parts
 from crosstask.runs import BEST, EXPERIMENT, RECORD, RunPlan, open_run, plan_runs, write_record
 from crosstask.store import Store
 from crosstask.tasks.base import Head
@@ -160,12 +162,18 @@ class Backbone(Architecture):
         return {"a": self.rest(self.backbone(image))}
 
 
-class Stated(Backbone):
-    encoder_modules = ("backbone",)
+class Made(Architecture):
+    """Its encoder is made by its parts, and called as nobody would expect."""
 
+    name = "made"
 
-class Misstated(Backbone):
-    encoder_modules = ("encoder",)
+    def __init__(self, tasks: Mapping[str, Head], parts: Parts) -> None:
+        super().__init__(tasks, parts)
+        self.backbone = parts.encoder()
+        self.add_decoders(self.backbone.channels)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        return {task: self.decode(task, self.backbone(image), image) for task in self.heads}
 
 
 def module_of(network: Architecture, rate: float | None) -> TrainingModule:
@@ -173,18 +181,18 @@ def module_of(network: Architecture, rate: float | None) -> TrainingModule:
     return TrainingModule(network, (), build_weighting("equal", []), settings, encoder_learning_rate=rate)
 
 
-def test_the_encoder_is_what_the_architecture_states_and_not_a_name():
-    network = Stated({"a": Head("pixel", 1)})
-    groups = module_of(network, 0.01).configure_optimizers().param_groups
-    rates = {id(parameter): group["rate"] for group in groups for parameter in group["params"]}
-    assert {rates[id(parameter)] for parameter in network.backbone.parameters()} == {0.01}
-    assert {rates[id(parameter)] for parameter in network.rest.parameters()} == {0.1}
+def test_the_encoder_is_what_the_parts_made_and_not_a_name():
+    network = Made({"a": Head("pixel", 1)}, Parts("resnet18-narrow"))
+    for one in (network, copy.deepcopy(network)):
+        groups = module_of(one, 0.01).configure_optimizers().param_groups
+        rates = {id(parameter): group["rate"] for group in groups for parameter in group["params"]}
+        assert {rates[id(parameter)] for parameter in one.backbone.parameters()} == {0.01}
+        assert {rates[id(parameter)] for parameter in one.decoders.parameters()} == {0.1}
 
 
-@pytest.mark.parametrize(("kind", "said"), [(Backbone, "states no encoder"), (Misstated, "has no such module")])
-def test_a_learning_rate_of_an_encoder_that_is_not_stated_is_an_error(kind: type[Backbone], said: str):
-    with pytest.raises(InputError, match=said):
-        module_of(kind({"a": Head("pixel", 1)}), 0.01)
+def test_a_learning_rate_of_an_encoder_that_no_part_made_is_an_error():
+    with pytest.raises(InputError, match=r"encoder\.learning_rate: backbone has no encoder that it could be for"):
+        module_of(Backbone({"a": Head("pixel", 1)}), 0.01)
 
 
 def test_an_architecture_without_an_encoder_trains_at_one_rate():
@@ -195,7 +203,7 @@ def test_an_architecture_without_an_encoder_trains_at_one_rate():
 def test_it_is_told_before_hours_of_work(quick: Experiment, monkeypatch: pytest.MonkeyPatch):
     from crosstask.architectures.hps import HPS
 
-    monkeypatch.setattr(HPS, "encoder_modules", ())
+    monkeypatch.setattr(HPS, "all_encoders", lambda self: [])
     check_plans([plan_of(quick)])
-    with pytest.raises(InputError, match=r"encoder\.learning_rate: hps states no encoder"):
+    with pytest.raises(InputError, match=r"encoder\.learning_rate: hps has no encoder"):
         check_plans([plan_of(changed(quick, encoder={"learning_rate": 1e-5}))])

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from crosstask.architectures.base import Architecture
 from crosstask.errors import InputError
-from crosstask.nn.alexnet import AlexNet
 from crosstask.nn.decoder import OUTPUT_STD, first_bias
-from crosstask.nn.encoder import build_extractor
+from crosstask.nn.parts import Parts
 from crosstask.nn.pretrained import fully_connected_weights
+from crosstask.registry import ENCODERS
 from crosstask.tasks.base import Head
 
 POOL: dict[int, type[nn.AdaptiveAvgPool2d] | type[nn.AdaptiveAvgPool3d]] = {
@@ -55,7 +55,7 @@ class Auxiliary(Architecture):
     Args:
         tasks: ``{name: Head}``, all at image level.
         major: name of the major task.
-        encoder, spatial_dims, in_channels, weights: see :func:`crosstask.nn.encoder.build_extractor`.
+        parts: makes its encoder, of which the last feature is taken; see :class:`crosstask.nn.parts.Parts`.
         form: ``pooled`` or ``paper``.
         fc1, fc2: nodes of FC1 and FC2; None for the form's.
         dropout: share of the nodes that a training step leaves out.
@@ -63,35 +63,31 @@ class Auxiliary(Architecture):
         fully_connected: first weights of the paper's form: ``random``, as in the paper with transfer learning too, or
             ``imagenet``, where the encoder's weights are AlexNet's file: FC1 and FC2 have those of its first layer, the
             default AlexNet those of both.
-        upsampling_blocks: of pixel decoders, which all other architectures may have; here there is none to count.
 
     Raises:
         InputError: a task is at pixel level, major is none of them, or an option is out of its range.
     """
 
     name = "auxiliary"
-    encoder_modules = ("encoder",)
+    label = "MTL"
+    needs_major = True
 
     def __init__(
         self,
         tasks: Mapping[str, Head],
+        parts: Parts,
         *,
         major: str,
-        encoder: str = "resnet50",
-        spatial_dims: int = 2,
-        in_channels: int = 1,
-        weights: str | Path | None = None,
         form: Literal["pooled", "paper"] = "pooled",
         fc1: int | None = None,
         fc2: int | None = None,
         dropout: float = 0.5,
         positions: int | None = None,
         fully_connected: Literal["random", "imagenet"] = "random",
-        upsampling_blocks: int = 3,
     ) -> None:
-        super().__init__(tasks)
+        super().__init__(tasks, parts)
         self._check(major, {"form": form, "fully_connected": fully_connected})
-        self._check_form(form, fully_connected, encoder)
+        self._check_form(form, fully_connected)
         nodes_of_form, positions_of_form = FORMS[form]
         fc1, fc2 = (nodes_of_form if nodes is None else nodes for nodes in (fc1, fc2))
         positions = positions_of_form if positions is None else positions
@@ -99,9 +95,9 @@ class Auxiliary(Architecture):
         self.form, self.fully_connected = form, fully_connected
         self.major = major
         self.auxiliaries = tuple(task for task in tasks if task != major)
-        self.encoder = build_extractor(encoder, spatial_dims=spatial_dims, in_channels=in_channels, weights=weights)
-        self.fc0 = nn.Sequential(POOL[spatial_dims](positions), nn.Flatten())
-        nodes = self.encoder.channels[-1] * positions**spatial_dims
+        self.encoder = parts.extractor()
+        self.fc0 = nn.Sequential(POOL[parts.spatial_dims](positions), nn.Flatten())
+        nodes = self.encoder.channels[-1] * positions**parts.spatial_dims
         layers = _pooled if form == "pooled" else _of_alexnet
         if self.auxiliaries:
             self.fc1 = layers(dropout, nodes, fc1)
@@ -111,9 +107,9 @@ class Auxiliary(Architecture):
         for task, head in self.heads.items():
             self.decoders[task] = _classifier(fc2 + inferred if task == major else fc1, head)
         self._sizes = nodes, fc1, fc2
-        self.load_fully_connected(weights)
+        self.load_more(parts.weights)
 
-    def load_fully_connected(self, weights: str | Path | None) -> None:
+    def load_more(self, weights: str | Path | None) -> None:
         """Load AlexNet's own fully connected layers from ImageNet's file, if they are asked for and there is one.
 
         Raises:
@@ -121,7 +117,7 @@ class Auxiliary(Architecture):
         """
         if self.fully_connected == "random" or weights is None:
             return
-        state, path = fully_connected_weights(weights)
+        state, path = fully_connected_weights(weights, self.parts.name)
         for branch in (self.fc1, self.fc2) if self.auxiliaries else (self.fc2,):
             linear = [layer for layer in branch if isinstance(layer, nn.Linear)]
             for layer, (weight, bias) in zip(linear, state, strict=False):
@@ -141,11 +137,13 @@ class Auxiliary(Architecture):
             return f"form paper: the default AlexNet, fully connected layers of {fc0}, {fc2} and {fc2} nodes"
         return f"form {self.form}: FC0 of {fc0} nodes, FC2 of {fc2}{f', FC1 of {fc1}' if self.auxiliaries else ''}"
 
-    def _check_form(self, form: str, fully_connected: str, encoder: str) -> None:
-        if form == "paper" and encoder != AlexNet.name:
+    def _check_form(self, form: str, fully_connected: str) -> None:
+        name = self.parts.name
+        if form == "paper" and ENCODERS.find(name).positions is None:
+            fitting = ", ".join(one for one in ENCODERS if ENCODERS[one].positions is not None)
             raise InputError(
-                f"architecture.{self.name}.form: the paper's has the layers of AlexNet, and the encoder is {encoder}; "
-                "set encoder.name=alexnet, or form pooled"
+                f"architecture.{self.name}.form: the paper's has the fully connected layers of AlexNet, and the "
+                f"encoder is {name}; set encoder.name={fitting}, or form pooled"
             )
         if fully_connected == "imagenet" and form != "paper":
             raise InputError(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from crosstask.errors import InputError
 from crosstask.nn.decoder import ImageDecoder, PixelDecoder
+from crosstask.nn.encoder_base import EncoderBase
+from crosstask.nn.parts import Parts
 from crosstask.registry import ARCHITECTURES
 from crosstask.tasks.base import Head
 
@@ -17,19 +20,21 @@ from crosstask.tasks.base import Head
 class Architecture(nn.Module, ABC):
     """Base of all architectures. It knows a task as a name, a level and a number of channels, and nothing else.
 
-    A subclass gives its ``name``, builds its encoder, names it in :attr:`encoder_modules` and calls
-    :meth:`add_decoders`; in :meth:`forward` it gives each task's five features to :meth:`decode`. Where modules other
-    than the decoder serve one task alone, it names them in :attr:`task_modules`.
+    A subclass gives its ``name``, takes tasks and parts and, as keyword arguments, options of its own, makes its
+    encoder with ``parts.encoder()`` and calls :meth:`add_decoders`; in :meth:`forward` it gives each task's five
+    features to :meth:`decode`. Where modules other than the decoder serve one task alone, it names them in
+    :attr:`task_modules`. An encoder made by the parts may have a learning rate of its own, whatever attribute it is.
 
     Args:
         tasks: ``{name: Head}``, at least one.
+        parts: makes its encoders, and knows what decoders are told.
 
     Attributes:
         name: name in :data:`crosstask.registry.ARCHITECTURES`.
         heads: ``{name: Head}``, in the order of the outputs.
         decoders: one a task.
-        encoder_modules: attributes that are the encoder, whatever they are called; they may be trained at a learning
-            rate of their own.
+        label: how tables write it; by default the name.
+        needs_major: it takes ``major``, the name of the task that the others help.
         task_modules: attributes that map a task's name to a module that no other task's output depends on.
 
     Shapes:
@@ -43,11 +48,12 @@ class Architecture(nn.Module, ABC):
 
     name: ClassVar[str]
     registry = ARCHITECTURES
-    encoder_modules: ClassVar[tuple[str, ...]] = ()
+    needs_major: ClassVar[bool] = False
     task_modules: ClassVar[tuple[str, ...]] = ("decoders",)
 
-    def __init__(self, tasks: Mapping[str, Head]) -> None:
+    def __init__(self, tasks: Mapping[str, Head], parts: Parts | None = None) -> None:
         super().__init__()
+        self.parts = parts or Parts()
         if not tasks:
             raise InputError("tasks: an architecture needs at least one task")
         reserved = nn.ModuleDict()
@@ -68,7 +74,7 @@ class Architecture(nn.Module, ABC):
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Raw output of each task: ``b c *s`` to ``{task: b channels *s}``, at image level ``{task: b channels}``."""
 
-    def add_decoders(self, channels: Sequence[int], *, spatial_dims: int, upsampling_blocks: int) -> None:
+    def add_decoders(self, channels: Sequence[int]) -> None:
         """One decoder a task, by its level, for features of these channels: stem, stages 1 to 3, bottleneck.
 
         Raises:
@@ -79,12 +85,14 @@ class Architecture(nn.Module, ABC):
                 self.decoders[task] = PixelDecoder(
                     channels,
                     head.channels,
-                    spatial_dims=spatial_dims,
-                    upsampling_blocks=upsampling_blocks,
+                    spatial_dims=self.parts.spatial_dims,
+                    upsampling_blocks=self.parts.upsampling_blocks,
                     bias=head.bias,
                 )
             else:
-                self.decoders[task] = ImageDecoder(channels, head.channels, spatial_dims=spatial_dims, bias=head.bias)
+                self.decoders[task] = ImageDecoder(
+                    channels, head.channels, spatial_dims=self.parts.spatial_dims, bias=head.bias
+                )
 
     def decode(self, task: str, features: Sequence[Tensor], image: Tensor) -> Tensor:
         """A task's raw output from its five features: ``b channels *s`` at the image's size, or ``b channels``."""
@@ -103,19 +111,14 @@ class Architecture(nn.Module, ABC):
         """Parameters that this task's output alone depends on."""
         return [parameter for name in self.task_modules for parameter in getattr(self, name)[task].parameters()]
 
-    def encoder_parameters(self) -> list[nn.Parameter]:
-        """Parameters of the encoder, or of all encoders; none where the architecture states no encoder.
+    def all_encoders(self) -> list[EncoderBase]:
+        """The encoders that its parts made and that are still in the network."""
+        there = {id(module) for module in self.modules()}
+        return [encoder for encoder in self.parts.made if id(encoder) in there]
 
-        Raises:
-            InputError: it states a module that it does not have.
-        """
-        for name in self.encoder_modules:
-            if not isinstance(getattr(self, name, None), nn.Module):
-                raise InputError(
-                    f"architecture: {self.name} states {name!r} among its encoder_modules and has no such module; name "
-                    "the attribute that its encoder is"
-                )
-        return [parameter for name in self.encoder_modules for parameter in getattr(self, name).parameters()]
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the encoder, or of all encoders; none where the parts were not asked for one."""
+        return [parameter for encoder in self.all_encoders() for parameter in encoder.parameters()]
 
     def check_encoder_rate(self) -> None:
         """Make sure that a learning rate of the encoder's own would reach an encoder.
@@ -125,9 +128,16 @@ class Architecture(nn.Module, ABC):
         """
         if not self.encoder_parameters():
             raise InputError(
-                f"encoder.learning_rate: {self.name} states no encoder that it could be for; name the encoder in the "
-                "architecture's encoder_modules, or leave the key out"
+                f"encoder.learning_rate: {self.name} has no encoder that it could be for; make the encoder with "
+                "parts.encoder() in the architecture, or leave the key out"
             )
+
+    def load_more(self, weights: str | Path | None) -> None:
+        """Load what the file of the encoder's weights has for the rest of the network; by default nothing.
+
+        Raises:
+            InputError: the weights lack it, or do not fit.
+        """
 
     def shared_parameters(self) -> list[nn.Parameter]:
         """Parameters that the outputs of several tasks depend on: all that are not one task's own."""

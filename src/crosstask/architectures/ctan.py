@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from crosstask.architectures.base import Architecture
 from crosstask.nn.attention import CrossTaskBottleneck, CrossTaskPool, TaskMask
-from crosstask.nn.encoder import STAGES, build_encoder
+from crosstask.nn.encoder_base import STAGES
+from crosstask.nn.parts import Parts
 from crosstask.tasks.base import Head
 
 # Widest embedding of the bottleneck: a ResNet-50's 2048 channels would make CTAB and the decoders' first block
@@ -78,8 +78,7 @@ class CTAN(Architecture):
 
     Args:
         tasks: ``{name: Head}``.
-        encoder, spatial_dims, in_channels, weights: see :func:`crosstask.nn.encoder.build_encoder`.
-        upsampling_blocks: see :class:`crosstask.nn.decoder.PixelDecoder`.
+        parts: makes its encoders; see :class:`crosstask.nn.parts.Parts`.
         scaled_bottleneck: the poster's scaled dot product in CTAB (default), else eq. (2) as printed. On validation
             phantoms it had the higher skill with each of five seeds; see docs/results/ctab.md.
         open_masks: masks begin near 0.95 instead of 0.5; see :class:`crosstask.nn.attention.MaskAttention` and
@@ -87,22 +86,17 @@ class CTAN(Architecture):
     """
 
     name = "ctan"
-    encoder_modules = ("encoder",)
 
     def __init__(
         self,
         tasks: Mapping[str, Head],
+        parts: Parts,
         *,
-        encoder: str = "resnet50",
-        spatial_dims: int = 2,
-        in_channels: int = 1,
-        weights: str | Path | None = None,
-        upsampling_blocks: int = 3,
         scaled_bottleneck: bool = True,
         open_masks: bool = True,
     ) -> None:
-        super().__init__(tasks)
-        self.encoder = build_encoder(encoder, spatial_dims=spatial_dims, in_channels=in_channels, weights=weights)
+        super().__init__(tasks, parts)
+        self.encoder = parts.encoder()
         stem, *widths = self.encoder.channels
         bottleneck = min(widths[-1], BOTTLENECK_CHANNELS)
         self.stages = nn.ModuleList()
@@ -115,17 +109,17 @@ class CTAN(Architecture):
                     width + attended,
                     width,
                     following,
-                    spatial_dims=spatial_dims,
+                    spatial_dims=parts.spatial_dims,
                     stride=stride,
                     open_masks=open_masks,
                 )
             )
             attended = following
         self.bottleneck = CrossTaskBottleneck(
-            tasks, bottleneck, bottleneck, spatial_dims=spatial_dims, scaled=scaled_bottleneck
+            tasks, bottleneck, bottleneck, spatial_dims=parts.spatial_dims, scaled=scaled_bottleneck
         )
         channels = (stem, *widths[:-1], bottleneck)
-        self.add_decoders(channels, spatial_dims=spatial_dims, upsampling_blocks=upsampling_blocks)
+        self.add_decoders(channels)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         state = self.encoder.stem(image)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from crosstask.architectures.base import Architecture
 from crosstask.nn.attention import TaskMask
-from crosstask.nn.encoder import STAGES, build_encoder
+from crosstask.nn.encoder_base import STAGES
 from crosstask.nn.layers import Bottleneck, halve
+from crosstask.nn.parts import Parts
 from crosstask.tasks.base import Head
 
 
@@ -31,45 +31,39 @@ class MTAN(Architecture):
 
     Args:
         tasks: ``{name: Head}``.
-        encoder, spatial_dims, in_channels, weights: see :func:`crosstask.nn.encoder.build_encoder`.
-        upsampling_blocks: see :class:`crosstask.nn.decoder.PixelDecoder`.
+        parts: makes its encoders; see :class:`crosstask.nn.parts.Parts`.
         open_masks: masks begin near 0.95 instead of 0.5, as the authors' do; see
             :class:`crosstask.nn.attention.MaskAttention`.
     """
 
     name = "mtan"
-    encoder_modules = ("encoder",)
     task_modules = ("masks", "decoders")
 
     def __init__(
         self,
         tasks: Mapping[str, Head],
+        parts: Parts,
         *,
-        encoder: str = "resnet50",
-        spatial_dims: int = 2,
-        in_channels: int = 1,
-        weights: str | Path | None = None,
-        upsampling_blocks: int = 3,
         open_masks: bool = False,
     ) -> None:
-        super().__init__(tasks)
-        self.encoder = build_encoder(encoder, spatial_dims=spatial_dims, in_channels=in_channels, weights=weights)
+        super().__init__(tasks, parts)
+        self.encoder = parts.encoder()
         _, *widths = self.encoder.channels
         inputs = [widths[0], *(2 * width for width in widths[1:])]
         self.masks = nn.ModuleDict(
             {
                 task: nn.ModuleList(
-                    TaskMask(wide, width, spatial_dims=spatial_dims, starts_open=open_masks)
+                    TaskMask(wide, width, spatial_dims=parts.spatial_dims, starts_open=open_masks)
                     for wide, width in zip(inputs, widths, strict=True)
                 )
                 for task in tasks
             }
         )
         self.carry = nn.ModuleList(
-            nn.Sequential(Bottleneck(width, following, spatial_dims=spatial_dims), halve(spatial_dims))
+            nn.Sequential(Bottleneck(width, following, spatial_dims=parts.spatial_dims), halve(parts.spatial_dims))
             for width, following in pairwise(widths)
         )
-        self.add_decoders(self.encoder.channels, spatial_dims=spatial_dims, upsampling_blocks=upsampling_blocks)
+        self.add_decoders(self.encoder.channels)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         state = self.encoder.stem(image)

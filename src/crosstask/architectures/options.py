@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from crosstask.architectures.table import ARCHITECTURES
+from crosstask.architectures.table import ARCHITECTURES, own_options
 from crosstask.errors import InputError
+from crosstask.nn.parts import Parts
 
 # Arguments of architectures that other keys of an experiment say.
 ELSEWHERE = {
@@ -24,6 +24,9 @@ ELSEWHERE = {
     "major": "major",
     "name": "methods",
 }
+
+_OF_ALL = ("upsampling_blocks",)
+"""Options of all architectures, which their parts have."""
 
 
 def options_of(section: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -67,8 +70,7 @@ def check_options(section: Any, used: Iterable[str], *, key: str = "architecture
 
 def accepted_options(name: str) -> tuple[str, ...]:
     """Names of the options of an architecture that an experiment's section may set."""
-    parameters = inspect.signature(ARCHITECTURES[name]).parameters
-    return tuple(option for option in parameters if option not in ELSEWHERE)
+    return tuple(option for option in (*_OF_ALL, *own_options(ARCHITECTURES[name])) if option not in ELSEWHERE)
 
 
 def _checked_section(section: Any, name: str, key: str) -> dict[str, Any]:
@@ -86,7 +88,7 @@ def _checked_section(section: Any, name: str, key: str) -> dict[str, Any]:
 def _checked(value: Any, option: str, name: str, key: str) -> Any:
     """A value in the type that the architecture gives the option, within its range."""
     architecture = ARCHITECTURES[name]
-    hint = get_type_hints(architecture.__init__)[option]
+    hint = get_type_hints(Parts if option in _OF_ALL else architecture.__init__)[option]
     try:
         if isinstance(value, bool) and hint is not bool:
             raise TypeError

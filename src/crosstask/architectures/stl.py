@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from torch import Tensor, nn
 
 from crosstask.architectures.base import Architecture
-from crosstask.nn.encoder import build_encoder
+from crosstask.nn.parts import Parts
 from crosstask.tasks.base import Head
 
 
@@ -21,30 +20,23 @@ class STL(Architecture):
 
     Args:
         tasks: ``{name: Head}``.
-        encoder, spatial_dims, in_channels, weights: see :func:`crosstask.nn.encoder.build_encoder`.
-        upsampling_blocks: see :class:`crosstask.nn.decoder.PixelDecoder`.
+        parts: makes its encoders; see :class:`crosstask.nn.parts.Parts`.
     """
 
     name = "stl"
-    encoder_modules = ("encoders",)
     task_modules = ("encoders", "decoders")
 
     def __init__(
         self,
         tasks: Mapping[str, Head],
-        *,
-        encoder: str = "resnet50",
-        spatial_dims: int = 2,
-        in_channels: int = 1,
-        weights: str | Path | None = None,
-        upsampling_blocks: int = 3,
+        parts: Parts,
     ) -> None:
-        super().__init__(tasks)
+        super().__init__(tasks, parts)
         self.encoders = nn.ModuleDict()
         for task in tasks:
-            own = build_encoder(encoder, spatial_dims=spatial_dims, in_channels=in_channels, weights=weights)
+            own = parts.encoder()
             self.encoders[task] = own
-        self.add_decoders(own.channels, spatial_dims=spatial_dims, upsampling_blocks=upsampling_blocks)
+        self.add_decoders(own.channels)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         return {task: self.decode(task, self.encoders[task](image), image) for task in self.heads}

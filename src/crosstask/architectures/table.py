@@ -9,8 +9,12 @@ from typing import Any, Protocol
 
 from crosstask.architectures.base import Architecture
 from crosstask.errors import InputError
+from crosstask.nn.parts import Parts
 from crosstask.registry import ARCHITECTURES
 from crosstask.tasks.base import Head, Level
+
+COMMON = ("encoder", "spatial_dims", "in_channels", "weights", "upsampling_blocks")
+"""Options of :func:`build` that are the same for all architectures."""
 
 
 class HasHead(Protocol):
@@ -36,7 +40,7 @@ def build(
 
     Args:
         name: a name of :data:`crosstask.registry.ARCHITECTURES`.
-        encoder: a name of :data:`crosstask.nn.encoder.ENCODERS`; ``alexnet`` is for ``auxiliary`` alone.
+        encoder: a name of :data:`crosstask.registry.ENCODERS`; one without stages is for ``auxiliary`` alone.
         tasks: tasks, or ``{name: Head}``; for short ``{name: (level, channels)}`` or, at pixel level,
             ``{name: channels}``.
         spatial_dims: 2 or 3.
@@ -53,21 +57,23 @@ def build(
             be built, or weights that do not fit.
     """
     architecture: type[Architecture] = ARCHITECTURES.find(name)
-    common: dict[str, Any] = {
-        "encoder": encoder,
-        "spatial_dims": spatial_dims,
-        "in_channels": in_channels,
-        "weights": weights,
-        "upsampling_blocks": upsampling_blocks,
-    }
-    accepted = {key: option for key, option in inspect.signature(architecture).parameters.items() if key != "tasks"}
+    accepted = own_options(architecture)
     for key in options:
         if key not in accepted:
-            raise InputError(f"architecture: {name} has no option {key!r}; it accepts {', '.join(accepted)}")
+            raise InputError(
+                f"architecture: {name} has no option {key!r}; it accepts {', '.join((*COMMON, *accepted))}"
+            )
     for key, option in accepted.items():
-        if option.default is option.empty and key not in {**common, **options}:
+        if option.default is option.empty and key not in options:
             raise InputError(f"architecture: {name} needs the option {key}; give {key}=...")
-    return architecture(heads(tasks), **common, **options)
+    parts = Parts(encoder, spatial_dims, in_channels, weights, upsampling_blocks)
+    return architecture(heads(tasks), parts, **options)
+
+
+def own_options(architecture: type[Architecture]) -> dict[str, inspect.Parameter]:
+    """Options that an architecture's constructor takes beside tasks and parts."""
+    parameters = inspect.signature(architecture).parameters
+    return {name: option for name, option in parameters.items() if option.kind is option.KEYWORD_ONLY}
 
 
 def heads(tasks: Mapping[str, Head | tuple[Level, int] | int] | Iterable[HasHead]) -> dict[str, Head]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor, nn
 
 from crosstask.errors import InputError
-from crosstask.nn.normalisation import InputNormalisation
+from crosstask.nn.encoder_base import EncoderBase
 
 # Below it nothing is left for the last pooling, whatever the other side is.
 SMALLEST = 63
 
 
-class AlexNet(nn.Module):
+class AlexNet(EncoderBase):
     """The five convolutions of AlexNet in its one-column form (Krizhevsky, 2014), in 2-D.
 
     Names and shapes of parameters are torchvision's, so its ImageNet file loads as it is; the fully connected layers
@@ -33,19 +31,18 @@ class AlexNet(nn.Module):
         InputError: spatial_dims is not 2.
     """
 
-    name: ClassVar[str] = "alexnet"
-    first_convolution: ClassVar[str] = "features.0.weight"
-    first_constant: ClassVar[tuple[str, int]] = ("features.0.bias", 1)
-    classifier: ClassVar[str] = "classifier."
+    name = "alexnet"
+    smallest = SMALLEST
+    positions = 6
+    first_convolution = "features.0.weight"
+    first_constant = ("features.0.bias", 1)
+    classifier = "classifier."
 
     def __init__(self, *, spatial_dims: int = 2, in_channels: int = 1) -> None:
-        super().__init__()
+        super().__init__(spatial_dims=spatial_dims, in_channels=in_channels)
         if spatial_dims != 2:
             raise InputError(f"encoder: alexnet is 2-D and the samples are {spatial_dims}-D; choose a ResNet for them")
-        self.spatial_dims = spatial_dims
-        self.in_channels = in_channels
         self.channels = (256,)
-        self.normalisation = InputNormalisation(in_channels)
         self.features = nn.Sequential(
             nn.Conv2d(in_channels, 64, 11, stride=4, padding=2),
             nn.ReLU(inplace=True),

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
 from crosstask.errors import InputError
-from crosstask.nn.alexnet import AlexNet
-from crosstask.nn.normalisation import InputNormalisation
+from crosstask.nn.encoder_base import STAGES, EncoderBase, Staged
 from crosstask.nn.pretrained import load_weights
+from crosstask.registry import ENCODERS, Registry
 
-STAGES = (1, 2, 3, 4)
+__all__ = ["RESNETS", "STAGES", "Encoder", "EncoderBase", "ResNetEntry", "Staged", "build_encoder", "build_extractor"]
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,9 @@ RESNETS: dict[str, Layout] = {
     "resnet50": Layout("bottleneck", 4, (3, 4, 6, 3)),
     "resnet101": Layout("bottleneck", 4, (3, 4, 23, 3)),
 }
-ENCODERS = (*RESNETS, AlexNet.name)
 
 
-class Encoder(nn.Module):
+class Encoder(Staged):
     """ResNet (He et al., 2016) with the stem of the paper, in 2-D or 3-D.
 
     Every stage halves the image, rounding up: the stem to 1/2, stages 1 to 4 to 1/4, 1/8, 1/16 and 1/32. Stage 1
@@ -68,7 +67,7 @@ class Encoder(nn.Module):
     classifier: ClassVar[str] = "fc."
 
     def __init__(self, name: str, *, spatial_dims: int = 2, in_channels: int = 1) -> None:
-        super().__init__()
+        super().__init__(spatial_dims=spatial_dims, in_channels=in_channels)
         if name not in RESNETS:
             raise InputError(f"encoder: there is no {name!r}; choose one of {', '.join(RESNETS)}")
         if spatial_dims not in (2, 3):
@@ -91,10 +90,7 @@ class Encoder(nn.Module):
             feed_forward=False,
         )
         self.name = name
-        self.spatial_dims = spatial_dims
-        self.in_channels = in_channels
         self.channels = (layout.width, *(width * layout.expansion for width in widths))
-        self.normalisation = InputNormalisation(in_channels)
         self.conv1, self.bn1, self.act, self.maxpool = resnet.conv1, resnet.bn1, resnet.act, resnet.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4
 
@@ -115,25 +111,41 @@ class Encoder(nn.Module):
         output: Tensor = self._blocks(stage)[-1](features)
         return output
 
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """Stem and P^1 to P^4: ``b c *s`` at 1/2, 1/4, 1/8, 1/16 and 1/32 of the image's size, rounded up."""
-        features = [self.stem(image)]
-        for stage in STAGES:
-            features.append(self.last(stage, self.shared(stage, features[-1])))
-        return features
-
     def _blocks(self, stage: int) -> nn.Sequential:
         layers: tuple[nn.Sequential, ...] = (self.layer1, self.layer2, self.layer3, self.layer4)
         return layers[stage - 1]
 
 
+@dataclass(frozen=True)
+class ResNetEntry:
+    """A ResNet in the table of encoders: made by a call, with what is to be known of it before.
+
+    Attributes:
+        name: name in :data:`RESNETS`.
+    """
+
+    registry: ClassVar[Registry[Any]] = ENCODERS
+    has_stages: ClassVar[bool] = Encoder.has_stages
+    smallest: ClassVar[int] = Encoder.smallest
+    positions: ClassVar[int | None] = Encoder.positions
+
+    name: str
+
+    def __call__(self, *, spatial_dims: int, in_channels: int) -> Encoder:
+        """The encoder, at random."""
+        return Encoder(self.name, spatial_dims=spatial_dims, in_channels=in_channels)
+
+
+RESNET18_NARROW, RESNET18, RESNET34, RESNET50, RESNET101 = map(ResNetEntry, RESNETS)
+
+
 def build_encoder(
     name: str, *, spatial_dims: int = 2, in_channels: int = 1, weights: str | Path | None = None
-) -> Encoder:
+) -> Staged:
     """Encoder by name whose stages can be had one by one, with weights if wanted.
 
     Args:
-        name: a name of :data:`RESNETS`.
+        name: name in :data:`crosstask.registry.ENCODERS`.
         spatial_dims: 2 or 3.
         in_channels: channels of the image.
         weights: None (random), ``"imagenet"``, or a file; see :func:`crosstask.nn.pretrained.load_weights`.
@@ -141,34 +153,31 @@ def build_encoder(
     Raises:
         InputError: unknown name, an encoder without stages, or weights that cannot be had or do not fit.
     """
-    if name == AlexNet.name:
+    if name in ENCODERS and not ENCODERS[name].has_stages:
+        staged = ", ".join(other for other in ENCODERS if ENCODERS[other].has_stages)
         raise InputError(
-            f"encoder: {name} has no stages for decoders and attention to take up; "
-            f"choose {', '.join(RESNETS)}, or the architecture auxiliary"
+            f"encoder: {name} has no stages for decoders and attention to take up; choose {staged}, or the "
+            "architecture auxiliary"
         )
-    encoder = Encoder(name, spatial_dims=spatial_dims, in_channels=in_channels)
-    load_weights(encoder, weights)
+    encoder = build_extractor(name, spatial_dims=spatial_dims, in_channels=in_channels, weights=weights)
+    assert isinstance(encoder, Staged)
     return encoder
 
 
 def build_extractor(
     name: str, *, spatial_dims: int = 2, in_channels: int = 1, weights: str | Path | None = None
-) -> Encoder | AlexNet:
+) -> EncoderBase:
     """Encoder by name for whoever takes its last feature alone, with weights if wanted.
 
     Args:
-        name: a name of :data:`ENCODERS`.
-        spatial_dims: 2 or 3; ``alexnet`` has 2 alone.
+        name: name in :data:`crosstask.registry.ENCODERS`.
+        spatial_dims: 2 or 3, as far as the encoder can.
         in_channels: channels of the image.
         weights: as of :func:`build_encoder`.
 
     Raises:
         InputError: unknown name, or weights that cannot be had or do not fit.
     """
-    if name not in ENCODERS:
-        raise InputError(f"encoder: there is no {name!r}; choose one of {', '.join(ENCODERS)}")
-    if name != AlexNet.name:
-        return build_encoder(name, spatial_dims=spatial_dims, in_channels=in_channels, weights=weights)
-    encoder = AlexNet(spatial_dims=spatial_dims, in_channels=in_channels)
+    encoder: EncoderBase = ENCODERS.find(name)(spatial_dims=spatial_dims, in_channels=in_channels)
     load_weights(encoder, weights)
     return encoder

@@ -23,8 +23,7 @@ from crosstask.nn.normalisation import Normalisation, changes, figures_of, fitte
 from crosstask.nn.weights_file import load_checked
 
 if TYPE_CHECKING:
-    from crosstask.nn.alexnet import AlexNet
-    from crosstask.nn.encoder import Encoder
+    from crosstask.nn.encoder_base import EncoderBase
 
 IMAGENET_URL = "https://download.pytorch.org/models/"
 # The digits after the dash are the first of the file's SHA-256.
@@ -42,7 +41,7 @@ CHUNK = 1 << 20
 
 
 def load_weights(
-    encoder: Encoder | AlexNet,
+    encoder: EncoderBase,
     weights: str | Path | None,
     *,
     normalisation: Normalisation = "auto",
@@ -94,7 +93,7 @@ def load_weights(
     encoder.load_state_dict(state)
 
 
-def _state_of(encoder: Encoder | AlexNet, weights: str | Path) -> tuple[dict[str, Tensor], Path]:
+def _state_of(encoder: EncoderBase, weights: str | Path) -> tuple[dict[str, Tensor], Path]:
     """Names and tensors of the encoder's weights, a classifier among them, and the file that they come from."""
     task = None
     if str(weights) == "imagenet":
@@ -115,7 +114,7 @@ def _has_thousand(state: dict[str, Tensor]) -> bool:
     return any(weight.dim() == 2 and weight.shape[0] == IMAGENET_CLASSES for weight in last)
 
 
-def _colours(state: dict[str, Tensor], encoder: Encoder | AlexNet) -> int:
+def _colours(state: dict[str, Tensor], encoder: EncoderBase) -> int:
     """Number of channels that an encoder's weights were learned on."""
     first = state.get(encoder.first_convolution)
     return encoder.in_channels if first is None or first.dim() < 2 else first.shape[1]
@@ -142,16 +141,17 @@ def check_weights_there(weights: str | Path | None) -> None:
         _must_be_there(_path_and_task(weights)[0])
 
 
-def fully_connected_weights(weights: str | Path) -> tuple[list[tuple[Tensor, Tensor]], Path]:
+def fully_connected_weights(weights: str | Path, encoder: str) -> tuple[list[tuple[Tensor, Tensor]], Path]:
     """Weight and bias of AlexNet's two fully connected layers before its classes, and the file that has them.
 
     Args:
         weights: ``"imagenet"``, or the path of a file like torchvision's.
+        encoder: name of the encoder.
 
     Raises:
         InputError: the file cannot be had or read, or has no such layers.
     """
-    path = imagenet_file("alexnet") if str(weights) == "imagenet" else _path_and_task(weights)[0]
+    path = imagenet_file(encoder) if str(weights) == "imagenet" else _path_and_task(weights)[0]
     state = read_weights(path)
     names = [(f"classifier.{layer}.weight", f"classifier.{layer}.bias") for layer in (1, 4)]
     if missing := next((name for pair in names for name in pair if name not in state), None):
@@ -237,7 +237,7 @@ def _encoder_of_run(state: dict[str, Tensor], path: Path, task: str | None) -> d
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
-def _check_dimensions(weight: Tensor, encoder: Encoder | AlexNet, path: Path) -> None:
+def _check_dimensions(weight: Tensor, encoder: EncoderBase, path: Path) -> None:
     """Whether a first convolution ``64 k *7`` (AlexNet's has sides of 11) has as many axes as the encoder's."""
     dimensions = weight.dim() - 2
     if dimensions != encoder.spatial_dims:
