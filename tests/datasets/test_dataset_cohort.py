@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import shutil
 from pathlib import Path
 
@@ -258,12 +257,6 @@ def test_changes_make_prepared_cases_stale(tmp_path):
     assert again() == (0, 1, 4, 0)
     write_table(tmp_path / "data", changed(age="old"))
     assert again() == (0, 0, 4, 1), "a cell that no label accepts leaves its case out"
-
-
-def test_other_processes_can_read_it(cohort):
-    cohort.cases()
-    copy = pickle.loads(pickle.dumps(cohort))
-    np.testing.assert_array_equal(read(copy, "007").arrays["image"], read(cohort, "007").arrays["image"])
 
 
 # --- the cohort file ---

@@ -1,4 +1,4 @@
-"""The table of data sets."""
+"""The table of data sets; what each of them must do stands in dataset_tester.py."""
 
 from __future__ import annotations
 
@@ -8,16 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from crosstask.datasets import DATASETS, Dataset, OpenKBP, Phantom, open_dataset
+from crosstask.datasets import DATASETS, OpenKBP, open_dataset
 from crosstask.errors import InputError
-
-
-def test_names_are_those_of_the_classes():
-    assert (DATASETS["openkbp"], DATASETS["phantom"]) == (OpenKBP, Phantom)
-    for name, cls in DATASETS.items():
-        assert cls.name == name
-        assert issubclass(cls, Dataset)
-        assert cls.licence and cls.source and cls.citation
 
 
 def test_open(tmp_path):
@@ -27,18 +19,16 @@ def test_open(tmp_path):
     assert open_dataset("phantom", "~/data").root == Path.home() / "data"
 
 
-@pytest.mark.parametrize(
-    ("name", "options", "words"),
-    [
-        ("openkpb", {}, "did you mean 'openkbp'"),
-        ("OpenKBP", {}, "did you mean 'openkbp'"),
-        ("nothing like it", {}, "there are .*ham10000, .*stoic"),
-        ("openkbp", {"clip": 3}, "no option 'clip'; options: none"),
-    ],
-)
-def test_faults(tmp_path, name, options, words):
-    with pytest.raises(InputError, match=words):
-        open_dataset(name, tmp_path, **options)
+@pytest.mark.parametrize("name", ["openkpb", "OpenKBP"])
+def test_a_name_that_there_is_not_is_told_the_closest(tmp_path, name):
+    with pytest.raises(InputError, match="did you mean 'openkbp'"):
+        open_dataset(name, tmp_path)
+
+
+def test_a_name_like_no_other_is_told_all(tmp_path):
+    with pytest.raises(InputError) as error:
+        open_dataset("nothing like it", tmp_path)
+    assert ", ".join(DATASETS) in str(error.value)
 
 
 def test_import_is_light():

@@ -11,7 +11,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset as DicomDataset
 
-from crosstask.datasets import CaseData, DicomRT, open_dataset
+from crosstask.datasets import CaseData, DicomRT
 from crosstask.errors import InputError
 from crosstask.functional.dvh import dvh_metrics
 from crosstask.geometry import Geometry
@@ -205,8 +205,6 @@ def test_tasks_and_their_options(tmp_path: Path):
         data.task("segmentation", classes=["rectun"])
     with pytest.raises(InputError, match="no structure to segment"):
         DicomRT(tmp_path).task("segmentation")
-    with pytest.raises(InputError, match="no task of dicom_rt 'doze'"):
-        data.task("doze")
 
 
 def test_dvh_errors_of_a_predicted_dose(patients: dict[str, FakePatient]):
@@ -408,10 +406,6 @@ def test_nothing_of_a_header_reaches_the_store(tmp_path: Path):
     assert len(prepare(dataset(tmp_path / "raw", spacing=[8, 9, 9]), tmp_path / "store", workers=1).kept) == 2
     store = Store(tmp_path / "store")
     assert store.open("patient001").channels["dose"] == ("dose",)
-
-
-def test_it_is_in_the_table_of_data_sets(tmp_path: Path):
-    assert isinstance(open_dataset("dicom_rt", tmp_path, structures=NAMES), DicomRT)
 
 
 def test_files_without_a_patient_id_belong_to_their_dicom_study(tmp_path: Path):

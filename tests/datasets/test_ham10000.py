@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import shutil
 from pathlib import Path
 
@@ -175,12 +174,6 @@ class TestRead:
         with pytest.raises(InputError, match="no usable line"):
             HAM10000(root).read(case)
 
-    def test_it_reads_after_pickling_and_without_cases(self, original):
-        dataset = HAM10000(original)
-        case = dataset.cases()[3]
-        for other in (pickle.loads(pickle.dumps(dataset)), HAM10000(original)):
-            np.testing.assert_array_equal(other.read(case).arrays["age"], dataset.read(case).arrays["age"])
-
     def test_a_changed_line_reaches_the_store(self, root, tmp_path):
         assert len(prepare(HAM10000(root), tmp_path / "store", workers=1).written) == 40
         assert len(prepare(HAM10000(root), tmp_path / "store", workers=1).kept) == 40
@@ -202,10 +195,6 @@ class TestCheck:
         ):
             assert f"{name} of {sum(row[column] == empty for row in rows)}" in found.message
         assert "diagnosis" not in found.message
-
-    def test_no_root(self, tmp_path):
-        (found,) = HAM10000(tmp_path / "none").check()
-        assert found.severity == "error"
 
     @pytest.mark.parametrize(
         ("values", "words"),
@@ -306,8 +295,6 @@ class TestTasks:
         assert dataset.task("diagnosis").values == "softmax"
         assert dataset.task("sex").values == "sigmoid"
         assert dataset.task("age").unit == "years"
-        with pytest.raises(InputError, match="did you mean 'diagnosis'"):
-            dataset.task("diagnoses")
         with pytest.raises(InputError, match="no option 'classes'; options: none"):
             dataset.task("segmentation", classes=["lesion"])
         with pytest.raises(InputError, match="options: class_weights, measure"):

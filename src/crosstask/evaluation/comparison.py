@@ -202,9 +202,8 @@ def compare(
             cells[method][measure.task] = _cell(gains, method, beside[method])
             if gains.asked(method):
                 draws[method].append(gains.drawn(method))
-        rare = too_rare(found, groups, number)
-        if rare and any(_without_interval(cells[method][measure.task]) for method in methods):
-            remarks.append(f"{measure.task}: {_TOO_RARE} {rare}.")
+        if any(_without_interval(cells[method][measure.task]) for method in methods):
+            remarks += [f"{measure.task}: {_TOO_RARE} {rare}." for rare in [too_rare(found, groups, number)] if rare]
     overall = {method: _mean_cell(list(cells[method].values()), draws[method], number) for method in methods}
     runs = table[table["method"].isin(list(methods))]["seed"].nunique()
     ranks = _ranks(overall, methods) if runs > 1 else {}
