@@ -189,14 +189,12 @@ def compare(
         for measure in measures
     }
     weights, number = drawn_weights(values, groups, resamplings, np.random.default_rng(seed))
-    floors = constant_means(constant, measures, empty)
-    cells: dict[str, dict[str, Cell]] = {method: {} for method in methods}
+    floors, cells = constant_means(constant, measures, empty), {method: dict[str, Cell]() for method in methods}
     draws: dict[str, list[np.ndarray]] = {method: [] for method in methods}
     remarks = [remark for found in values.values() for remark in found.remarks]
     for measure in measures:
         found = values[measure.task]
-        scale = _scale(measure, floors)
-        gains = Gains(found, weights[measure.task], number, higher_is_better=measure.higher_is_better, scale=scale)
+        gains = _gains(measure, found, weights[measure.task], number, floors)
         beside = companions(table, measure, methods)
         for method in methods:
             cells[method][measure.task] = _cell(gains, method, beside[method])
@@ -236,9 +234,11 @@ def _values(
     return case_values(table, measure.task, measure.metric, methods, by_seed=by_seed, without=without)
 
 
-def _scale(measure: Measure, floors: Mapping[str, float]) -> float:
-    """What M of STL is small against: the highest value, or of an error that of the constant predictor."""
-    return _HIGHEST.get(measure.unit, math.nan) if measure.higher_is_better else floors[measure.task]
+def _gains(measure: Measure, values: Values, weights: np.ndarray, number: int, floors: Mapping[str, float]) -> Gains:
+    """Improvements over STL, whose M is held against the highest value, or of an error against the constant predictor."""
+    higher = measure.higher_is_better
+    scale = _HIGHEST.get(measure.unit, math.nan) if higher else floors[measure.task]
+    return Gains(values, weights, number, higher_is_better=higher, scale=scale)
 
 
 def _cell(gains: Gains, method: str, companion: float) -> Cell:

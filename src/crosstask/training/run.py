@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import seed_everything
+from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import RichProgressBar
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from crosstask.architectures.base import Architecture
 from crosstask.assembly import Assembly, assembly_of, dataset_of, describe_assembly
+from crosstask.datasets.base import Dataset as RawData
 from crosstask.datasets.base import Split
 from crosstask.devices import describe_device
 from crosstask.errors import CrosstaskError, InputError
@@ -216,29 +218,7 @@ def _train(plan: RunPlan, store: Store, show_progress: bool, tell: Callable[[str
         major=experiment.major,
         seed=plan.seed,
     )
-    record: dict[str, Any] = {
-        "method": plan.method.name,
-        "variant": plan.variant,
-        "seed": plan.seed,
-        "tasks": list(plan.tasks),
-        "learned": list(weighting.tasks),
-        "trained": False,
-        "parameters": sum(parameter.numel() for parameter in architecture.parameters()),
-        "form": architecture.describe(),
-        "normalisation": describe_normalisation(architecture),
-        "assembly": describe_assembly(assembly),
-        "task_state": {task.name: task.state() for task in assembly.tasks},
-        "data": {
-            "dataset": dataset.name,
-            "fingerprint": store.fingerprint_of([case for cases in splits.values() for case in cases]),
-            "cases": splits,
-            "licence": dataset.licence,
-            "source": dataset.source,
-            "citation": dataset.citation,
-        },
-        "environment": environment(),
-        "plugins": [asdict(plugin) for plugin in (*installed(), *load(experiment.plugins))],
-    }
+    record = _new_record(plan, store, dataset, splits, weighting, assembly, architecture)
     check_data(plan, record["data"]["fingerprint"])
     write_record(plan.folder, record)
     if weighting.characteristics:
@@ -276,7 +256,53 @@ def _train(plan: RunPlan, store: Store, show_progress: bool, tell: Callable[[str
         raise CrosstaskError(f"{plan.folder}: no epoch was trained; give more training samples than one batch")
     record["trained"] = True
     record["normalisation"] = describe_normalisation(architecture)  # of its checkpoint, where the run went on from one
-    record["training"] = {
+    record["training"] = _outcome(recorder, trainer, started)
+    if trainer.is_global_zero:
+        write_record(plan.folder, record)
+        seal(plan.folder, RECORD, HISTORY)
+        checkpoints.remove_checkpoint(plan.folder / LAST)
+        recorder.clean()
+    return record
+
+
+def _new_record(
+    plan: RunPlan,
+    store: Store,
+    dataset: RawData,
+    splits: Mapping[Split, list[str]],
+    weighting: Weighting,
+    assembly: Assembly,
+    architecture: Architecture,
+) -> dict[str, Any]:
+    """What is known of a run before its first epoch."""
+    return {
+        "method": plan.method.name,
+        "variant": plan.variant,
+        "seed": plan.seed,
+        "tasks": list(plan.tasks),
+        "learned": list(weighting.tasks),
+        "trained": False,
+        "parameters": sum(parameter.numel() for parameter in architecture.parameters()),
+        "form": architecture.describe(),
+        "normalisation": describe_normalisation(architecture),
+        "assembly": describe_assembly(assembly),
+        "task_state": {task.name: task.state() for task in assembly.tasks},
+        "data": {
+            "dataset": dataset.name,
+            "fingerprint": store.fingerprint_of([case for cases in splits.values() for case in cases]),
+            "cases": splits,
+            "licence": dataset.licence,
+            "source": dataset.source,
+            "citation": dataset.citation,
+        },
+        "environment": environment(),
+        "plugins": [asdict(plugin) for plugin in (*installed(), *load(plan.experiment.plugins))],
+    }
+
+
+def _outcome(recorder: Recorder, trainer: Trainer, started: float) -> dict[str, Any]:
+    """What the record says of the training once it is complete; ``started`` by :func:`time.perf_counter`."""
+    return {
         "epochs": recorder.epochs,
         "best_epoch": recorder.best_epoch,
         "unscored": recorder.unscored,
@@ -288,12 +314,6 @@ def _train(plan: RunPlan, store: Store, show_progress: bool, tell: Callable[[str
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
     }
-    if trainer.is_global_zero:
-        write_record(plan.folder, record)
-        seal(plan.folder, RECORD, HISTORY)
-        checkpoints.remove_checkpoint(plan.folder / LAST)
-        recorder.clean()
-    return record
 
 
 def _weighting(plan: RunPlan, store: Store, training: list[str], whole: Assembly) -> Weighting:
