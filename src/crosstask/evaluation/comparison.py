@@ -235,7 +235,7 @@ def _values(
 
 
 def _gains(measure: Measure, values: Values, weights: np.ndarray, number: int, floors: Mapping[str, float]) -> Gains:
-    """Improvements over STL, whose M is held against the highest value, or of an error against the constant predictor."""
+    """Improvements over STL, held against the highest value, or for an error against the constant predictor."""
     higher = measure.higher_is_better
     scale = _HIGHEST.get(measure.unit, math.nan) if higher else floors[measure.task]
     return Gains(values, weights, number, higher_is_better=higher, scale=scale)
