@@ -75,7 +75,7 @@ def test_names() -> None:
     assert list(ENCODERS) == [*RESNETS, "alexnet"]
     assert isinstance(build_extractor("alexnet"), AlexNet)
     assert build_extractor("resnet18", spatial_dims=3).spatial_dims == 3
-    with pytest.raises(InputError, match=r"no 'alexnt'; choose one of .*resnet101, alexnet"):
+    with pytest.raises(InputError, match=r"no encoder 'alexnt'; did you mean 'alexnet'.*resnet101, alexnet"):
         build_extractor("alexnt")
     with pytest.raises(InputError, match="alexnet is 2-D and the samples are 3-D"):
         build_extractor("alexnet", spatial_dims=3)
