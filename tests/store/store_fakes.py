@@ -97,3 +97,8 @@ def write_raw(root: Path, count: int = 6) -> Path:
     for number in range(1, count + 1):
         (root / f"pt_{number}.txt").write_text(str(number))
     return root
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """All files below a folder."""
+    return {str(file.relative_to(root)): file.read_bytes() for file in sorted(root.rglob("*")) if file.is_file()}

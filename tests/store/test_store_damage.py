@@ -11,7 +11,7 @@ from typing import Any
 import blosc2
 import numpy as np
 import pytest
-from store_fakes import FakeDataset, write_raw
+from store_fakes import FakeDataset, contents
 
 from crosstask.errors import InputError
 from crosstask.store import Store, prepare
@@ -21,21 +21,6 @@ from crosstask.store.index import Index, settings_digest
 
 IDS = ["pt_1", "pt_2", "pt_3"]
 DAMAGED = "is damaged or of another version: run `crosstask prepare --verify` to rebuild it"
-
-
-def contents(root: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(root)): file.read_bytes() for file in sorted(root.rglob("*")) if file.is_file()}
-
-
-@pytest.fixture
-def raw(tmp_path: Path) -> Path:
-    return write_raw(tmp_path / "raw", 3)
-
-
-@pytest.fixture
-def root(raw: Path, tmp_path: Path) -> Path:
-    prepare(FakeDataset(raw), tmp_path / "store", workers=1)
-    return tmp_path / "store"
 
 
 def edited(path: Path, change: Callable[[dict[str, Any]], None], *, seal: bool = False) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from store_fakes import FakeCase, FakeDataset, arrays, write_raw
+from store_fakes import FakeCase, FakeDataset, arrays, contents
 
 import crosstask.store.reader as store_reader
 from crosstask.errors import CrosstaskError, InputError
@@ -19,21 +19,6 @@ from crosstask.store.statistics import channel_statistics
 
 store_prepare = importlib.import_module("crosstask.store.prepare")  # the package has a function of that name
 IDS = ["pt_1", "pt_2", "pt_3", "pt_4"]
-
-
-def contents(root: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(root)): file.read_bytes() for file in sorted(root.rglob("*")) if file.is_file()}
-
-
-@pytest.fixture
-def raw(tmp_path: Path) -> Path:
-    return write_raw(tmp_path / "raw", 4)
-
-
-@pytest.fixture
-def root(raw: Path, tmp_path: Path) -> Path:
-    prepare(FakeDataset(raw), tmp_path / "store", workers=1)
-    return tmp_path / "store"
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import io
 import json
-import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -22,10 +21,9 @@ from crosstask.cli.dvh import dvh
 from crosstask.cli.listing import list_entries
 from crosstask.cli.showing import one_of, show_comparison, show_predicted, show_scores
 from crosstask.cli.terminal import err, out, progress_bar
-from crosstask.errors import CrosstaskError, InputError
+from crosstask.errors import CrosstaskError, InputError, one_line
 from crosstask.faults import is_out_of_memory
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _INTERRUPTED = 130
 """Exit code after Ctrl-C, as of a shell."""
 SOME_SKIPPED = 3
@@ -149,7 +147,7 @@ def check(
             counts[finding.severity] += 1
             if notes or finding.severity != "note":
                 colour = colours[finding.severity]
-                line = escape(_one_line(f"{finding.case}: {finding.message}"))
+                line = escape(one_line(f"{finding.case}: {finding.message}"))
                 out.print(f"[{colour}]{finding.severity:8}[/] {line}", markup=True)
     if fault is not None:
         raise fault
@@ -395,18 +393,13 @@ def main() -> None:
 
 def _stop(message: str, exit_code: int) -> NoReturn:
     with contextlib.suppress(OSError):  # the disk that holds the log may be the full one
-        err.print(f"[bold red]Error:[/] {escape(_one_line(message))}")
+        err.print(f"[bold red]Error:[/] {escape(one_line(message))}")
     sys.exit(exit_code)
 
 
 def _stop_interrupted() -> NoReturn:
     err.print("Interrupted; the same command goes on from here.")
     sys.exit(_INTERRUPTED)
-
-
-def _one_line(text: str) -> str:
-    """With no character in it that moves the cursor, be it from a file's name or from a damaged file."""
-    return _CONTROL.sub(" ", text)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from crosstask.csv_cells import csv_text
+from crosstask.errors import one_line
 from crosstask.evaluation.comparison import Cell, Comparison, Measure, Row, companions, constant_means
 from crosstask.evaluation.scores import over_seeds, per_case
 from crosstask.methods import label_of
@@ -43,7 +43,6 @@ _WIDEST = 2
 """Tasks side by side; more of them stand below each other."""
 
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _MARKDOWN = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", **{character: f"\\{character}" for character in "\\|`"}}
 )
@@ -172,7 +171,7 @@ def _interval(cell: Cell) -> str:
 
 def text_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns of equal width, for a terminal or a log."""
-    titles, *rows = [list(map(_one_line, cells)) for cells in (titles, *rows)]
+    titles, *rows = [list(map(one_line, cells)) for cells in (titles, *rows)]
     widths = [max(len(row[index]) for row in [titles, *rows]) for index in range(len(titles))]
 
     def line(cells: Sequence[str]) -> str:
@@ -183,7 +182,7 @@ def text_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def markdown_text(text: str) -> str:
     """A text on one line of Markdown, with nothing in it taken for HTML, a link, a picture or the end of a cell."""
-    return _one_line(text).translate(_MARKDOWN).replace("](", r"]\(")
+    return one_line(text).translate(_MARKDOWN).replace("](", r"]\(")
 
 
 def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -192,16 +191,11 @@ def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
 
 
-def _one_line(text: str) -> str:
-    """Without line ends and other control characters, which would move what follows out of its row."""
-    return _CONTROL.sub(" ", text)
-
-
 def latex_table(titles: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> str:
     """A LaTeX tabular (needs the package booktabs), with notes in small print below the rule."""
 
     def escape(text: str) -> str:
-        escaped = _one_line(text).translate(_LATEX)
+        escaped = one_line(text).translate(_LATEX)
         # at the beginning of a row they would be taken for arguments of the end of the last
         return "{}" + escaped if escaped.startswith(("[", "*")) else escaped
 
@@ -220,7 +214,7 @@ def latex_table(titles: Sequence[str], rows: Sequence[Sequence[str]], notes: Seq
 
 def remark_lines(remarks: Sequence[str]) -> str:
     """What must be said beside a table, a line each below it."""
-    return "".join(f"{_one_line(remark)}\n" for remark in remarks)
+    return "".join(f"{one_line(remark)}\n" for remark in remarks)
 
 
 def markdown_notes(remarks: Sequence[str]) -> str:
