@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 
 from crosstask.geometry import Geometry
-from crosstask.io.images import write_volume
+from crosstask.io.volumes import write_volume
 
 COLUMNS = ["id", "patient", "part", "covid", "grade", "edema", "nodule", "age"]
 ROWS = [

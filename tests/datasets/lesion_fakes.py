@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from crosstask.geometry import Geometry
-from crosstask.io.images import write_volume
+from crosstask.io.volumes import write_volume
 
 GRID = Geometry((14, 40, 44), (3.0, 0.8, 0.7), (-120.0, 33.0, -8.0))
 ENDING = ".nii.gz"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from crosstask.geometry import Geometry
-from crosstask.io.images import write_volume
+from crosstask.io.volumes import write_volume
 
 COLUMNS = ("PatientID", "probCOVID", "probSevere")
 

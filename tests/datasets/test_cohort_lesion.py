@@ -18,7 +18,7 @@ from crosstask.datasets.base import CaseData
 from crosstask.datasets.cohort.init import propose_cohort
 from crosstask.datasets.cohort.spec import parse_cohort
 from crosstask.errors import InputError
-from crosstask.io.images import read_volume, write_volume
+from crosstask.io.volumes import read_volume, write_volume
 
 MARGIN = 4.0
 CROP = {"masks": "segmentation", "margin": MARGIN}

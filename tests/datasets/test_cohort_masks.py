@@ -13,7 +13,7 @@ from crosstask.datasets import Cohort
 from crosstask.datasets.cohort.init import propose_cohort
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
-from crosstask.io.images import write_volume
+from crosstask.io.volumes import write_volume
 
 SIZE, COUNT = 48, 6
 

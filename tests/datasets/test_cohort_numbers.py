@@ -14,7 +14,7 @@ from cohort_fakes import make_volumes, write_spec, write_table
 from crosstask.datasets import Cohort
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
-from crosstask.io.images import write_volume
+from crosstask.io.volumes import write_volume
 from crosstask.store import Store, prepare
 
 GRID = Geometry((6, 8, 10), (3.0, 2.0, 1.0), (5.0, -3.0, 2.0))

@@ -13,7 +13,7 @@ from stoic_fakes import make_stoic, read_reference, write_reference
 from crosstask.datasets import STOIC, open_dataset
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
-from crosstask.io.images import read_volume, write_volume
+from crosstask.io.volumes import read_volume, write_volume
 from crosstask.store import prepare
 
 LABELS = ("covid", "severe", "severe_among_positives", "sex", "age")

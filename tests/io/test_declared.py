@@ -17,7 +17,8 @@ from crosstask.datasets import Cohort
 from crosstask.errors import InputError
 from crosstask.io import declared
 from crosstask.io.declared import check_length, refuse_bomb
-from crosstask.io.images import read_image, read_volume
+from crosstask.io.images import read_image
+from crosstask.io.volumes import read_volume
 
 SIDE = 400
 BYTES = 2 * SIDE**3

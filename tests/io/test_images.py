@@ -19,7 +19,11 @@ from PIL import Image
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
 from crosstask.io import nifti
-from crosstask.io.images import ending, read_image, read_picture, read_volume, resample, write_volume
+from crosstask.io.image_files import ending
+from crosstask.io.images import read_image
+from crosstask.io.pictures import read_picture
+from crosstask.io.resampling import resample
+from crosstask.io.volumes import read_volume, write_volume
 
 GREY = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
 COLOUR = np.arange(18, dtype=np.uint8).reshape(2, 3, 3) * 14

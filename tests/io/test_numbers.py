@@ -12,9 +12,10 @@ import tifffile
 
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
-from crosstask.io.images import read_image, read_volume, write_volume
+from crosstask.io.images import read_image
 from crosstask.io.nifti import strange_values
 from crosstask.io.numbers import not_numbers, only_numbers
+from crosstask.io.volumes import read_volume, write_volume
 
 GRID = Geometry((3, 4, 5), (3.0, 2.0, 1.0), (1.0, -2.0, 4.0))
 

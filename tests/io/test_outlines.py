@@ -14,8 +14,8 @@ import SimpleITK as sitk  # noqa: N813
 
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
-from crosstask.io.images import axes_of, read_volume
 from crosstask.io.outlines import read_outline
+from crosstask.io.volumes import axes_of, read_volume
 
 GRID = Geometry((4, 30, 40), (5.0, 0.8, 0.8), (-20.0, 7.0, -90.0))
 AS_IT_IS = ((2, 1, 0), (False, False, False))

@@ -18,7 +18,7 @@ from crosstask.errors import InputError
 from crosstask.evaluation.examples import save_examples
 from crosstask.experiment import Experiment, LesionSection, experiment_from
 from crosstask.functional.resize import resize
-from crosstask.io.images import write_volume
+from crosstask.io.volumes import write_volume
 from crosstask.methods import get_method
 from crosstask.prediction.predictor import Predictor
 from crosstask.runs import EXAMPLES, RunPlan

@@ -127,7 +127,7 @@ def _read_dose(path: Path) -> _Plan:
 
 
 def _is_volume(path: Path) -> bool:
-    from crosstask.io.images import VOLUME_ENDINGS, ending
+    from crosstask.io.image_files import VOLUME_ENDINGS, ending
 
     return ending(path) in VOLUME_ENDINGS
 
@@ -136,7 +136,7 @@ def _read_volume(path: Path) -> tuple[np.ndarray, Geometry]:
     """A volume on its grid, turned as the file says, oblique ones too."""
     import numpy as np
 
-    from crosstask.io.images import read_volume
+    from crosstask.io.volumes import read_volume
 
     values, geometry, header = read_volume(path)
     cosines = np.array(header["direction"].split(), dtype=float).reshape(3, 3)
@@ -174,7 +174,7 @@ def _from_masks(path: Path) -> list[_Structure]:
 
 
 def _mask_of(file: Path) -> _Structure:
-    from crosstask.io.images import ending
+    from crosstask.io.image_files import ending
 
     def histogram(plan: _Plan) -> Dvh:
         from crosstask.functional.structure_samples import dvh_of_mask

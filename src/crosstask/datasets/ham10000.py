@@ -16,7 +16,7 @@ from crosstask.datasets.base import Case, CaseData, Dataset, Finding
 from crosstask.datasets.names import natural, refuse_options, unknown_name
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
-from crosstask.io.images import read_picture
+from crosstask.io.pictures import read_picture
 from crosstask.tasks import ClassificationTask, ScalarTask, SegmentationTask
 from crosstask.tasks.base import Task
 

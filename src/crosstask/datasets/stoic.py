@@ -17,8 +17,9 @@ from crosstask.datasets.base import Case, CaseData, Dataset, Finding
 from crosstask.datasets.names import natural, refuse_options, unknown_name
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
-from crosstask.io.images import read_volume, resample
 from crosstask.io.numbers import only_numbers
+from crosstask.io.resampling import resample
+from crosstask.io.volumes import read_volume
 from crosstask.tasks import ClassificationTask, ScalarTask
 from crosstask.tasks.base import Task
 
@@ -70,7 +71,7 @@ class STOIC(Dataset):
 
     Args:
         root: folder of the data set.
-        spacing: z y x, in mm, to which scans are resampled (:func:`crosstask.io.images.resample`), or None to leave
+        spacing: z y x, in mm, to which scans are resampled (:func:`crosstask.io.resampling.resample`), or None to leave
             them as they are, which takes 50 times the space.
         fill: HU in the place of voxels that are no numbers (NaN), which are an error without it.
     """

@@ -74,7 +74,7 @@ def read_outline(
             Voxels are counted from 0 along the axes of the image's own file (x the first); mm are the patient's in
             DICOM's sense, x to the left, y to the back, z to the head. See :class:`Polygon`.
         geometry: the image's grid.
-        axes: how the image's axes were turned, from :func:`crosstask.io.images.axes_of`.
+        axes: how the image's axes were turned, from :func:`crosstask.io.volumes.axes_of`.
 
     Returns:
         ``z y x`` of the grid, uint8.

@@ -19,8 +19,9 @@ from crosstask.datasets.cohort.spec import IMAGE, CohortFile, CohortSpec, load_c
 from crosstask.datasets.names import refuse_options, unknown_name
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
-from crosstask.io.images import read_image, resample
+from crosstask.io.images import read_image
 from crosstask.io.numbers import not_numbers, only_numbers
+from crosstask.io.resampling import resample
 from crosstask.io.tables import Row
 from crosstask.shipped import find_config
 from crosstask.tasks import ClassificationTask, ScalarTask, SegmentationTask

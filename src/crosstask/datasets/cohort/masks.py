@@ -10,9 +10,12 @@ import numpy as np
 from crosstask.datasets.cohort.spec import MaskSource
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
-from crosstask.io.images import PICTURE_ENDINGS, axes_of, ending, mask_parts, read_image
+from crosstask.io.image_files import PICTURE_ENDINGS, ending
+from crosstask.io.images import read_image
 from crosstask.io.outlines import ENDING as OUTLINE_ENDING
 from crosstask.io.outlines import read_outline
+from crosstask.io.pictures import mask_parts
+from crosstask.io.volumes import axes_of
 
 _LOSSY = (".jpg", ".jpeg")
 _LOWEST_TOP = 32

@@ -23,7 +23,7 @@ from crosstask.datasets.cohort.labels import (
     with_decimals,
 )
 from crosstask.datasets.cohort.spec import pattern_columns, stem
-from crosstask.io.images import PICTURE_ENDINGS, VOLUME_ENDINGS, ending
+from crosstask.io.image_files import PICTURE_ENDINGS, VOLUME_ENDINGS, ending
 from crosstask.io.tables import Table
 
 Look = Literal["empty", "constant", "marks", "yes or no", "classes", "rating", "number", "text"]

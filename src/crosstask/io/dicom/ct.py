@@ -20,7 +20,8 @@ import numpy as np
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
 from crosstask.io.dicom.header import COPY_AGAIN, Header
-from crosstask.io.images import MAXIMUM_VOXELS, UNEVEN
+from crosstask.io.image_files import MAXIMUM_VOXELS
+from crosstask.io.series import UNEVEN
 
 CT_IMAGE, ENHANCED_CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1"
 _TILT, _ROUNDED_WAY = 0.1, 0.15

@@ -14,7 +14,7 @@ from crosstask.geometry import Geometry
 from crosstask.io.dicom.ct import even_planes, grid, orientation_of, position_of
 from crosstask.io.dicom.header import COPY_AGAIN, Header, UnusableError
 from crosstask.io.dicom.index import frame_of_reference
-from crosstask.io.images import MAXIMUM_VOXELS
+from crosstask.io.image_files import MAXIMUM_VOXELS
 
 Beam = tuple[int, int]
 """Number of a fraction group, and of a beam."""
