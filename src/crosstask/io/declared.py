@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from crosstask.errors import InputError
+from crosstask.io.image_files import COPY_AGAIN
 
 MOST_BYTES = 2**30
 """Beyond this an image must take up a hundredth of its size on disk; a mask of 512 x 512 x 4096 voxels is as large."""
@@ -16,7 +17,6 @@ _DEFLATE = 1040
 """More than zlib and gzip can make of one byte (1032)."""
 _HEADER = 1 << 20
 _PIECE = 1 << 22
-_COPY = "copy it again from the original or leave the case out"
 _LOCAL = "local"
 
 
@@ -63,9 +63,9 @@ def check_length(path: Path, needed: int) -> None:
     packed = fields.get("compresseddata", "")[:1] in tuple("Tt1") if meta else encoding in ("gz", "gzip")
     binary = fields.get("binarydata", "t")[:1] in tuple("Tt1") if meta else encoding == "raw"
     if binary and not packed and held < needed:
-        raise InputError(f"{path}: truncated, {held} bytes of values where its header says {needed}; {_COPY}")
+        raise InputError(f"{path}: truncated, {held} bytes of values where its header says {needed}; {COPY_AGAIN}")
     if packed and held * _DEFLATE < needed:
-        raise InputError(f"{path}: its header declares {needed} bytes, more than its {held} can hold; {_COPY}")
+        raise InputError(f"{path}: its header declares {needed} bytes, more than its {held} can hold; {COPY_AGAIN}")
     refuse_bomb(path, [data], needed)
     if packed and meta:
         _unpacks_to(path, data, begin, needed)
@@ -84,9 +84,9 @@ def _unpacks_to(path: Path, data: Path, begin: int, needed: int) -> None:
                     break
                 length += len(unpacked.decompress(piece, _PIECE))
     except (OSError, zlib.error) as error:
-        raise InputError(f"{path}: truncated or damaged ({error}); {_COPY}") from None
+        raise InputError(f"{path}: truncated or damaged ({error}); {COPY_AGAIN}") from None
     if length < needed:
-        raise InputError(f"{path}: truncated, {length} bytes of values where its header says {needed}; {_COPY}")
+        raise InputError(f"{path}: truncated, {length} bytes of values where its header says {needed}; {COPY_AGAIN}")
 
 
 def _meta_header(path: Path) -> tuple[Mapping[str, str], int]:

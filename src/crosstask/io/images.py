@@ -17,8 +17,9 @@ Values:
     NIfTI ``scl_slope``) is applied. CT is thus in HU.
 
 Round trip:
-    :func:`crosstask.io.volumes.write_volume` then :func:`crosstask.io.volumes.read_volume` gives the same array and Geometry (NIfTI keeps spacing and origin as
-    32-bit floats). A volume that was stored with other axes comes back with its axes turned, not as it was.
+    :func:`crosstask.io.volumes.write_volume` then :func:`crosstask.io.volumes.read_volume` gives the same array and
+    Geometry (NIfTI keeps spacing and origin as 32-bit floats). A volume that was stored with other axes comes back with
+    its axes turned, not as it was.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def read_image(path: Path) -> tuple[np.ndarray, Geometry]:
         ``1 y x`` (``3 y x`` in colour) for a two-dimensional .mha, .mhd, .nii, .nii.gz or .nrrd.
 
     Raises:
-        InputError: as :func:`crosstask.io.pictures.read_picture` and :func:`crosstask.io.volumes.read_volume`; or the ending is none of theirs.
+        InputError: as :func:`crosstask.io.pictures.read_picture` and :func:`crosstask.io.volumes.read_volume`; or the
+            ending is none of theirs.
     """
     if not path.is_dir():
         if ending(path) in PICTURE_ENDINGS:

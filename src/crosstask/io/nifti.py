@@ -16,6 +16,7 @@ import numpy as np
 
 from crosstask.errors import InputError
 from crosstask.io.declared import refuse_bomb
+from crosstask.io.image_files import COPY_AGAIN
 
 _HEADER = 540
 _PIECE = 1 << 22
@@ -23,7 +24,6 @@ _REST = 1 << 26
 """What may come behind the last voxel; a file that goes on for longer is no image."""
 _FLOATS = {16: "f4", 64: "f8"}
 """NIfTI's codes of types -> NumPy's, of those that can hold NaN."""
-_COPY = "copy it again from the original or leave the case out"
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ def strange_values(path: Path) -> np.ndarray:
                 piece = file.read(_PIECE) if length < end + _REST else b""
                 length += len(piece)
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: truncated or damaged ({error}); {_COPY}") from None
+        raise InputError(f"{path}: truncated or damaged ({error}); {COPY_AGAIN}") from None
     if layout is not None and length < layout.length:
-        raise InputError(f"{path}: truncated, {length} bytes of {layout.length}; {_COPY}")
+        raise InputError(f"{path}: truncated, {length} bytes of {layout.length}; {COPY_AGAIN}")
     indices = np.concatenate(found) if found else np.empty(0, np.int64)
     if layout is None or layout.kind is None:
         return indices
