@@ -159,9 +159,9 @@ WEIGHTINGS: Registry[Any] = Registry(
         "mgda": "crosstask.weighting.aggregators:MGDA",
         "imtl_g": "crosstask.weighting.aggregators:IMTLG",
         "aligned_mtl": "crosstask.weighting.aggregators:AlignedMTL",
-        "nash_mtl": "crosstask.weighting.nash:NashMTL",
+        "nash_mtl": "crosstask.weighting.fair:NashMTL",
         "upgrad": "crosstask.weighting.aggregators:UPGrad",
-        "fairgrad": "crosstask.weighting.aggregators:FairGrad",
+        "fairgrad": "crosstask.weighting.fair:FairGrad",
     },
 )
 ENCODERS: Registry[Any] = Registry(

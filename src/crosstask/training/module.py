@@ -61,6 +61,7 @@ class TrainingModule(L.LightningModule):
         self._losses: dict[str, Tensor] = {}
         self._batch: Batch | None = None
         self._ends = True
+        self._pending = False
         self.skills: dict[str, float] = {}
         self.score = math.nan
         self._sums: dict[str, list[Tensor]] = {}
@@ -79,8 +80,8 @@ class TrainingModule(L.LightningModule):
         ]
         self.weighting.to(self.device)
         if learned := list(self.weighting.parameters()):
-            rate = self.settings.learning_rate
-            groups.append({"params": learned, "lr": rate, "rate": rate, "weight_decay": 0.0})
+            rate = self.weighting.learning_rate or self.settings.learning_rate
+            groups.insert(0, {"params": learned, "lr": rate, "rate": rate, "weight_decay": 0.0})
         return torch.optim.Adam(
             groups,
             weight_decay=self.settings.weight_decay,
@@ -115,7 +116,8 @@ class TrainingModule(L.LightningModule):
         """The losses of the tasks that have a label in the batch; no step where none has one.
 
         Lightning is given a one in their place: what it becomes on its way to :meth:`backward` is the factor of all
-        gradients, for accumulated batches and mixed precision.
+        gradients, for accumulated batches and mixed precision. That is so without a label, too, where a batch before it
+        in the same step had one.
         """
         self._ends = (batch_index + 1) % self.settings.accumulate == 0 or self.trainer.is_last_batch
         self._losses, counts = self._losses_of(batch)
@@ -123,9 +125,12 @@ class TrainingModule(L.LightningModule):
             if not bool(torch.isfinite(loss)):
                 _refuse_strange(batch, name)
             self._sums[name].append(torch.stack([loss.detach() * counts[name], counts[name].to(loss.dtype)]))
-        self._batch = batch if self.weighting.looks_back else None
-        if not self._losses:
+        if self._losses and self.weighting.looks_back:
+            self._batch = batch
+        self._pending |= bool(self._losses)
+        if not self._pending:
             return None
+        self._pending = not self._ends
         return torch.ones((), device=self.device, requires_grad=True)
 
     def _losses_of(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -149,7 +154,8 @@ class TrainingModule(L.LightningModule):
             args: none of Lightning's matters here.
             kwargs: likewise.
         """
-        step = Step(loss.detach(), self._shared, self._own, share=1 / self.settings.accumulate, ends=self._ends)
+        share = 1 / self.settings.accumulate
+        step = Step(loss.detach(), self._shared, self._own, self._last, share=share, ends=self._ends)
         for name, weight in self.weighting.backward(self._losses, step).items():
             self._weights[name].append(weight.detach())
         self._losses = {}
@@ -157,6 +163,14 @@ class TrainingModule(L.LightningModule):
     @cached_property
     def _shared(self) -> list[nn.Parameter]:
         return self.architecture.shared_parameters()
+
+    @cached_property
+    def _last(self) -> nn.Parameter | None:
+        """Weights of the encoder's last layer, or where each task has an encoder, of the last one that they share."""
+        encoder = {id(parameter) for parameter in self.architecture.encoder_parameters()}
+        layers = [parameter for parameter in self._shared if parameter.ndim > 1 and parameter.requires_grad]
+        of_encoder = [parameter for parameter in layers if id(parameter) in encoder]
+        return next(reversed(of_encoder or layers), None)
 
     @cached_property
     def _own(self) -> dict[str, list[nn.Parameter]]:
@@ -194,7 +208,7 @@ class TrainingModule(L.LightningModule):
         self.epoch_weights = {
             name: float(torch.stack(weights).double().mean()) if weights else math.nan
             for name, weights in self._weights.items()
-        }
+        } | dict(self.weighting.epoch_weights())
         self.weighting.end_epoch(self.epoch_losses)
 
     def _schedule(self) -> float:

@@ -1,30 +1,26 @@
-"""Gradient methods of TorchJD: each weighs the rows of the Jacobian by their Gramian."""
+"""Gradient methods that weigh the rows of the Jacobian by their Gramian, as TorchJD solves them."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from crosstask.weighting.gradient import GradientWeighting
+from crosstask.weighting.gradient import GradientWeighting, gramian
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class Aggregated(GradientWeighting):
-    """A gradient weighting whose weights an aggregator of TorchJD gives.
+    """A gradient weighting whose weights follow from the inner products of the rows. A subclass gives :meth:`solve`."""
 
-    A subclass gives :meth:`aggregator`. A task without a label in the batch has no row, so the others are weighed
-    among themselves.
-    """
-
-    def aggregator(self, count: int) -> Any:
-        """TorchJD's aggregator for a number of rows."""
-        raise NotImplementedError
+    @abstractmethod
+    def solve(self, products: Tensor) -> Tensor:
+        """Weights of the rows, ``t t`` to ``t``, both float64 on the CPU."""
 
     def weigh(self, jacobian: Tensor, tasks: Sequence[str]) -> Tensor:
-        weights: Tensor = self.aggregator(len(tasks)).weighting(jacobian)
-        return weights
+        return self.solve(gramian(jacobian))
 
 
 class PCGrad(Aggregated):
@@ -36,10 +32,10 @@ class PCGrad(Aggregated):
     name = "pcgrad"
     label = "PCGrad"
 
-    def aggregator(self, count: int) -> Any:
+    def solve(self, products: Tensor) -> Tensor:
         from torchjd import aggregation
 
-        return aggregation.PCGrad()
+        return aggregation.PCGradWeighting()(products)
 
 
 class CAGrad(Aggregated):
@@ -63,10 +59,10 @@ class CAGrad(Aggregated):
         if options.get("c", 0) < 0:
             yield "c", f"{options['c']} is negative; give 0 (the mean of the gradients) or more"
 
-    def aggregator(self, count: int) -> Any:
+    def solve(self, products: Tensor) -> Tensor:
         from torchjd import aggregation
 
-        return aggregation.CAGrad(c=self.c)
+        return aggregation.CAGradWeighting(c=self.c)(_unit(products))
 
 
 class MGDA(Aggregated):
@@ -75,10 +71,10 @@ class MGDA(Aggregated):
     name = "mgda"
     label = "MGDA"
 
-    def aggregator(self, count: int) -> Any:
+    def solve(self, products: Tensor) -> Tensor:
         from torchjd import aggregation
 
-        return aggregation.MGDA()
+        return aggregation.MGDAWeighting()(products)
 
 
 class IMTLG(Aggregated):
@@ -87,10 +83,10 @@ class IMTLG(Aggregated):
     name = "imtl_g"
     label = "IMTL-G"
 
-    def aggregator(self, count: int) -> Any:
+    def solve(self, products: Tensor) -> Tensor:
         from torchjd import aggregation
 
-        return aggregation.IMTLG()
+        return aggregation.IMTLGWeighting()(_unit(products))
 
 
 class AlignedMTL(Aggregated):
@@ -99,10 +95,10 @@ class AlignedMTL(Aggregated):
     name = "aligned_mtl"
     label = "Aligned-MTL"
 
-    def aggregator(self, count: int) -> Any:
+    def solve(self, products: Tensor) -> Tensor:
         from torchjd import aggregation
 
-        return aggregation.AlignedMTL()
+        return aggregation.AlignedMTLWeighting()(products)
 
 
 class UPGrad(Aggregated):
@@ -112,33 +108,12 @@ class UPGrad(Aggregated):
     label = "UPGrad"
     needs = ("quadprog", "qpsolvers")
 
-    def aggregator(self, count: int) -> Any:
+    def solve(self, products: Tensor) -> Tensor:
         from torchjd import aggregation
 
-        return aggregation.UPGrad()
+        return aggregation.UPGradWeighting()(_unit(products))
 
 
-class FairGrad(Aggregated):
-    r"""FairGrad (Ban and Ji, ICML 2024): the step that is :math:`\alpha`-fair to the tasks.
-
-    Args:
-        tasks: names of the tasks.
-        alpha: 0 for the plain sum, 1 for proportional fairness (Nash-MTL's), larger for the worst task. 1 by default.
-    """
-
-    name = "fairgrad"
-    label = "FairGrad"
-
-    def __init__(self, tasks: Sequence[str], *, alpha: float = 1.0) -> None:
-        super().__init__(tasks)
-        self.alpha = alpha
-
-    @classmethod
-    def faults(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        if options.get("alpha", 1) < 0:
-            yield "alpha", f"{options['alpha']} is negative; give 0 or more"
-
-    def aggregator(self, count: int) -> Any:
-        from torchjd import aggregation
-
-        return aggregation.FairGrad(alpha=self.alpha)
+def _unit(products: Tensor) -> Tensor:
+    """For rows that are together of length one: TorchJD takes short ones for none, and no weight depends on it."""
+    return products / products.trace()

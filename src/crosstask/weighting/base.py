@@ -24,15 +24,17 @@ class Step:
 
     Attributes:
         scale: factor of all gradients, a scalar: :attr:`share`, times what mixed precision asks for.
-        share: of this batch in the step: one over the number of accumulated batches.
         shared: parameters that the outputs of several tasks depend on.
         own: ``{task: parameters that its output alone depends on}``.
+        last: weights of the last layer that all tasks share, or None.
+        share: of this batch in the step: one over the number of accumulated batches.
         ends: the optimiser takes its step after this batch; False for all but the last of accumulated batches.
     """
 
     scale: Tensor
     shared: Sequence[nn.Parameter]
     own: Mapping[str, Sequence[nn.Parameter]]
+    last: nn.Parameter | None = None
     share: float = 1.0
     ends: bool = True
 
@@ -54,6 +56,7 @@ class Weighting(ABC):
         needs_labels: :meth:`fit` must be called before the network is built.
         needs_major: one task must be named as the one that the others help.
         needs: packages that it computes with and that an installation may lack.
+        learning_rate: of :meth:`parameters`; None for the network's.
         characteristics: what :meth:`fit` found of each task but the major, for the report.
     """
 
@@ -63,6 +66,7 @@ class Weighting(ABC):
     needs_labels: ClassVar[bool] = False
     needs_major: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ()
+    learning_rate: float | None = None
     characteristics: tuple[Characteristic, ...] = ()
 
     def __init__(self, tasks: Sequence[str]) -> None:
@@ -96,8 +100,13 @@ class Weighting(ABC):
             step: the parameters, and how gradients are scaled.
 
         Returns:
-            The effective weight of each loss, as far as it has one: what the gradient of the loss was multiplied by.
+            The effective weight of each loss, as far as it has one: what the gradient of the loss was multiplied by. At
+            the end of accumulated batches, it may be that of their sum.
         """
+
+    def epoch_weights(self) -> Mapping[str, float]:
+        """Weights that held for the whole epoch, for the history; else it has the mean over the epoch's steps."""
+        return {}
 
     @property
     def looks_back(self) -> bool:

@@ -12,16 +12,20 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+_PART = 2**20
+
+
 class GradientWeighting(Weighting):
     """One gradient of several. A subclass gives :meth:`weigh`.
 
     Row t of the Jacobian is the gradient of task t's loss by the shared parameters; what a task has of its own gets the
     gradient of its own loss. With one task alone this is plain gradient descent. One backward pass a task.
 
-    Rows are in single precision, and free of the factors of mixed precision and accumulation, before they are weighed.
-    Those of accumulated batches are added up first, so that two batches of four are one of eight (batch normalisation
-    aside). A task without a label has no row. Where a row is not finite, as mixed precision must expect, nothing is
-    weighed and the gradients say so.
+    Rows are in single precision or better, and free of the factor of mixed precision, before they are weighed. Those of
+    accumulated batches are added up first, so that two batches of four are one of eight (batch normalisation aside). A
+    task without a label has no row, nor has one whose loss does not move the shared parameters: the others are weighed
+    among themselves, and a row that is alone is the gradient. Where a row is not finite, as mixed precision must
+    expect, nothing is weighed and the gradients say so.
     """
 
     def __init__(self, tasks: Sequence[str]) -> None:
@@ -31,10 +35,10 @@ class GradientWeighting(Weighting):
 
     @abstractmethod
     def weigh(self, jacobian: Tensor, tasks: Sequence[str]) -> Tensor:
-        """Weights of the rows: ``t p`` to ``t``, float32; the gradient is their weighted sum.
+        """Weights of the rows: ``t p`` to ``t``; the gradient is their weighted sum.
 
         Args:
-            jacobian: of the losses by the shared parameters, ``t p``, at least two rows.
+            jacobian: of the losses by the shared parameters, ``t p``, at least two rows, finite, none of them zero.
             tasks: of the rows.
         """
 
@@ -59,21 +63,25 @@ class GradientWeighting(Weighting):
 
         self._reached |= {index for index, gradient in enumerate(found) if gradient is not None}
         parts = [
-            (torch.zeros_like(parameter) if gradient is None else gradient).flatten().float()
+            (torch.zeros_like(parameter) if gradient is None else gradient).flatten()
             for parameter, gradient in zip(shared, found, strict=True)
         ]
-        row = torch.cat(parts) / _of_precision(step)
+        row = torch.cat(parts) if parts else torch.zeros(0)
+        row = row.to(torch.promote_types(row.dtype, torch.float32)) / _of_precision(step)
         self._rows[task] = self._rows[task] + row if task in self._rows else row
 
     def _finish(self, shared: Sequence[nn.Parameter], step: Step) -> Mapping[str, Tensor]:
         """Weigh the rows, and give the shared parameters their gradient."""
         import torch
 
-        tasks = [task for task in self.tasks if task in self._rows]
-        jacobian = torch.stack([self._rows[task] for task in tasks])
+        tasks = list(self._rows)
+        jacobian = torch.stack(list(self._rows.values()))
         weights = jacobian.new_ones(len(tasks))
-        if len(tasks) > 1 and bool(torch.isfinite(jacobian).all()):
-            weights = self.weigh(jacobian, tasks).to(jacobian)
+        if bool(torch.isfinite(jacobian).all()):
+            moving = jacobian.any(dim=1).nonzero().flatten().tolist()
+            if len(moving) > 1:
+                found = self.weigh(jacobian[moving], [tasks[index] for index in moving])
+                weights[moving] = found.to(jacobian)
         gradient = (weights @ jacobian) * _of_precision(step)
         pieces = gradient.split([parameter.numel() for parameter in shared])
         for index, (parameter, piece) in enumerate(zip(shared, pieces, strict=True)):
@@ -83,9 +91,20 @@ class GradientWeighting(Weighting):
         return dict(zip(tasks, weights, strict=True))
 
 
+def gramian(jacobian: Tensor) -> Tensor:
+    """Inner products of the rows, ``t p`` to ``t t``, float64 on the CPU: rows may be almost alike, or far apart."""
+    import torch
+
+    total = torch.zeros(len(jacobian), len(jacobian), dtype=torch.float64)
+    for part in jacobian.split(_PART, dim=1):  # in double precision all at once would be twice the memory
+        wide = part.cpu().double() if part.device.type == "mps" else part.double()
+        total += (wide @ wide.T).cpu()
+    return total
+
+
 def _of_precision(step: Step) -> Tensor:
     """The factor that mixed precision asks for."""
-    return step.scale.float() / step.share
+    return step.scale / step.share
 
 
 def _add(parameter: nn.Parameter, gradient: Tensor) -> None:

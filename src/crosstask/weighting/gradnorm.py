@@ -24,28 +24,32 @@ class GradNorm(ScalarWeighting):
         r_t = \frac{L_t / L_t(0)}{\mathrm{mean}_s L_s / L_s(0)}, \quad
         L_\mathrm{grad} = \sum_t | G_t - \bar G r_t^\alpha |
 
-    :math:`W` is the last shared parameter with two axes or more, and :math:`L_t(0)` the task's first loss. Weights
-    follow the gradient of :math:`L_\mathrm{grad}` (the targets held constant) with the network's optimiser, and are
-    scaled after each step so that their mean is one. Tasks without a label in the batch are in no sum; their weight is
-    moved by the optimiser's momentum alone. Nothing is learned where a single task has one.
+    :math:`W` is the last layer of the shared encoder, and :math:`L_t(0)` the task's first loss. Weights follow the
+    gradient of :math:`L_\mathrm{grad}` (the targets held constant), and are scaled after each step so that their mean
+    is one. Tasks without a label in the batch are in no sum; their weight is moved by the optimiser's momentum alone.
+    Nothing is learned where a single task has one.
 
     Args:
         tasks: names of the tasks.
         alpha: how strongly slow tasks are pulled up; 1.5 in the paper for tasks that differ, 0.12 for alike ones.
+        learning_rate: of the weights, 0.025 in the paper; it follows the schedule of the network's.
     """
 
     name = "gradnorm"
     label = "GradNorm"
 
-    def __init__(self, tasks: Sequence[str], *, alpha: float = 1.5) -> None:
+    def __init__(self, tasks: Sequence[str], *, alpha: float = 1.5, learning_rate: float = 0.025) -> None:
         super().__init__(tasks)
         self.alpha = alpha
+        self.learning_rate = learning_rate
         self._first: dict[str, float] = {}
 
     @classmethod
     def faults(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if options.get("alpha", 0) < 0:
             yield "alpha", f"{options['alpha']} is negative; give 0 or more, 1.5 in the paper"
+        if not options.get("learning_rate", 1) > 0:
+            yield "learning_rate", f"{options['learning_rate']} is not positive; the paper takes 0.025"
 
     @cached_property
     def weights(self) -> nn.Parameter:
@@ -64,8 +68,8 @@ class GradNorm(ScalarWeighting):
         """The gradient of the weighted sum for the network, and that of the gradients' lengths for the weights."""
         for task, loss in losses.items():
             self._first.setdefault(task, float(loss.detach()))
-        if len(losses) > 1 and (layer := _last_layer(step.shared)) is not None:
-            self._learn(losses, layer, step)
+        if len(losses) > 1 and step.last is not None:
+            self._learn(losses, step.last, step)
         return super().backward(losses, step)
 
     def _learn(self, losses: Mapping[str, Tensor], layer: nn.Parameter, step: Step) -> None:
@@ -105,9 +109,3 @@ class GradNorm(ScalarWeighting):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.weights.data.copy_(state["weights"])
         self._first = dict(state["first"])
-
-
-def _last_layer(shared: Sequence[nn.Parameter]) -> nn.Parameter | None:
-    """The last weights of a layer (no bias, no normalisation) among the shared parameters."""
-    layers = [parameter for parameter in shared if parameter.ndim > 1 and parameter.requires_grad]
-    return layers[-1] if layers else None

@@ -51,6 +51,9 @@ class EpochWeighting(ScalarWeighting):
         """Fix the weights: they follow from what a checkpoint holds."""
         self._now = self.weights()
 
+    def epoch_weights(self) -> Mapping[str, float]:
+        return self._now
+
     def combine(self, losses: Mapping[str, Tensor]) -> Tensor:
         now = self._now or self.weights()
         first, *others = (now[task] * loss for task, loss in losses.items())

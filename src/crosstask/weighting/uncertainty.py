@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +19,23 @@ class Uncertainty(ScalarWeighting):
     :math:`s_t = \log \sigma_t^2`, zero at the start, of the tasks that have a label in the batch. It is the form for
     quantities, eq. (7) of the paper with its logarithm; for classes the paper drops the half, which the learned
     :math:`s_t` makes up for.
+
+    Args:
+        tasks: names of the tasks.
+        learning_rate: of the log variances, without weight decay; None for the network's, as in the paper.
     """
 
     name = "uncertainty"
     label = "UW"
 
-    def __init__(self, tasks: Sequence[str]) -> None:
+    def __init__(self, tasks: Sequence[str], *, learning_rate: float | None = None) -> None:
         super().__init__(tasks)
+        self.learning_rate = learning_rate
+
+    @classmethod
+    def faults(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        if not options.get("learning_rate", 1) > 0:
+            yield "learning_rate", f"{options['learning_rate']} is not positive; leave it out for the network's"
 
     @cached_property
     def log_variances(self) -> nn.Parameter:
