@@ -35,7 +35,7 @@ class FAMO(ScalarWeighting):
 
     def __init__(self, tasks: Sequence[str], *, learning_rate: float = 0.025, decay: float = 1e-3) -> None:
         super().__init__(tasks)
-        self.learning_rate, self.decay = learning_rate, decay
+        self.rate, self.decay = learning_rate, decay
         self._before: dict[str, Tensor] = {}
 
     @classmethod
@@ -56,7 +56,7 @@ class FAMO(ScalarWeighting):
     def _adam(self) -> torch.optim.Adam:
         import torch
 
-        return torch.optim.Adam([self.logits], lr=self.learning_rate, weight_decay=self.decay)
+        return torch.optim.Adam([self.logits], lr=self.rate, weight_decay=self.decay)
 
     def combine(self, losses: Mapping[str, Tensor]) -> Tensor:
         import torch
