@@ -14,7 +14,8 @@ from crosstask.functional.dvh import dvh_of
 from crosstask.geometry import Geometry
 from crosstask.report.drawing import COLOURS
 from crosstask.report.dvh import colours_of, dvh_plot, shortened
-from crosstask.report.plan_picture import WARNING, _views, plan_picture
+from crosstask.report.plan_picture import WARNING, plan_picture
+from crosstask.report.plan_views import views_of
 
 SHAPE, SPACING = (10, 16, 20), (5.0, 3.0, 2.5)
 
@@ -107,7 +108,7 @@ def turns():
 @pytest.mark.parametrize("direction", list(turns()), ids=str)
 def test_every_orientation_is_shown_as_usual(direction):
     _, geometry, masks, _ = plan(direction)
-    views = {view.name: view for view in _views(geometry, [length // 2 for length in SHAPE])}
+    views = {view.name: view for view in views_of(geometry, [length // 2 for length in SHAPE])}
     assert [view.sides for view in views.values()] == [
         ("R", "L", "A", "P"),
         ("R", "L", "S", "I"),
@@ -130,16 +131,12 @@ def test_every_orientation_is_shown_as_usual(direction):
 def test_an_oblique_axis_has_two_letters():
     c, s = np.cos(np.deg2rad(30)), 0.5
     geometry = Geometry(SHAPE, SPACING, None, ((1, 0, 0), (0, c, -s), (0, s, c)))
-    axial, coronal, sagittal = _views(geometry, (5, 5, 5))
+    axial, coronal, sagittal = views_of(geometry, (5, 5, 5))
     assert axial.sides == ("RA", "LP", "AL", "PR")
     assert coronal.sides == ("RA", "LP", "S", "I")
     assert sagittal.sides == ("AL", "PR", "S", "I")
-    assert _views(Geometry(SHAPE, SPACING, None, ((1, 0, 0), (0, 1, 0.0005), (0, -0.0005, 1))), (5, 5, 5))[0].sides == (
-        "R",
-        "L",
-        "A",
-        "P",
-    )
+    nearly = Geometry(SHAPE, SPACING, None, ((1, 0, 0), (0, 1, 0.0005), (0, -0.0005, 1)))
+    assert views_of(nearly, (5, 5, 5))[0].sides == ("R", "L", "A", "P")
 
 
 def texts(figure: Figure) -> list[str]:

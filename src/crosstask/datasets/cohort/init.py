@@ -13,15 +13,8 @@ from crosstask.datasets.cohort.init_files import Looks, are_masks, look_at_image
 from crosstask.datasets.cohort.init_labels import propose_labels, warn_of_copies
 from crosstask.datasets.cohort.init_split import ProposedSplit, propose_split
 from crosstask.datasets.cohort.labels import MISSING
-from crosstask.datasets.cohort.profile import (
-    Column,
-    Pattern,
-    columns_of,
-    find_pair_patterns,
-    find_patterns,
-    image_files,
-    missing_in,
-)
+from crosstask.datasets.cohort.patterns import Pattern, find_pair_patterns, find_patterns, image_files
+from crosstask.datasets.cohort.profile import Column, columns_of, missing_in
 from crosstask.datasets.cohort.proposal import Label, Proposal
 from crosstask.datasets.cohort.rows import CohortRows
 from crosstask.datasets.cohort.spec import CohortFile, fill, parse_cohort, pattern_columns

@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import permutations
 
 from crosstask.datasets.cohort.labels import as_number
-from crosstask.datasets.cohort.profile import Column, Pattern
+from crosstask.datasets.cohort.patterns import Pattern
+from crosstask.datasets.cohort.profile import Column
 from crosstask.datasets.cohort.proposal import Proposal
 from crosstask.datasets.cohort.spec import pattern_columns
 from crosstask.io.tables import Table

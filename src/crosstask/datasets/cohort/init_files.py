@@ -10,7 +10,7 @@ import numpy as np
 
 from crosstask.datasets.cohort.labels import MISSING
 from crosstask.datasets.cohort.masks import Mask, read_mask
-from crosstask.datasets.cohort.profile import Pattern
+from crosstask.datasets.cohort.patterns import Pattern
 from crosstask.datasets.cohort.proposal import Proposal
 from crosstask.datasets.cohort.spec import fill, pattern_columns
 from crosstask.datasets.cohort.text import item_of, text_of
