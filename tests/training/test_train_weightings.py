@@ -1,0 +1,94 @@
+"""Runs with a weighting of each kind: resumed to the bit, also where accumulated batches lack labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from crosstask.experiment import Experiment, experiment_from
+from crosstask.runs import FINAL, HISTORY, RunPlan, is_trained, plan_runs
+from crosstask.store import Store
+from crosstask.training.module import TrainingModule
+from crosstask.training.run import train
+
+
+def plan_of(experiment: Experiment, weighting: str, output: Path, **training: object) -> RunPlan:
+    values = experiment.model_dump(mode="json")
+    values |= {"methods": [f"hps+{weighting}"], "output": str(output)}
+    values["training"] |= {"epochs": 2, "samples_per_epoch": 16, "accumulate": 2, **training}
+    (plan,) = plan_runs(experiment_from(values))
+    return plan
+
+
+def history(plan: RunPlan) -> pd.DataFrame:
+    return pd.read_csv(plan.folder / HISTORY).drop(columns="seconds")
+
+
+class StopError(Exception):
+    """What a fault raises in the tests."""
+
+
+@pytest.mark.parametrize("weighting", ["uncertainty", "gradnorm", "pcgrad", "nash_mtl", "famo", "rlw"])
+def test_a_broken_run_resumes_to_the_same_weights(
+    experiment: Experiment, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weighting: str
+) -> None:
+    whole, broken = (plan_of(experiment, weighting, tmp_path / name) for name in ("whole", "broken"))
+    train(whole, store, tell=lambda line: None)
+    step = TrainingModule.training_step
+
+    def failing(self: TrainingModule, batch: object, index: int) -> object:
+        if self.current_epoch == 1 and index == 3:
+            raise StopError
+        return step(self, batch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingModule, "training_step", failing)
+        with pytest.raises(StopError):
+            train(broken, store, tell=lambda line: None)
+    assert not is_trained(broken)
+    train(broken, store, tell=lambda line: None)
+    one, two = load_file(whole.folder / FINAL), load_file(broken.folder / FINAL)
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert not any("weighting" in key or "logits" in key or "variance" in key for key in one)
+    pd.testing.assert_frame_equal(history(whole), history(broken))
+    weights = history(whole).filter(like="weight/")
+    assert weights.shape == (2, 2) and weights.notna().all(axis=None)
+
+
+@pytest.mark.parametrize("weighting", ["pcgrad", "famo"])
+def test_a_step_is_taken_where_the_last_accumulated_batch_has_no_label(
+    experiment: Experiment, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weighting: str
+) -> None:
+    step, losses_of = TrainingModule.training_step, TrainingModule._losses_of
+
+    def numbered(self: TrainingModule, batch: object, index: int) -> object:
+        self.without = index % 2 == 1
+        found = step(self, batch, index)
+        self.without = False
+        return found
+
+    def unlabelled(self: TrainingModule, batch: object) -> object:
+        return ({}, {}) if self.without else losses_of(self, batch)
+
+    monkeypatch.setattr(TrainingModule, "training_step", numbered)
+    monkeypatch.setattr(TrainingModule, "_losses_of", unlabelled)
+    plan = plan_of(experiment, weighting, tmp_path, epochs=1)
+    train(plan, store, tell=lambda line: None)
+    assert history(plan).filter(like="weight/").notna().all(axis=None)
+
+
+def test_the_history_has_the_weights_of_an_epoch_to_the_last_digit(
+    experiment: Experiment, store: Store, tmp_path: Path
+) -> None:
+    plan = plan_of(experiment, "dwa", tmp_path, epochs=3)
+    train(plan, store, tell=lambda line: None)
+    found = history(plan)
+    losses = found.filter(like="loss/")
+    rates = (losses.iloc[1] / losses.iloc[0]).to_numpy() / 2.0
+    expected = 2 * torch.softmax(torch.from_numpy(rates), 0)
+    assert found.filter(like="weight/").iloc[2].tolist() == pytest.approx(expected.tolist(), rel=1e-14)
