@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from crosstask.errors import InputError
 from crosstask.functional.fair_weights import fair_weights
@@ -66,6 +66,18 @@ def test_a_gradient_of_zero_leaves_the_others_as_they_are(name: str) -> None:
 def test_no_loss_rises_where_two_are_in_conflict(name: str) -> None:
     rows = torch.tensor([[1.0, 0.0], [-0.9, 0.5]], dtype=torch.float64)
     assert (rows @ aggregate(name, rows) >= -1e-3).all()
+
+
+def test_gradients_lie_in_memory_as_their_parameters_do() -> None:
+    """Or a fused optimiser adds each to another's weight."""
+    shared, own = (nn.Conv2d(2, 3, 3, padding=1).to(memory_format=torch.channels_last) for _ in range(2))
+    image = torch.randn(2, 2, 8, 8)
+    features = shared(image)[:, :2]
+    losses = {"a": own(features).square().mean(), "b": features.sin().mean()}
+    step = Step(torch.tensor(1.0), list(shared.parameters()), {"a": list(own.parameters())})
+    build_weighting("pcgrad", ("a", "b")).backward(losses, step)
+    for layer in (shared, own):
+        assert layer.weight.grad is not None and layer.weight.grad.stride() == layer.weight.stride()
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 10.0])

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-_PART = 2**20
+_PART = 2**16  # columns in double precision at a time, small enough for the cache
 
 
 class GradientWeighting(Weighting):
@@ -67,7 +67,7 @@ class GradientWeighting(Weighting):
             for parameter, gradient in zip(shared, found, strict=True)
         ]
         row = torch.cat(parts) if parts else torch.zeros(0)
-        row = row.to(torch.promote_types(row.dtype, torch.float32)) / _of_precision(step)
+        row = row.to(torch.promote_types(row.dtype, torch.float32)).div_(_of_precision(step))
         self._rows[task] = self._rows[task] + row if task in self._rows else row
 
     def _finish(self, shared: Sequence[nn.Parameter], step: Step) -> Mapping[str, Tensor]:
@@ -77,12 +77,13 @@ class GradientWeighting(Weighting):
         tasks = list(self._rows)
         jacobian = torch.stack(list(self._rows.values()))
         weights = jacobian.new_ones(len(tasks))
-        if bool(torch.isfinite(jacobian).all()):
-            moving = jacobian.any(dim=1).nonzero().flatten().tolist()
+        lengths = torch.linalg.vector_norm(jacobian, dim=1)
+        if bool(torch.isfinite(lengths).all()):
+            moving = lengths.nonzero().flatten().tolist()
             if len(moving) > 1:
-                found = self.weigh(jacobian[moving], [tasks[index] for index in moving])
-                weights[moving] = found.to(jacobian)
-        gradient = (weights @ jacobian) * _of_precision(step)
+                rows = jacobian if len(moving) == len(tasks) else jacobian[moving]
+                weights[moving] = self.weigh(rows, [tasks[index] for index in moving]).to(jacobian)
+        gradient = (weights * _of_precision(step)) @ jacobian
         pieces = gradient.split([parameter.numel() for parameter in shared])
         for index, (parameter, piece) in enumerate(zip(shared, pieces, strict=True)):
             if index in self._reached:
@@ -96,7 +97,7 @@ def gramian(jacobian: Tensor) -> Tensor:
     import torch
 
     total = torch.zeros(len(jacobian), len(jacobian), dtype=torch.float64)
-    for part in jacobian.split(_PART, dim=1):  # in double precision all at once would be twice the memory
+    for part in jacobian.split(_PART, dim=1):
         wide = part.cpu().double() if part.device.type == "mps" else part.double()
         total += (wide @ wide.T).cpu()
     return total
@@ -108,4 +109,12 @@ def _of_precision(step: Step) -> Tensor:
 
 
 def _add(parameter: nn.Parameter, gradient: Tensor) -> None:
-    parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+    """Add to ``.grad``, in the parameter's own layout: fused optimisers go through the memory of both side by side."""
+    import torch
+
+    if parameter.grad is not None:
+        parameter.grad += gradient
+    elif gradient.stride() == parameter.stride():
+        parameter.grad = gradient
+    else:
+        parameter.grad = torch.empty_like(parameter).copy_(gradient)
