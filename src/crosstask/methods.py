@@ -48,6 +48,8 @@ STL = Method(BASELINE, "STL", "stl", run_per_task=True)
 HPS = Method("hps", "HPS", "hps")
 MTAN = Method("mtan", "MTAN", "mtan")
 CTAN = Method("ctan", "CTAN", "ctan")
+CROSS_STITCH = Method("cross_stitch", "Cross-stitch", "cross_stitch")
+NDDR = Method("nddr", "NDDR-CNN", "nddr")
 AUXILIARY = Method("auxiliary", "MTL", "auxiliary", needs_major=True, single="auxiliary")
 
 

@@ -129,6 +129,8 @@ ARCHITECTURES: Registry[Any] = Registry(
         "hps": "crosstask.architectures.hps:HPS",
         "mtan": "crosstask.architectures.mtan:MTAN",
         "ctan": "crosstask.architectures.ctan:CTAN",
+        "cross_stitch": "crosstask.architectures.cross_stitch:CrossStitchNetwork",
+        "nddr": "crosstask.architectures.nddr:NDDRNetwork",
         "auxiliary": "crosstask.architectures.auxiliary:Auxiliary",
     },
 )
@@ -139,6 +141,8 @@ METHODS: Registry[Any] = Registry(
         "hps": "crosstask.methods:HPS",
         "mtan": "crosstask.methods:MTAN",
         "ctan": "crosstask.methods:CTAN",
+        "cross_stitch": "crosstask.methods:CROSS_STITCH",
+        "nddr": "crosstask.methods:NDDR",
         "auxiliary": "crosstask.methods:AUXILIARY",
     },
 )

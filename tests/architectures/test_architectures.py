@@ -168,6 +168,61 @@ class TestCTAN(ArchitectureTester):
         assert self.without_gradient(network) == []
 
 
+class TestCrossStitch(ArchitectureTester):
+    name = "cross_stitch"
+
+    @pytest.mark.parametrize("units", ["channel", "layer"])
+    def test_the_figure_in_plain_operations(self, units: str) -> None:
+        network = self.network(2, "pixel", units=units).eval()
+        with torch.no_grad():
+            for unit in network.units:
+                unit.alpha.add_(0.1 * torch.randn_like(unit.alpha))
+        image = torch.randn(2, 1, 64, 64)
+        one, other = (network.encoders[task] for task in network.heads)
+        states = [encoder.stem(image) for encoder in (one, other)]
+        features: list[list[Tensor]] = [[], []]
+        for stage, unit in enumerate(network.units):
+            if stage:
+                states = [
+                    encoder.last(stage, encoder.shared(stage, state))
+                    for encoder, state in zip((one, other), states, strict=True)
+                ]
+            a = unit.alpha.reshape(2, 2, -1, 1, 1)
+            states = [a[0, 0] * states[0] + a[0, 1] * states[1], a[1, 0] * states[0] + a[1, 1] * states[1]]
+            for own, state in zip(features, states, strict=True):
+                own.append(state)
+        outputs = network(image)
+        for task, own in zip(network.heads, features, strict=True):
+            torch.testing.assert_close(outputs[task], network.decode(task, own, image))
+
+    def test_units_begin_near_the_identity(self) -> None:
+        alpha = self.network(3).units[2].alpha[..., 0, 0]
+        assert alpha.shape[2] == 128
+        wanted = torch.tensor([[0.9, 0.05, 0.05], [0.05, 0.9, 0.05], [0.05, 0.05, 0.9]])
+        torch.testing.assert_close(alpha.mean(2), wanted)
+        assert self.network(1, units="layer").units[0].alpha.flatten().tolist() == [1.0]
+
+
+class TestNDDR(ArchitectureTester):
+    name = "nddr"
+
+    def test_a_reduction_in_plain_operations(self) -> None:
+        network = self.network(3).eval()
+        unit = network.reductions[1]["diagnosis"]
+        features = {task: torch.randn(2, 64, 5, 7) for task in network.heads}
+        together = torch.cat(list(features.values()), dim=1)
+        norm = unit.normalise
+        wanted = torch.einsum("oc,bchw->bohw", unit.reduce.weight[:, :, 0, 0], together)
+        wanted = F.batch_norm(wanted, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+        torch.testing.assert_close(unit(features), F.relu(wanted))
+
+    def test_reductions_begin_diagonal(self) -> None:
+        weight = self.network(3, "pixel").reductions[0]["dose"].reduce.weight[:, :, 0, 0]
+        blocks = weight.split(64, dim=1)
+        for block, share in zip(blocks, (0.05, 0.9, 0.05), strict=True):
+            torch.testing.assert_close(block, share * torch.eye(64))
+
+
 class TestAuxiliary(ArchitectureTester):
     name = "auxiliary"
     image_only = True
