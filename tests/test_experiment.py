@@ -295,9 +295,7 @@ def test_methods_by_name():
     assert [method.name for method in METHODS.values() if method.run_per_task] == ["stl"]
     with pytest.raises(InputError, match="methods: 'mtann' is not known; did you mean 'mtan'"):
         get_method("mtann")
-    with pytest.raises(
-        InputError, match="methods: 'xyz' is not known; there are stl, hps, .*auxiliary"
-    ):
+    with pytest.raises(InputError, match=r"methods: 'xyz' is not known; there are stl, hps, .*auxiliary"):
         get_method("xyz")
 
 

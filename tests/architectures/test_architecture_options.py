@@ -54,6 +54,7 @@ def test_the_advice_for_each_option_works(name: str) -> None:
         "dropout": 0.25,
         "scaled_bottleneck": True,
         "open_masks": False,
+        "units": "layer",
         "upsampling_blocks": 4,
     }
     values |= {"form": "paper", "fully_connected": "imagenet"}
