@@ -7,11 +7,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from lightning.pytorch.plugins.precision import MixedPrecision
 from safetensors.torch import load_file
 
 from crosstask.experiment import Experiment, experiment_from
 from crosstask.runs import FINAL, HISTORY, RunPlan, is_trained, plan_runs
 from crosstask.store import Store
+from crosstask.training import run
 from crosstask.training.module import TrainingModule
 from crosstask.training.run import train
 
@@ -92,3 +94,28 @@ def test_the_history_has_the_weights_of_an_epoch_to_the_last_digit(
     rates = (losses.iloc[1] / losses.iloc[0]).to_numpy() / 2.0
     expected = 2 * torch.softmax(torch.from_numpy(rates), 0)
     assert found.filter(like="weight/").iloc[2].tolist() == pytest.approx(expected.tolist(), rel=1e-14)
+
+
+def test_half_precision_steps_where_gradients_are_finite_and_not_where_they_are_not(
+    experiment: Experiment, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, found = run.open_trainer, {}
+    for start in (2.0**40, 2.0**10):
+        scaler = torch.amp.GradScaler("cpu", init_scale=start)
+
+        def halved(settings: object, scaler: object = scaler, **options: object) -> object:
+            options["precision"] = None
+            options["plugins"] = [*options["plugins"], _half(scaler)]
+            return opened(settings, **options)
+
+        monkeypatch.setattr(run, "open_trainer", halved)
+        plan = plan_of(experiment, "pcgrad", tmp_path / str(start), epochs=1, gradient_clip=1.0)
+        train(plan, store, tell=lambda line: None)
+        found[start] = load_file(plan.folder / FINAL)["encoder.conv1.weight"]
+        assert scaler.get_scale() == start * (0.25 if start == 2.0**40 else 1.0)  # halved for each step left out
+    assert all(torch.isfinite(weights).all() for weights in found.values())
+    assert not torch.equal(*found.values())
+
+
+def _half(scaler: torch.amp.GradScaler) -> MixedPrecision:
+    return MixedPrecision("16-mixed", "cpu", scaler=scaler)

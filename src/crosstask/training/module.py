@@ -82,11 +82,10 @@ class TrainingModule(L.LightningModule):
         if learned := list(self.weighting.parameters()):
             rate = self.weighting.learning_rate or self.settings.learning_rate
             groups.insert(0, {"params": learned, "lr": rate, "rate": rate, "weight_decay": 0.0})
-        return torch.optim.Adam(
-            groups,
-            weight_decay=self.settings.weight_decay,
-            fused=self.device.type in ("cpu", "cuda"),  # one pass over all parameters
-        )
+        # One pass over all parameters; but that takes out the factor of mixed precision itself, after the clipping.
+        late = self.settings.gradient_clip is not None and self.trainer.precision == "16-mixed"
+        fused = self.device.type in ("cpu", "cuda") and not late
+        return torch.optim.Adam(groups, weight_decay=self.settings.weight_decay, fused=fused)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Batches are ours, so we move them."""
