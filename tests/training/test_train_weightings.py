@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pandas as pd
@@ -10,12 +11,13 @@ import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
 from safetensors.torch import load_file
 
+from crosstask.errors import InputError
 from crosstask.experiment import Experiment, experiment_from
 from crosstask.runs import FINAL, HISTORY, RunPlan, is_trained, plan_runs
 from crosstask.store import Store
 from crosstask.training import run
 from crosstask.training.module import TrainingModule
-from crosstask.training.run import train
+from crosstask.training.run import check_plans, train
 
 
 def plan_of(experiment: Experiment, weighting: str, output: Path, **training: object) -> RunPlan:
@@ -119,3 +121,28 @@ def test_half_precision_steps_where_gradients_are_finite_and_not_where_they_are_
 
 def _half(scaler: torch.amp.GradScaler) -> MixedPrecision:
     return MixedPrecision("16-mixed", "cpu", scaler=scaler)
+
+
+def test_single_task_learning_is_trained_once_for_all_weightings(experiment: Experiment) -> None:
+    values = experiment.model_dump(mode="json")
+    values["methods"] = ["stl", "hps", "hps+pcgrad", "ctan", "ctan+uncertainty"]
+    plans = plan_runs(experiment_from(values))
+    assert [plan.name for plan in plans] == [
+        "stl/seed0/segmentation",
+        "stl/seed0/dose",
+        "hps/seed0",
+        "hps+pcgrad/seed0",
+        "ctan/seed0",
+        "ctan+uncertainty/seed0",
+    ]
+    assert [plan.weighting for plan in plans] == ["equal", "equal", "dwa", "pcgrad", "dwa", "uncertainty"]
+
+
+def test_a_solver_that_is_missing_is_told_before_training(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "quadprog" else there(name))
+    with pytest.raises(InputError, match=r"'upgrad' needs quadprog; run pip install 'crosstask\[gradients\]'"):
+        check_plans([plan_of(experiment, "upgrad", tmp_path)])
+    check_plans([plan_of(experiment, "mgda", tmp_path)])
