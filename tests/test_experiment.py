@@ -152,7 +152,7 @@ def test_an_override_mends_a_fault_of_the_file(path: Path):
         ("    dose:\n", "    dose: 3\n", 8, ["dataset.tasks.dose: 3", "mapping"]),
         ("name: small", "name: a/b", 2, ["name: 'a/b'", "pattern"]),
         ("name: small", "nam: small", 2, ["nam: no such key; did you mean 'name'?", "(and 1 more)"]),
-        ("  - 0\n  - 1", "  - 0\n  - 0", 16, ["seeds: [0, 0]", "twice"]),
+        ("  - 0\n  - 1", "  - 0\n  - 0", 16, ["seeds: [0, 0]", "duplicate value"]),
         ("  - 0\n  - 1", "  - 0\n  - x", 18, ["seeds.1: 'x'", "integer"]),
         ("seeds:\n  - 0\n  - 1", "methods: []", 16, ["methods: []", "at least 1 item"]),
         ("seeds:", "evaluation: {overlap: 1}\nseeds:", 16, ["evaluation.overlap: 1", "less than 1"]),
@@ -230,7 +230,7 @@ def test_a_missing_section_is_a_fault_of_the_file(path: Path):
         ("traning.epochs=3", "command line: traning: no such key; did you mean 'training'?"),
         ("training=3", "command line: training: 3 is not accepted"),
         ("training.epochs.more=3", "command line: training.epochs.more: 'epochs' is a value"),
-        ("seeds=[0, 0]", "command line: seeds: [0, 0] is not accepted: a value stands there twice"),
+        ("seeds=[0, 0]", "command line: seeds: [0, 0] is not accepted: duplicate value"),
     ],
 )
 def test_faults_of_the_command_line(path: Path, override: str, said: str):
@@ -247,8 +247,8 @@ def test_a_fault_of_the_file_keeps_its_line_beside_overrides(path: Path):
     [
         ("name: x\nseeds: [0\n", ", line 3", "not valid YAML: expected ',' or ']'"),
         ("name: x\n\tseeds: 0\n", ", line 2", "not valid YAML: found character '\\t'"),
-        ("name: x\nname: y\n", ", line 2", "the key 'name' stands there twice"),
-        (TEXT + "training:\n  epochs: 1\n", ", line 19", "the key 'training' stands there twice"),
+        ("name: x\nname: y\n", ", line 2", "duplicate key 'name'"),
+        (TEXT + "training:\n  epochs: 1\n", ", line 19", "duplicate key 'training'"),
         ("name: x\n--- \nname: y\n", ", line 2", "not valid YAML: but found another document"),
         ("name: !!python/name:os.system\n", ", line 1", "not valid YAML: could not determine a constructor"),
         ("name: x\ndataset: &a {root: *a}\n", "", "an alias refers to itself"),

@@ -123,7 +123,7 @@ def test_limit_takes_the_first_of_each_split():
 
 def test_a_group_in_two_splits_is_refused():
     cases = [Exam("a1", "lesion a", "train"), Exam("b1", "lesion b", "test"), Exam("a2", "lesion a", "test")]
-    with pytest.raises(InputError, match=r"^raw: group 'lesion a' is in train \(a1\) and test \(a2\); mend"):
+    with pytest.raises(InputError, match=r"^raw: group 'lesion a' is in train \(a1\) and test \(a2\); fix"):
         split_cases(cases, section(), needed=())
     cases = [Exam("a1", "lesion a", "train"), Exam("a2", "lesion a", "validation")]
     with pytest.raises(InputError, match="group 'lesion a'"):
@@ -387,11 +387,11 @@ def test_a_file_as_spreadsheets_write_it(tmp_path: Path):
         ("case,split\na\n", "line 2: needs a case, and a split .*; not None"),
         ("case,split\na,train\nz,test\n", "line 3: there is no case 'z' among the prepared ones; take the line out"),
         ("case,split\na,train\na,test\n", "line 3: case 'a' is in train too; take one line out"),
-        ("case,split\na,train\nb,validation\nc,test\n", r": group 'ab' is in train \(a\) and validation \(b\); mend"),
+        ("case,split\na,train\nb,validation\nc,test\n", r": group 'ab' is in train \(a\) and validation \(b\); fix"),
         ("case,split\na,train\n", ": the validation split of lesions is empty; add lines to .*splits.csv"),
         ("", ": the train split of lesions is empty; add lines to"),
-        (b"case,split\n\xff,train\n", "cannot be read as a table of splits .* mend dataset.splits.file"),
-        (None, r"splits\.csv: cannot be read as a table of splits \(.*; mend dataset.splits.file"),
+        (b"case,split\n\xff,train\n", "cannot be read as a table of splits .* fix dataset.splits.file"),
+        (None, r"splits\.csv: cannot be read as a table of splits \(.*; fix dataset.splits.file"),
     ],
 )
 def test_a_file_that_cannot_be(tmp_path: Path, text: str | bytes | None, message: str):

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from crosstask.errors import CrosstaskError, InputError
 
 FOR_MEMORY = (
-    "the same command goes on from its last epoch, where there is more memory (fewer --jobs, no other programs); or "
-    "set a smaller training.batch_size, with another output= since a run keeps its settings"
+    "run the same command to resume from its last epoch with more memory free (fewer --jobs, no other programs), or "
+    "set a smaller training.batch_size and another output=, since a run keeps its settings"
 )
 """What to do when a run has not had the memory that it needs."""
 
@@ -68,11 +68,11 @@ def _line_of(run: str, error: Exception) -> CrosstaskError | None:
         if _SHARED.search(words):
             return CrosstaskError(
                 f"{run}: there is too little shared memory (/dev/shm) for the processes that load samples; set "
-                "training.loader_workers=0, or give it more; the same command goes on from its last epoch"
+                "training.loader_workers=0, or give it more, and run the same command to resume from the last epoch"
             )
         return CrosstaskError(
-            f"{run}: a process that loads samples was killed, most likely for want of memory; the same command goes on "
-            "from its last epoch, with fewer training.loader_workers or fewer --jobs"
+            f"{run}: a process that loads samples was killed, probably out of memory; run the same command to resume "
+            "from its last epoch with fewer training.loader_workers or fewer --jobs"
         )
     if is_out_of_memory(error):
         return CrosstaskError(f"{run}: is out of memory; {FOR_MEMORY}")

@@ -101,6 +101,6 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise CrosstaskError(
-            f"{error.filename or path}: cannot be written ({error.strerror or error}); free space or mend this, then "
+            f"{error.filename or path}: cannot be written ({error.strerror or error}); free space or fix this, then "
             "run the same command again"
         ) from error

@@ -241,7 +241,7 @@ def _refuse_leaks(
     pair = _divided(chosen, {case.id: case.group for case in chosen}, splits)
     if pair is not None:
         raise InputError(
-            f"{where}: group {pair[0].group!r} is in {_both(pair, splits)}; mend the split, or set "
+            f"{where}: group {pair[0].group!r} is in {_both(pair, splits)}; fix the split, or set "
             "dataset.splits.rule=drawn"
         )
     pair = _divided(chosen, digests, splits)
@@ -254,7 +254,7 @@ def _refuse_leaks(
     if pair is not None:
         raise InputError(
             f"{where}: groups {pair[0].group!r} and {pair[1].group!r} share pictures with cases that are left out, and "
-            f"are in {_both(pair, splits)}; mend the groups, or set dataset.splits.rule=drawn"
+            f"are in {_both(pair, splits)}; fix the groups, or set dataset.splits.rule=drawn"
         )
 
 
@@ -282,7 +282,7 @@ def _from_file(rule: SplitSection, groups: Mapping[str, str]) -> dict[str, Split
         rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(
-            f"{rule.file}: cannot be read as a table of splits ({error}); mend dataset.splits.file"
+            f"{rule.file}: cannot be read as a table of splits ({error}); fix dataset.splits.file"
         ) from None
     chosen: dict[str, Split] = {}
     for number, row in rows:

@@ -76,8 +76,8 @@ def benched(raw, prepared, tmp_path_factory):
 def test_a_killed_worker_is_named_and_the_other_runs_are_kept(benched):
     assert (benched.results / "killed").exists()
     assert benched.killed.code == 1
-    assert benched.killed.error.startswith(f"Error: {KILLED}: its process was killed, most likely for want of memory")
-    assert "the same command goes on" in benched.killed.error
+    assert benched.killed.error.startswith(f"Error: {KILLED}: its process was killed, probably out of memory")
+    assert "run the same command to resume" in benched.killed.error
     others = [name for name in RUNS if name != KILLED]
     lines = benched.killed.err.splitlines()[:-1]
     assert [line.partition(":")[0] for line in lines if ": done, " in line] == others

@@ -71,7 +71,7 @@ def test_a_file_that_is_no_experiment(content, call, tmp_path):
         ("training.epochs=-3", "command line: training.epochs: -3 is not accepted"),
         ("training.epochs=[1", "command line: training.epochs: '[1' is not a YAML value"),
         ("name.first=x", "command line: name.first: 'name' is a value"),
-        ("seeds=[1,1]", "command line: seeds: [1, 1] is not accepted: a value stands there twice"),
+        ("seeds=[1,1]", "command line: seeds: [1, 1] is not accepted: duplicate value"),
         ("dataset.name=phantm", "did you mean 'phantom'?"),
         ("dataset.tasks={dosis: {}}", "dataset.tasks.dosis: no task of phantom 'dosis': did you mean 'dose'?"),
         (

@@ -42,7 +42,7 @@ def test_a_patient_who_cannot_be_read_any_more_stays_in_the_store_and_is_told(
         assert done.code == 1
         assert "Kept pt_2 as it was prepared before: " in done.err
         assert "0 failed, 1 kept that cannot be read any more" in done.out
-        assert "pt_2 cannot be read any more and stayed as prepared before; mend the files named above" in done.error
+        assert "pt_2 cannot be read any more and stayed as prepared before; fix the files named above" in done.error
         store = Store(own / "store")
         assert len(store) == 6
         store.verify("pt_2")

@@ -125,14 +125,14 @@ def test_a_picture_of_half_precision_that_overflowed_is_named(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("column", "value", "words"),
     [
-        ("score", "1e39", "too large for a number of 32 bits; mend it, or add it to missing"),
+        ("score", "1e39", "too large for a number of 32 bits; fix it, or add it to missing"),
         ("score", "-1e39", "too large for a number of 32 bits"),
-        ("score", "1e400", "not a number; mend it, or add it to missing"),
-        ("score", "inf", "not a number; mend it, or add it to missing"),
-        ("score", "NAN", "not a number; mend it, or add it to missing"),
-        ("age", "-1", "no age is below 0; mend it, add it to missing, or give a minimum"),
+        ("score", "1e400", "not a number; fix it, or add it to missing"),
+        ("score", "inf", "not a number; fix it, or add it to missing"),
+        ("score", "NAN", "not a number; fix it, or add it to missing"),
+        ("age", "-1", "no age is below 0; fix it, add it to missing, or give a minimum"),
         ("Patient_Age", "-1", "no age is below 0"),
-        ("PatientAge", "999", "no age is above 130 years; mend it, add it to missing, or give a maximum"),
+        ("PatientAge", "999", "no age is above 130 years; fix it, add it to missing, or give a maximum"),
     ],
 )
 def test_a_label_that_cannot_be_is_named_by_row_column_and_value(

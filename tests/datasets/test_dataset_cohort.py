@@ -113,7 +113,7 @@ def test_tasks_fit_the_arrays(cohort):
         ("age", {"unit": "a"}, "no option 'unit'; options: none"),
         ("organs", {"classes": ["Long"]}, "did you mean 'Lung'"),
         ("organs", {"classes": []}, "classes is empty"),
-        ("organs", {"classes": ["Lung", "Lung"]}, "stands there 2 times"),
+        ("organs", {"classes": ["Lung", "Lung"]}, "is listed 2 times"),
     ],
 )
 def test_tasks_that_there_are_not(cohort, name, options, words):
@@ -272,7 +272,7 @@ def test_changes_make_prepared_cases_stale(tmp_path):
         ("table: t.csv\ncase: id\nimage: 'a/{id.png'", "line 3: image: 'a/{id.png' is not accepted"),
         ("table: t.csv\ncase: id\nimage: a\nchannels: gray", "line 4: channels: 'gray' is not accepted"),
         ("table: t.csv\ncase: id\nimage: a\nspacing: [1, 0, 1]", "line 4: spacing.1: '0' is not accepted"),
-        ("table: t.csv\ncase: id\nimage: a\ncase: b", "line 4: not valid YAML: the key 'case' stands there twice"),
+        ("table: t.csv\ncase: id\nimage: a\ncase: b", "line 4: not valid YAML: duplicate key 'case'"),
         (
             "table: t.csv\ncase: id\nimage: a\nlabels:\n  x:\n    kind: binary\n    colum: y",
             "line 7: labels.x.colum: no such key; did you mean 'column'?",
@@ -421,7 +421,7 @@ def test_a_row_without_id_or_image(tmp_path):
 def test_a_group_in_two_splits_and_a_split_that_is_none(tmp_path):
     make_pictures(tmp_path)
     write_table(tmp_path, changed(part="test"))
-    assert ("p1", "the group is in train (007) and test (008); mend the column, or leave split out and draw splits by "
+    assert ("p1", "the group is in train (007) and test (008); fix the column, or leave split out and draw splits by "
             "group") in found(Cohort(tmp_path))  # fmt: skip
     write_table(tmp_path, changed(part="holdout"))
     assert "holds 'holdout', which is no split" in dict(found(Cohort(tmp_path)))["008"]

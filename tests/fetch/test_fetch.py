@@ -114,7 +114,7 @@ def test_waits_grow_and_end(web, client, tmp_path, monkeypatch):
     monkeypatch.setattr(client_module.time, "sleep", slept.append)
     web.faults["/file"] = [{"status": 503}] * 9
     client.backoff, client.attempts = 1.0, 5
-    with pytest.raises(CrosstaskError, match=r"503 .* after 5 tries; run the same command again"):
+    with pytest.raises(CrosstaskError, match=r"503 .* after 5 tries; run the same command to resume"):
         client.download(published(web), tmp_path / "a")
     assert slept == [1, 2, 4, 8]
     web.faults["/file"] = [{"status": 429, "headers": {"Retry-After": "7"}}]
@@ -290,7 +290,7 @@ def test_install_merges_and_never_replaces(tmp_path):
     (old / "d" / "same").write_text("1")
     (old / "d" / "mine").write_text("mine")
     (old / "e").write_text("a file of the user's")
-    with pytest.raises(InputError, match=r"old/e: is there and differs"):
+    with pytest.raises(InputError, match=r"old/e: already exists and differs"):
         install(new, old)
     assert sorted(path.name for path in (old / "d").iterdir()) == ["mine", "same"]
     (old / "e").unlink()
@@ -362,7 +362,7 @@ def test_the_users_files_are_kept_or_in_the_way(web, client, listing, tmp_path):
     assert web.sent("/file") == [] and (tmp_path / "one" / "notes.txt").read_text() == "mine"
     (tmp_path / "other" / "tables").mkdir(parents=True)
     (tmp_path / "other" / "tables" / "file.bin").write_bytes(BODY[::-1])
-    with pytest.raises(InputError, match=r"file\.bin: is there and differs .*-o"):
+    with pytest.raises(InputError, match=r"file\.bin: already exists and differs .*-o"):
         fetch(listing, tmp_path / "other", {}, client)
     assert (tmp_path / "other" / "tables" / "file.bin").read_bytes() == BODY[::-1]
 

@@ -114,7 +114,7 @@ def test_absolute_offsets_of_tilted_planes_are_refused(tmp_path):
     "name", ["rtdose.dcm", "rtdose_1frame.dcm", "rtdose_expb.dcm", "rtdose_rle.dcm", "rtdose_rle_1frame.dcm"]
 )
 def test_real_doses(tmp_path, name):
-    """Those of pydicom are relative and, of one frame, without thickness: with these mended they are read."""
+    """Those of pydicom are relative and, of one frame, without thickness: with these fixed they are read."""
     file = Path(get_testdata_file(name))
     assert "DoseUnits is not GY" in fault(read_dose, file)
     dataset = pydicom.dcmread(file)

@@ -69,7 +69,7 @@ class FakeDataset:
         if case.id in self.killed:
             os.kill(os.getpid(), signal.SIGKILL)
         if case.id in self.bad:
-            raise InputError(f"{case.files[0]}: is bad: mend it")
+            raise InputError(f"{case.files[0]}: is bad: fix it")
         return arrays(int(case.files[0].read_text()), self.scale)
 
 

@@ -79,7 +79,7 @@ def test_no_flipped_bit_of_a_description_goes_unnoticed(root: Path, name: str) -
 def test_a_damaged_index_is_mended_and_never_believed(raw: Path, root: Path) -> None:
     before = contents(root)
     edited(root / "store.json", lambda values: values["cases"][0].update(split="test"))
-    with pytest.raises(InputError, match=r"store\.json: is damaged: run `crosstask prepare` again to mend it"):
+    with pytest.raises(InputError, match=r"store\.json: is damaged: run `crosstask prepare` again to fix it"):
         Store(root)
     assert prepare(FakeDataset(raw), root, workers=1).kept == IDS
     assert contents(root) == before

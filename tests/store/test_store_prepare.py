@@ -142,7 +142,7 @@ def test_group_and_split_follow_the_data_set_without_a_rebuild(raw: Path, root: 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_failed_case_is_skipped_and_named(raw: Path, root: Path, workers: int) -> None:
     report = prepare(FakeDataset(raw, bad=("pt_4",)), root, workers=workers)
-    assert report.failed == [("pt_4", f"{raw / 'pt_4.txt'}: is bad: mend it")]
+    assert report.failed == [("pt_4", f"{raw / 'pt_4.txt'}: is bad: fix it")]
     assert report.written == [case for case in IDS if case != "pt_4"]
     assert "pt_4" not in Store(root)
     report = prepare(FakeDataset(raw), root, workers=1)

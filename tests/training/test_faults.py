@@ -52,7 +52,7 @@ def test_what_a_machine_lacks_is_one_line_with_what_to_do(error: Exception, word
     with pytest.raises(CrosstaskError) as told, told_plainly("hps/seed0"):
         raise error
     assert str(told.value).startswith("hps/seed0: ")
-    assert words in str(told.value) and "the same command goes on from its last epoch" in str(told.value)
+    assert words in str(told.value) and "run the same command to resume" in str(told.value)
     assert len(str(told.value).splitlines()) == 1
 
 
@@ -75,7 +75,7 @@ def test_a_run_without_memory_goes_on_when_there_is_more(
     def hungry(self: TrainingModule, batch: Any, index: int) -> Any:
         return torch.empty(1 << 60) if self.current_epoch == 1 else step(self, batch, index)
 
-    with monkeypatch.context() as patch, pytest.raises(CrosstaskError, match="is out of memory; the same command"):
+    with monkeypatch.context() as patch, pytest.raises(CrosstaskError, match="is out of memory; run the same command"):
         patch.setattr(TrainingModule, "training_step", hungry)
         train(plan, store)
     assert train(plan, store)["training"]["epochs"] == 2
@@ -97,7 +97,7 @@ def test_a_killed_loading_process_is_told(
     if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
         pytest.skip("the system does not list a process's children")
     monkeypatch.setattr(TrainingModule, "training_step", killing)
-    with pytest.raises(CrosstaskError, match="a process that loads samples was killed, most likely for want of memory"):
+    with pytest.raises(CrosstaskError, match="a process that loads samples was killed, probably out of memory"):
         train(plan_of(experiment, loader_workers=1, samples_per_epoch=64), store)
 
 

@@ -97,7 +97,7 @@ def test_a_run_is_not_put_beside_runs_from_before_that_were_not_normalised(
     with pytest.raises(InputError, match=r"hps/seed0: was trained on inputs .* set encoder\.normalisation=none"):
         check_plans(plan_runs(more))
     encoder = more.encoder.model_copy(update={"normalisation": "none"})
-    mended = more.model_copy(update={"encoder": encoder})
-    check_plans(plan_runs(mended))
-    assert train(plan_runs(mended)[0], store)["trained"], "kept, as it is the same"
-    assert train(plan_runs(mended)[1], store)["normalisation"] is None
+    fixed = more.model_copy(update={"encoder": encoder})
+    check_plans(plan_runs(fixed))
+    assert train(plan_runs(fixed)[0], store)["trained"], "kept, as it is the same"
+    assert train(plan_runs(fixed)[1], store)["normalisation"] is None

@@ -43,7 +43,7 @@ def fetch_dataset(name: str, folder: Path | None, limit: int | None, yes: bool, 
         server: address to download from instead of the data set's own.
 
     Raises:
-        InputError: no such data set, it cannot be downloaded, nobody can be asked, or a file is in the way.
+        InputError: no such data set, it cannot be downloaded, the session is not interactive, or a file is in the way.
         CrosstaskError: a server or the network fails, or the disk has too little room.
     """
     if name not in SOURCES:
@@ -60,7 +60,7 @@ def fetch_dataset(name: str, folder: Path | None, limit: int | None, yes: bool, 
         _next(source, folder)
         return
     if not yes and not _can_ask():
-        raise InputError("nobody can be asked here whether the licence is accepted; read it above and add --yes")
+        raise InputError("Not interactive: pass --yes to accept the licence above")
     client = Client(say=lambda line: err.print(f"[dim]{escape(line)}[/]"))
     listing = source.listing(client, server, limit)
     left = need(listing.items, folder)

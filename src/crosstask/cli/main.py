@@ -383,7 +383,7 @@ def main() -> None:
         raise
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        remedy = "free space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "mend this"
+        remedy = "free space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "fix this"
         _stop(f"{where}{error.strerror or error}; {remedy}, then run the same command again", 1)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
@@ -398,7 +398,7 @@ def _stop(message: str, exit_code: int) -> NoReturn:
 
 
 def _stop_interrupted() -> NoReturn:
-    err.print("Interrupted; the same command goes on from here.")
+    err.print("Interrupted. Run the same command to resume.")
     sys.exit(_INTERRUPTED)
 
 

@@ -35,7 +35,7 @@ def show_scores(scoring: Scoring, split: str) -> None:
         out.print(f"Image-level predictions: {scoring.predictions}", markup=False)
     if evaluation.left_out:
         out.print(
-            f"{len(evaluation.left_out)} {split} cases are left out, for want of a label of some task "
+            f"{len(evaluation.left_out)} {split} cases are left out because a label of some task is missing "
             "(evaluation.complete_cases)",
             markup=False,
         )

@@ -44,7 +44,7 @@ class Finding:
 
     Attributes:
         case: id of the case, or the name of a folder.
-        severity: ``error`` (the case cannot be used and is skipped), ``warning`` (mended, e.g. a clipped spike) or
+        severity: ``error`` (the case cannot be used and is skipped), ``warning`` (fixed, e.g. a clipped spike) or
             ``note`` (normal, but worth knowing, e.g. a structure that is not contoured).
         message: one line, naming the file.
     """

@@ -140,7 +140,7 @@ def one_sided(
         assembly: the tasks, looking at what scores look at.
         case_ids: of the split.
         split: its name.
-        rule: how it was drawn, to say what would mend it; None where it is not to be drawn anew.
+        rule: how it was drawn, to say what would fix it; None where it is not to be drawn anew.
     """
     found = []
     for task in assembly.tasks:
@@ -187,7 +187,7 @@ def _remedy(task: Task, rule: SplitSection | None) -> str:
         if rule.stratify == task.source:
             return "; give more cases of the rare class, or set another dataset.splits.seed."
         return f"; set dataset.splits.stratify={task.source}, or another dataset.splits.seed."
-    return "; mend the split, or set dataset.splits.rule=drawn."
+    return "; fix the split, or set dataset.splits.rule=drawn."
 
 
 def is_own_store(folder: Path, store: Store) -> bool:

@@ -179,13 +179,11 @@ def _failure(plan: RunPlan, exit_code: int, others: int) -> CrosstaskError:
     """One line for a run that failed; its own last words if it had any."""
     more = f" (and {others} more)" if others else ""
     if exit_code == -_SIGKILL:
-        return CrosstaskError(
-            f"{plan.name}: its process was killed, most likely for want of memory; {FOR_MEMORY}{more}"
-        )
+        return CrosstaskError(f"{plan.name}: its process was killed, probably out of memory; {FOR_MEMORY}{more}")
     if exit_code < 0:
         return CrosstaskError(
-            f"{plan.name}: its process was ended by signal {-exit_code}; the same command goes on from its last "
-            f"epoch{more}"
+            f"{plan.name}: its process was ended by signal {-exit_code}; run the same command to resume "
+            f"from its last epoch{more}"
         )
     try:
         log = log_of(plan).read_text(encoding="utf-8", errors="replace").strip()
@@ -195,11 +193,11 @@ def _failure(plan: RunPlan, exit_code: int, others: int) -> CrosstaskError:
     if not last or last.startswith(f"{plan.name}: "):  # a line of its progress
         last = "its process left no message; is the disk full?"
     words = last.partition("Error: ")[2] if last.startswith("crosstask.errors.") else last
-    if "the same command goes on from" in words:
+    if "run the same command to resume" in words:
         return CrosstaskError(f"{words}{more}")
     if exit_code == InputError.exit_code:
         return InputError(f"{words}{more}")
-    return CrosstaskError(f"{plan.name}: {words}{more}; see {log_of(plan)}; the same command goes on from here")
+    return CrosstaskError(f"{plan.name}: {words}{more}; see {log_of(plan)}; run the same command to resume")
 
 
 def is_done(plan: RunPlan) -> bool:

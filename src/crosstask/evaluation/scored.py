@@ -97,7 +97,7 @@ def scoring_remarks(
         whole = {case for test in tests for case in test}
         kept = {case for test in tests for case in scored_cases(store, test, assembly, experiment.evaluation)}
         remarks.append(
-            f"{len(whole) - len(kept)} of {len(whole)} test cases are left out, for want of a label of some task "
+            f"{len(whole) - len(kept)} of {len(whole)} test cases are left out because a label of some task is missing "
             "(evaluation.complete_cases)."
         )
     return tuple(remarks)

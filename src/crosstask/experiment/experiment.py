@@ -93,7 +93,7 @@ class Experiment(Section):
     @classmethod
     def _distinct(cls, values: list[Any]) -> list[Any]:
         if len(set(values)) != len(values):
-            raise ValueError("a value stands there twice")
+            raise ValueError("duplicate value")
         return values
 
     @field_validator("variants")

@@ -22,7 +22,7 @@ from crosstask.fetch.checks import CHUNK, fault_of
 from crosstask.fetch.items import RemoteFile
 
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
-_AGAIN = "run the same command again, it goes on from here"
+_AGAIN = "run the same command to resume"
 
 
 class _TransientError(Exception):

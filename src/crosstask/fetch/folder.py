@@ -143,7 +143,8 @@ def install(source: Path, target: Path) -> None:
         there = target / file.relative_to(source)
         if os.path.lexists(there) and not _alike(file, there):
             raise InputError(
-                f"{there}: is there and differs from the published one; move it away, or choose another folder by -o"
+                f"{there}: already exists and differs from the published one; move it away, or choose another folder "
+                "with -o"
             )
     _merge(source, target)
 

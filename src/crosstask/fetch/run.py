@@ -97,7 +97,7 @@ def _bring(item: Item, folder: Path, client: Client, progress: Callable[[int], N
         size = size_of(target)
         if size is None or (fault := fault_of(target, item.file.size, item.file.digest)):
             raise InputError(
-                f"{target}: is there and differs from the published one"
+                f"{target}: already exists and differs from the published one"
                 f"{'' if size is None else f' ({fault})'}; move it away, or choose another folder by -o"
             )
         return {item.path: size}

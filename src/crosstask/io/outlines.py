@@ -93,7 +93,7 @@ def read_outline(
         if (highest < -0.5).any() or (lowest > np.array(geometry.shape) - 0.5).any():
             raise InputError(
                 f"{path}: polygon {number} lies outside of its image of {' x '.join(map(str, geometry.shape))} voxels "
-                f"(z y x); mend its points, or the unit {outline.unit!r}"
+                f"(z y x); fix its points, or the unit {outline.unit!r}"
             )
         flat = [axis for axis in range(3) if axis != across]
         inside = fill([points[:, flat]], (geometry.shape[flat[0]], geometry.shape[flat[1]]))
@@ -112,7 +112,7 @@ def _load(path: Path) -> Outline:
         fault = error.errors()[0]
         place = ".".join(str(part) for part in fault["loc"])
         message = str(fault["msg"]).removeprefix("Value error, ")
-        raise InputError(f"{path}: no outline: {f'{place}: ' if place else ''}{message}; mend the file") from None
+        raise InputError(f"{path}: no outline: {f'{place}: ' if place else ''}{message}; fix the file") from None
     except (OSError, ValueError, RecursionError) as error:  # text or JSON that cannot be read is a ValueError
         raise InputError(f"{path}: cannot be read as JSON ({error}); export the outline again") from None
 

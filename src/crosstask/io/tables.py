@@ -164,7 +164,7 @@ def _check_row(path: Path, number: int, cells: list[str], columns: list[str], to
     if whole and (extra or len(cells) < len(columns)):
         where = "the first row" if top == 1 else f"row {top}"
         raise InputError(
-            f"{path}, row {number}: has {len(cells)} cells, {where} {len(columns)}; mend the row (a cell that holds "
+            f"{path}, row {number}: has {len(cells)} cells, {where} {len(columns)}; fix the row (a cell that holds "
             "the separator needs quotes)"
         )
     if extra:

@@ -28,7 +28,7 @@ def parse_yaml(
         hint: added to the message for a document that is no YAML.
 
     Raises:
-        InputError: it is no YAML, a key stands there twice, an alias refers to itself, or its aliases, written out,
+        InputError: it is no YAML, a key is given twice, an alias refers to itself, or its aliases, written out,
             would be longer than anybody writes.
     """
     if len(text) > MOST_LETTERS:
@@ -87,9 +87,7 @@ def _lines(node: Any, prefix: Key = ()) -> dict[Key, int]:
         for key, value in node.value:
             path = (*prefix, key.value)
             if path in found:  # YAML would silently take the last
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key.value!r} stands there twice", problem_mark=key.start_mark
-                )
+                raise yaml.MarkedYAMLError(problem=f"duplicate key {key.value!r}", problem_mark=key.start_mark)
             found[path] = key.start_mark.line + 1
             found |= _lines(value, path)
     elif isinstance(node, yaml.SequenceNode):

@@ -107,7 +107,7 @@ class Context:
         if strict and done.outdated:
             more = f" and {len(done.outdated) - 1} more" if len(done.outdated) > 1 else ""
             raise CrosstaskError(
-                f"{folder}: {done.outdated[0][0]}{more} cannot be read any more and stayed as prepared before; mend "
+                f"{folder}: {done.outdated[0][0]}{more} cannot be read any more and stayed as prepared before; fix "
                 "the files named above, or take them out of the data set, and prepare again"
             )
         return self._store

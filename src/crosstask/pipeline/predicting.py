@@ -71,7 +71,7 @@ def predict_cases(
         listener: told what happens.
 
     Raises:
-        InputError: an option or a folder cannot be used; or no case could be predicted, for what a user can mend.
+        InputError: an option or a folder cannot be used; or no case could be predicted, for what a user can fix.
         CrosstaskError: no case could be predicted, for another reason; or the disk is full.
     """
     listener = listener or Listener()
@@ -104,8 +104,8 @@ def predict_cases(
             batch.tell()
         batch.write_tables()
     if not batch.done and not batch.kept:
-        mendable = all(isinstance(error, InputError) for _, error in batch.failed)
-        raise (InputError if mendable else CrosstaskError)(
+        fixable = all(isinstance(error, InputError) for _, error in batch.failed)
+        raise (InputError if fixable else CrosstaskError)(
             f"{root}: no case could be predicted; see the line{'s' if len(batch.failed) > 1 else ''} above"
         )
     return Predicted(output, batch.done, batch.kept, tuple((name, str(error)) for name, error in batch.failed))

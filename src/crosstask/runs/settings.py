@@ -82,7 +82,7 @@ def _experiment_of(folder: Path) -> Experiment:
     except InputError as error:
         if "remove the folder" in str(error):
             raise
-        raise InputError(f"{error}; mend the file, or remove the folder and train the run anew") from None
+        raise InputError(f"{error}; fix the file, or remove the folder and train the run anew") from None
 
 
 def with_defaults(settings: dict[str, Any]) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class Index:
         except OSError as error:
             raise InputError(f"{path}: {error.strerror or error}: make it readable") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path}: is damaged: run `crosstask prepare` again to mend it") from error
+            raise InputError(f"{path}: is damaged: run `crosstask prepare` again to fix it") from error
         raise InputError(f"{path}: has version {version}, not {FORMAT_VERSION}: run `crosstask prepare` again")
 
     @classmethod

@@ -374,7 +374,7 @@ class _Preparation:
         if lost:
             names = ", ".join(job.case.id for job in lost)
             raise CrosstaskError(
-                f"a worker process died while preparing {names}, probably for want of memory: "
+                f"a worker process died while preparing {names}, probably out of memory: "
                 "run it again with fewer workers; finished cases are kept"
             )
 
@@ -499,7 +499,7 @@ def _check_root(root: Path) -> None:
     try:
         Index.read(root)
     except InputError as error:
-        # A damaged index is mended, but only where all else looks like a store of ours.
+        # A damaged index is fixed, but only where all else looks like a store of ours.
         if names - {INDEX_NAME, CASES_NAME, STATISTICS_NAME} or CASES_NAME not in names:
             raise InputError(f"{root}: holds a {INDEX_NAME} that is no store's: choose an empty folder") from error
 

@@ -141,7 +141,7 @@ def _must_be_numbers(data: RawData) -> None:
         if array.ndim > 1 and array.dtype.kind == "f" and not np.isfinite(array).all():
             count = array.size - int(np.count_nonzero(np.isfinite(array)))
             raise InputError(
-                f"{count} of {array.size} values of its {name!r} are no finite numbers (NaN or infinite); mend its "
+                f"{count} of {array.size} values of its {name!r} are no finite numbers (NaN or infinite); fix its "
                 "files, or take the case out"
             )
 
@@ -175,7 +175,7 @@ def write_errors(root: Path) -> Iterator[None]:
                 f"{root}: the disk is full: free some space and run `crosstask prepare` again; finished cases are kept"
             ) from error
         raise CrosstaskError(
-            f"{root}: cannot be written: {line_of(error)}: mend this or choose another folder"
+            f"{root}: cannot be written: {line_of(error)}: fix this or choose another folder"
         ) from error
 
 

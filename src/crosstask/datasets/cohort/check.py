@@ -86,7 +86,7 @@ def _check_table(rows: CohortRows) -> Iterator[Finding]:
     for group, parts in splits.items():
         if len(parts) > 1:
             where = " and ".join(f"{split} ({_some(ids)})" for split, ids in parts.items())
-            message = f"the group is in {where}; mend the column, or leave split out and draw splits by group"
+            message = f"the group is in {where}; fix the column, or leave split out and draw splits by group"
             yield Finding(group, "error", message)
     shares = ", ".join(f"{counts[split]} {split}" for split in (*SPLITS, "no split") if counts[split])
     yield Finding("split", "note", f"of {sum(counts.values())} cases: {shares}")
@@ -188,7 +188,7 @@ def _check_masks(
             elif cases:
                 first = rows.resolved(source.path, rows.table.rows[0])
                 message = f"{name}: no case has a mask; row {rows.table.rows[0].number} would have {first}"
-                yield Finding(f"masks.{task}", "error", f"{message}; mend the path {source.path!r}")
+                yield Finding(f"masks.{task}", "error", f"{message}; fix the path {source.path!r}")
 
 
 def _check_softness(rows: CohortRows, soft: Mapping[str, Sequence[tuple[str, float]]]) -> Iterator[Finding]:
@@ -217,12 +217,12 @@ def _check_labels(rows: CohortRows, labels: Mapping[str, Mapping[str, Mapping[st
         if not cases:
             continue
         if not labelled:
-            yield Finding(where, "warning", "every case lacks it; mend the column, or leave the label out")
+            yield Finding(where, "warning", "every case lacks it; fix the column, or leave the label out")
             continue
         for own, numbers in values.items():
             of = "" if own == name else f"{own}: "
             if not len(numbers):
-                yield Finding(where, "warning", f"{of}every case lacks it; mend the column, or leave it out")
+                yield Finding(where, "warning", f"{of}every case lacks it; fix the column, or leave it out")
             elif (numbers == numbers[0]).all():
                 what = f"has the value {numbers[0]:g}" if isinstance(label, NumberLabel) else _says(numbers[0])
                 yield Finding(where, "warning", f"{of}every labelled case {what}; there is nothing to learn")

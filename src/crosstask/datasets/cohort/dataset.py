@@ -220,7 +220,7 @@ class Cohort(Dataset):
                 kinds = {2: "a picture", 3: "a volume"}
                 raise InputError(
                     f"{path}: is {kinds[have]}, this cohort is of {kinds[want][2:]}s; describe the two kinds in "
-                    "cohort files of their own, or mend dimensions"
+                    "cohort files of their own, or fix dimensions"
                 )
             if geometry is None:
                 geometry = grid
@@ -338,7 +338,7 @@ def _chosen(classes: Any, known: tuple[str, ...]) -> tuple[str, ...]:
         if name not in known:
             raise unknown_name("class", name, known)
         if times > 1:
-            raise InputError(f"class {name!r} stands there {times} times; name it once")
+            raise InputError(f"class {name!r} is listed {times} times; list it once")
     return names
 
 

@@ -46,7 +46,7 @@ def case_of(table: Table, columns: dict[str, Column], image: Pattern, proposal: 
         return pair
     if best is None:
         best = max(columns.values(), key=lambda column: len(column.counts))
-    proposal.notes.append(f"case: {best.name!r} is taken as the id, but {_not_unique(table, best)}; mend the table")
+    proposal.notes.append(f"case: {best.name!r} is taken as the id, but {_not_unique(table, best)}; fix the table")
     return best.name
 
 

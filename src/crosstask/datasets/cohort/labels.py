@@ -129,7 +129,7 @@ class _YesNo(_Label):
         if near is not None:
             raise LabelError(column, value, f"differs from {near!r} only in upper and lower case; list both")
         if self.negative is not None:
-            raise LabelError(column, value, "neither among the positive nor the negative values; add it or mend it")
+            raise LabelError(column, value, "neither among the positive nor the negative values; add it or fix it")
         return 0.0
 
 
@@ -181,7 +181,7 @@ class ClassesLabel(_Label):
         if isinstance(classes, list):
             named = {str(name): [name] for name in classes}
             if len(named) < len(classes):
-                raise ValueError("a class stands there twice")
+                raise ValueError("duplicate class")
             return named
         if isinstance(classes, dict):
             return {name: values if isinstance(values, list) else [values] for name, values in classes.items()}
@@ -208,7 +208,7 @@ class ClassesLabel(_Label):
             return {}
         true = next((own for own, texts in self.classes.items() if plain(value) in map(plain, texts)), None)
         if true is None:
-            raise LabelError(self.column, value, f"none of {', '.join(self.classes)}; mend it, or add it to classes")
+            raise LabelError(self.column, value, f"none of {', '.join(self.classes)}; fix it, or add it to classes")
         return {own: float(own == true) for own in self.classes}
 
 
@@ -226,7 +226,7 @@ class FindingsLabel(_YesNo):
         if not isinstance(columns, list):
             return columns
         if len(set(map(str, columns))) < len(columns):
-            raise ValueError("a column stands there twice")
+            raise ValueError("duplicate column")
         return {str(column): column for column in columns}
 
     def columns_used(self) -> list[tuple[tuple[str | int, ...], str]]:
@@ -256,7 +256,7 @@ class OneHotLabel(FindingsLabel):
             raise LabelError(column, cells[column], f"positive, as {true[0]!r} is; of these columns one alone may be")
         if not true and len(known) == len(self.columns):
             column = next(iter(self.columns.values()))
-            raise LabelError(column, cells[column], f"none of {', '.join(self.columns)} is positive; mend the row")
+            raise LabelError(column, cells[column], f"none of {', '.join(self.columns)} is positive; fix the row")
         return {own: float(own in true) for own in self.columns} if true else {}
 
 
@@ -282,18 +282,18 @@ class NumberLabel(_Label):
             return {}
         number = _number(self.column, value, self.decimal)
         if self.minimum is not None and number < self.minimum:
-            raise LabelError(self.column, value, f"below the minimum {self.minimum:g}; mend it or the minimum")
+            raise LabelError(self.column, value, f"below the minimum {self.minimum:g}; fix it or the minimum")
         if self.maximum is not None and number > self.maximum:
-            raise LabelError(self.column, value, f"above the maximum {self.maximum:g}; mend it or the maximum")
+            raise LabelError(self.column, value, f"above the maximum {self.maximum:g}; fix it or the maximum")
         if _AGE.search(self.column) or _AGE.search(name):
             if self.minimum is None and number < 0:
-                raise LabelError(self.column, value, "no age is below 0; mend it, add it to missing, or give a minimum")
+                raise LabelError(self.column, value, "no age is below 0; fix it, add it to missing, or give a minimum")
             years = self.unit.casefold() in ("years", "year", "y", "yr", "yrs", "a")
             if years and self.maximum is None and number > _OLDEST:
                 raise LabelError(
                     self.column,
                     value,
-                    f"no age is above {_OLDEST:g} years; mend it, add it to missing, or give a maximum",
+                    f"no age is above {_OLDEST:g} years; fix it, add it to missing, or give a maximum",
                 )
         return {name: number}
 
@@ -312,9 +312,9 @@ LABELS: dict[str, type[Section]] = {
 def _number(column: str, value: str, decimal: Decimal) -> float:
     number = with_decimals(value, decimal)
     if number is not None and abs(number) > _LARGEST:
-        raise LabelError(column, value, "too large for a number of 32 bits; mend it, or add it to missing")
+        raise LabelError(column, value, "too large for a number of 32 bits; fix it, or add it to missing")
     if number is None:
         comma = with_decimals(value, ",") is not None
-        hint = "write a decimal point, or decimal: ',' for this label" if comma else "mend it, or add it to missing"
+        hint = "write a decimal point, or decimal: ',' for this label" if comma else "fix it, or add it to missing"
         raise LabelError(column, value, f"not a number; {hint}")
     return number

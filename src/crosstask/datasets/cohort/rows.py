@@ -143,7 +143,7 @@ class CohortRows:
             row = self.table.rows[0]
             paths = [path for pattern in self.spec.image if (path := self.resolved(pattern, row)) is not None]
             names = f"row {row.number} names {paths[0]}" if paths else f"the cells of row {row.number} are empty"
-            raise self.file.fault(("image",), f"no image exists ({names}); mend the pattern, or the folder")
+            raise self.file.fault(("image",), f"no image exists ({names}); fix the pattern, or the folder")
         return sorted(cases, key=lambda case: natural(case.id))
 
     def without_image(self, case_ids: Collection[str]) -> dict[str, str]:

@@ -55,11 +55,11 @@ def _read(table: Path) -> dict[str, str]:
         with table.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             rows = list(csv.reader(file))
     except (OSError, csv.Error) as error:
-        raise InputError(f"{table}: cannot be read ({error}); mend it, or delete it to begin anew") from None
+        raise InputError(f"{table}: cannot be read ({error}); fix it, or delete it to begin anew") from None
     known = {read_cell(row[1]): row[0] for row in rows[1:] if len(row) == len(COLUMNS)}
     whole = rows and tuple(rows[0]) == COLUMNS and len(known) == len(set(known.values())) == len(rows) - 1
     if not whole or not all(known.values()):
-        raise InputError(f"{table}: is no table of {' and '.join(COLUMNS)}, each once; mend it, or delete it")
+        raise InputError(f"{table}: is no table of {' and '.join(COLUMNS)}, each once; fix it, or delete it")
     return known
 
 

@@ -283,8 +283,7 @@ def _read_parallel(jobs: list[list[Path]], workers: int) -> Iterator[list[_Readi
             yield future.result()
     except BrokenProcessPool:
         raise CrosstaskError(
-            "a worker process died while reading DICOM headers, probably for want of memory: run it again with fewer "
-            "workers"
+            "a worker process died while reading DICOM headers, probably out of memory: run it again with fewer workers"
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
