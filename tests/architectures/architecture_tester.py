@@ -225,6 +225,14 @@ class ArchitectureTester:
         for task, output in alone.items():
             torch.testing.assert_close(together[task][1:2], output, rtol=1e-4, atol=1e-5)
 
+    def test_channels_may_come_last_in_memory(self) -> None:
+        network, image = self.network().eval(), torch.randn(2, 1, 50, 64)
+        with torch.no_grad():
+            before = network(image)
+            after = network.to(memory_format=torch.channels_last)(image.contiguous(memory_format=torch.channels_last))
+        for task, output in before.items():
+            torch.testing.assert_close(after[task], output, rtol=1e-3, atol=1e-4)
+
     def test_it_trains_on_a_batch_of_one_where_the_last_stage_has_several_positions(self) -> None:
         outputs = self.network().train()(torch.randn(1, 1, 33, 32))
         assert all(output.isfinite().all() for output in outputs.values())

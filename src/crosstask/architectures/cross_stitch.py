@@ -37,10 +37,7 @@ class CrossStitchNetwork(Architecture):
         super().__init__(tasks, parts)
         self.encoders = nn.ModuleDict({task: parts.encoder() for task in tasks})
         channels = parts.made[-1].channels
-        dims, by_channel = parts.spatial_dims, units == "channel"
-        self.units = nn.ModuleList(
-            CrossStitch(tasks, width, spatial_dims=dims, by_channel=by_channel) for width in channels
-        )
+        self.units = nn.ModuleList(CrossStitch(tasks, width, by_channel=units == "channel") for width in channels)
         self.add_decoders(channels)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:

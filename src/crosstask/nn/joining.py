@@ -30,23 +30,23 @@ class CrossStitch(nn.Module):
 
     Args:
         tasks: their names.
-        channels: of the features; one :math:`\alpha` for each, or a single one for all (``by_channel``).
-        spatial_dims: 2 or 3.
-        by_channel: one :math:`\alpha` a channel.
+        channels: of the features.
+        by_channel: one :math:`\alpha` a channel, or a single one for all.
 
     Shapes:
         features: ``{task: b c *s}``.  returns: the same.
     """
 
-    def __init__(self, tasks: Iterable[str], channels: int, *, spatial_dims: int, by_channel: bool) -> None:
+    def __init__(self, tasks: Iterable[str], channels: int, *, by_channel: bool) -> None:
         super().__init__()
         self.tasks = tuple(tasks)
         first = first_weights(len(self.tasks))[:, :, None].repeat(1, 1, channels if by_channel else 1)
-        self.alpha = nn.Parameter(first.reshape(*first.shape, *(1,) * spatial_dims))
+        self.alpha = nn.Parameter(first)  # t t c: with axes of space PyTorch would take it for an image
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         together = torch.stack([features[task] for task in self.tasks], dim=1)  # b t c *s
-        return {task: (alpha * together).sum(1) for task, alpha in zip(self.tasks, self.alpha, strict=True)}
+        weights = self.alpha.reshape(*self.alpha.shape, *(1,) * (together.dim() - 3))
+        return {task: (alpha * together).sum(1) for task, alpha in zip(self.tasks, weights, strict=True)}
 
 
 class NDDR(nn.Module):
