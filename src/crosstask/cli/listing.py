@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Annotated, Any, Optional
 
 import typer
@@ -45,7 +44,8 @@ def _table(title: str, registry: Registry[Any]) -> Table:
 
 
 def _summary(entry: Any) -> str:
-    """First line of what an entry says of itself; of a method its label, where it is no class."""
-    if not inspect.isclass(entry):
-        return str(getattr(entry, "label", ""))
-    return (inspect.getdoc(entry) or "").split("\n")[0]
+    """What an entry is; of a method its label."""
+    from crosstask.experiment.reference import summary_of
+    from crosstask.methods import Method
+
+    return entry.label if isinstance(entry, Method) else summary_of(entry)

@@ -18,6 +18,7 @@ from crosstask import __version__
 from crosstask.cli.cohort import cohort_app
 from crosstask.cli.configs import configs, tell_config
 from crosstask.cli.dvh import dvh
+from crosstask.cli.explaining import explain
 from crosstask.cli.listing import list_entries
 from crosstask.cli.showing import one_of, show_comparison, show_predicted, show_scores
 from crosstask.cli.terminal import err, out, progress_bar
@@ -43,6 +44,7 @@ app.add_typer(cohort_app, name="cohort")
 app.command()(dvh)
 app.command()(configs)
 app.command(name="list")(list_entries)
+app.command()(explain)
 
 ExperimentFile = Annotated[
     Path, typer.Argument(help="Experiment file (YAML), or a name of crosstask configs.", metavar="EXPERIMENT")

@@ -33,7 +33,10 @@ class SplitSection(Section):
     folds: int = Field(default=5, ge=2, description="folds: how many")
     fold: int = Field(default=0, ge=0, description="folds: which one is the test set")
     file: Path | None = Field(default=None, description="file: a CSV with the columns case and split")
-    seed: int = Field(default=0, description="drawn, folds, validation_as_test and _from_train: of the choice")
+    seed: int = Field(
+        default=0,
+        description="random seed of the split; original and file have none",
+    )
     by_seed: bool = Field(
         default=False,
         description="drawn: every seed of the benchmark draws splits of its own; folds: every seed takes another fold, "

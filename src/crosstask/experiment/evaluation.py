@@ -12,7 +12,7 @@ from crosstask.experiment.section import Section
 class EvaluationSection(Section):
     """How predictions of the test cases are scored."""
 
-    batch_size: PositiveInt = 32
+    batch_size: PositiveInt = Field(default=32, description="slices or patches predicted at a time")
     overlap: float = Field(default=0.5, ge=0, lt=1, description="patch: overlap of neighbouring patches")
     pooling: Literal["mean", "median", "max"] = Field(
         default="mean",
@@ -21,9 +21,8 @@ class EvaluationSection(Section):
     )
     threshold: Literal["validation"] | float = Field(
         default="validation",
-        description="probability above which a finding (a class with a sigmoid) is decided for; validation: each class "
-        "has its own, that of the highest balanced accuracy on the validation cases; 0.5: as a softmax of two classes "
-        "decides",
+        description="probability above which a class with a sigmoid is called positive; validation: a threshold per "
+        "class, tuned on validation for the highest balanced accuracy; 0.5: as a softmax of two classes decides",
     )
     complete_cases: bool = Field(
         default=False, description="leave out test cases that lack a label of any of the experiment's tasks"

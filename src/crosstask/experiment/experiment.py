@@ -33,15 +33,17 @@ _OF_A_VARIANT = ("encoder", "architecture", "weighting", "training")
 class Experiment(Section):
     """Everything about a benchmark, or about one run of it."""
 
-    name: Name = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: Name = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="of the experiment, in tables and in the default of output; letters, digits, dots, _ and -",
+    )
     dataset: DatasetSection
     sample: SampleSection = SampleSection()
     encoder: EncoderSection = EncoderSection()
     architecture: dict[str, Any] = Field(
         default={},
-        description="upsampling_blocks: 3, 4 or 5, and options of one method: ctan: {scaled_bottleneck: ..., "
-        "open_masks: ...}, mtan: {open_masks: ...}, auxiliary: {form: pooled or paper, fc1: ..., fc2: ..., "
-        "dropout: ..., positions: ..., fully_connected: random or imagenet}",
+        description="options of architectures: upsampling_blocks (3, 4 or 5) for all that have pixel decoders, and "
+        "sections of their own, such as ctan: {open_masks: false}",
     )
     weighting: WeightingSection = WeightingSection()
     training: TrainingSection = TrainingSection()
@@ -66,8 +68,17 @@ class Experiment(Section):
         description="code of your own: modules, or paths of Python files (relative to this file), that register "
         "methods, weightings, data sets and the like when they are imported; a run keeps a copy of the files",
     )
-    methods: list[str] = Field(default=["stl", "hps", "mtan", "ctan"], min_length=1)
-    seeds: list[int] = Field(default=[0], min_length=1)
+    methods: list[str] = Field(
+        default=["stl", "hps", "mtan", "ctan"],
+        min_length=1,
+        description="what is compared: architectures, each with the experiment's weighting or one of its own behind a "
+        "plus (hps+pcgrad); stl is the baseline",
+    )
+    seeds: list[int] = Field(
+        default=[0],
+        min_length=1,
+        description="every method is trained once for each; of initial weights, order of samples and dropout",
+    )
     store: Path | None = Field(default=None, description="prepared cases; None: OUTPUT/store")
     output: Path | None = Field(default=None, description="results; None: runs/NAME")
     _origins: Origins = PrivateAttr(default_factory=dict)

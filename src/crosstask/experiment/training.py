@@ -22,8 +22,8 @@ class AugmentationSection(Section):
 class TrainingSection(Section):
     """Optimiser and schedule."""
 
-    epochs: PositiveInt = 100
-    batch_size: PositiveInt = 8
+    epochs: PositiveInt = Field(default=100, description="passes over the training samples")
+    batch_size: PositiveInt = Field(default=8, description="samples per batch")
     samples_per_epoch: PositiveInt | None = Field(default=None, description="None: every sample once an epoch")
     foreground: float = Field(
         default=0.0,
@@ -42,8 +42,8 @@ class TrainingSection(Section):
     validation_samples: PositiveInt | None = Field(
         default=None, description="an even choice of so many validation samples; None: all"
     )
-    learning_rate: PositiveFloat = 1e-4
-    weight_decay: float = Field(default=1e-5, ge=0)
+    learning_rate: PositiveFloat = Field(default=1e-4, description="of Adam")
+    weight_decay: float = Field(default=1e-5, ge=0, description="of Adam (L2)")
     schedule: Literal["constant", "cosine"] = Field(default="constant", description="of the learning rate, over epochs")
     gradient_clip: PositiveFloat | None = Field(default=None, description="largest norm of the gradient")
     precision: Literal["32", "bf16-mixed", "16-mixed", "auto"] = Field(
@@ -52,7 +52,11 @@ class TrainingSection(Section):
         "many times as long for it",
     )
     accumulate: PositiveInt = Field(default=1, description="batches per optimiser step")
-    channels_last: bool = False
+    channels_last: bool = Field(
+        default=False,
+        description="keep channels last in memory, which is often faster for images; results may differ in "
+        "the last digits",
+    )
     smoothing: PositiveInt = Field(
         default=5,
         description="epochs: the best epoch is the one with the highest validation score among so many consecutive "

@@ -131,6 +131,13 @@ class ResNetEntry:
 
     name: str
 
+    @property
+    def description(self) -> str:
+        """Its layout, in words."""
+        layout = RESNETS[self.name]
+        blocks = ", ".join(map(str, layout.blocks))
+        return f"ResNet of {blocks} {layout.block} blocks, {layout.width} channels in the stem; 2-D and 3-D"
+
     def __call__(self, *, spatial_dims: int, in_channels: int) -> Encoder:
         """The encoder, at random."""
         return Encoder(self.name, spatial_dims=spatial_dims, in_channels=in_channels)

@@ -1,0 +1,224 @@
+"""What there is to say of every key of an experiment file, read from the models and from the entries of the tables."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from crosstask.errors import InputError
+from crosstask.experiment.experiment import Experiment
+from crosstask.registry import ARCHITECTURES, DATASETS, ENCODERS, WEIGHTINGS, Registry, did_you_mean
+
+NOT_OPTIONS = ("tasks", "parts", "root", "major", "spatial_dims", "in_channels", "name")
+"""Arguments of entries that other keys give."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of an experiment file.
+
+    Attributes:
+        path: with dots between levels.
+        kind: its type, as a person writes it; ``section`` where other keys are below it.
+        default: as YAML has it; empty where it must be given, or has keys below.
+        text: what it means.
+        range: what its value may be, beside its type; empty where nothing more is to be said.
+    """
+
+    path: str
+    kind: str
+    default: str
+    text: str
+    range: str = ""
+
+
+def all_keys() -> list[Key]:
+    """Every key, sections before what is in them, and the options of all architectures, weightings and data sets."""
+    found = list(_keys(Experiment, ""))
+    for prefix, registry in _OPTIONS.items():
+        place = next(index for index, key in enumerate(found) if key.path == prefix) + 1
+        while place < len(found) and found[place].path.startswith(f"{prefix}."):
+            place += 1
+        found[place:place] = [key for name in registry for key in options_of_entry(registry, name, prefix)]
+    return found
+
+
+_OPTIONS: dict[str, Registry[Any]] = {
+    "dataset.options": DATASETS,
+    "encoder.name": ENCODERS,
+    "architecture": ARCHITECTURES,
+    "weighting": WEIGHTINGS,
+}
+"""Keys below which, or for which, entries of a table have something to say."""
+
+
+def _keys(model: type[BaseModel], prefix: str) -> Iterator[Key]:
+    for name, field in model.model_fields.items():
+        section = _section_of(field.annotation)
+        path = f"{prefix}{name}"
+        if section is None:
+            yield Key(path, _kind(field.annotation), _default(field), field.description or "", _range(field))
+        else:
+            text = field.description or summary_of(section)
+            yield Key(path, "section", "", text)
+            yield from _keys(section, f"{path}.")
+
+
+def options_of_entry(registry: Registry[Any], name: str, prefix: str) -> list[Key]:
+    """The entry itself, and the options of its constructor, with what its docstring says of each."""
+    entry = registry[name]
+    here = f"{prefix}={name}" if prefix == "encoder.name" else f"{prefix}.{name}"
+    texts = arguments_of(entry)
+    found = [Key(here, registry.kind, "", summary_of(entry))]
+    if registry is ENCODERS:
+        return found
+    for option, parameter in inspect.signature(entry).parameters.items():
+        if option in NOT_OPTIONS or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            continue
+        default = "" if parameter.default is parameter.empty else _yaml(parameter.default)
+        found.append(
+            Key(f"{here}.{option}", _plain(str(parameter.annotation)), default, plain_text(texts.get(option, "")))
+        )
+    return found
+
+
+def arguments_of(entry: Any) -> dict[str, str]:
+    """``{argument: what the docstring's Args say of it}``; several may share a line (``fc1, fc2: ...``)."""
+    lines = (inspect.getdoc(entry) or "").splitlines()
+    found: dict[str, str] = {}
+    names: list[str] = []
+    inside = False
+    for line in lines:
+        if not line.startswith(" "):
+            inside = line.strip() == "Args:" if line.strip() else inside
+            continue
+        if not inside:
+            continue
+        start = re.match(r" {4}(\w+(?:, \w+)*): (.*)", line)
+        if start:
+            names = start.group(1).split(", ")
+        for name in names:
+            found[name] = f"{found.get(name, '')} {start.group(2) if start else line.strip()}".strip()
+    return found
+
+
+def explain(key: str) -> list[Key]:
+    """A key and all that is below it.
+
+    Raises:
+        InputError: there is no such key; the message has the closest.
+    """
+    known = all_keys()
+    found = [one for one in known if one.path == key or one.path.startswith((f"{key}.", f"{key}="))]
+    if not found:
+        names = [one.path for one in known]
+        last = {path.rpartition(".")[2]: path for path in reversed(names)}
+        near = f"did you mean {last[key]!r}? " if key in last else did_you_mean(key, names)
+        raise InputError(f"explain: there is no key {key!r}; {near or 'crosstask explain lists all'}".rstrip())
+    return found
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of an experiment file, by which editors complete and check it."""
+    found = Experiment.model_json_schema()
+    found["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    found["title"] = "Crosstask experiment"
+    properties = found["properties"]
+    splits = found["$defs"]["DatasetSection"]["properties"]["splits"]
+    rules = found["$defs"]["SplitSection"]["properties"]["rule"]["enum"]
+    found["$defs"]["DatasetSection"]["properties"]["splits"] = {"anyOf": [splits, {"enum": rules}]}
+    tasks = found["$defs"]["DatasetSection"]["properties"]["tasks"]
+    by_name = {"type": "object", "additionalProperties": {"type": ["object", "null"]}}
+    tasks["anyOf"] = [by_name, {"type": "array", "items": {"type": "string"}}]
+    for name in ("type", "additionalProperties"):
+        tasks.pop(name, None)
+    found["$defs"]["TrainingSection"]["properties"]["precision"] = {
+        **found["$defs"]["TrainingSection"]["properties"]["precision"],
+        "enum": ["32", "bf16-mixed", "16-mixed", "auto", 32],
+    }
+    properties["architecture"]["type"] = ["object", "null"]
+    return found
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
+
+
+def _kind(annotation: Any) -> str:
+    """A type in a person's words."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " or ".join(map(str, inner))
+    if origin in (Union, UnionType):
+        return " or ".join(dict.fromkeys(_kind(one) for one in inner if one is not NoneType))
+    if origin is list:
+        return f"list of {_kind(inner[0])}"
+    if origin is tuple:
+        return "[" + ", ".join(_kind(one) for one in inner) + "]"
+    if origin in (dict, Mapping):
+        return "mapping"
+    if origin is not None and inner:  # annotated with a range
+        return _kind(inner[0])
+    names = {int: "whole number", float: "number", bool: "true or false", str: "text", Any: "anything"}
+    return names.get(annotation, "path" if getattr(annotation, "__name__", "") == "Path" else str(annotation))
+
+
+def _plain(annotation: str) -> str:
+    """An annotation of a constructor in a person's words."""
+    text = re.sub(r"Literal\[(.*?)\]", lambda found: " or ".join(re.findall(r"\w[\w-]*", found[1])), annotation)
+    for word, plain in _WORDS.items():
+        text = re.sub(rf"\b{word}\b", plain, text)
+    return text.replace(" | None", "").replace(" | ", " or ").replace("[", " of ").replace("]", "")
+
+
+_WORDS = {"bool": "true or false", "int": "whole number", "float": "number", "str": "text", "Path": "path"} | {
+    "Mapping": "mapping", "Sequence": "list", "Any": "anything", "Negative": "absolute or leave_out"
+}  # fmt: skip
+
+
+def plain_text(text: str) -> str:
+    """Text of a docstring without its markup, on one line."""
+    text = re.sub(r":\w+:`~?([^`]*)`", lambda found: found[1].rpartition(".")[2] or found[1], text)
+    return " ".join(text.replace("``", "").split())
+
+
+def summary_of(entry: Any) -> str:
+    """What an entry is, in a sentence or two: its description, or the first paragraph of its docstring."""
+    described = getattr(entry, "description", None)
+    return described if isinstance(described, str) else plain_text((inspect.getdoc(entry) or "").split("\n\n")[0])
+
+
+def _default(field: FieldInfo) -> str:
+    return "" if field.is_required() else _yaml(field.get_default(call_default_factory=True))
+
+
+def _yaml(value: Any) -> str:
+    if value is None:
+        return "null"
+    return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
+
+
+def _range(field: FieldInfo) -> str:
+    words = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
+    limits = [
+        f"{words[name]} {getattr(limit, name)}"
+        for limit in (*field.metadata, *_limits(field.annotation))
+        for name in words
+        if getattr(limit, name, None) is not None
+    ]
+    return ", ".join(limits)
+
+
+def _limits(annotation: Any) -> list[Any]:
+    """Limits that an annotated type has, such as those of a positive number."""
+    return [one for kind in (annotation, *get_args(annotation)) for one in getattr(kind, "__metadata__", ())]
