@@ -355,6 +355,9 @@ def test_a_weighting_of_another_name_keeps_no_options_of_the_old_one():
     experiment = experiment_from({**VALUES, "weighting": weighting, "variants": variants})
     assert experiment.resolved("even", 0).weighting.options_of("equal") == {}
     assert experiment.resolved("hot", 0).weighting.options_of("dwa") == {"temperature": 4.0}
+    sections = {**weighting, "cagrad": {"c": 0.3}}
+    experiment = experiment_from({**VALUES, "weighting": sections, "variants": variants})
+    assert experiment.resolved("even", 0).weighting.options_of("cagrad") == {"c": 0.3}
 
 
 @pytest.mark.parametrize(

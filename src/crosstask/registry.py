@@ -18,11 +18,17 @@ Entry = TypeVar("Entry")
 Registered = TypeVar("Registered")
 
 
+def closest(name: object, known: Iterable[str]) -> str | None:
+    """The known name that is most like another, whatever its case; None where none is near."""
+    names = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(str(name).lower(), names, n=1)
+    return names[near[0]] if near else None
+
+
 def did_you_mean(name: object, known: Iterable[str]) -> str:
     """``did you mean 'ctan'? `` with a space behind it, or nothing where no known name is near."""
-    close = {one.lower(): one for one in known}
-    near = difflib.get_close_matches(str(name).lower(), close, n=1)
-    return f"did you mean {close[near[0]]!r}? " if near else ""
+    near = closest(name, known)
+    return f"did you mean {near!r}? " if near else ""
 
 
 class Registry(Mapping[str, Entry], Generic[Entry]):

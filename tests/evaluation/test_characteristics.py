@@ -124,7 +124,7 @@ def test_levels_are_places_in_the_list_values_and_signs(tmp_path):
         ClassificationTask("lines", "signs", ("lines",), exclusive=False),
         pictures.task("age"),
     ]
-    check_ordered(tasks)
+    check_ordered(tasks, "spearman")
     cases = [f"c{index}" for index in (7, 4, 5, 6, 0)]
     found = levels_of(Store(tmp_path / "store"), cases, tasks)
     nan = np.nan
@@ -136,6 +136,6 @@ def test_levels_are_places_in_the_list_values_and_signs(tmp_path):
 
 def test_masks_and_several_findings_have_no_rank():
     with pytest.raises(InputError, match="task 'lesion' is at pixel level; take the task out"):
-        check_ordered([SegmentationTask("lesion", "lesion", ["lesion"])])
+        check_ordered([SegmentationTask("lesion", "lesion", ["lesion"])], "spearman")
     with pytest.raises(InputError, match=r"task 'signs' has 2 \(a, b\); give each a task of its own"):
-        check_ordered([ClassificationTask("signs", "signs", ("a", "b"), exclusive=False)])
+        check_ordered([ClassificationTask("signs", "signs", ("a", "b"), exclusive=False)], "spearman")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -11,6 +10,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from crosstask.architectures.table import ARCHITECTURES, own_options
 from crosstask.errors import InputError
 from crosstask.nn.parts import Parts
+from crosstask.registry import did_you_mean
 
 # Arguments of architectures that other keys of an experiment say.
 ELSEWHERE = {
@@ -136,6 +136,4 @@ def _nearest(name: str, accepted: Iterable[str], who: str) -> str:
     if name in ELSEWHERE:
         return f"is no option here; the key {ELSEWHERE[name]} says it"
     known = list(accepted)
-    near = difflib.get_close_matches(name.lower(), known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"no such option; {hint}{who} {', '.join(known)}"
+    return f"no such option; {did_you_mean(name, known)}{who} {', '.join(known)}"

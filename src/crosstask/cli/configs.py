@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -11,6 +10,7 @@ from rich.table import Table
 
 from crosstask.cli.terminal import err, out
 from crosstask.errors import InputError
+from crosstask.registry import did_you_mean
 from crosstask.shipped import config_file, config_names, find_config, is_shipped, title_of
 
 
@@ -25,8 +25,7 @@ def configs(
         out.print(table)
         return
     if name not in config_names():
-        near = difflib.get_close_matches(name, config_names(), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "crosstask configs lists them"
+        hint = did_you_mean(name, config_names()).strip() or "crosstask configs lists them"
         raise InputError(f"{name!r}: no such experiment or cohort comes along; {hint}")
     typer.echo(config_file(name).read_text(encoding="utf-8"), nl=False)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from crosstask.functional.openkbp_score import STRUCTURES, dose_score, dvh_error
 from crosstask.geometry import Geometry
 from crosstask.io import openkbp_csv
 from crosstask.io.openkbp_csv import CT_FILE, DOSE_FILE, REGION_FILE, SPACING_FILE, STRUCTURE_FILES
+from crosstask.registry import closest
 from crosstask.tasks.base import Task
 
 DEFAULT_CLASSES = ("Brainstem", "SpinalCord", "RightParotid", "LeftParotid")
@@ -208,8 +208,8 @@ class OpenKBP(Dataset):
     def _check_patient(self, split: Split, folder: Path) -> Iterator[Finding]:
         present = _csv_names(folder)
         for name in sorted(present - _KNOWN):
-            match = difflib.get_close_matches(name, _KNOWN, n=1)
-            hint = f"; rename it if {match[0]} is meant" if match else ""
+            match = closest(name, _KNOWN)
+            hint = f"; rename it if {match} is meant" if match else ""
             yield Finding(folder.name, "warning", f"{folder / name}: not a file of this data set, ignored{hint}")
         missing = [name for name in _REQUIRED if name not in present]
         if missing:

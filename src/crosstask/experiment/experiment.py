@@ -158,8 +158,9 @@ class Experiment(Section):
         for section, changes in self.variants.get(variant, {}).items():
             if changes is not None and not isinstance(changes, Mapping):
                 raise ValueError(f"variants.{variant}.{section}: {no_mapping(changes, section)}")
-            # a weighting's options go with its name
-            kept = {} if section == "weighting" and "name" in (changes or {}) else values[section]
+            kept = values[section]
+            if section == "weighting" and "name" in (changes or {}):  # options go with the name, but for other sections
+                kept = {key: value for key, value in kept.items() if key in WEIGHTINGS}
             values[section] = {**kept, **(changes or {})}
         values["dataset"]["splits"] = self.dataset.splits.of_seed(seed).model_dump(mode="json")
         try:

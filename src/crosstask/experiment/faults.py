@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel
+
+from crosstask.registry import did_you_mean
 
 
 def message_of(fault: Mapping[str, Any]) -> str:
@@ -34,9 +35,7 @@ def reason_of(fault: Mapping[str, Any], model: type[BaseModel]) -> str:
     last = fault["loc"][-1] if fault["loc"] else ""
     if kind == "extra_forbidden" and section is not None:
         known = list(section.model_fields)
-        near = difflib.get_close_matches(str(last), known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"accepted: {', '.join(known)}"
-        return f"no such key; {hint}"
+        return f"no such key; {did_you_mean(last, known).strip() or 'accepted: ' + ', '.join(known)}"
     if kind == "missing":
         described = _described(model, fault["loc"])
         return f"is missing; give {described}" if described else "is missing"

@@ -21,8 +21,12 @@ from crosstask.store.statistics import labels_of
 from crosstask.tasks.base import Task
 
 
-def check_ordered(tasks: Sequence[Task]) -> None:
+def check_ordered(tasks: Sequence[Task], weighting: str) -> None:
     """Make sure that each task has one ordered value a case.
+
+    Args:
+        tasks: the tasks.
+        weighting: what asks for it, for messages.
 
     Raises:
         InputError: a task is at pixel level, or has several findings.
@@ -30,12 +34,12 @@ def check_ordered(tasks: Sequence[Task]) -> None:
     for task in tasks:
         if task.level != "image":
             raise InputError(
-                f"weighting.name: 'spearman' correlates labels of whole cases, and task {task.name!r} is at pixel "
+                f"weighting.name: {weighting!r} correlates labels of whole cases, and task {task.name!r} is at pixel "
                 "level; take the task out, or choose another weighting"
             )
         if task.values != "softmax" and len(task.classes) > 1:
             raise InputError(
-                f"weighting.name: 'spearman' needs one value a case, and task {task.name!r} has "
+                f"weighting.name: {weighting!r} needs one value a case, and task {task.name!r} has "
                 f"{len(task.classes)} ({', '.join(task.classes)}); give each a task of its own"
             )
 

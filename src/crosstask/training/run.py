@@ -150,7 +150,7 @@ def check_plans(plans: Sequence[RunPlan]) -> None:
             check_augmentation(settings.augmentation, whole, spatial_dims(experiment))
         check_installed(plan.weighting)
         if WEIGHTINGS[plan.weighting].needs_labels and len(plan.tasks) > 1:
-            check_ordered(whole.only(plan.tasks).tasks)
+            check_ordered(whole.only(plan.tasks).tasks, plan.weighting)
     for plan in plans:
         section = plan.experiment.encoder
         if section.normalisation == "none" or not (others := runs_without_normalisation(plan)):
@@ -324,7 +324,7 @@ def _weighting(plan: RunPlan, store: Store, training: list[str], whole: Assembly
     major = plan.experiment.major
     if weighting.needs_labels and major is not None:
         if len(tasks) > 1:
-            check_ordered(tasks)
+            check_ordered(tasks, plan.weighting)
             weighting.fit(major, levels_of(store, training, tasks))
         else:
             weighting.fit(major, {})

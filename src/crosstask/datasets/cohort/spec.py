@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from crosstask.datasets.cohort.labels import LABELS, MISSING, Label, Section, is
 from crosstask.errors import InputError
 from crosstask.io.numbers import LARGEST
 from crosstask.io.yaml_lines import Key, parse_yaml, place_of
+from crosstask.registry import did_you_mean
 
 NOT_STATED = "not stated"
 IMAGE = "image"
@@ -325,9 +325,7 @@ def _reason(fault: Mapping[str, Any]) -> str:
     last = str(place[-1]) if place else ""
     if kind == "extra_forbidden":
         known = list(section.model_fields) if section is not None else []
-        near = difflib.get_close_matches(last, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"accepted: {', '.join(known)}"
-        return f"no such key; {hint}"
+        return f"no such key; {did_you_mean(last, known).strip() or 'accepted: ' + ', '.join(known)}"
     if kind == "missing":
         field = section.model_fields.get(last) if section is not None else None
         return f"is missing; give {field.description}" if field is not None and field.description else "is missing"
@@ -336,8 +334,7 @@ def _reason(fault: Mapping[str, Any]) -> str:
         given = value.get("kind") if isinstance(value, dict) else None
         if given is None:
             return f"needs a kind; accepted: {kinds}"
-        near = difflib.get_close_matches(str(given), LABELS, n=1)
-        return f"kind {given!r} is not accepted: " + (f"did you mean {near[0]!r}?" if near else f"one of {kinds}")
+        return f"kind {given!r} is not accepted: {did_you_mean(given, LABELS).strip() or f'one of {kinds}'}"
     message = str(fault["msg"]).removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     return message if isinstance(value, dict) else f"{value!r} is not accepted: {message}"
