@@ -55,6 +55,15 @@ def test_gradients_of_unlike_lengths_give_a_finite_one(name: str, gap: float) ->
     assert torch.isfinite(aggregate(name, torch.stack([rows[0], -gap * rows[0]]))).all()
 
 
+@pytest.mark.parametrize("gap", [1e-2, 1e-4, 1e-5])
+def test_cagrad_goes_on_where_one_gradient_is_much_shorter(gap: float) -> None:
+    """All weight of the dual is on the short row there: the mean, and c times its length along that row."""
+    rows = ROWS[:2].clone()
+    rows[1] *= gap
+    mean, short = rows.mean(0), rows[1] / rows[1].norm()
+    torch.testing.assert_close(aggregate("cagrad", rows), mean + 0.4 * mean.norm() * short, rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_gradient_of_zero_leaves_the_others_as_they_are(name: str) -> None:
     with_zero = torch.stack([ROWS[0], torch.zeros(3, dtype=torch.float64), ROWS[1]])

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+# A convex combination shorter than this, of rows together of length one, is none. TorchJD's 1e-4 would stop every task
+# where one has a gradient ten thousand times shorter than another's.
+_STATIONARY = 1e-6
+
+
 class Aggregated(GradientWeighting):
     """A gradient weighting whose weights follow from the inner products of the rows. A subclass gives :meth:`solve`."""
 
@@ -62,7 +67,7 @@ class CAGrad(Aggregated):
     def solve(self, products: Tensor) -> Tensor:
         from torchjd import aggregation
 
-        return aggregation.CAGradWeighting(c=self.c)(_unit(products))
+        return aggregation.CAGradWeighting(c=self.c, norm_eps=_STATIONARY)(_unit(products))
 
 
 class MGDA(Aggregated):
