@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -11,13 +13,17 @@ import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
 from safetensors.torch import load_file
 
+from crosstask.architectures import build
 from crosstask.errors import InputError
-from crosstask.experiment import Experiment, experiment_from
+from crosstask.experiment import Experiment, TrainingSection, experiment_from
 from crosstask.runs import FINAL, HISTORY, RunPlan, is_trained, plan_runs
+from crosstask.sample import Batch
 from crosstask.store import Store
+from crosstask.tasks import RegressionTask, SegmentationTask
 from crosstask.training import run
 from crosstask.training.module import TrainingModule
 from crosstask.training.run import check_plans, train
+from crosstask.weighting import build_weighting
 
 
 def plan_of(experiment: Experiment, weighting: str, output: Path, **training: object) -> RunPlan:
@@ -146,3 +152,22 @@ def test_a_solver_that_is_missing_is_told_before_training(
     with pytest.raises(InputError, match=r"'upgrad' needs quadprog; run pip install 'crosstask\[gradients\]'"):
         check_plans([plan_of(experiment, "upgrad", tmp_path)])
     check_plans([plan_of(experiment, "mgda", tmp_path)])
+
+
+def test_the_second_look_of_famo_leaves_running_statistics_alone() -> None:
+    tasks = (RegressionTask("dose", "dose", ["dose"], "Gy"), SegmentationTask("masks", "structures", ["a"]))
+    network = build("hps", encoder="resnet18-narrow", tasks=tasks)
+    module = TrainingModule(network, tasks, build_weighting("famo", ["dose", "masks"]), TrainingSection())
+    module._batch = Batch(
+        image=torch.randn(2, 1, 32, 32),
+        targets={"dose": torch.rand(2, 1, 32, 32), "masks": torch.zeros(2, 1, 32, 32)},
+        present={"dose": torch.ones(2, 1, dtype=torch.bool), "masks": torch.ones(2, 1, dtype=torch.bool)},
+        region=None,
+        cases=["a", "b"],
+        positions=[(0,), (0,)],
+    )
+    module.trainer = SimpleNamespace(precision_plugin=SimpleNamespace(forward_context=nullcontext))
+    before = {name: value.clone() for name, value in network.named_buffers()}
+    losses = module._losses_again()
+    assert set(losses) == {"dose", "masks"} and not any(loss.requires_grad for loss in losses.values())
+    assert all(torch.equal(value, before[name]) for name, value in network.named_buffers())
