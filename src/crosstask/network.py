@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from crosstask.architectures import Architecture, build
+from crosstask.architectures.declared import check_declared
 from crosstask.architectures.options import check_options, options_of
 from crosstask.assembly import Assembly, assembly_of, dataset_of
 from crosstask.errors import InputError
@@ -61,10 +62,25 @@ def check_networks(plans: Sequence[RunPlan]) -> None:
             if plan.experiment.training.batch_size == 1:  # where batch normalisation may have a single value
                 with told_plainly(plan.name), torch.no_grad():
                     network.train()(torch.empty(1, assembly.in_channels, *plan.experiment.sample.size))
-        if plan.experiment.encoder.learning_rate is not None:
-            network.check_encoder_rate()
+        for key in ("learning_rate", "weights"):
+            if getattr(plan.experiment.encoder, key) is not None:
+                network.check_has_encoder(key)
+        if not ARCHITECTURES.is_built_in(network.name):
+            check_declared(*_tried(plan, assembly, network))
         if any(other.key == plan.key and not is_trained(other) for other in plans):
             check_weights_there(plan.experiment.encoder.weights)
+
+
+def _tried(plan: RunPlan, assembly: Assembly, network: Architecture) -> tuple[Architecture, dict[str, torch.Tensor]]:
+    """A network and what it gives for a batch of two: without memory, or with it where it asks for values."""
+    shape = (2, assembly.in_channels, *plan.experiment.sample.size)
+    try:
+        with torch.device("meta"):
+            return network, network.train()(torch.empty(shape))
+    except (NotImplementedError, RuntimeError):  # what needs values says either
+        with told_plainly(plan.name):
+            real = build_architecture(plan, assembly, pretrained=False)
+            return real, real.train()(torch.zeros(shape))
 
 
 def precision_of(experiment: Experiment, device: torch.device) -> str:

@@ -53,7 +53,7 @@ class Architecture(nn.Module, ABC):
 
     def __init__(self, tasks: Mapping[str, Head], parts: Parts | None = None) -> None:
         super().__init__()
-        self.parts = parts or Parts()
+        self.parts = Parts() if parts is None else parts
         if not tasks:
             raise InputError("tasks: an architecture needs at least one task")
         reserved = nn.ModuleDict()
@@ -112,23 +112,43 @@ class Architecture(nn.Module, ABC):
         return [parameter for name in self.task_modules for parameter in getattr(self, name)[task].parameters()]
 
     def all_encoders(self) -> list[EncoderBase]:
-        """The encoders that its parts made and that are still in the network."""
+        """The encoders that its parts made."""
+        return list(self.parts.made)
+
+    def check_parts(self, parts: Parts) -> None:
+        """Make sure that it keeps its parts and every encoder that they made, whole: weights are loaded into these.
+
+        Args:
+            parts: what it was given.
+
+        Raises:
+            InputError: it has others, or an encoder that was copied or taken apart.
+        """
+        if self.parts is not parts:
+            raise InputError(f"architecture: {self.name} loses its parts; hand them on, super().__init__(tasks, parts)")
         there = {id(module) for module in self.modules()}
-        return [encoder for encoder in self.parts.made if id(encoder) in there]
+        if any(id(encoder) not in there for encoder in parts.made):
+            raise InputError(
+                f"architecture: {self.name} has an encoder made that is no module of it, so weights and a learning "
+                "rate would not reach it; keep each as it is, and make another with parts.encoder() instead of a copy"
+            )
 
     def encoder_parameters(self) -> list[nn.Parameter]:
         """Parameters of the encoder, or of all encoders; none where the parts were not asked for one."""
         return [parameter for encoder in self.all_encoders() for parameter in encoder.parameters()]
 
-    def check_encoder_rate(self) -> None:
-        """Make sure that a learning rate of the encoder's own would reach an encoder.
+    def check_has_encoder(self, key: str) -> None:
+        """Make sure that what is given for the encoder would reach one.
+
+        Args:
+            key: that gives it, ``weights`` or ``learning_rate``.
 
         Raises:
             InputError: it would not.
         """
         if not self.encoder_parameters():
             raise InputError(
-                f"encoder.learning_rate: {self.name} has no encoder that it could be for; make the encoder with "
+                f"encoder.{key}: {self.name} has no encoder that it could be for; make the encoder with "
                 "parts.encoder() in the architecture, or leave the key out"
             )
 

@@ -101,8 +101,8 @@ class CTAN(Architecture):
         bottleneck = min(widths[-1], BOTTLENECK_CHANNELS)
         self.stages = nn.ModuleList()
         attended = 0
-        for width, following in zip(widths, [*widths[1:], bottleneck], strict=True):
-            stride = 1 if width == widths[-1] else 2
+        for stage, width, following in zip(STAGES, widths, [*widths[1:], bottleneck], strict=True):
+            stride = 1 if stage == STAGES[-1] else 2
             self.stages.append(
                 CTAEStage(
                     tasks,

@@ -88,9 +88,9 @@ def _checked_section(section: Any, name: str, key: str) -> dict[str, Any]:
 def _checked(value: Any, option: str, name: str, key: str) -> Any:
     """A value in the type that the architecture gives the option, within its range."""
     architecture = ARCHITECTURES[name]
-    hint = get_type_hints(Parts if option in _OF_ALL else architecture.__init__)[option]
+    hint = get_type_hints(Parts if option in _OF_ALL else architecture.__init__).get(option, Any)  # a plugin's may lack
     try:
-        if isinstance(value, bool) and hint is not bool:
+        if isinstance(value, bool) and hint not in (bool, Any):
             raise TypeError
         adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(allow_inf_nan=False))
         found = adapter.validate_python(value)

@@ -67,7 +67,16 @@ def build(
         if option.default is option.empty and key not in options:
             raise InputError(f"architecture: {name} needs the option {key}; give {key}=...")
     parts = Parts(encoder, spatial_dims, in_channels, weights, upsampling_blocks)
-    return architecture(heads(tasks), parts, **options)
+    found = heads(tasks)
+    try:
+        inspect.signature(architecture).bind(found, parts, **options)
+    except TypeError:
+        raise InputError(f"architecture: the constructor of {name} must take tasks and parts, in this order") from None
+    network = architecture(found, parts, **options)
+    network.check_parts(parts)
+    if weights is not None:
+        network.check_has_encoder("weights")
+    return network
 
 
 def own_options(architecture: type[Architecture]) -> dict[str, inspect.Parameter]:

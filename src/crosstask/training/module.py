@@ -47,7 +47,7 @@ class TrainingModule(L.LightningModule):
     ) -> None:
         super().__init__()
         if encoder_learning_rate is not None:
-            architecture.check_encoder_rate()
+            architecture.check_has_encoder("learning_rate")
         self.architecture = architecture
         self.tasks = tasks
         self.weighting = weighting
