@@ -32,7 +32,7 @@ from crosstask.evaluation.run import collect_predictions, collect_scores, is_don
 from crosstask.experiment import Experiment, load_experiment
 from crosstask.methods import label_of
 from crosstask.report.tables import body, header, markdown_table
-from crosstask.runs import HISTORY, RunPlan, plan_runs, read_record
+from crosstask.runs import HISTORY, RunSpec, read_record, run_specs
 from crosstask.splits import splits_of
 from crosstask.store import Store
 
@@ -94,7 +94,7 @@ def experiments(options: argparse.Namespace) -> dict[str, Experiment]:
 
 def train(experiment: Experiment, jobs: int) -> None:
     os.setpgrp()
-    run_all(plan_runs(experiment), experiment.store_folder, jobs=jobs)
+    run_all(run_specs(experiment), experiment.store_folder, jobs=jobs)
 
 
 def part(found: dict[str, Experiment], jobs: int, seconds: float) -> dict[str, float]:
@@ -103,7 +103,7 @@ def part(found: dict[str, Experiment], jobs: int, seconds: float) -> dict[str, f
     meter.start()
     started = time.monotonic()
     for experiment in found.values():
-        if all(is_done(plan) for plan in plan_runs(experiment)):
+        if all(is_done(plan) for plan in run_specs(experiment)):
             continue
         process = multiprocessing.get_context("spawn").Process(target=train, args=(experiment, jobs))
         process.start()
@@ -123,7 +123,7 @@ def part(found: dict[str, Experiment], jobs: int, seconds: float) -> dict[str, f
     }
 
 
-def speed(plans: list[RunPlan]) -> list[list[str]]:
+def speed(plans: list[RunSpec]) -> list[list[str]]:
     """Images per second of each method, over all epochs of its runs."""
     rows = []
     for method in dict.fromkeys(plan.method.name for plan in plans):
@@ -140,7 +140,7 @@ def speed(plans: list[RunPlan]) -> list[list[str]]:
 def page(found: dict[str, Experiment], parts: list[dict[str, float]]) -> str:
     text = ""
     for name, experiment in found.items():
-        plans = plan_runs(experiment)
+        plans = run_specs(experiment)
         store = Store(experiment.store_folder)
         comparison = compare(
             collect_scores(plans),
@@ -180,10 +180,10 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     record = options.output / "parts.json"
     parts = json.loads(record.read_text()) if record.exists() else []
-    if not all(is_done(plan) for experiment in found.values() for plan in plan_runs(experiment)):
+    if not all(is_done(plan) for experiment in found.values() for plan in run_specs(experiment)):
         parts.append(part(found, options.jobs, 60 * options.minutes))
         record.write_text(json.dumps(parts))
-    left = [plan.name for experiment in found.values() for plan in plan_runs(experiment) if not is_done(plan)]
+    left = [plan.name for experiment in found.values() for plan in run_specs(experiment) if not is_done(plan)]
     if left:
         print(f"{len(left)} runs are left ({left[0]} first); call this again to go on")
         return

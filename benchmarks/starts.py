@@ -26,7 +26,7 @@ from crosstask.datasets import Phantom
 from crosstask.evaluation.evaluate import evaluate_run
 from crosstask.evaluation.scores import read_scores, write_scores
 from crosstask.experiment import Experiment, load_experiment
-from crosstask.runs import plan_runs
+from crosstask.runs import run_specs
 from crosstask.store import Store, prepare
 from crosstask.training.run import train
 
@@ -67,7 +67,7 @@ def run(job: Job) -> pd.DataFrame:
     store = Store(experiment.store_folder)
     started = time.process_time()
     parts = []
-    for plan in plan_runs(experiment):
+    for plan in run_specs(experiment):
         scores = plan.folder / "scores-validation.csv"
         if not scores.exists():
             train(plan, store)

@@ -17,7 +17,7 @@ from crosstask.experiment import Experiment, experiment_from
 from crosstask.geometry import Geometry
 from crosstask.methods import get_method
 from crosstask.network import build_architecture
-from crosstask.runs import BEST, FINAL, RunPlan, environment, open_run, write_record
+from crosstask.runs import BEST, FINAL, RunSpec, environment, open_run, write_record
 from crosstask.tasks import ClassificationTask, RegressionTask, ScalarTask, SegmentationTask
 from crosstask.tasks.base import Task
 
@@ -140,7 +140,7 @@ def fake_experiment(root: Path, output: Path, **changes: Mapping[str, Any]) -> E
 
 def fake_run(experiment: Experiment, splits: Mapping[str, list[str]] | None = None, method: str = "hps") -> Path:
     """The folder of a run whose network has learned nothing."""
-    plan = RunPlan(experiment, get_method(method), 0, tuple(experiment.dataset.tasks))
+    plan = RunSpec(experiment, get_method(method), 0, tuple(experiment.dataset.tasks))
     open_run(plan)
     assembly = assembly_of(experiment, dataset_of(experiment))
     network = build_architecture(plan, assembly, pretrained=False)

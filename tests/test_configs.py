@@ -7,14 +7,14 @@ import pytest
 from crosstask.cli.demo import demo_experiment
 from crosstask.datasets import Cohort
 from crosstask.experiment import load_experiment
-from crosstask.runs import plan_runs
+from crosstask.runs import run_specs
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_experiment_file_is_valid_and_plans_runs(path: Path):
-    assert plan_runs(load_experiment(path))
+    assert run_specs(load_experiment(path))
 
 
 @pytest.mark.parametrize("name", ["openkbp", "ham10000", "stoic", "prostate"])
@@ -44,7 +44,7 @@ def test_experiments_with_a_major_task(name: str):
     rates = {variant: experiment.resolved(variant, 0).encoder.learning_rate for variant in experiment.variants}
     assert (experiment.training.learning_rate, rates) == (1e-3, {"TL": 2e-4, "RI": None})
     assert experiment.resolved("TL", 0).encoder.weights and not experiment.resolved("RI", 0).encoder.weights
-    assert {plan.key for plan in plan_runs(experiment)} == {"stl+TL", "stl+RI", "auxiliary+TL", "auxiliary+RI"}
+    assert {plan.key for plan in run_specs(experiment)} == {"stl+TL", "stl+RI", "auxiliary+TL", "auxiliary+RI"}
     assert len(experiment.seeds) >= 5
 
 

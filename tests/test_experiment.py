@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import experiment_from, load_experiment
 from crosstask.methods import METHODS, baseline_of, get_method, label_of
-from crosstask.runs import RunPlan, keys_of, load_plan, open_run, plan_runs, write_record
+from crosstask.runs import RunSpec, keys_of, load_spec, open_run, run_specs, write_record
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
@@ -315,13 +315,13 @@ VALUES = {"name": "a", "dataset": {"name": "cohort", "root": "x", "tasks": ["sta
 def test_a_major_task_and_what_needs_one():
     experiment = experiment_from({**VALUES, "major": "stage", "methods": ["stl", "auxiliary"]})
     assert experiment.stl_network == "auxiliary"  # the baseline is the same network
-    assert [(plan.key, plan.seed, plan.tasks) for plan in plan_runs(experiment)] == [
+    assert [(plan.key, plan.seed, plan.tasks) for plan in run_specs(experiment)] == [
         ("stl", 0, ("stage",)),
         ("auxiliary", 0, ("stage", "age")),
         ("stl", 1, ("stage",)),
         ("auxiliary", 1, ("stage", "age")),
     ]
-    assert {plan.method.architecture for plan in plan_runs(experiment)} == {"auxiliary"}
+    assert {plan.method.architecture for plan in run_specs(experiment)} == {"auxiliary"}
     assert experiment_from({**VALUES, "major": "stage", "methods": ["stl", "hps"]}).stl_network == "stl"
     for changes, said in (
         ({"major": "grade"}, "major: 'grade' is no task; dataset.tasks has stage, age"),
@@ -336,7 +336,7 @@ def test_a_major_task_and_what_needs_one():
 def test_variants_are_experiments_of_their_own():
     variants = {"TL": {"encoder": {"weights": "imagenet", "learning_rate": 2e-4}}, "RI": {}}
     experiment = experiment_from({**VALUES, "encoder": {"name": "resnet18"}, "variants": variants})
-    plans = plan_runs(experiment)
+    plans = run_specs(experiment)
     assert len(plans) == 2 * 2 * (2 + 3)  # seeds, variants; two single-task runs and three others
     assert {plan.folder.relative_to("runs/a/runs").parts[0] for plan in plans} == {
         f"{name}+{variant}" for name in ("stl", "hps", "mtan", "ctan") for variant in ("TL", "RI")
@@ -382,11 +382,11 @@ def test_variants_that_are_refused(variants: dict[str, dict[str, object]], said:
 def test_splits_by_seed():
     drawn = {**VALUES["dataset"], "splits": {"rule": "drawn", "seed": 5, "by_seed": True}}
     experiment = experiment_from({**VALUES, "dataset": drawn, "methods": ["hps"]})
-    found = [plan.experiment.dataset.splits for plan in plan_runs(experiment)]
+    found = [plan.experiment.dataset.splits for plan in run_specs(experiment)]
     assert [(splits.seed, splits.by_seed) for splits in found] == [(5, False), (6, False)]
     folds = {**VALUES["dataset"], "splits": {"rule": "folds", "folds": 3, "fold": 2, "by_seed": True}}
     experiment = experiment_from({**VALUES, "dataset": folds, "methods": ["hps"], "seeds": [0, 1, 2]})
-    assert [plan.experiment.dataset.splits.fold for plan in plan_runs(experiment)] == [2, 0, 1]
+    assert [plan.experiment.dataset.splits.fold for plan in run_specs(experiment)] == [2, 0, 1]
     with pytest.raises(InputError, match="by_seed needs rule drawn or folds; original is the same for every seed"):
         experiment_from({**VALUES, "dataset": {**VALUES["dataset"], "splits": {"by_seed": True}}})
 
@@ -394,11 +394,11 @@ def test_splits_by_seed():
 def test_a_run_folder_remembers_its_variant(tmp_path: Path):
     variants = {"TL": {"encoder": {"name": "resnet18"}}}
     experiment = experiment_from({**VALUES, "output": str(tmp_path), "variants": variants, "methods": ["hps"]})
-    plan = plan_runs(experiment)[0]
+    plan = run_specs(experiment)[0]
     open_run(plan)
     record = {"method": "hps", "variant": "TL", "seed": 0, "tasks": ["stage", "age"], "task_state": {}}
     write_record(plan.folder, record)
-    assert load_plan(plan.folder) == RunPlan(
+    assert load_spec(plan.folder) == RunSpec(
         plan.experiment.model_copy(update={"methods": ["hps"], "seeds": [0]}), plan.method, 0, plan.tasks, "TL"
     )
 
@@ -407,7 +407,7 @@ def test_a_method_may_have_a_weighting_of_its_own_and_single_tasks_are_learned_o
     names = ["stl", "hps", "hps+fixed", "ctan", "ctan+equal"]
     weighting = {"name": "dwa", "temperature": 3.0}
     experiment = experiment_from({**VALUES, "methods": names, "weighting": weighting})
-    plans = [plan for plan in plan_runs(experiment) if plan.seed == 0]
+    plans = [plan for plan in run_specs(experiment) if plan.seed == 0]
     assert [plan.name for plan in plans if plan.method.run_per_task] == ["stl/seed0/stage", "stl/seed0/age"]
     assert {plan.key: plan.weighting for plan in plans} == {
         "stl": "equal",
@@ -424,7 +424,7 @@ def test_variants_of_the_weighting_alone_share_single_task_learning():
     variants = {"even": {"weighting": {"name": "equal"}}, "same": {}, "wide": {"encoder": {"name": "resnet34"}}}
     experiment = experiment_from({**VALUES, "methods": ["stl", "hps"], "variants": variants})
     assert keys_of(experiment) == ["stl", "stl+wide", "hps+even", "hps+same", "hps+wide"]
-    assert len([plan for plan in plan_runs(experiment) if plan.method.run_per_task]) == 2 * 2 * len(experiment.seeds)
+    assert len([plan for plan in run_specs(experiment) if plan.method.run_per_task]) == 2 * 2 * len(experiment.seeds)
     assert [baseline_of(f"hps+{name}", keys_of(experiment)) for name in variants] == ["stl", "stl", "stl+wide"]
 
 

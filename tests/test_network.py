@@ -10,7 +10,7 @@ import torch
 from crosstask.errors import InputError
 from crosstask.experiment import experiment_from, load_experiment
 from crosstask.network import check_names, check_networks, precision_of
-from crosstask.runs import plan_runs
+from crosstask.runs import run_specs
 
 
 def precision(wanted: str, device: str) -> str:
@@ -44,7 +44,7 @@ def test_images_too_small_for_alexnet_are_told_before_training():
     values = {"name": "a", "dataset": {"name": "phantom", "root": "x", "tasks": ["dose"]}, "major": "dose"}
     values |= {"encoder": {"name": "alexnet"}, "sample": {"size": [224, 62]}, "methods": ["auxiliary"]}
     with pytest.raises(InputError, match=r"^sample\.size: alexnet needs sides of at least 63 pixels"):
-        check_networks(plan_runs(experiment_from(values)))
+        check_networks(run_specs(experiment_from(values)))
 
 
 @pytest.mark.parametrize(

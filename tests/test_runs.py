@@ -15,12 +15,12 @@ from crosstask.runs import (
     BEST,
     CHANGED_DEFAULTS,
     EXPERIMENT,
-    RunPlan,
+    RunSpec,
     check_settings,
     learned_tasks,
-    load_plan,
+    load_spec,
     open_run,
-    plan_runs,
+    run_specs,
     write_record,
 )
 
@@ -45,18 +45,18 @@ def experiment(output: Path, **changes: object) -> Experiment:
     return experiment_from(values)
 
 
-def plan_of(key: str, **changes: object) -> RunPlan:
-    return next(plan for plan in plan_runs(experiment(**changes)) if plan.key == key)  # type: ignore[arg-type]
+def spec_of(key: str, **changes: object) -> RunSpec:
+    return next(plan for plan in run_specs(experiment(**changes)) if plan.key == key)  # type: ignore[arg-type]
 
 
-def begin(plan: RunPlan) -> None:
+def begin(plan: RunSpec) -> None:
     """A run that has trained an epoch, so that its settings count."""
     open_run(plan)
     (plan.folder / BEST).touch()
 
 
 def test_a_folder_without_the_newer_options_belongs_to_their_defaults(tmp_path):
-    plan = plan_of("hps", output=tmp_path)
+    plan = spec_of("hps", output=tmp_path)
     begin(plan)
     path = plan.folder / EXPERIMENT
     settings = yaml.safe_load(path.read_text())
@@ -74,7 +74,7 @@ def test_a_folder_without_the_newer_options_belongs_to_their_defaults(tmp_path):
 
 
 def test_a_run_from_before_a_default_changed_stays_what_it_was(tmp_path):
-    plan = plan_of("ctan", output=tmp_path, methods=["ctan"], major=None)
+    plan = spec_of("ctan", output=tmp_path, methods=["ctan"], major=None)
     open_run(plan)
     path = plan.folder / EXPERIMENT
     settings = yaml.safe_load(path.read_text())
@@ -83,13 +83,13 @@ def test_a_run_from_before_a_default_changed_stays_what_it_was(tmp_path):
     record = {"method": "ctan", "seed": 0, "tasks": list(plan.tasks), "task_state": {}}
     write_record(plan.folder, record)
     (plan.folder / BEST).touch()
-    before = load_plan(plan.folder).experiment.architecture
+    before = load_spec(plan.folder).experiment.architecture
     assert before == {"upsampling_blocks": 5, "ctan": {"scaled_bottleneck": False, "open_masks": False}}
     now = {"upsampling_blocks": 5}
     common = {"output": tmp_path, "methods": ["ctan"], "major": None}
     with pytest.raises(InputError, match=r"other settings \(architecture\.ctan\.open_masks, arch"):
-        check_settings(plan_of("ctan", **common, architecture=now))
-    check_settings(plan_of("ctan", **common, architecture={**now, "ctan": before["ctan"]}))
+        check_settings(spec_of("ctan", **common, architecture=now))
+    check_settings(spec_of("ctan", **common, architecture={**now, "ctan": before["ctan"]}))
 
 
 def test_changed_defaults_are_those_of_the_architectures():
@@ -101,16 +101,16 @@ def test_changed_defaults_are_those_of_the_architectures():
 
 
 def test_a_run_does_not_depend_on_options_of_other_methods(tmp_path):
-    plan = plan_of("hps", output=tmp_path)
+    plan = spec_of("hps", output=tmp_path)
     open_run(plan)
     (plan.folder / BEST).touch()
-    check_settings(plan_of("hps", output=tmp_path, architecture={"ctan": {"scaled_bottleneck": False}}))
+    check_settings(spec_of("hps", output=tmp_path, architecture={"ctan": {"scaled_bottleneck": False}}))
     with pytest.raises(InputError, match=r"other settings \(architecture\.upsampling_blocks\)"):
-        check_settings(plan_of("hps", output=tmp_path, architecture={"upsampling_blocks": 4}))
+        check_settings(spec_of("hps", output=tmp_path, architecture={"upsampling_blocks": 4}))
 
 
 def test_settings_that_are_no_longer_accepted_are_named(tmp_path):
-    plan = plan_of("hps", output=tmp_path)
+    plan = spec_of("hps", output=tmp_path)
     begin(plan)
     path = plan.folder / EXPERIMENT
     settings = yaml.safe_load(path.read_text())
@@ -122,22 +122,22 @@ def test_settings_that_are_no_longer_accepted_are_named(tmp_path):
 
 def test_the_network_of_single_task_learning_matters_to_it_alone(tmp_path):
     for key in ("stl", "hps"):
-        begin(plan_of(key, output=tmp_path))
+        begin(spec_of(key, output=tmp_path))
     changed = {"output": tmp_path, "stl_network": "auxiliary"}
-    check_settings(plan_of("hps", **changed))
+    check_settings(spec_of("hps", **changed))
     with pytest.raises(InputError, match=r"other settings \(stl_network\)"):
-        check_settings(plan_of("stl", **changed))
+        check_settings(spec_of("stl", **changed))
 
 
 def test_a_folder_knows_its_plan_with_variant_and_seed(tmp_path):
     variants = {"TL": {"encoder": {"learning_rate": 1e-5}}, "RI": {}}
-    plans = plan_runs(experiment(tmp_path, variants=variants, seeds=[3, 4]))
+    plans = run_specs(experiment(tmp_path, variants=variants, seeds=[3, 4]))
     assert len({plan.folder for plan in plans}) == len(plans) == 8
     for plan in plans:
         open_run(plan)
         record = {"method": plan.method.name, "variant": plan.variant, "seed": plan.seed, "tasks": list(plan.tasks)}
         write_record(plan.folder, {**record, "task_state": {}})
-        found = load_plan(plan.folder)
+        found = load_spec(plan.folder)
         assert (found.key, found.seed, found.tasks, found.folder) == (plan.key, plan.seed, plan.tasks, plan.folder)
         assert found.experiment.dataset.splits.seed == plan.seed
         assert found.experiment.encoder.learning_rate == (1e-5 if plan.variant == "TL" else None)

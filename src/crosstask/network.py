@@ -15,7 +15,7 @@ from crosstask.experiment import Experiment
 from crosstask.faults import told_plainly
 from crosstask.nn.pretrained import check_weights_there, load_weights
 from crosstask.registry import ARCHITECTURES, ENCODERS
-from crosstask.runs import RunPlan, is_trained, method_of
+from crosstask.runs import RunSpec, is_trained, method_of
 
 
 def check_names(experiment: Experiment) -> None:
@@ -44,42 +44,42 @@ def _check_names(experiment: Experiment) -> None:
         ENCODERS.find(name, f"{prefix}encoder.name")
 
 
-def check_networks(plans: Sequence[RunPlan]) -> None:
+def check_networks(specs: Sequence[RunSpec]) -> None:
     """Build each method's network without its memory, so that a wrong option is told before hours of work.
 
     Raises:
         InputError: an encoder, an architecture or an option that there is not, or a file of weights that a run which
             is not trained yet needs.
     """
-    dataset = dataset_of(plans[0].experiment)
-    for plan in {plan.key: plan for plan in plans}.values():
-        encoder = ENCODERS.find(plan.experiment.encoder.name, "encoder.name")
-        if min(plan.experiment.sample.size) < encoder.smallest:
+    dataset = dataset_of(specs[0].experiment)
+    for spec in {spec.key: spec for spec in specs}.values():
+        encoder = ENCODERS.find(spec.experiment.encoder.name, "encoder.name")
+        if min(spec.experiment.sample.size) < encoder.smallest:
             raise InputError(f"sample.size: {encoder.name} needs sides of at least {encoder.smallest} pixels")
         with torch.device("meta"):
-            assembly = assembly_of(plan.experiment, dataset).only(plan.tasks)
-            network = build_architecture(plan, assembly, pretrained=False)
-            if plan.experiment.training.batch_size == 1:  # where batch normalisation may have a single value
-                with told_plainly(plan.name), torch.no_grad():
-                    network.train()(torch.empty(1, assembly.in_channels, *plan.experiment.sample.size))
+            assembly = assembly_of(spec.experiment, dataset).only(spec.tasks)
+            network = build_architecture(spec, assembly, pretrained=False)
+            if spec.experiment.training.batch_size == 1:  # where batch normalisation may have a single value
+                with told_plainly(spec.name), torch.no_grad():
+                    network.train()(torch.empty(1, assembly.in_channels, *spec.experiment.sample.size))
         for key in ("learning_rate", "weights"):
-            if getattr(plan.experiment.encoder, key) is not None:
+            if getattr(spec.experiment.encoder, key) is not None:
                 network.check_has_encoder(key)
         if not ARCHITECTURES.is_built_in(network.name):
-            check_declared(*_tried(plan, assembly, network))
-        if any(other.key == plan.key and not is_trained(other) for other in plans):
-            check_weights_there(plan.experiment.encoder.weights)
+            check_declared(*_tried(spec, assembly, network))
+        if any(other.key == spec.key and not is_trained(other) for other in specs):
+            check_weights_there(spec.experiment.encoder.weights)
 
 
-def _tried(plan: RunPlan, assembly: Assembly, network: Architecture) -> tuple[Architecture, dict[str, torch.Tensor]]:
+def _tried(spec: RunSpec, assembly: Assembly, network: Architecture) -> tuple[Architecture, dict[str, torch.Tensor]]:
     """A network and what it gives for a batch of two: without memory, or with it where it asks for values."""
-    shape = (2, assembly.in_channels, *plan.experiment.sample.size)
+    shape = (2, assembly.in_channels, *spec.experiment.sample.size)
     try:
         with torch.device("meta"):
             return network, network.train()(torch.empty(shape))
     except (NotImplementedError, RuntimeError):  # what needs values says either
-        with told_plainly(plan.name):
-            real = build_architecture(plan, assembly, pretrained=False)
+        with told_plainly(spec.name):
+            real = build_architecture(spec, assembly, pretrained=False)
             return real, real.train()(torch.zeros(shape))
 
 
@@ -102,18 +102,18 @@ def spatial_dims(experiment: Experiment) -> int:
     return len(experiment.sample.size)
 
 
-def build_architecture(plan: RunPlan, assembly: Assembly, *, pretrained: bool) -> Architecture:
+def build_architecture(spec: RunSpec, assembly: Assembly, *, pretrained: bool) -> Architecture:
     """The run's network; ``pretrained`` loads the encoder weights that the experiment names.
 
     Raises:
         InputError: an option that the architecture does not take, or weights that do not fit.
     """
-    experiment = plan.experiment
-    options = options_of(experiment.architecture, plan.method.architecture)
-    if ARCHITECTURES[plan.method.architecture].needs_major:
+    experiment = spec.experiment
+    options = options_of(experiment.architecture, spec.method.architecture)
+    if ARCHITECTURES[spec.method.architecture].needs_major:
         options["major"] = experiment.major
     network = build(
-        plan.method.architecture,
+        spec.method.architecture,
         encoder=experiment.encoder.name,
         tasks=assembly.tasks,
         spatial_dims=spatial_dims(experiment),

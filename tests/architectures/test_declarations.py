@@ -20,7 +20,7 @@ from crosstask.nn.encoder_base import Staged
 from crosstask.nn.layers import conv_norm_relu, halve
 from crosstask.nn.parts import Parts
 from crosstask.registry import ARCHITECTURES, ENCODERS, register
-from crosstask.runs import plan_runs
+from crosstask.runs import run_specs
 from crosstask.tasks.base import Head
 
 SMALL = "resnet18-narrow"
@@ -187,7 +187,7 @@ def test_it_is_told_before_training_whatever_the_device(name: str) -> None:
     values = {"name": "a", "dataset": dataset, "methods": [name], "encoder": {"name": SMALL}}
     values |= {"sample": {"size": [32, 32]}, "architecture": {"upsampling_blocks": 4}}  # the fourth takes the stem
     with pytest.raises(InputError, match=r"output of 'dose' depends on it too"):
-        check_networks(plan_runs(experiment_from(values)))
+        check_networks(run_specs(experiment_from(values)))
 
 
 @pytest.mark.parametrize("value", [4, True, "wide"])

@@ -13,7 +13,7 @@ from crosstask.evaluation.characteristics import COLUMNS, collect_characteristic
 from crosstask.functional.spearman import Characteristic
 from crosstask.methods import get_method
 from crosstask.report.characteristics import characteristics_table, write_characteristics
-from crosstask.runs import CHARACTERISTICS, RunPlan
+from crosstask.runs import CHARACTERISTICS, RunSpec
 from crosstask.store import Store, prepare
 from crosstask.tasks import ClassificationTask, SegmentationTask
 from crosstask.training.characteristics import check_ordered, levels_of
@@ -28,15 +28,15 @@ NONE = Characteristic("NA", float("nan"), float("nan"), 2, 0.0, "only 2 cases ha
 
 @pytest.fixture
 def plans(tmp_path: Path):
-    def make(*tables: tuple[str, int, list[Characteristic]], variants: tuple[str, ...] = ("",)) -> list[RunPlan]:
+    def make(*tables: tuple[str, int, list[Characteristic]], variants: tuple[str, ...] = ("",)) -> list[RunSpec]:
         experiment = fake_experiment(tmp_path / "raw", tmp_path / "results")
         for variant, seed, table in tables:
-            plan = RunPlan(experiment, get_method("hps"), seed, ("kind", "age"), variant)
+            plan = RunSpec(experiment, get_method("hps"), seed, ("kind", "age"), variant)
             plan.folder.mkdir(parents=True)
             write_of_run(plan.folder / CHARACTERISTICS, table)
         seeds = dict.fromkeys(seed for _, seed, _ in tables) or {0: None}
         return [
-            RunPlan(experiment, get_method(name), seed, ("kind", "age"), variant)
+            RunSpec(experiment, get_method(name), seed, ("kind", "age"), variant)
             for seed in seeds
             for variant in variants
             for name in ("stl", "hps")

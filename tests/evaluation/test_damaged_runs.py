@@ -34,7 +34,7 @@ from crosstask.runs import (
     RECORD,
     SCORES,
     THRESHOLDS,
-    RunPlan,
+    RunSpec,
     open_run,
     trained_record,
 )
@@ -45,7 +45,7 @@ from run_fakes import FAKES, fake_experiment
 
 @dataclass(frozen=True)
 class Whole:
-    plan: RunPlan
+    plan: RunSpec
     store: Store
 
 
@@ -57,31 +57,31 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
         training = {"epochs": 2, "batch_size": 2, "samples_per_epoch": 4, "validation_samples": 4}
         experiment = fake_experiment(root / "raw", root / "out", training=training)
         prepare(dataset_of(experiment), experiment.store_folder, workers=1)
-        plan = RunPlan(experiment, get_method("hps"), 0, tuple(experiment.dataset.tasks))
+        plan = RunSpec(experiment, get_method("hps"), 0, tuple(experiment.dataset.tasks))
         train_and_score(plan, experiment.store_folder)
         save_examples(plan.folder, Store(experiment.store_folder), ["c1", "c2"])
         yield Whole(plan, Store(experiment.store_folder))
 
 
 @pytest.fixture
-def plan(whole: Whole, tmp_path: Path) -> RunPlan:
+def plan(whole: Whole, tmp_path: Path) -> RunSpec:
     """The run, copied to a folder of its own."""
     experiment = whole.plan.experiment.model_copy(
         update={"output": tmp_path / "out", "store": whole.plan.experiment.store_folder}
     )
-    own = RunPlan(experiment, whole.plan.method, 0, whole.plan.tasks)
+    own = RunSpec(experiment, whole.plan.method, 0, whole.plan.tasks)
     shutil.copytree(whole.plan.folder, own.folder)
     return own
 
 
-def belongs(plan: RunPlan) -> None:
+def belongs(plan: RunSpec) -> None:
     """Refuse the run folder if it is of other settings or data, or damaged."""
     store = Store(plan.experiment.store_folder)
     splits = splits_by_seed([plan], store, dataset_of(plan.experiment).image_source)
     check_belonging([plan], store, splits)
 
 
-def use(plan: RunPlan, *, network: bool = True) -> None:
+def use(plan: RunSpec, *, network: bool = True) -> None:
     """All that train, benchmark, report and predict read of a complete run."""
     belongs(plan)
     open_run(plan)
@@ -112,7 +112,7 @@ TOLD = {RECORD, SCORES, PREDICTIONS, BEST}
 
 
 @pytest.mark.parametrize("name", [RECORD, SCORES, PREDICTIONS, BEST, EXPERIMENT, THRESHOLDS, EXAMPLES, HISTORY, SEALS])
-def test_damage_is_told_in_one_line_or_does_not_matter(plan: RunPlan, name: str) -> None:
+def test_damage_is_told_in_one_line_or_does_not_matter(plan: RunSpec, name: str) -> None:
     path = plan.folder / name
     intact, network = path.read_bytes(), name in (RECORD, BEST, EXPERIMENT, THRESHOLDS, SEALS)
     use(plan, network=network)
@@ -134,7 +134,7 @@ def test_damage_is_told_in_one_line_or_does_not_matter(plan: RunPlan, name: str)
 
 
 @pytest.mark.parametrize("names", [[SCORES], [PREDICTIONS, SCORES]])
-def test_scores_that_were_damaged_are_made_again_as_they_were(plan: RunPlan, names: list[str]) -> None:
+def test_scores_that_were_damaged_are_made_again_as_they_were(plan: RunSpec, names: list[str]) -> None:
     before = {name: (plan.folder / name).read_bytes() for name in (SCORES, PREDICTIONS, BEST)}
     path = plan.folder / names[0]
     path.write_bytes(path.read_bytes()[:-30])
@@ -149,7 +149,7 @@ def test_scores_that_were_damaged_are_made_again_as_they_were(plan: RunPlan, nam
     use(plan)
 
 
-def test_damaged_examples_are_made_again_and_a_damaged_history_costs_its_curve(plan: RunPlan, whole: Whole) -> None:
+def test_damaged_examples_are_made_again_and_a_damaged_history_costs_its_curve(plan: RunSpec, whole: Whole) -> None:
     assert examples_of(plan.folder) is not None and without_history([plan]) == []
     for name in (EXAMPLES, HISTORY):
         (plan.folder / name).write_bytes((plan.folder / name).read_bytes()[:40])
@@ -164,7 +164,7 @@ def test_damaged_examples_are_made_again_and_a_damaged_history_costs_its_curve(p
 
 
 @pytest.mark.parametrize("part", ["training", "environment", "data", "parameters"])
-def test_a_record_that_lacks_what_reports_show_is_damaged(plan: RunPlan, part: str) -> None:
+def test_a_record_that_lacks_what_reports_show_is_damaged(plan: RunSpec, part: str) -> None:
     (plan.folder / SEALS).unlink()  # as in a run from before there were checksums
     record = json.loads((plan.folder / RECORD).read_text())
     del record[part]
@@ -174,7 +174,7 @@ def test_a_record_that_lacks_what_reports_show_is_damaged(plan: RunPlan, part: s
 
 
 @pytest.mark.parametrize("name", [RECORD, EXPERIMENT])
-def test_weights_are_never_trained_over_for_want_of_a_record(plan: RunPlan, name: str) -> None:
+def test_weights_are_never_trained_over_for_want_of_a_record(plan: RunSpec, name: str) -> None:
     (plan.folder / name).unlink()
     before = (plan.folder / BEST).read_bytes()
     for work in (lambda: belongs(plan), lambda: open_run(plan)):
@@ -185,12 +185,12 @@ def test_weights_are_never_trained_over_for_want_of_a_record(plan: RunPlan, name
     open_run(plan)
 
 
-def test_a_run_from_before_there_were_checksums_is_used(plan: RunPlan) -> None:
+def test_a_run_from_before_there_were_checksums_is_used(plan: RunSpec) -> None:
     (plan.folder / SEALS).unlink()
     use(plan)
 
 
-def test_thresholds_of_another_number_are_named(plan: RunPlan) -> None:
+def test_thresholds_of_another_number_are_named(plan: RunSpec) -> None:
     (plan.folder / THRESHOLDS).write_text('{"best": {"signs": [0.5]}}')
     with pytest.raises(InputError, match=r"does not have one threshold a class of 'signs'; remove it, and evaluate"):
         Predictor(plan.folder)

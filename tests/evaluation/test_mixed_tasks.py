@@ -12,7 +12,7 @@ from crosstask.evaluation.examples import save_examples
 from crosstask.evaluation.run import collect_predictions, collect_scores, train_and_score
 from crosstask.experiment import experiment_from
 from crosstask.report.page import write_report
-from crosstask.runs import plan_runs, read_record
+from crosstask.runs import read_record, run_specs
 from crosstask.splits import splits_of
 from crosstask.store import Store, prepare
 
@@ -58,13 +58,13 @@ def benchmark(tmp_path_factory):
         }
     )
     prepare(dataset_of(experiment), experiment.store_folder, workers=1)
-    for plan in plan_runs(experiment):
+    for plan in run_specs(experiment):
         train_and_score(plan, experiment.store_folder)
     return experiment
 
 
 def test_every_task_of_every_method_has_figures_and_none_is_nan(benchmark):
-    plans = plan_runs(benchmark)
+    plans = run_specs(benchmark)
     scores, predictions = collect_scores(plans), collect_predictions(plans)
     assert np.isfinite(scores["value"]).all()
     assert set(scores["task"]) == set(TASKS)
@@ -105,8 +105,8 @@ def test_every_task_of_every_method_has_figures_and_none_is_nan(benchmark):
 def test_missing_labels_are_scored_nowhere(benchmark):
     store = Store(benchmark.store_folder)
     tested = splits_of(store, benchmark.dataset, "image")["test"]
-    predictions = collect_predictions(plan_runs(benchmark))
-    scores = collect_scores(plan_runs(benchmark))
+    predictions = collect_predictions(run_specs(benchmark))
+    scores = collect_scores(run_specs(benchmark))
     for task, source in {"diagnosis": "diagnosis", "age": "age", "localization": "localization"}.items():
         known = {case for case in tested if store.open(case).channels[source]}
         assert 0 < len(known) < len(tested)
@@ -116,7 +116,7 @@ def test_missing_labels_are_scored_nowhere(benchmark):
 
 
 def test_training_history_has_no_nan(benchmark):
-    for plan in plan_runs(benchmark):
+    for plan in run_specs(benchmark):
         history = pd.read_csv(plan.folder / "history.csv")
         assert np.isfinite(history.to_numpy(dtype=float)).all()
         assert read_record(plan.folder)["trained"]

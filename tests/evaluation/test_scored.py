@@ -20,7 +20,7 @@ from crosstask.evaluation.scored import scored_cases, scoring_remarks
 from crosstask.experiment import Experiment, experiment_from
 from crosstask.methods import get_method
 from crosstask.prediction.predictor import Predictor
-from crosstask.runs import EXAMPLES, PREDICTIONS, RunPlan, load_plan
+from crosstask.runs import EXAMPLES, PREDICTIONS, RunSpec, load_spec
 from crosstask.store import Store, prepare
 from run_fakes import Pictures, fake_experiment, fake_run
 
@@ -53,8 +53,8 @@ def with_evaluation(experiment: Experiment, **changes: object) -> Experiment:
     return experiment_from({**values, "evaluation": {**values["evaluation"], **changes}})
 
 
-def plan_of(experiment: Experiment) -> RunPlan:
-    return RunPlan(experiment, get_method("hps"), 0, tuple(experiment.dataset.tasks))
+def spec_of(experiment: Experiment) -> RunSpec:
+    return RunSpec(experiment, get_method("hps"), 0, tuple(experiment.dataset.tasks))
 
 
 def decided(table, task: str = "signs"):
@@ -138,15 +138,15 @@ def test_tables_say_what_decided_and_how_many_cases_are_left_out(pictures) -> No
 
 def test_a_run_is_scored_anew_where_its_scores_were_made_otherwise(pictures) -> None:
     experiment, store, folder = pictures
-    train_and_score(plan_of(experiment), store.root)
-    assert is_done(plan_of(experiment))
+    train_and_score(spec_of(experiment), store.root)
+    assert is_done(spec_of(experiment))
     (folder / EXAMPLES).write_bytes(b"pictures with decisions of before")
     changed = with_evaluation(experiment, threshold=0.5, complete_cases=True, bootstrap=10)
-    assert is_done(plan_of(with_evaluation(experiment, bootstrap=10, batch_size=1)))
-    assert not is_done(plan_of(changed))
-    train_and_score(plan_of(changed), store.root)
-    assert is_done(plan_of(changed)) and not is_done(plan_of(experiment))
-    assert load_plan(folder).experiment.evaluation.threshold == 0.5, "predictions are decided as the scores were"
+    assert is_done(spec_of(with_evaluation(experiment, bootstrap=10, batch_size=1)))
+    assert not is_done(spec_of(changed))
+    train_and_score(spec_of(changed), store.root)
+    assert is_done(spec_of(changed)) and not is_done(spec_of(experiment))
+    assert load_spec(folder).experiment.evaluation.threshold == 0.5, "predictions are decided as the scores were"
     signs = decided(read_predictions(folder / PREDICTIONS))
     assert set(signs["case"]) <= {"c9", "c10", "c11"}
     assert (signs["decision"] == (signs["prediction"] > 0.5)).all()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from crosstask.experiment import experiment_from
 from crosstask.report.networks import network_notes
-from crosstask.runs import plan_runs, write_record
+from crosstask.runs import run_specs, write_record
 
 FIGURES = {"mean": [-0.03, -0.088, -0.188], "deviation": [0.458, 0.448, 0.45]}
 
@@ -27,7 +27,7 @@ def test_the_page_says_form_first_weights_and_normalisation_of_each_network(tmp_
             "output": str(tmp_path / "out"),
         }
     )
-    plans = plan_runs(experiment)
+    plans = run_specs(experiment)
     for plan in plans:
         plan.folder.mkdir(parents=True)
         own = {} if plan.variant == "OLD" else {"form": "form paper", "normalisation": None}

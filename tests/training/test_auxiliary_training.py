@@ -16,7 +16,7 @@ from crosstask.architectures import build
 from crosstask.datasets import DATASETS
 from crosstask.experiment import Experiment, TrainingSection, experiment_from
 from crosstask.prediction.predictor import Predictor
-from crosstask.runs import BEST, FINAL, HISTORY, RunPlan, plan_runs, read_record
+from crosstask.runs import BEST, FINAL, HISTORY, RunSpec, read_record, run_specs
 from crosstask.store import Store, prepare
 from crosstask.tasks import ClassificationTask, ScalarTask
 from crosstask.training.module import TrainingModule
@@ -43,7 +43,7 @@ def store(root: Path) -> Store:
     return Store(root / "store")
 
 
-def plans(root: Path, output: Path, **changes: Any) -> dict[str, RunPlan]:
+def plans(root: Path, output: Path, **changes: Any) -> dict[str, RunSpec]:
     """A kind that is helped by signs and an age, some of them missing: single-task learning and auxiliary."""
     values = fake_experiment(
         root / "raw",
@@ -55,7 +55,7 @@ def plans(root: Path, output: Path, **changes: Any) -> dict[str, RunPlan]:
     for name, section in changes.items():
         values[name] = {**values[name], **section}
     experiment: Experiment = experiment_from(values)
-    return {plan.method.name: plan for plan in plan_runs(experiment)}
+    return {plan.method.name: plan for plan in run_specs(experiment)}
 
 
 class StopError(Exception):
@@ -100,7 +100,7 @@ def test_what_dropout_leaves_out_follows_from_seed_and_epoch(
     monkeypatch.setattr(TrainingModule, "training_step", drawing)
     for seed in (0, 1):
         plan = plans(root, tmp_path / str(seed), training={"epochs": 2})["stl"]
-        train(RunPlan(plan.experiment, plan.method, seed, plan.tasks), store)
+        train(RunSpec(plan.experiment, plan.method, seed, plan.tasks), store)
     draws = torch.stack([value for values in drawn.values() for value in values])
     assert len(draws) == 2 * 2 * 3
     assert len(draws.unique(dim=0)) == len(draws)  # no seed, epoch or batch has what another has

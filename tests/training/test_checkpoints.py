@@ -15,7 +15,7 @@ from torch import nn
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import Experiment
 from crosstask.methods import get_method
-from crosstask.runs import BEST, FINAL, LAST, PREVIOUS, RunPlan, is_trained
+from crosstask.runs import BEST, FINAL, LAST, PREVIOUS, RunSpec, is_trained
 from crosstask.store import Store
 from crosstask.training.checkpoint import RunCheckpoints, checkpoint_bytes, read_checkpoint
 from crosstask.training.module import TrainingModule
@@ -129,9 +129,9 @@ def test_a_full_disk_leaves_the_checkpoint_that_was_there(tmp_path: Path, monkey
 def test_a_run_with_damaged_checkpoints_ends_with_the_same_weights(
     experiment: Experiment, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def plan_in(name: str) -> RunPlan:
+    def plan_in(name: str) -> RunSpec:
         own = experiment.model_copy(update={"output": tmp_path / name})
-        return RunPlan(own, get_method("hps"), 0, tuple(experiment.dataset.tasks))
+        return RunSpec(own, get_method("hps"), 0, tuple(experiment.dataset.tasks))
 
     def same(name: str) -> bool:
         return all(

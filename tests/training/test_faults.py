@@ -13,10 +13,10 @@ from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import Experiment
 from crosstask.faults import told_plainly
 from crosstask.methods import METHODS
-from crosstask.runs import RunPlan, is_trained, plan_runs
+from crosstask.runs import RunSpec, is_trained, run_specs
 from crosstask.store import Store
 from crosstask.training.module import TrainingModule
-from crosstask.training.run import check_plans, train
+from crosstask.training.run import check_specs, train
 
 CPU = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate"
 BUS = "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that workers are out of shared memory."
@@ -25,11 +25,11 @@ OURS = (
 )
 
 
-def plan_of(experiment: Experiment, **training: Any) -> RunPlan:
+def spec_of(experiment: Experiment, **training: Any) -> RunSpec:
     values = experiment.model_dump(mode="json")
     values["training"] |= training
     changed = type(experiment).model_validate({**values, "methods": ["hps"]})
-    return plan_runs(changed)[0]
+    return run_specs(changed)[0]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_fault_of_the_code_stays_what_it_is() -> None:
 def test_a_run_without_memory_goes_on_when_there_is_more(
     experiment: Experiment, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan, step = plan_of(experiment, epochs=2), TrainingModule.training_step
+    plan, step = spec_of(experiment, epochs=2), TrainingModule.training_step
 
     def hungry(self: TrainingModule, batch: Any, index: int) -> Any:
         return torch.empty(1 << 60) if self.current_epoch == 1 else step(self, batch, index)
@@ -98,13 +98,13 @@ def test_a_killed_loading_process_is_told(
         pytest.skip("the system does not list a process's children")
     monkeypatch.setattr(TrainingModule, "training_step", killing)
     with pytest.raises(CrosstaskError, match="a process that loads samples was killed, probably out of memory"):
-        train(plan_of(experiment, loader_workers=1, samples_per_epoch=64), store)
+        train(spec_of(experiment, loader_workers=1, samples_per_epoch=64), store)
 
 
 def test_a_loss_that_is_not_finite_names_a_way_that_is_open(
     experiment: Experiment, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan, step = plan_of(experiment, epochs=1), TrainingModule.training_step
+    plan, step = spec_of(experiment, epochs=1), TrainingModule.training_step
     with monkeypatch.context() as patch, pytest.raises(InputError) as error:
         patch.setattr(TrainingModule, "training_step", lambda *given: step(*given) * float("nan"))
         train(plan, store)
@@ -113,7 +113,7 @@ def test_a_loss_that_is_not_finite_names_a_way_that_is_open(
     assert "with another output=" in str(error.value)
     values = plan.experiment.model_dump(mode="json") | {"output": str(tmp_path / "another")}
     values["training"]["learning_rate"] = 1e-5
-    again = plan_runs(type(experiment).model_validate(values))[0]
+    again = run_specs(type(experiment).model_validate(values))[0]
     train(again, store)
     assert is_trained(again)
 
@@ -122,7 +122,7 @@ def test_batches_of_one_sample_are_refused_before_anything_is_read_where_they_ca
     experiment: Experiment,
 ) -> None:
     with pytest.raises(InputError, match=r"training\.batch_size: a batch of one sample leaves batch normalisation"):
-        check_plans([plan_of(experiment, batch_size=1)])
+        check_specs([spec_of(experiment, batch_size=1)])
 
 
 def test_batches_of_one_sample_are_accepted_by_every_method_where_samples_are_large(experiment: Experiment) -> None:
@@ -132,4 +132,4 @@ def test_batches_of_one_sample_are_accepted_by_every_method_where_samples_are_la
     for kind, size in (("slice", [64, 64]), ("patch", [64, 64, 64])):
         values["methods"] = values["methods"] if kind == "slice" else ["ctan"]
         values["sample"] |= {"kind": kind, "size": size}
-        check_plans(plan_runs(type(experiment).model_validate(values)))
+        check_specs(run_specs(type(experiment).model_validate(values)))

@@ -21,7 +21,7 @@ from crosstask.functional.resize import resize
 from crosstask.io.volumes import write_volume
 from crosstask.methods import get_method
 from crosstask.prediction.predictor import Predictor
-from crosstask.runs import EXAMPLES, RunPlan
+from crosstask.runs import EXAMPLES, RunSpec
 from crosstask.sample import Sample
 from crosstask.store import Store, prepare
 from crosstask.training.augmentation import Augmentation, AugmentedSamples
@@ -274,7 +274,7 @@ def test_processes_that_load_give_the_patches_of_one(lesions: Path, store: Store
     images = []
     for workers in (0, 2):
         experiment = experiment_of(lesions, store, tmp_path / str(workers), training={"loader_workers": workers})
-        plan = RunPlan(experiment, get_method("hps"), 0, tuple(TASKS))
+        plan = RunSpec(experiment, get_method("hps"), 0, tuple(TASKS))
         whole = assembly_of(experiment, dataset_of(experiment))
         images.append(torch.stack([batch.image for batch in _loaders(plan, store, splits, whole, whole)[0]]))
     assert torch.equal(*images) and len(images[0].unique()) > 100
@@ -286,7 +286,7 @@ def test_a_run_learns_from_patches_and_predicts_what_validation_saw(
 ):
     training = {"cache": cache, "balance": "malignant", "augmentation": {"intensity": 0.1, "flip": ["x"]}}
     experiment = experiment_of(lesions, store, tmp_path / "out", training=training)
-    plan = RunPlan(experiment, get_method("hps"), 0, tuple(TASKS))
+    plan = RunSpec(experiment, get_method("hps"), 0, tuple(TASKS))
     whole = assembly_of(experiment, dataset_of(experiment))
     splits = {"train": ["c0", "c1", "c2", "c3", "c4", "c5"], "validation": ["c6", "c7"], "test": []}
     loaders = _loaders(plan, store, splits, whole, whole)

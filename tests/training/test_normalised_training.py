@@ -17,10 +17,10 @@ from crosstask.methods import get_method
 from crosstask.nn.encoder import Encoder
 from crosstask.nn.normalisation import InputNormalisation
 from crosstask.prediction.predictor import Predictor
-from crosstask.runs import EXPERIMENT, LAST, RunPlan, plan_runs, read_record
+from crosstask.runs import EXPERIMENT, LAST, RunSpec, read_record, run_specs
 from crosstask.store import Store
 from crosstask.training.recorder import Recorder
-from crosstask.training.run import check_plans, train
+from crosstask.training.run import check_specs, train
 
 IMAGENET = {"mean": [-0.102, -0.102], "deviation": [0.452, 0.452]}  # of two windows: the mean of the three colours
 
@@ -36,8 +36,8 @@ def pretrained(experiment: Experiment, tmp_path: Path) -> Experiment:
     return experiment_from({**values, "methods": ["hps"]})
 
 
-def plan_of(experiment: Experiment) -> RunPlan:
-    return RunPlan(experiment, get_method("hps"), 0, tuple(experiment.dataset.tasks))
+def spec_of(experiment: Experiment) -> RunSpec:
+    return RunSpec(experiment, get_method("hps"), 0, tuple(experiment.dataset.tasks))
 
 
 def dose_of(predictor: Predictor, store: Store) -> np.ndarray:
@@ -56,7 +56,7 @@ def as_before(folder: Path) -> None:
 def test_predictions_and_onnx_models_normalise_as_the_training_did(
     pretrained: Experiment, store: Store, tmp_path: Path
 ) -> None:
-    plan = plan_of(pretrained)
+    plan = spec_of(pretrained)
     record = train(plan, store)
     assert record["normalisation"] == read_record(plan.folder)["normalisation"] == IMAGENET
     predictor = Predictor(plan.folder)
@@ -71,7 +71,7 @@ def test_predictions_and_onnx_models_normalise_as_the_training_did(
 def test_a_run_from_before_is_resumed_as_it_was_begun(
     pretrained: Experiment, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = plan_of(pretrained)
+    plan = spec_of(pretrained)
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -90,14 +90,14 @@ def test_a_run_from_before_is_resumed_as_it_was_begun(
 def test_a_run_is_not_put_beside_runs_from_before_that_were_not_normalised(
     pretrained: Experiment, store: Store
 ) -> None:
-    train(plan_of(pretrained), store)
-    as_before(plan_of(pretrained).folder)
+    train(spec_of(pretrained), store)
+    as_before(spec_of(pretrained).folder)
     more = pretrained.model_copy(update={"seeds": [0, 1]})
-    check_plans(plan_runs(pretrained))  # what is there may be looked at, and gone on with
+    check_specs(run_specs(pretrained))  # what is there may be looked at, and gone on with
     with pytest.raises(InputError, match=r"hps/seed0: was trained on inputs .* set encoder\.normalisation=none"):
-        check_plans(plan_runs(more))
+        check_specs(run_specs(more))
     encoder = more.encoder.model_copy(update={"normalisation": "none"})
     fixed = more.model_copy(update={"encoder": encoder})
-    check_plans(plan_runs(fixed))
-    assert train(plan_runs(fixed)[0], store)["trained"], "kept, as it is the same"
-    assert train(plan_runs(fixed)[1], store)["normalisation"] is None
+    check_specs(run_specs(fixed))
+    assert train(run_specs(fixed)[0], store)["trained"], "kept, as it is the same"
+    assert train(run_specs(fixed)[1], store)["normalisation"] is None

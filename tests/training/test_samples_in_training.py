@@ -17,7 +17,7 @@ from crosstask.errors import InputError
 from crosstask.experiment import Experiment, experiment_from
 from crosstask.geometry import Geometry
 from crosstask.methods import get_method
-from crosstask.runs import HISTORY, RunPlan, read_record
+from crosstask.runs import HISTORY, RunSpec, read_record
 from crosstask.sample import Batch
 from crosstask.splits import splits_of
 from crosstask.store import Store, prepare
@@ -94,7 +94,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 @pytest.fixture
-def plan(pictures: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunPlan:
+def plan(pictures: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunSpec:
     monkeypatch.setitem(DATASETS._entries, "pictures", Pictures)
     values = {
         "name": "small",
@@ -109,22 +109,22 @@ def plan(pictures: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ru
         "training": {"epochs": 2, "batch_size": 6, "samples_per_epoch": 18, "threads": 1},
         "output": str(tmp_path / "results"),
     }
-    return plan_of(experiment_from(values))
+    return spec_of(experiment_from(values))
 
 
-def plan_of(experiment: Experiment, *tasks: str, seed: int = 0) -> RunPlan:
-    return RunPlan(experiment, get_method("hps"), seed, tasks or tuple(experiment.dataset.tasks))
+def spec_of(experiment: Experiment, *tasks: str, seed: int = 0) -> RunSpec:
+    return RunSpec(experiment, get_method("hps"), seed, tasks or tuple(experiment.dataset.tasks))
 
 
-def changed(plan: RunPlan, *tasks: str, names: list[str] | None = None, **training: Any) -> RunPlan:
+def changed(plan: RunSpec, *tasks: str, names: list[str] | None = None, **training: Any) -> RunSpec:
     values = plan.experiment.model_dump(mode="json")
     values["training"] |= training
     if names:
         values["dataset"]["tasks"] = names
-    return plan_of(experiment_from(values), *tasks, seed=plan.seed)
+    return spec_of(experiment_from(values), *tasks, seed=plan.seed)
 
 
-def loaders(plan: RunPlan, store: Store) -> tuple[Any, Any]:
+def loaders(plan: RunSpec, store: Store) -> tuple[Any, Any]:
     experiment = plan.experiment
     dataset = dataset_of(experiment)
     whole = assembly_of(experiment, dataset)
@@ -145,7 +145,7 @@ def diagnosis_of(case: str) -> int:
     return -1 if number % 4 == 0 else [0, 0, 0, 1, 2][number % 5]
 
 
-def test_whole_pictures_and_their_labels(plan: RunPlan, pictures: Store):
+def test_whole_pictures_and_their_labels(plan: RunSpec, pictures: Store):
     plan = changed(plan, names=["mask", "diagnosis", "findings", "age"])
     assembly = assembly_of(plan.experiment, dataset_of(plan.experiment))
     samples = WholeSamples(pictures, ["p01", "p08", "p09"], assembly, (24, 32))
@@ -170,7 +170,7 @@ def test_whole_pictures_and_their_labels(plan: RunPlan, pictures: Store):
 
 
 @pytest.mark.parametrize("tasks", [("mask", "diagnosis"), ("mask",)])
-def test_classes_are_drawn_equally_often_for_every_method(plan: RunPlan, pictures: Store, tasks: tuple[str, ...]):
+def test_classes_are_drawn_equally_often_for_every_method(plan: RunSpec, pictures: Store, tasks: tuple[str, ...]):
     training, _ = loaders(changed(plan, *tasks, balance="diagnosis", samples_per_epoch=24), pictures)
     for batches in epochs(training, 4):
         counts = Counter(diagnosis_of(case) for batch in batches for case in batch.cases)
@@ -179,7 +179,7 @@ def test_classes_are_drawn_equally_often_for_every_method(plan: RunPlan, picture
         assert 3 <= counts[-1] <= 9  # a quarter has no diagnosis, and still may have a mask
 
 
-def test_sides_of_a_finding_are_drawn_equally_often(plan: RunPlan, pictures: Store):
+def test_sides_of_a_finding_are_drawn_equally_often(plan: RunSpec, pictures: Store):
     settings = {"names": ["mask", "findings"], "balance": "findings", "samples_per_epoch": 30}
     training, _ = loaders(changed(plan, **settings), pictures)
     from_each: Counter[str] = Counter()
@@ -194,7 +194,7 @@ def test_sides_of_a_finding_are_drawn_equally_often(plan: RunPlan, pictures: Sto
     assert dark / sum(from_each[case] for case in labelled) > 0.5
 
 
-def test_a_rare_label_is_in_every_epoch_of_every_method(plan: RunPlan, pictures: Store):
+def test_a_rare_label_is_in_every_epoch_of_every_method(plan: RunSpec, pictures: Store):
     plan = changed(plan, "mask", names=["mask", "diagnosis", "age"], samples_per_epoch=6)
     training, _ = loaders(plan, pictures)
     for batches in epochs(training, 8):
@@ -208,13 +208,13 @@ def test_a_rare_label_is_in_every_epoch_of_every_method(plan: RunPlan, pictures:
         ("age", "'age' is no task of the experiment; name one of 'diagnosis'"),
     ],
 )
-def test_only_a_classification_can_be_balanced(plan: RunPlan, pictures: Store, name: str, fault: str):
+def test_only_a_classification_can_be_balanced(plan: RunSpec, pictures: Store, name: str, fault: str):
     with pytest.raises(InputError) as error:
         loaders(changed(plan, balance=name), pictures)
     assert str(error.value) == f"training.balance: {fault}"
 
 
-def test_foreground_and_balance_together(plan: RunPlan, pictures: Store):
+def test_foreground_and_balance_together(plan: RunSpec, pictures: Store):
     training, _ = loaders(changed(plan, balance="diagnosis", foreground=1.0, samples_per_epoch=24), pictures)
     for batches in epochs(training, 3):
         cases = [case for batch in batches for case in batch.cases]
@@ -223,7 +223,7 @@ def test_foreground_and_balance_together(plan: RunPlan, pictures: Store):
         assert all(int(case[1:]) % 3 for case in cases)  # every one has a mask to show
 
 
-def test_augmented_and_cached_loading_repeats_in_any_process(plan: RunPlan, pictures: Store):
+def test_augmented_and_cached_loading_repeats_in_any_process(plan: RunSpec, pictures: Store):
     augmentation = {"flip": ["x"], "rotate": 20, "scale": 0.1, "intensity": 0.1, "noise": 0.05}
     settings = {"augmentation": augmentation, "samples_per_epoch": 12, "balance": "diagnosis"}
     here = epochs(loaders(changed(plan, **settings), pictures)[0], 3)
@@ -242,7 +242,7 @@ def test_augmented_and_cached_loading_repeats_in_any_process(plan: RunPlan, pict
     assert not torch.equal(here[0][0].image, here[2][0].image)
 
 
-def test_validation_samples_are_never_changed(plan: RunPlan, pictures: Store):
+def test_validation_samples_are_never_changed(plan: RunSpec, pictures: Store):
     augmentation = {"flip": ["x", "y"], "rotate": 45, "intensity": 0.5, "noise": 0.3}
     training, validation = loaders(changed(plan, augmentation=augmentation, cache=True), pictures)
     _, plain = loaders(plan, pictures)
@@ -253,12 +253,12 @@ def test_validation_samples_are_never_changed(plan: RunPlan, pictures: Store):
             assert torch.equal(batch.targets["mask"], other.targets["mask"])
 
 
-def test_z_is_no_axis_of_pictures(plan: RunPlan, pictures: Store):
+def test_z_is_no_axis_of_pictures(plan: RunSpec, pictures: Store):
     with pytest.raises(InputError, match=r"training\.augmentation\.flip"):
         loaders(changed(plan, augmentation={"flip": ["z"]}), pictures)
 
 
-def test_a_run_on_augmented_balanced_pictures(plan: RunPlan, pictures: Store):
+def test_a_run_on_augmented_balanced_pictures(plan: RunSpec, pictures: Store):
     augmentation = {"flip": ["x", "y"], "rotate": 10, "scale": 0.1, "intensity": 0.1, "noise": 0.02}
     plan = changed(plan, augmentation=augmentation, balance="diagnosis", cache=True, foreground=0.3)
     record = train(plan, pictures)
@@ -280,7 +280,7 @@ def test_a_run_on_augmented_slices(experiment: Experiment, store: Store, monkeyp
         monkeypatch.setattr(TrainingModule, f"{name}_step", kept)
     values = experiment.model_dump(mode="json")
     values["training"] |= {"epochs": 1, "augmentation": {"flip": ["x"], "rotate": 15, "scale": 0.1, "noise": 0.05}}
-    plan = plan_of(experiment_from(values))
+    plan = spec_of(experiment_from(values))
     train(plan, store)
     assembly = assembly_of(plan.experiment, dataset_of(plan.experiment))
     for name, batches in seen.items():

@@ -15,12 +15,12 @@ from crosstask.architectures import Architecture
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment, TrainingSection, experiment_from
 from crosstask.nn.parts import Parts
-from crosstask.runs import BEST, EXPERIMENT, RECORD, RunPlan, open_run, plan_runs, write_record
+from crosstask.runs import BEST, EXPERIMENT, RECORD, RunSpec, open_run, run_specs, write_record
 from crosstask.store import Store
 from crosstask.tasks.base import Head
 from crosstask.training.device import device_of, open_trainer, scoring_device
 from crosstask.training.module import TrainingModule
-from crosstask.training.run import check_plans, train
+from crosstask.training.run import check_specs, train
 from crosstask.weighting import build_weighting
 
 
@@ -31,11 +31,11 @@ def changed(experiment: Experiment, **sections: Mapping[str, object]) -> Experim
     return experiment_from(values)
 
 
-def plan_of(experiment: Experiment) -> RunPlan:
-    return next(plan for plan in plan_runs(experiment) if plan.method.name == "hps")
+def spec_of(experiment: Experiment) -> RunSpec:
+    return next(plan for plan in run_specs(experiment) if plan.method.name == "hps")
 
 
-def record_as_trained(plan: RunPlan) -> None:
+def record_as_trained(plan: RunSpec) -> None:
     record = {"method": "hps", "seed": 0, "tasks": list(plan.tasks), "task_state": {}, "trained": True}
     write_record(plan.folder, record)
 
@@ -52,16 +52,16 @@ def test_a_start_that_failed_does_not_refuse_the_corrected_command(quick: Experi
     wrong = changed(quick, encoder={"weights": str(broken)})
     for failing in (wrong, changed(quick, training={"device": "nonsense"})):
         with pytest.raises(InputError, match=r"encoder\.weights|training\.device"):
-            train(plan_of(failing), store)
-        assert (plan_of(failing).folder / EXPERIMENT).exists()
-    assert train(plan_of(quick), store)["trained"]
+            train(spec_of(failing), store)
+        assert (spec_of(failing).folder / EXPERIMENT).exists()
+    assert train(spec_of(quick), store)["trained"]
     with pytest.raises(InputError, match=r"other settings \(encoder\.weights\)"):
-        train(plan_of(wrong), store)
+        train(spec_of(wrong), store)
 
 
 @pytest.mark.parametrize("left", [BEST, "last.ckpt", "final.safetensors", "history.csv", "scores.csv", RECORD])
 def test_whatever_was_trained_keeps_its_settings(quick: Experiment, left: str):
-    plan, other = plan_of(quick), plan_of(changed(quick, training={"learning_rate": 0.5}))
+    plan, other = spec_of(quick), spec_of(changed(quick, training={"learning_rate": 0.5}))
     open_run(plan)
     if left == RECORD:
         record_as_trained(plan)
@@ -74,7 +74,7 @@ def test_whatever_was_trained_keeps_its_settings(quick: Experiment, left: str):
 
 
 def test_what_a_failed_start_wrote_does_not_outlive_its_settings(quick: Experiment):
-    plan, other = plan_of(quick), plan_of(changed(quick, training={"learning_rate": 0.5}))
+    plan, other = spec_of(quick), spec_of(changed(quick, training={"learning_rate": 0.5}))
     open_run(plan)
     (plan.folder / "characteristics.csv").write_text("of other settings")
     (plan.folder / EXPERIMENT).write_text("damaged: [")
@@ -103,7 +103,7 @@ def test_it_is_told_before_anything_starts(quick: Experiment, wrong: dict[str, d
     experiment = changed(quick, **wrong) if of == "all runs" else changed(quick, variants=variants)
     experiment = changed(experiment).model_copy(update={"methods": ["hps"]})
     with pytest.raises(InputError, match=named) as refused:
-        check_plans(plan_runs(experiment))
+        check_specs(run_specs(experiment))
     assert "\n" not in str(refused.value)
     assert not quick.output_folder.exists()
 
@@ -139,12 +139,12 @@ def test_a_launcher_of_several_processes_leaves_each_with_runs_of_its_own(
 
 def test_a_run_that_is_done_needs_neither_device_nor_weights(quick: Experiment):
     away = changed(quick, encoder={"weights": "removed.pth"}, training={"device": "nonsense"})
-    plan = plan_of(away)
+    plan = spec_of(away)
     with pytest.raises(InputError):
-        check_plans([plan])
+        check_specs([plan])
     open_run(plan)
     record_as_trained(plan)
-    check_plans([plan])
+    check_specs([plan])
     assert scoring_device(away.training) == "auto"
 
 
@@ -204,6 +204,6 @@ def test_it_is_told_before_hours_of_work(quick: Experiment, monkeypatch: pytest.
     from crosstask.architectures.hps import HPS
 
     monkeypatch.setattr(HPS, "all_encoders", lambda self: [])
-    check_plans([plan_of(quick)])
+    check_specs([spec_of(quick)])
     with pytest.raises(InputError, match=r"encoder\.learning_rate: hps has no encoder"):
-        check_plans([plan_of(changed(quick, encoder={"learning_rate": 1e-5}))])
+        check_specs([spec_of(changed(quick, encoder={"learning_rate": 1e-5}))])

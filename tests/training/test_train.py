@@ -23,7 +23,7 @@ from crosstask.evaluation.evaluate import evaluate_constant, evaluate_run
 from crosstask.experiment import Experiment
 from crosstask.locks import locked
 from crosstask.methods import get_method
-from crosstask.runs import BEST, FINAL, HISTORY, LAST, RunPlan, is_trained, plan_runs, read_record
+from crosstask.runs import BEST, FINAL, HISTORY, LAST, RunSpec, is_trained, read_record, run_specs
 from crosstask.sample import Sample
 from crosstask.store import CaseArrays, Store
 from crosstask.tasks.base import Task
@@ -35,10 +35,10 @@ def changed(experiment: Experiment, **training: object) -> Experiment:
     return experiment.model_copy(update={"training": experiment.training.model_copy(update=training)})
 
 
-def plan_of(experiment: Experiment, method: str = "hps", seed: int = 0, output: Path | None = None) -> RunPlan:
+def spec_of(experiment: Experiment, method: str = "hps", seed: int = 0, output: Path | None = None) -> RunSpec:
     if output is not None:
         experiment = experiment.model_copy(update={"output": output})
-    return RunPlan(experiment, get_method(method), seed, tuple(experiment.dataset.tasks))
+    return RunSpec(experiment, get_method(method), seed, tuple(experiment.dataset.tasks))
 
 
 def assert_same_weights(first: Path, second: Path) -> None:
@@ -48,7 +48,7 @@ def assert_same_weights(first: Path, second: Path) -> None:
     assert not different, f"{len(different)} of {len(one)} tensors differ, {different[:3]}"
 
 
-def history(plan: RunPlan) -> pd.DataFrame:
+def history(plan: RunSpec) -> pd.DataFrame:
     return pd.read_csv(plan.folder / HISTORY).drop(columns="seconds")
 
 
@@ -74,7 +74,7 @@ def break_after(monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
 def test_a_broken_run_resumes_to_the_same_weights(
     experiment: Experiment, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken_after: int
 ) -> None:
-    whole, broken = plan_of(experiment, output=tmp_path / "whole"), plan_of(experiment, output=tmp_path / "broken")
+    whole, broken = spec_of(experiment, output=tmp_path / "whole"), spec_of(experiment, output=tmp_path / "broken")
     train(whole, store)
     with monkeypatch.context() as patch:
         break_after(patch, broken_after)
@@ -92,12 +92,12 @@ _KILLED = """
 import sys
 from pathlib import Path
 from crosstask.experiment import load_experiment
-from crosstask.runs import plan_runs
+from crosstask.runs import run_specs
 from crosstask.sample import Sample
 from crosstask.store import Store
 from crosstask.training.run import LOCK_NAME, train
 experiment = load_experiment(Path(sys.argv[1]))
-train([p for p in plan_runs(experiment) if p.method.name == "hps"][0], Store(experiment.store_folder))
+train([p for p in run_specs(experiment) if p.method.name == "hps"][0], Store(experiment.store_folder))
 """
 
 
@@ -105,8 +105,8 @@ def test_a_run_killed_by_the_system_resumes_to_the_same_weights(
     experiment: Experiment, store: Store, tmp_path: Path
 ) -> None:
     experiment = changed(experiment, epochs=4)
-    whole = plan_of(experiment, output=tmp_path / "whole")
-    killed = plan_of(experiment, output=tmp_path / "killed")
+    whole = spec_of(experiment, output=tmp_path / "whole")
+    killed = spec_of(experiment, output=tmp_path / "killed")
     train(whole, store)
     file = tmp_path / "experiment.yaml"
     file.write_text(killed.experiment.dump())
@@ -127,8 +127,8 @@ def test_one_seed_makes_a_run_repeatable_and_another_does_not(
     experiment: Experiment, store: Store, tmp_path: Path
 ) -> None:
     experiment = changed(experiment, epochs=1)
-    first, second = plan_of(experiment, output=tmp_path / "a"), plan_of(experiment, output=tmp_path / "b")
-    other = plan_of(experiment, seed=1, output=tmp_path / "c")
+    first, second = spec_of(experiment, output=tmp_path / "a"), spec_of(experiment, output=tmp_path / "b")
+    other = spec_of(experiment, seed=1, output=tmp_path / "c")
     for plan in (first, second, other):
         train(plan, store)
     assert_same_weights(first.folder / FINAL, second.folder / FINAL)
@@ -137,7 +137,7 @@ def test_one_seed_makes_a_run_repeatable_and_another_does_not(
 
 
 def test_a_complete_run_is_kept(experiment: Experiment, store: Store) -> None:
-    plan = plan_of(changed(experiment, epochs=1))
+    plan = spec_of(changed(experiment, epochs=1))
     train(plan, store)
     before = {path.name: path.stat().st_mtime_ns for path in plan.folder.iterdir()}
     train(plan, store)
@@ -145,8 +145,8 @@ def test_a_complete_run_is_kept(experiment: Experiment, store: Store) -> None:
 
 
 def test_a_run_folder_of_other_settings_is_refused_and_untouched(experiment: Experiment, store: Store) -> None:
-    train(plan_of(changed(experiment, epochs=1)), store)
-    plan = plan_of(changed(experiment, epochs=1, learning_rate=0.5))
+    train(spec_of(changed(experiment, epochs=1)), store)
+    plan = spec_of(changed(experiment, epochs=1, learning_rate=0.5))
     before = (plan.folder / FINAL).read_bytes()
     with pytest.raises(InputError, match=r"training\.learning_rate"):
         train(plan, store)
@@ -162,7 +162,7 @@ def test_a_run_killed_after_its_last_epoch_is_completed_as_it_was(
 
     monkeypatch.setattr(SegmentationTask, "skill", lambda self, tally: 0.5)  # never better than the first epoch
     monkeypatch.setattr(RegressionTask, "skill", lambda self, tally: float("nan"))
-    plan = plan_of(changed(experiment, epochs=2 if patience is None else 5, patience=patience, smoothing=1))
+    plan = spec_of(changed(experiment, epochs=2 if patience is None else 5, patience=patience, smoothing=1))
     write = run.write_record
 
     def failing(folder: Path, record: dict[str, object]) -> None:
@@ -184,18 +184,18 @@ def test_a_run_killed_after_its_last_epoch_is_completed_as_it_was(
 
 def test_a_device_that_is_not_there_is_named(experiment: Experiment, store: Store) -> None:
     with pytest.raises(InputError, match=r"training\.device: 'nonsense'"):
-        train(plan_of(changed(experiment, device="nonsense")), store)
+        train(spec_of(changed(experiment, device="nonsense")), store)
 
 
 def test_two_at_once_are_refused(experiment: Experiment, store: Store) -> None:
-    plan = plan_of(experiment)
+    plan = spec_of(experiment)
     plan.folder.mkdir(parents=True)
     with locked(plan.folder, LOCK_NAME, "trained"), pytest.raises(CrosstaskError, match="is being trained by process"):
         train(plan, store)
 
 
 def test_what_a_run_folder_holds(experiment: Experiment, store: Store) -> None:
-    plan = plan_of(changed(experiment, epochs=2))
+    plan = spec_of(changed(experiment, epochs=2))
     train(plan, store)
     record = read_record(plan.folder)
     assert record["trained"] and record["seed"] == 0 and record["tasks"] == ["segmentation", "dose"]
@@ -243,7 +243,7 @@ def test_a_lucky_epoch_is_not_the_best_one(
         scores = iter(given)
         monkeypatch.setattr(SegmentationTask, "skill", lambda self, tally, scores=scores: next(scores))
         small = {"epochs": 6, "samples_per_epoch": 4, "validation_samples": 4}
-        plan = plan_of(changed(experiment, smoothing=smoothing, **small), output=tmp_path / str(smoothing))
+        plan = spec_of(changed(experiment, smoothing=smoothing, **small), output=tmp_path / str(smoothing))
         record = train(plan, store)
         assert record["training"]["best_epoch"] == best
         assert record["training"]["best_score"] == pytest.approx(score)
@@ -259,7 +259,7 @@ def test_without_validation_labels_the_latest_epoch_is_kept(
 
     for task in (RegressionTask, SegmentationTask):
         monkeypatch.setattr(task, "skill", lambda self, tally: float("nan"))
-    plan = plan_of(changed(experiment, epochs=2, patience=1))
+    plan = spec_of(changed(experiment, epochs=2, patience=1))
     record = train(plan, store)
     assert record["training"]["best_epoch"] == 1
     assert record["training"]["best_score"] is None
@@ -275,7 +275,7 @@ def test_training_stops_when_the_score_has_not_improved(
     scores = iter([0.1, 0.3, 0.2, 0.2, 0.9, 0.9])
     monkeypatch.setattr(SegmentationTask, "skill", lambda self, tally: next(scores))
     monkeypatch.setattr(RegressionTask, "skill", lambda self, tally: float("nan"))
-    record = train(plan_of(changed(experiment, epochs=6, patience=2, smoothing=1)), store)
+    record = train(spec_of(changed(experiment, epochs=6, patience=2, smoothing=1)), store)
     assert record["training"]["epochs"] == 4
     assert record["training"]["best_epoch"] == 1
     assert record["training"]["unscored"] == ["dose"]
@@ -286,18 +286,18 @@ def test_the_best_epoch_keeps_its_own_weights(
 ) -> None:
     from crosstask.tasks import RegressionTask, SegmentationTask
 
-    short = plan_of(changed(experiment, epochs=1, schedule="constant"), output=tmp_path / "short")
+    short = spec_of(changed(experiment, epochs=1, schedule="constant"), output=tmp_path / "short")
     train(short, store)
     scores = iter([0.5, 0.4])
     monkeypatch.setattr(SegmentationTask, "skill", lambda self, tally: next(scores))
     monkeypatch.setattr(RegressionTask, "skill", lambda self, tally: float("nan"))
-    longer = plan_of(changed(experiment, epochs=2, schedule="constant", smoothing=1), output=tmp_path / "longer")
+    longer = spec_of(changed(experiment, epochs=2, schedule="constant", smoothing=1), output=tmp_path / "longer")
     train(longer, store)
     assert_same_weights(short.folder / FINAL, longer.folder / BEST)
 
 
 def test_stl_is_one_run_per_task(experiment: Experiment) -> None:
-    plans = plan_runs(experiment.model_copy(update={"methods": ["stl", "ctan"], "seeds": [0, 1]}))
+    plans = run_specs(experiment.model_copy(update={"methods": ["stl", "ctan"], "seeds": [0, 1]}))
     assert [plan.name for plan in plans] == [
         "stl/seed0/segmentation",
         "stl/seed0/dose",
@@ -322,7 +322,7 @@ def test_stl_is_one_run_per_task(experiment: Experiment) -> None:
     ids=lambda settings: next(iter(settings)),
 )
 def test_every_training_option_trains(experiment: Experiment, store: Store, settings: dict[str, object]) -> None:
-    plan = plan_of(changed(experiment, epochs=1, **settings))
+    plan = spec_of(changed(experiment, epochs=1, **settings))
     record = train(plan, store)
     assert record["trained"]
     assert history(plan)["loss/dose"].notna().all()
@@ -332,7 +332,7 @@ def test_every_training_option_trains(experiment: Experiment, store: Store, sett
 def test_patches_train_and_predict_in_3d(experiment: Experiment, store: Store) -> None:
     sample = experiment.sample.model_copy(update={"kind": "patch", "size": [32, 32, 32]})
     experiment = changed(experiment, epochs=1, batch_size=2, samples_per_epoch=2, validation_samples=1)
-    plan = plan_of(experiment.model_copy(update={"sample": sample}))
+    plan = spec_of(experiment.model_copy(update={"sample": sample}))
     train(plan, store)
     scores = evaluate_run(plan.folder, store).scores
     assert scores["value"].notna().all() and set(scores["task"]) == {"segmentation", "dose"}
@@ -390,7 +390,7 @@ def test_every_method_learns_both_tasks_of_a_batch(experiment: Experiment, store
     full = sorted(range(len(samples)), key=lambda index: -_content(samples[index]))
     batch = collate([samples[index] for index in full[:6]])
     torch.manual_seed(0)
-    network = build_architecture(plan_of(experiment, method), assembly, pretrained=False).train()
+    network = build_architecture(spec_of(experiment, method), assembly, pretrained=False).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     first: dict[str, float] = {}
     for _ in range(40):
@@ -411,7 +411,7 @@ def test_every_method_learns_both_tasks_of_a_batch(experiment: Experiment, store
 def test_a_run_beats_the_constant_predictor_on_test_cases(experiment: Experiment, store: Store) -> None:
     settings = {"epochs": 8, "batch_size": 8, "samples_per_epoch": 96, "learning_rate": 5e-4, "validation_samples": 16}
     experiment = changed(experiment, **settings)
-    plan = dataclasses.replace(plan_of(experiment, "stl"), tasks=("dose",))
+    plan = dataclasses.replace(spec_of(experiment, "stl"), tasks=("dose",))
     train(plan, store)
     scores, floor = evaluate_run(plan.folder, store).scores, evaluate_constant(experiment, store).scores
     error = scores[scores["metric"] == "mae"]["value"].mean()
@@ -439,4 +439,4 @@ def test_a_case_that_holds_no_numbers_is_named_where_training_meets_it(
     monkeypatch.setattr(Assembly, "target", target)
     what = "image" if place == "image" else "label of task 'dose'"
     with pytest.raises(CrosstaskError, match=f"case {case}: its {what} holds NaN or infinite values; run crosstask"):
-        train(plan_of(changed(experiment, epochs=1, samples_per_epoch=None)), store)
+        train(spec_of(changed(experiment, epochs=1, samples_per_epoch=None)), store)

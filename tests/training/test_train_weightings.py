@@ -16,25 +16,25 @@ from safetensors.torch import load_file
 from crosstask.architectures import build
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment, TrainingSection, experiment_from
-from crosstask.runs import FINAL, HISTORY, RunPlan, is_trained, plan_runs
+from crosstask.runs import FINAL, HISTORY, RunSpec, is_trained, run_specs
 from crosstask.sample import Batch
 from crosstask.store import Store
 from crosstask.tasks import RegressionTask, SegmentationTask
 from crosstask.training import run
 from crosstask.training.module import TrainingModule
-from crosstask.training.run import check_plans, train
+from crosstask.training.run import check_specs, train
 from crosstask.weighting import build_weighting
 
 
-def plan_of(experiment: Experiment, weighting: str, output: Path, **training: object) -> RunPlan:
+def spec_of(experiment: Experiment, weighting: str, output: Path, **training: object) -> RunSpec:
     values = experiment.model_dump(mode="json")
     values |= {"methods": [f"hps+{weighting}"], "output": str(output)}
     values["training"] |= {"epochs": 2, "samples_per_epoch": 16, "accumulate": 2, **training}
-    (plan,) = plan_runs(experiment_from(values))
+    (plan,) = run_specs(experiment_from(values))
     return plan
 
 
-def history(plan: RunPlan) -> pd.DataFrame:
+def history(plan: RunSpec) -> pd.DataFrame:
     return pd.read_csv(plan.folder / HISTORY).drop(columns="seconds")
 
 
@@ -46,7 +46,7 @@ class StopError(Exception):
 def test_a_broken_run_resumes_to_the_same_weights(
     experiment: Experiment, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weighting: str
 ) -> None:
-    whole, broken = (plan_of(experiment, weighting, tmp_path / name) for name in ("whole", "broken"))
+    whole, broken = (spec_of(experiment, weighting, tmp_path / name) for name in ("whole", "broken"))
     train(whole, store, tell=lambda line: None)
     step = TrainingModule.training_step
 
@@ -87,7 +87,7 @@ def test_a_step_is_taken_where_the_last_accumulated_batch_has_no_label(
 
     monkeypatch.setattr(TrainingModule, "training_step", numbered)
     monkeypatch.setattr(TrainingModule, "_losses_of", unlabelled)
-    plan = plan_of(experiment, weighting, tmp_path, epochs=1)
+    plan = spec_of(experiment, weighting, tmp_path, epochs=1)
     train(plan, store, tell=lambda line: None)
     assert history(plan).filter(like="weight/").notna().all(axis=None)
 
@@ -95,7 +95,7 @@ def test_a_step_is_taken_where_the_last_accumulated_batch_has_no_label(
 def test_the_history_has_the_weights_of_an_epoch_to_the_last_digit(
     experiment: Experiment, store: Store, tmp_path: Path
 ) -> None:
-    plan = plan_of(experiment, "dwa", tmp_path, epochs=3)
+    plan = spec_of(experiment, "dwa", tmp_path, epochs=3)
     train(plan, store, tell=lambda line: None)
     found = history(plan)
     losses = found.filter(like="loss/")
@@ -117,7 +117,7 @@ def test_half_precision_steps_where_gradients_are_finite_and_not_where_they_are_
             return opened(settings, **options)
 
         monkeypatch.setattr(run, "open_trainer", halved)
-        plan = plan_of(experiment, "pcgrad", tmp_path / str(start), epochs=1, gradient_clip=1.0)
+        plan = spec_of(experiment, "pcgrad", tmp_path / str(start), epochs=1, gradient_clip=1.0)
         train(plan, store, tell=lambda line: None)
         found[start] = load_file(plan.folder / FINAL)["encoder.conv1.weight"]
         assert scaler.get_scale() == start * (0.25 if start == 2.0**40 else 1.0)  # halved for each step left out
@@ -132,7 +132,7 @@ def _half(scaler: torch.amp.GradScaler) -> MixedPrecision:
 def test_single_task_learning_is_trained_once_for_all_weightings(experiment: Experiment) -> None:
     values = experiment.model_dump(mode="json")
     values["methods"] = ["stl", "hps", "hps+pcgrad", "ctan", "ctan+uncertainty"]
-    plans = plan_runs(experiment_from(values))
+    plans = run_specs(experiment_from(values))
     assert [plan.name for plan in plans] == [
         "stl/seed0/segmentation",
         "stl/seed0/dose",
@@ -150,8 +150,8 @@ def test_a_solver_that_is_missing_is_told_before_training(
     there = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "quadprog" else there(name))
     with pytest.raises(InputError, match=r"'upgrad' needs quadprog; run pip install 'crosstask\[gradients\]'"):
-        check_plans([plan_of(experiment, "upgrad", tmp_path)])
-    check_plans([plan_of(experiment, "mgda", tmp_path)])
+        check_specs([spec_of(experiment, "upgrad", tmp_path)])
+    check_specs([spec_of(experiment, "mgda", tmp_path)])
 
 
 def test_the_second_look_of_famo_leaves_running_statistics_alone() -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from crosstask.cli.terminal import err, on_terminal, out, progress_bar
 from crosstask.history import epoch_line, read_history
 from crosstask.pipeline.listener import Listener, Update
-from crosstask.runs import HISTORY, RunPlan
+from crosstask.runs import HISTORY, RunSpec
 
 if TYPE_CHECKING:
     from crosstask.evaluation.run import State
@@ -34,10 +34,10 @@ class Terminal(Listener):
             yield update
 
     @contextmanager
-    def runs(self, plans: Sequence[RunPlan]) -> Iterator[Callable[[Sequence[State]], None]]:
+    def runs(self, specs: Sequence[RunSpec]) -> Iterator[Callable[[Sequence[State]], None]]:
         """A live table of all runs on a terminal; elsewhere a line an epoch, and one when a run is done."""
         if not on_terminal():
-            yield _Lines(plans)
+            yield _Lines(specs)
             return
         with Live(console=err, refresh_per_second=2, transient=True) as live:
             yield lambda states: live.update(_table(states))
@@ -50,30 +50,30 @@ class Terminal(Listener):
 class _Lines:
     """A line for every epoch that a run has ended since it was looked at last."""
 
-    def __init__(self, plans: Sequence[RunPlan]) -> None:
-        self._told = {plan.name: len(read_history(plan.folder / HISTORY)) for plan in plans}
+    def __init__(self, specs: Sequence[RunSpec]) -> None:
+        self._told = {spec.name: len(read_history(spec.folder / HISTORY)) for spec in specs}
         self._done: set[str] = set()
 
     def __call__(self, states: Sequence[State]) -> None:
         for state in states:
-            if state.doing != "waiting" and state.plan.name not in self._done:
-                self._tell_epochs(state.plan)
-            if state.doing == "done" and state.plan.name not in self._done:
-                self._done.add(state.plan.name)
+            if state.doing != "waiting" and state.spec.name not in self._done:
+                self._tell_epochs(state.spec)
+            if state.doing == "done" and state.spec.name not in self._done:
+                self._done.add(state.spec.name)
                 count = f"{len(self._done)} of {len(states)}"
-                err.print(f"{state.plan.name}: done, {state.epochs} epochs ({count})", markup=False)
+                err.print(f"{state.spec.name}: done, {state.epochs} epochs ({count})", markup=False)
 
-    def _tell_epochs(self, plan: RunPlan) -> None:
-        for row in read_history(plan.folder / HISTORY)[self._told[plan.name] :]:
-            self._told[plan.name] += 1
-            err.print(f"{plan.name}: {epoch_line(row, plan.experiment.training.epochs)}", markup=False)
+    def _tell_epochs(self, spec: RunSpec) -> None:
+        for row in read_history(spec.folder / HISTORY)[self._told[spec.name] :]:
+            self._told[spec.name] += 1
+            err.print(f"{spec.name}: {epoch_line(row, spec.experiment.training.epochs)}", markup=False)
 
 
 def _table(states: Sequence[State]) -> Table:
     table = Table("Run", "Epochs", "", box=None)
     for state in states:
-        total = state.plan.experiment.training.epochs
+        total = state.spec.experiment.training.epochs
         filled = round(20 * min(state.epochs / total, 1))
         bar = "[green]" + "━" * filled + "[/][dim]" + "━" * (20 - filled) + "[/]"
-        table.add_row(escape(state.plan.name), f"{bar} {state.epochs}/{total}", state.doing)
+        table.add_row(escape(state.spec.name), f"{bar} {state.epochs}/{total}", state.doing)
     return table

@@ -8,13 +8,13 @@ import pandas as pd
 
 from crosstask.csv_cells import true_frame
 from crosstask.errors import InputError
-from crosstask.runs import CHARACTERISTICS, RunPlan
+from crosstask.runs import CHARACTERISTICS, RunSpec
 
 COLUMNS = ("variants", "seed", "characteristic", "rho", "p", "cases", "kept", "weight", "reason")
 _OF_A_RUN = COLUMNS[2:]
 
 
-def collect_characteristics(plans: Sequence[RunPlan]) -> pd.DataFrame:
+def collect_characteristics(specs: Sequence[RunSpec]) -> pd.DataFrame:
     """One row per seed and characteristic; empty where no weighting looked at any.
 
     The choice follows from the training cases and the weighting's options, so all methods of a variant have the same,
@@ -24,9 +24,9 @@ def collect_characteristics(plans: Sequence[RunPlan]) -> pd.DataFrame:
         InputError: a run's table is damaged.
     """
     tables: dict[tuple[str, int], pd.DataFrame] = {}
-    for plan in plans:
-        path = plan.folder / CHARACTERISTICS
-        if (plan.variant, plan.seed) in tables or not path.exists():
+    for spec in specs:
+        path = spec.folder / CHARACTERISTICS
+        if (spec.variant, spec.seed) in tables or not path.exists():
             continue
         try:
             table = pd.read_csv(
@@ -41,8 +41,8 @@ def collect_characteristics(plans: Sequence[RunPlan]) -> pd.DataFrame:
         if tuple(table.columns) != _OF_A_RUN:
             raise InputError(f"{path}: is damaged; remove the folder and train the run anew")
         table["kept"] = table["kept"].astype(bool)
-        tables[plan.variant, plan.seed] = true_frame(table)
-    variants = list(dict.fromkeys(plan.variant for plan in plans))
+        tables[spec.variant, spec.seed] = true_frame(table)
+    variants = list(dict.fromkeys(spec.variant for spec in specs))
     by_variant = {
         variant: pd.concat([table.assign(seed=seed) for (one, seed), table in tables.items() if one == variant])
         for variant in variants

@@ -89,7 +89,7 @@ def evaluate_run(
         progress: told (done, total, case) after each case.
     """
     predictor = Predictor(folder, weights=weights, device=device, evaluation=evaluation)
-    plan, settings = predictor.plan, predictor.experiment.evaluation
+    spec, settings = predictor.spec, predictor.experiment.evaluation
     own = is_own_store(folder, store)
     chosen = _choose(predictor, folder, store, split, own=own)
     undecided, remarks = _undecided(predictor, folder, weights), chosen.remarks
@@ -100,9 +100,9 @@ def evaluate_run(
         )
     cases, tune = chosen.cases, _drawn(predictor, store, "validation", own=own) if undecided and own else []
     total = len(tune) + len(cases)
-    table = _Table(plan.key, plan.seed, predictor.dataset, predictor.assembly.for_scoring())
+    table = _Table(spec.key, spec.seed, predictor.dataset, predictor.assembly.for_scoring())
     if tune:
-        validation = _Table(plan.key, plan.seed, predictor.dataset, predictor.assembly.for_scoring())
+        validation = _Table(spec.key, spec.seed, predictor.dataset, predictor.assembly.for_scoring())
         for done, case_id in enumerate(tune, 1):
             arrays = store.open(case_id)
             validation.predicted(case_id, arrays, predictor.predict(case_id, arrays, arrays.geometry).values)
@@ -136,7 +136,7 @@ def _choose(predictor: Predictor, folder: Path, store: Store, split: Split | Lit
     Raises:
         InputError: none can be.
     """
-    experiment = predictor.plan.experiment
+    experiment = predictor.spec.experiment
     drawn = _drawn(predictor, store, split, own=own)
     whole = assembly_of(experiment, predictor.dataset)
     check_images(store, whole, predictor.dataset.spatial_dims, drawn)
@@ -159,7 +159,7 @@ def _drawn(predictor: Predictor, store: Store, split: Split | Literal["all"], *,
     """Case ids of a split by the run's rule, or all."""
     if split == "all":
         return [case.id for case in store.cases]
-    section = predictor.plan.experiment.dataset
+    section = predictor.spec.experiment.dataset
     try:
         return splits_of(store, section, predictor.dataset.image_source, needed=(split,))[split]
     except InputError as error:

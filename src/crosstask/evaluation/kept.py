@@ -12,32 +12,32 @@ import pandas as pd
 from crosstask.errors import InputError
 from crosstask.evaluation.predictions import read_predictions
 from crosstask.evaluation.scores import read_scores
-from crosstask.runs import EXAMPLES, HISTORY, PREDICTIONS, SCORES, RunPlan
+from crosstask.runs import EXAMPLES, HISTORY, PREDICTIONS, SCORES, RunSpec
 from crosstask.seals import check_seal, seals_of
 
 
-def scores_of(plan: RunPlan) -> pd.DataFrame:
+def scores_of(spec: RunSpec) -> pd.DataFrame:
     """A run's scores.
 
     Raises:
         InputError: they are missing or damaged; what is advised makes them anew.
     """
-    path = plan.folder / SCORES
+    path = spec.folder / SCORES
     remedy = "remove it, and the same command scores the run again"
     check_seal(path, remedy)
     return read_scores(path, remedy=remedy)
 
 
-def predictions_of(plan: RunPlan) -> pd.DataFrame:
+def predictions_of(spec: RunSpec) -> pd.DataFrame:
     """A run's image-level predictions; empty where all its tasks are at pixel level.
 
     Raises:
         InputError: they are missing or damaged; what is advised makes them anew.
     """
-    path = plan.folder / PREDICTIONS
+    path = spec.folder / PREDICTIONS
     remedy = f"remove it and {SCORES}, and the same command scores the run again"
     check_seal(path, remedy)
-    if not path.exists() and PREDICTIONS in seals_of(plan.folder):
+    if not path.exists() and PREDICTIONS in seals_of(spec.folder):
         raise InputError(f"{path}: is missing; remove {SCORES} beside it, and the same command scores the run again")
     return read_predictions(path, remedy=remedy)
 
@@ -72,10 +72,10 @@ def history_of(folder: Path) -> pd.DataFrame | None:
     return table if "epoch" in curves and len(table) and numeric else None
 
 
-def without_history(plans: Iterable[RunPlan]) -> list[str]:
+def without_history(specs: Iterable[RunSpec]) -> list[str]:
     """One line for each run whose learning curve has to be left out."""
     return [
-        f"{plan.folder / HISTORY}: is damaged, so the learning curves leave out {plan.name}; no score depends on it"
-        for plan in plans
-        if history_of(plan.folder) is None
+        f"{spec.folder / HISTORY}: is damaged, so the learning curves leave out {spec.name}; no score depends on it"
+        for spec in specs
+        if history_of(spec.folder) is None
     ]

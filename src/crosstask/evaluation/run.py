@@ -28,7 +28,7 @@ from crosstask.runs import (
     HISTORY,
     PREDICTIONS,
     SCORES,
-    RunPlan,
+    RunSpec,
     check_data,
     check_settings,
     evaluation_of,
@@ -47,13 +47,13 @@ _SIGKILL = 9  # the signal module of Windows does not know it
 class State:
     """How far a run is: epochs of how many, and what it does."""
 
-    plan: RunPlan
+    spec: RunSpec
     epochs: int
     doing: str
 
 
 def run_all(
-    plans: Sequence[RunPlan],
+    specs: Sequence[RunSpec],
     store_root: Path,
     *,
     jobs: int = 1,
@@ -65,7 +65,7 @@ def run_all(
     belong to the runs is for :func:`check_belonging` to see.
 
     Args:
-        plans: the runs.
+        specs: the runs.
         store_root: the prepared cases.
         jobs: runs at a time.
         progress: told about once a second how far every run is.
@@ -74,23 +74,23 @@ def run_all(
         CrosstaskError: a run failed, or its process was killed.
     """
     context = SpawnContext()
-    waiting = [plan for plan in plans if not is_done(plan)]
-    at_work: list[tuple[RunPlan, SpawnProcess]] = []
-    failed: list[tuple[RunPlan, int]] = []
+    waiting = [spec for spec in specs if not is_done(spec)]
+    at_work: list[tuple[RunSpec, SpawnProcess]] = []
+    failed: list[tuple[RunSpec, int]] = []
     try:
         while waiting or at_work:
             while waiting and len(at_work) < jobs:
-                plan = waiting.pop(0)
-                process = context.Process(target=_work, args=(plan, store_root), name=plan.name)
+                spec = waiting.pop(0)
+                process = context.Process(target=_work, args=(spec, store_root), name=spec.name)
                 process.start()
-                at_work.append((plan, process))
+                at_work.append((spec, process))
             wait([process.sentinel for _, process in at_work], timeout=1)
-            for plan, process in [entry for entry in at_work if not entry[1].is_alive()]:
-                at_work.remove((plan, process))
+            for spec, process in [entry for entry in at_work if not entry[1].is_alive()]:
+                at_work.remove((spec, process))
                 if process.exitcode != 0:
-                    failed.append((plan, process.exitcode or 0))
+                    failed.append((spec, process.exitcode or 0))
             if progress:
-                progress([state_of(plan) for plan in plans])
+                progress([state_of(spec) for spec in specs])
     finally:
         for _, process in at_work:
             process.terminate()
@@ -99,7 +99,7 @@ def run_all(
 
 
 def run_here(
-    plans: Sequence[RunPlan],
+    specs: Sequence[RunSpec],
     store_root: Path,
     *,
     progress: Callable[[list[State]], None] | None = None,
@@ -110,7 +110,7 @@ def run_here(
     For notebooks and scripts: what they have registered is known here, and in another process it would not be.
 
     Args:
-        plans: the runs.
+        specs: the runs.
         store_root: the prepared cases.
         progress: told after each run how far all are.
         tell: told in one line what a run does.
@@ -118,11 +118,11 @@ def run_here(
     Raises:
         CrosstaskError: a run failed; those after it are not begun.
     """
-    for plan in plans:
-        if not is_done(plan):
-            train_and_score(plan, store_root, tell=tell or _unheard)
+    for spec in specs:
+        if not is_done(spec):
+            train_and_score(spec, store_root, tell=tell or _unheard)
         if progress:
-            progress([state_of(other) for other in plans])
+            progress([state_of(other) for other in specs])
 
 
 def _unheard(line: str) -> None:
@@ -130,34 +130,34 @@ def _unheard(line: str) -> None:
 
 
 def check_belonging(
-    plans: Sequence[RunPlan], store: Store, splits: Mapping[int, Mapping[Split, Sequence[str]]]
+    specs: Sequence[RunSpec], store: Store, splits: Mapping[int, Mapping[Split, Sequence[str]]]
 ) -> None:
     """Refuse folders of other settings or data before hours are spent, and before their scores are taken for ours.
 
     Args:
-        plans: the runs.
+        specs: the runs.
         store: the prepared cases.
         splits: case ids of each split, of each seed.
 
     Raises:
         InputError: a run folder belongs to other settings or other data; nothing is touched.
     """
-    for plan in plans:
-        check_settings(plan)
-    if not any(plan.folder.exists() for plan in plans):
+    for spec in specs:
+        check_settings(spec)
+    if not any(spec.folder.exists() for spec in specs):
         return
     fingerprints = {
         seed: store.fingerprint_of([case for cases in own.values() for case in cases]) for seed, own in splits.items()
     }
-    for plan in plans:
-        check_data(plan, fingerprints[plan.seed])
-        if is_done(plan):  # what is damaged is told now, and not after hours
-            scores_of(plan)
-            predictions_of(plan)
+    for spec in specs:
+        check_data(spec, fingerprints[spec.seed])
+        if is_done(spec):  # what is damaged is told now, and not after hours
+            scores_of(spec)
+            predictions_of(spec)
 
 
 def splits_by_seed(
-    plans: Sequence[RunPlan], store: Store, image_source: str, *, needed: Sequence[Split] = SPLITS
+    specs: Sequence[RunSpec], store: Store, image_source: str, *, needed: Sequence[Split] = SPLITS
 ) -> dict[int, dict[Split, list[str]]]:
     """Case ids of each split, of each seed: the same ones, unless the experiment has splits by seed.
 
@@ -166,79 +166,79 @@ def splits_by_seed(
     """
     known: dict[str, dict[Split, list[str]]] = {}
     found: dict[int, dict[Split, list[str]]] = {}
-    for plan in plans:
-        section = plan.experiment.dataset
+    for spec in specs:
+        section = spec.experiment.dataset
         rule = section.splits.model_dump_json()
         if rule not in known:
             known[rule] = splits_of(store, section, image_source, needed=needed)
-        found[plan.seed] = known[rule]
+        found[spec.seed] = known[rule]
     return found
 
 
-def _failure(plan: RunPlan, exit_code: int, others: int) -> CrosstaskError:
+def _failure(spec: RunSpec, exit_code: int, others: int) -> CrosstaskError:
     """One line for a run that failed; its own last words if it had any."""
     more = f" (and {others} more)" if others else ""
     if exit_code == -_SIGKILL:
-        return CrosstaskError(f"{plan.name}: its process was killed, probably out of memory; {FOR_MEMORY}{more}")
+        return CrosstaskError(f"{spec.name}: its process was killed, probably out of memory; {FOR_MEMORY}{more}")
     if exit_code < 0:
         return CrosstaskError(
-            f"{plan.name}: its process was ended by signal {-exit_code}; run the same command to resume "
+            f"{spec.name}: its process was ended by signal {-exit_code}; run the same command to resume "
             f"from its last epoch{more}"
         )
     try:
-        log = log_of(plan).read_text(encoding="utf-8", errors="replace").strip()
+        log = log_of(spec).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         log = ""
     last = log.rpartition("\n")[2]
-    if not last or last.startswith(f"{plan.name}: "):  # a line of its progress
+    if not last or last.startswith(f"{spec.name}: "):  # a line of its progress
         last = "its process left no message; is the disk full?"
     words = last.partition("Error: ")[2] if last.startswith("crosstask.errors.") else last
     if "run the same command to resume" in words:
         return CrosstaskError(f"{words}{more}")
     if exit_code == InputError.exit_code:
         return InputError(f"{words}{more}")
-    return CrosstaskError(f"{plan.name}: {words}{more}; see {log_of(plan)}; run the same command to resume")
+    return CrosstaskError(f"{spec.name}: {words}{more}; see {log_of(spec)}; run the same command to resume")
 
 
-def is_done(plan: RunPlan) -> bool:
+def is_done(spec: RunSpec) -> bool:
     """Whether a run is trained, and scored as the experiment wants it."""
-    return is_trained(plan) and is_scored(plan)
+    return is_trained(spec) and is_scored(spec)
 
 
-def is_scored(plan: RunPlan) -> bool:
+def is_scored(spec: RunSpec) -> bool:
     """Whether a run has scores, and these are made as the experiment says now."""
-    there = (plan.folder / SCORES).exists()
-    return there and same_scores(evaluation_of(plan.folder), plan.experiment.evaluation)
+    there = (spec.folder / SCORES).exists()
+    return there and same_scores(evaluation_of(spec.folder), spec.experiment.evaluation)
 
 
-def state_of(plan: RunPlan) -> State:
+def state_of(spec: RunSpec) -> State:
     """How far a run is, by its folder."""
-    if is_done(plan):
-        return State(plan, trained_record(plan.folder)["training"]["epochs"], "done")
-    history = plan.folder / HISTORY
+    if is_done(spec):
+        return State(spec, trained_record(spec.folder)["training"]["epochs"], "done")
+    history = spec.folder / HISTORY
     epochs = max(0, len(history.read_bytes().splitlines()) - 1) if history.exists() else 0
-    if is_trained(plan):
-        return State(plan, epochs, "scoring")
-    return State(plan, epochs, "training" if plan.folder.exists() else "waiting")
+    if is_trained(spec):
+        return State(spec, epochs, "scoring")
+    return State(spec, epochs, "training" if spec.folder.exists() else "waiting")
 
 
-def log_of(plan: RunPlan) -> Path:
+def log_of(spec: RunSpec) -> Path:
     """Where a run's own output goes: beside its folder, which is not there before the run has begun."""
-    return plan.folder.parent / f"{plan.folder.name}.log"
+    return spec.folder.parent / f"{spec.folder.name}.log"
 
 
-def collect_scores(plans: list[RunPlan]) -> pd.DataFrame:
+def collect_scores(specs: list[RunSpec]) -> pd.DataFrame:
     """Scores of all runs in one table."""
-    return pd.concat([scores_of(plan) for plan in plans], ignore_index=True)
+    return pd.concat([scores_of(spec) for spec in specs], ignore_index=True)
 
 
-def collect_predictions(plans: list[RunPlan]) -> pd.DataFrame:
+def collect_predictions(specs: list[RunSpec]) -> pd.DataFrame:
     """Image-level predictions of all runs in one table; empty where there are none."""
-    tables = [predictions_of(plan) for plan in plans]
+    tables = [predictions_of(spec) for spec in specs]
     return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
-def train_and_score(plan: RunPlan, store_root: Path, *, tell: Callable[[str], None] = _unheard) -> None:
+def train_and_score(spec: RunSpec, store_root: Path, *, tell: Callable[[str], None] = _unheard) -> None:
     """One run from beginning to end, in this process; ``tell`` is told in one line what it does."""
     # the parent of many runs, and whoever only reads their scores, must not pay for torch
     from crosstask.devices import describe_device, find_device
@@ -247,33 +247,33 @@ def train_and_score(plan: RunPlan, store_root: Path, *, tell: Callable[[str], No
     from crosstask.training.run import train
 
     store = Store(store_root)
-    with writing(plan.folder):
-        train(plan, store, tell=tell)
-    if not is_scored(plan):
-        device = scoring_device(plan.experiment.training)
-        tell(f"{plan.name}: is scored on {describe_device(find_device(device))}")
-        evaluation = evaluate_run(plan.folder, store, device=device, evaluation=plan.experiment.evaluation)
-        (plan.folder / EXAMPLES).unlink(missing_ok=True)  # of scores that were made otherwise
+    with writing(spec.folder):
+        train(spec, store, tell=tell)
+    if not is_scored(spec):
+        device = scoring_device(spec.experiment.training)
+        tell(f"{spec.name}: is scored on {describe_device(find_device(device))}")
+        evaluation = evaluate_run(spec.folder, store, device=device, evaluation=spec.experiment.evaluation)
+        (spec.folder / EXAMPLES).unlink(missing_ok=True)  # of scores that were made otherwise
         if len(evaluation.predictions):
-            write_predictions(evaluation.predictions, plan.folder / PREDICTIONS)
-        write_scores(evaluation.scores, plan.folder / SCORES)
-        seal(plan.folder, SCORES, PREDICTIONS)
-        keep_evaluation(plan)
+            write_predictions(evaluation.predictions, spec.folder / PREDICTIONS)
+        write_scores(evaluation.scores, spec.folder / SCORES)
+        seal(spec.folder, SCORES, PREDICTIONS)
+        keep_evaluation(spec)
 
 
-def _work(plan: RunPlan, store_root: Path) -> None:
+def _work(spec: RunSpec, store_root: Path) -> None:
     follow_parent()
-    threads = plan.experiment.training.threads
+    threads = spec.experiment.training.threads
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
-    log_of(plan).parent.mkdir(parents=True, exist_ok=True)
-    with log_of(plan).open("a", encoding="utf-8") as log:
+    log_of(spec).parent.mkdir(parents=True, exist_ok=True)
+    with log_of(spec).open("a", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         try:
-            load(plan.experiment.plugins)
-            with told_plainly(plan.name):
-                train_and_score(plan, store_root, tell=lambda line: print(line, file=sys.stderr, flush=True))
+            load(spec.experiment.plugins)
+            with told_plainly(spec.name):
+                train_and_score(spec, store_root, tell=lambda line: print(line, file=sys.stderr, flush=True))
         except CrosstaskError as error:
             traceback.print_exc()
             sys.stderr.flush()

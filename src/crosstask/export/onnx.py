@@ -84,11 +84,11 @@ class _Positional(nn.Module):
 
 
 def _metadata(predictor: Predictor, weights: str, size: tuple[int, ...]) -> dict[str, object]:
-    plan = predictor.plan
+    spec = predictor.spec
     return {
-        "run": plan.name,
-        "method": plan.key,
-        "seed": plan.seed,
+        "run": spec.name,
+        "method": spec.key,
+        "seed": spec.seed,
         "weights": weights,
         "image": list(size),
         "version": __version__,

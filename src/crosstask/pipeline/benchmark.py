@@ -27,11 +27,11 @@ from crosstask.pipeline.telling import tell_splits, tell_trained
 from crosstask.processes import cores
 from crosstask.report.joint import write_joint_table
 from crosstask.report.page import write_report
-from crosstask.runs import PREDICTIONS, RunPlan, learned_tasks, read_record
+from crosstask.runs import PREDICTIONS, RunSpec, learned_tasks, read_record
 from crosstask.splits import SPLIT_FILE, SPLIT_FOLDER, write_splits
 from crosstask.tasks.base import Task
 from crosstask.training.device import scoring_device
-from crosstask.training.run import check_plans
+from crosstask.training.run import check_specs
 
 
 def run_benchmark(context: Context, *, jobs: int = 1, workers: int | None = None, apart: bool = True) -> Comparison:
@@ -49,35 +49,35 @@ def run_benchmark(context: Context, *, jobs: int = 1, workers: int | None = None
     """
     experiment, listener = context.experiment, context.listener
     check_names(experiment)
-    check_plans(context.plans)
+    check_specs(context.specs)
     store = context.prepare(workers=workers)
     splits = context.splits
-    check_belonging(context.plans, store, splits)  # before anything that is there is replaced
+    check_belonging(context.specs, store, splits)  # before anything that is there is replaced
     remarks = scoring_remarks(experiment, context.assembly, store, splits, context.lacking(splits))
     tell_splits(context, splits)
     _write_splits(context)
-    plans = [_with_threads(plan, max(1, cores() // jobs)) if jobs > 1 else plan for plan in context.plans]
-    with listener.runs(plans) as progress:
+    specs = [_with_threads(spec, max(1, cores() // jobs)) if jobs > 1 else spec for spec in context.specs]
+    with listener.runs(specs) as progress:
         if apart:
-            run_all(plans, store.root, jobs=jobs, progress=progress)
+            run_all(specs, store.root, jobs=jobs, progress=progress)
         else:
-            run_here(plans, store.root, progress=progress, tell=listener.warned)
-    tell_trained(plans, listener)
-    for line in without_history(plans):
+            run_here(specs, store.root, progress=progress, tell=listener.warned)
+    tell_trained(specs, listener)
+    for line in without_history(specs):
         listener.warned(line)
-    tables = _Tables(context, plans)
+    tables = _Tables(context, specs)
     tables.write()
-    _draw_examples(context, plans)
+    _draw_examples(context, specs)
     with listener.progress("Comparing", at_once=False):
-        return _compared(context, plans, tables, remarks)
+        return _compared(context, specs, tables, remarks)
 
 
 class _Tables:
     """The long tables of a benchmark: scores, image-level predictions, and scores of the constant predictor."""
 
-    def __init__(self, context: Context, plans: list[RunPlan]) -> None:
-        self.scores, self.predictions = collect_scores(plans), collect_predictions(plans)
-        self.constant = _constant(context, plans)
+    def __init__(self, context: Context, specs: list[RunSpec]) -> None:
+        self.scores, self.predictions = collect_scores(specs), collect_predictions(specs)
+        self.constant = _constant(context, specs)
         self._output = context.experiment.output_folder
 
     def write(self) -> None:
@@ -88,7 +88,7 @@ class _Tables:
             write_predictions(self.predictions, self._output / PREDICTIONS)
 
 
-def _compared(context: Context, plans: Sequence[RunPlan], tables: _Tables, remarks: tuple[str, ...]) -> Comparison:
+def _compared(context: Context, specs: Sequence[RunSpec], tables: _Tables, remarks: tuple[str, ...]) -> Comparison:
     experiment, output = context.experiment, context.experiment.output_folder
     options: dict[str, Any] = {
         "dataset": experiment.name,
@@ -112,14 +112,14 @@ def _compared(context: Context, plans: Sequence[RunPlan], tables: _Tables, remar
         diagnosis = dataclasses.replace(diagnosis, remarks=(*remarks, *diagnosis.remarks))
     write_report(
         experiment,
-        plans,
+        specs,
         tables.scores,
         tables.predictions,
         tables.constant,
         table,
         output,
         diagnosis=diagnosis,
-        characteristics=collect_characteristics(list(plans)),
+        characteristics=collect_characteristics(list(specs)),
     )
     return Comparison(experiment, table, tables.scores, tables.predictions, tables.constant, diagnosis)
 
@@ -134,23 +134,23 @@ def _write_splits(context: Context) -> None:
         write_splits(output / SPLIT_FOLDER / f"seed{seed}.csv", context.store.cases, own)
 
 
-def _with_threads(plan: RunPlan, threads: int) -> RunPlan:
-    """The plan with so many threads, if it does not say how many."""
-    training = plan.experiment.training
+def _with_threads(spec: RunSpec, threads: int) -> RunSpec:
+    """The spec with so many threads, if it does not say how many."""
+    training = spec.experiment.training
     if training.threads is not None:
-        return plan
-    changed = plan.experiment.model_copy(update={"training": training.model_copy(update={"threads": threads})})
-    return dataclasses.replace(plan, experiment=changed)
+        return spec
+    changed = spec.experiment.model_copy(update={"training": training.model_copy(update={"threads": threads})})
+    return dataclasses.replace(spec, experiment=changed)
 
 
-def _constant(context: Context, plans: Sequence[RunPlan]) -> pd.DataFrame:
+def _constant(context: Context, specs: Sequence[RunSpec]) -> pd.DataFrame:
     """Scores of the constant predictor, of each seed where each has splits of its own."""
     experiment = context.experiment
     seeds = experiment.seeds if experiment.dataset.splits.by_seed else experiment.seeds[:1]
     tables = []
     for seed in seeds:
-        own = [plan for plan in plans if plan.seed == seed]
-        learned = [task for plan in own for task in learned_tasks(read_record(plan.folder))]
+        own = [spec for spec in specs if spec.seed == seed]
+        learned = [task for spec in own for task in learned_tasks(read_record(spec.folder))]
         with context.listener.progress("Scoring the constant") as progress:
             evaluation = evaluate_constant(
                 own[0].experiment, context.store, seed=seed, tasks=learned, progress=progress
@@ -159,17 +159,17 @@ def _constant(context: Context, plans: Sequence[RunPlan]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def _draw_examples(context: Context, plans: Sequence[RunPlan]) -> None:
+def _draw_examples(context: Context, specs: Sequence[RunSpec]) -> None:
     """What the runs of the first seed make of a few test cases, for the report's pictures."""
     experiment, store, seed = context.experiment, context.store, context.experiment.seeds[0]
     cases = scored_cases(store, context.splits[seed]["test"], context.assembly, experiment.evaluation)
     examples = choose_examples(store, cases, context.assembly)
-    shown = [plan for plan in plans if plan.seed == seed]
+    shown = [spec for spec in specs if spec.seed == seed]
     with context.listener.progress("Drawing") as progress:
-        for done, plan in enumerate(shown, 1):
-            if examples_of(plan.folder) is None:
-                save_examples(plan.folder, store, examples, device=scoring_device(plan.experiment.training))
-            progress(done, len(shown), plan.name)
+        for done, spec in enumerate(shown, 1):
+            if examples_of(spec.folder) is None:
+                save_examples(spec.folder, store, examples, device=scoring_device(spec.experiment.training))
+            progress(done, len(shown), spec.name)
 
 
 def _diagnosis(

@@ -11,7 +11,7 @@ from crosstask.evaluation.run import splits_by_seed
 from crosstask.evaluation.scored import validation_lacks
 from crosstask.experiment import Experiment
 from crosstask.pipeline.listener import Listener
-from crosstask.runs import RunPlan, keys_of, plan_runs
+from crosstask.runs import RunSpec, keys_of, run_specs
 from crosstask.store import PrepareReport, Store, is_of_earlier_version, prepare
 
 
@@ -39,9 +39,9 @@ class Context:
         return assembly_of(self.experiment, self.dataset)
 
     @cached_property
-    def plans(self) -> list[RunPlan]:
+    def specs(self) -> list[RunSpec]:
         """All runs of the experiment."""
-        return plan_runs(self.experiment)
+        return run_specs(self.experiment)
 
     @cached_property
     def keys(self) -> list[str]:
@@ -62,12 +62,12 @@ class Context:
     @cached_property
     def splits(self) -> dict[int, dict[Split, list[str]]]:
         """Case ids of each split, of each seed, for the whole benchmark: each split has a case."""
-        return splits_by_seed(self.plans, self.store, self.dataset.image_source)
+        return splits_by_seed(self.specs, self.store, self.dataset.image_source)
 
     @cached_property
     def splits_of_training(self) -> dict[int, dict[Split, list[str]]]:
         """The same where no test case is needed."""
-        return splits_by_seed(self.plans, self.store, self.dataset.image_source, needed=("train", "validation"))
+        return splits_by_seed(self.specs, self.store, self.dataset.image_source, needed=("train", "validation"))
 
     def lacking(self, splits: dict[int, dict[Split, list[str]]]) -> list[str]:
         """Tasks without a label on the validation cases of some seed."""

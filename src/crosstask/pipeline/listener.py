@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from crosstask.evaluation.run import State
-    from crosstask.runs import RunPlan
+    from crosstask.runs import RunSpec
 
 Update = Callable[..., None]
 
@@ -36,7 +36,7 @@ class Listener:
         yield _ignored
 
     @contextmanager
-    def runs(self, plans: Sequence[RunPlan]) -> Iterator[Callable[[Sequence[State]], None] | None]:
+    def runs(self, specs: Sequence[RunSpec]) -> Iterator[Callable[[Sequence[State]], None] | None]:
         """The trainings of a benchmark; what it gives is told about once a second how far every run is."""
         yield None
 

@@ -18,7 +18,7 @@ from crosstask.pipeline.clinic import dataset_to_predict
 from crosstask.pipeline.listener import Listener
 from crosstask.prediction.predictor import Predictor
 from crosstask.registry import FORMATS
-from crosstask.runs import BEST, FINAL, load_plan, read_record, read_thresholds
+from crosstask.runs import BEST, FINAL, load_spec, read_record, read_thresholds
 from crosstask.store.fingerprint import digest_file
 
 
@@ -78,7 +78,7 @@ def predict_cases(
     if kind is not None:
         FORMATS.find(kind, "--format")
     must_be_predicted(output)  # before a table of pseudonyms is put beside it
-    experiment = load_plan(run).experiment
+    experiment = load_spec(run).experiment
     dataset = dataset_to_predict(experiment, root, output, plan=plan, series=series)
     with listener.progress("Looking", at_once=False) as looking:
         dataset.find(looking)
@@ -88,7 +88,7 @@ def predict_cases(
         raise InputError(f"{root}: has no {split} case; choose another --split")
     predictor = Predictor(run, weights=weights, device=device, dataset=dataset, onnx=onnx)
     listener.told(f"Device: {describe_device(predictor.device)}")
-    model = f"{experiment.name} {predictor.plan.name} ({weights})"
+    model = f"{experiment.name} {predictor.spec.name} ({weights})"
     outputs = writers(kind, output, predictor.assembly, dataset, model)
     with PredictionFolder(output, model, _made_by(run, predictor, weights, onnx, outputs)) as folder:
         _tell_before(run, root, predictor, weights, listener)
@@ -127,7 +127,7 @@ def _made_by(
     """What decides what is predicted, and how it is written: one folder holds predictions of one of these."""
     network = onnx or run / {"best": BEST, "final": FINAL}[weights]
     return {
-        "run": predictor.plan.name,
+        "run": predictor.spec.name,
         "network": digest_file(network),
         "thresholds": {task.name: task.thresholds for task in predictor.tasks},
         "formats": [writer.name for writer in outputs],

@@ -19,7 +19,7 @@ from crosstask.report.markup import html_table
 from crosstask.report.notes import table_notes
 from crosstask.report.page import pictures_of
 from crosstask.report.tables import comparison_table, csv_table, floor_of, remark_lines, text_table
-from crosstask.runs import RunPlan, plan_runs
+from crosstask.runs import RunSpec, run_specs
 
 
 @dataclass(frozen=True)
@@ -86,15 +86,15 @@ class Comparison:
     @cached_property
     def runs(self) -> dict[str, Path]:
         """Folder of each run, by its name (``ctan/seed0``, ``stl/seed0/dose``), for :func:`crosstask.load_run`."""
-        return {plan.name: plan.folder for plan in self._plans}
+        return {spec.name: spec.folder for spec in self._specs}
 
     @cached_property
-    def _plans(self) -> list[RunPlan]:
-        return plan_runs(self.experiment)
+    def _specs(self) -> list[RunSpec]:
+        return run_specs(self.experiment)
 
     def pictures(self) -> list[Picture]:
         """The pictures of the report: improvements with intervals, cases, curves; drawn anew."""
-        drawn = pictures_of(self.inner, self._plans, self.scores, self.predictions)
+        drawn = pictures_of(self.inner, self._specs, self.scores, self.predictions)
         return [Picture(title, png) for title, png in drawn]
 
     def __str__(self) -> str:

@@ -16,7 +16,7 @@ from crosstask.evaluation.predictions import write_predictions
 from crosstask.evaluation.scores import write_scores
 from crosstask.experiment import EvaluationSection, with_evaluation
 from crosstask.pipeline.listener import Listener
-from crosstask.runs import load_plan
+from crosstask.runs import load_spec
 from crosstask.store import Store
 
 
@@ -64,16 +64,16 @@ def score_run(
         InputError: the folder is no complete run, or an argument cannot be used.
     """
     listener = listener or Listener()
-    plan = load_plan(run)
-    settings = with_evaluation(plan.experiment, overrides).evaluation
+    spec = load_spec(run)
+    settings = with_evaluation(spec.experiment, overrides).evaluation
     given = output is not None
     output = output or run / f"scores-{split}.csv"
     _check_output(output)
-    if store is None and not plan.experiment.store_folder.exists():
+    if store is None and not spec.experiment.store_folder.exists():
         raise InputError(
-            f"{plan.experiment.store_folder}: the run's prepared cases are not there; give their folder with --store"
+            f"{spec.experiment.store_folder}: the run's prepared cases are not there; give their folder with --store"
         )
-    cases = Store(store or plan.experiment.store_folder)
+    cases = Store(store or spec.experiment.store_folder)
     if not given and output.exists() and not is_own_store(run, cases):  # figures of the run's own cases are kept
         output = run / f"scores-{split}-{cases.root.parent.name}-{cases.root.name}.csv"
     found = find_device(device)

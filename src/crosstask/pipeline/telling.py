@@ -9,14 +9,14 @@ from crosstask.evaluation.coverage import one_sided
 from crosstask.evaluation.scored import chosen_without
 from crosstask.pipeline.context import Context
 from crosstask.pipeline.listener import Listener
-from crosstask.runs import CHARACTERISTICS, RunPlan, learned_tasks, read_record
+from crosstask.runs import CHARACTERISTICS, RunSpec, learned_tasks, read_record
 
 
 def tell_splits(context: Context, splits: dict[int, dict[Split, list[str]]]) -> None:
     """Say which splits hold one class alone, or lack one, and which tasks have no say in which epoch is the best."""
     by_seed = context.experiment.dataset.splits.by_seed
     assembly = context.assembly.for_scoring()
-    rules = {plan.seed: plan.experiment.dataset.splits for plan in context.plans}
+    rules = {spec.seed: spec.experiment.dataset.splits for spec in context.specs}
     told: dict[str, None] = {}
     for seed, own in splits.items():
         for name in SPLITS[1:]:
@@ -28,17 +28,17 @@ def tell_splits(context: Context, splits: dict[int, dict[Split, list[str]]]) -> 
         context.listener.warned(f"Warning: {chosen_without(lacking)}")
 
 
-def tell_trained(plans: Sequence[RunPlan], listener: Listener) -> None:
+def tell_trained(specs: Sequence[RunSpec], listener: Listener) -> None:
     """Say which runs were left with the major task alone, and of which a task had no score on validation cases."""
-    lonely = [plan for plan in plans if len(plan.tasks) > 1 and len(learned_tasks(read_record(plan.folder))) == 1]
+    lonely = [spec for spec in specs if len(spec.tasks) > 1 and len(learned_tasks(read_record(spec.folder))) == 1]
     if lonely:
         more = f" and {len(lonely) - 1} more runs" if len(lonely) > 1 else ""
         listener.warned(
             f"{lonely[0].name}{more}: learned {lonely[0].experiment.major} alone, since no characteristic is kept; see "
             f"{lonely[0].folder / CHARACTERISTICS}"
         )
-    for plan in plans:
-        major = plan.experiment.major
-        unscored = read_record(plan.folder).get("training", {}).get("unscored", ())
+    for spec in specs:
+        major = spec.experiment.major
+        unscored = read_record(spec.folder).get("training", {}).get("unscored", ())
         if judged := [name for name in unscored if major in (None, name)]:
-            listener.warned(f"Warning: {plan.name}: {chosen_without(judged)}")
+            listener.warned(f"Warning: {spec.name}: {chosen_without(judged)}")

@@ -99,12 +99,12 @@ class TrainedRun:
     @property
     def name(self) -> str:
         """``METHOD/seedN``, with the task of a single-task run."""
-        return self._predictor.plan.name
+        return self._predictor.spec.name
 
     @property
     def experiment(self) -> Experiment:
         """The experiment that it is of."""
-        return self._predictor.plan.experiment
+        return self._predictor.spec.experiment
 
     @property
     def network(self) -> nn.Module:

@@ -10,8 +10,8 @@ from crosstask.files import writing
 from crosstask.network import check_names
 from crosstask.pipeline.context import Context
 from crosstask.pipeline.telling import tell_splits, tell_trained
-from crosstask.runs import RunPlan
-from crosstask.training.run import check_plans, train
+from crosstask.runs import RunSpec
+from crosstask.training.run import check_specs, train
 
 
 def train_runs(context: Context, method: str | None = None, *, workers: int | None = None) -> list[Path]:
@@ -28,36 +28,36 @@ def train_runs(context: Context, method: str | None = None, *, workers: int | No
     Raises:
         InputError: no run is of that method, or settings or data do not allow the training.
     """
-    plans = _plans_of(context, method)
+    specs = _specs_of(context, method)
     check_names(context.experiment)
-    check_plans(plans)
+    check_specs(specs)
     context.prepare(workers=workers)
     tell_splits(context, context.splits_of_training)
-    for plan in plans:
-        _train(plan, context)
-    tell_trained(plans, context.listener)
-    return [plan.folder for plan in plans]
+    for spec in specs:
+        _train(spec, context)
+    tell_trained(specs, context.listener)
+    return [spec.folder for spec in specs]
 
 
-def _plans_of(context: Context, method: str | None) -> list[RunPlan]:
-    plans = [plan for plan in context.plans if method in (None, plan.method.name, plan.key)]
-    if not plans:
+def _specs_of(context: Context, method: str | None) -> list[RunSpec]:
+    specs = [spec for spec in context.specs if method in (None, spec.method.name, spec.key)]
+    if not specs:
         experiment = context.experiment
         known = [*experiment.methods, *(context.keys if experiment.variants else ())]
         raise InputError(f"--method: {method!r} is not among the experiment's methods {known}")
-    return plans
+    return specs
 
 
-def _train(plan: RunPlan, context: Context) -> None:
+def _train(spec: RunSpec, context: Context) -> None:
     listener = context.listener
     started = time.perf_counter()
     try:
-        with writing(plan.folder):
-            record = train(plan, context.store, show_progress=listener.draws_training, tell=listener.warned)["training"]
+        with writing(spec.folder):
+            record = train(spec, context.store, show_progress=listener.draws_training, tell=listener.warned)["training"]
     except SystemExit:  # Lightning takes Ctrl-C and leaves by itself
         raise KeyboardInterrupt from None
     score = "none" if record["best_score"] is None else f"{record['best_score']:.4f}"
     listener.told(
-        f"{plan.name}: {record['epochs']} epochs, best {record['best_epoch'] + 1} (score {score}), "
-        f"{time.perf_counter() - started:.0f} s on {record['device']}; {plan.folder}"
+        f"{spec.name}: {record['epochs']} epochs, best {record['best_epoch'] + 1} (score {score}), "
+        f"{time.perf_counter() - started:.0f} s on {record['device']}; {spec.folder}"
     )

@@ -26,9 +26,9 @@ from crosstask.runs import (
     FINAL,
     RECORD,
     THRESHOLDS,
-    RunPlan,
+    RunSpec,
     learned_tasks,
-    load_plan,
+    load_spec,
     read_record,
     read_thresholds,
 )
@@ -93,11 +93,11 @@ class Predictor:
         evaluation: EvaluationSection | None = None,
         alone: bool = False,
     ) -> None:
-        self.plan: RunPlan = load_plan(folder)
+        self.spec: RunSpec = load_spec(folder)
         record = read_record(folder)
         if not record.get("trained"):
             raise InputError(f"{folder}: the run is not complete; train it to its end first")
-        experiment = self.plan.experiment
+        experiment = self.spec.experiment
         if evaluation is not None:
             experiment = experiment.model_copy(update={"evaluation": evaluation})
         self.assembly: Assembly
@@ -127,14 +127,14 @@ class Predictor:
         else:
             self.network = OnnxNetwork(onnx)
             size = (self.assembly.in_channels, *experiment.sample.size)
-            self.network.check([task.name for task in self.tasks], size, self.plan.name, weights)
+            self.network.check([task.name for task in self.tasks], size, self.spec.name, weights)
 
     dataset: Dataset
     """Absent of one that predicts arrays alone."""
 
     def _trained(self, path: Path) -> nn.Module:
         """The run's network with the weights of a file."""
-        network = build_architecture(self.plan, self.assembly, pretrained=False)
+        network = build_architecture(self.spec, self.assembly, pretrained=False)
         remedy = f"remove {path.parent} and train the run anew"
         try:
             network.load_state_dict(load_checked(path))

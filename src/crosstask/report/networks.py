@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from crosstask.methods import label_of
-from crosstask.runs import RunPlan, read_record
+from crosstask.runs import RunSpec, read_record
 
 
-def network_notes(plans: Sequence[RunPlan]) -> str:
+def network_notes(specs: Sequence[RunSpec]) -> str:
     """Encoder, first weights, normalisation of the input and form of each method's network, in one paragraph.
 
     Runs from before these were recorded say what their settings say.
     """
     said: dict[str, list[str]] = {}
-    for plan in plans:
-        sentence = _network(plan)
+    for spec in specs:
+        sentence = _network(spec)
         methods = said.setdefault(sentence, [])
-        if label_of(plan.key) not in methods:
-            methods.append(label_of(plan.key))
+        if label_of(spec.key) not in methods:
+            methods.append(label_of(spec.key))
     return " ".join(f"{', '.join(methods)}: {sentence}." for sentence, methods in said.items())
 
 
-def _network(plan: RunPlan) -> str:
-    record, encoder = read_record(plan.folder), plan.experiment.encoder
+def _network(spec: RunSpec) -> str:
+    record, encoder = read_record(spec.folder), spec.experiment.encoder
     parts = [f"{encoder.name}, {'random weights' if encoder.weights is None else f'weights {encoder.weights}'}"]
     if figures := record.get("normalisation"):
         numbers = (", ".join(f"{value:g}" for value in figures[name]) for name in ("mean", "deviation"))

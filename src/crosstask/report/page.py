@@ -38,12 +38,12 @@ from crosstask.report.tables import (
     remark_lines,
     text_table,
 )
-from crosstask.runs import RunPlan, keys_of, trained_record
+from crosstask.runs import RunSpec, keys_of, trained_record
 
 
 def write_report(
     experiment: Experiment,
-    plans: Sequence[RunPlan],
+    specs: Sequence[RunSpec],
     scores: pd.DataFrame,
     predictions: pd.DataFrame,
     constant: pd.DataFrame,
@@ -59,7 +59,7 @@ def write_report(
 
     Args:
         experiment: the experiment.
-        plans: its runs, all done.
+        specs: its runs, all done.
         scores: their scores.
         predictions: their image-level predictions.
         constant: scores of the constant predictor.
@@ -68,7 +68,7 @@ def write_report(
         diagnosis: the table of the major classification, if there is one.
         characteristics: what was found of each characteristic, empty or None where nothing was chosen.
     """
-    tables = _tables(experiment, plans, scores, predictions, constant, comparison)
+    tables = _tables(experiment, specs, scores, predictions, constant, comparison)
     _write_tables(tables, comparison, output)
     parts = [f"<h1>{html.escape(experiment.name)}</h1>"]
     if diagnosis is not None:
@@ -88,9 +88,9 @@ def write_report(
             f"<p class=note>{html.escape(characteristics_notes(major))}</p>",
         ]
     parts += _comparison_parts(tables)
-    for title, picture in pictures_of(comparison, plans, scores, predictions):
+    for title, picture in pictures_of(comparison, specs, scores, predictions):
         parts.append(f"<h2>{html.escape(title)}</h2>{_image(picture, title)}")
-    parts += [*_figure_parts(tables), "<h2>Runs</h2>", _runs(plans)]
+    parts += [*_figure_parts(tables), "<h2>Runs</h2>", _runs(specs)]
     page = output / "index.html"
     text = (
         "<!doctype html><html lang=en><meta charset=utf-8>"
@@ -127,7 +127,7 @@ class _Tables:
 
 def _tables(
     experiment: Experiment,
-    plans: Sequence[RunPlan],
+    specs: Sequence[RunSpec],
     scores: pd.DataFrame,
     predictions: pd.DataFrame,
     constant: pd.DataFrame,
@@ -140,7 +140,7 @@ def _tables(
     tasks = [measure.task for measure in comparison.measures]
     metric_titles, metrics = all_metrics(both, shown, by_class=False, tasks=tasks)
     _, by_class = all_metrics(both, shown, tasks=tasks)
-    notes = _notes(experiment, comparison, plans, predictions)
+    notes = _notes(experiment, comparison, specs, predictions)
     return _Tables(titles, rows, floor, metric_titles, metrics, by_class, table_notes([comparison]), notes)
 
 
@@ -181,7 +181,7 @@ def _mark(remark: str) -> str:
     return "warning" if remark.startswith("Warning") else "note"
 
 
-def _notes(experiment: Experiment, comparison: Comparison, plans: Sequence[RunPlan], predictions: pd.DataFrame) -> str:
+def _notes(experiment: Experiment, comparison: Comparison, specs: Sequence[RunSpec], predictions: pd.DataFrame) -> str:
     """How the figures came about, in one paragraph."""
     how = {"case": "mean over", "cohort": "of all together:"}
     measures = ", ".join(
@@ -200,7 +200,7 @@ def _notes(experiment: Experiment, comparison: Comparison, plans: Sequence[RunPl
     against = "STL of the same variant, ranked within it" if experiment.variants else "STL"
     epochs = experiment.training.smoothing
     smoothing = f": the highest score of the {epochs} in a row with the highest mean" if epochs > 1 else ""
-    seconds = sum(trained_record(plan.folder)["training"]["seconds"] for plan in plans)
+    seconds = sum(trained_record(spec.folder)["training"]["seconds"] for spec in specs)
     return (
         f"M: {measures}; mean over {comparison.seeds} seed{'s' * (comparison.seeds > 1)}{own}. "
         f"Δ: improvement over {against}, eq. (3) of Kim et al. (2023), positive is better, from unrounded M; in "
@@ -214,7 +214,7 @@ def _notes(experiment: Experiment, comparison: Comparison, plans: Sequence[RunPl
 
 
 def pictures_of(
-    comparison: Comparison, plans: Sequence[RunPlan], scores: pd.DataFrame, predictions: pd.DataFrame
+    comparison: Comparison, specs: Sequence[RunSpec], scores: pd.DataFrame, predictions: pd.DataFrame
 ) -> list[tuple[str, bytes]]:
     """The pictures of the page, each a title and a PNG."""
     pictures: list[tuple[str, bytes]] = []
@@ -222,9 +222,9 @@ def pictures_of(
     if gains is not None:
         pictures.append(("Improvement over single-task learning", gains))
     examples: dict[str, list[Any]] = {}
-    for plan in plans:
-        if plan.seed == plans[0].seed and (arrays := examples_of(plan.folder)) is not None:
-            examples.setdefault(plan.key, []).append(arrays)
+    for spec in specs:
+        if spec.seed == specs[0].seed and (arrays := examples_of(spec.folder)) is not None:
+            examples.setdefault(spec.key, []).append(arrays)
     if examples:
         first = next(iter(examples.values()))[0]
         pictures += [(f"Case {case}", example_picture(str(case), examples)) for case in first["cases"]]
@@ -237,9 +237,9 @@ def pictures_of(
     if cases is not None:
         pictures.append(("Cases", cases))
     histories: dict[str, list[pd.DataFrame]] = {}
-    for plan in plans:
-        if (history := history_of(plan.folder)) is not None:
-            histories.setdefault(plan.key, []).append(history)
+    for spec in specs:
+        if (history := history_of(spec.folder)) is not None:
+            histories.setdefault(spec.key, []).append(history)
     if histories:
         curves = learning_curves(histories, [measure.task for measure in comparison.measures])
         pictures.append(("Learning curves on validation (0: constant predictor, 1: perfect)", curves))
@@ -252,18 +252,18 @@ def _units(scores: pd.DataFrame) -> dict[str, str]:
     return dict(zip(errors["task"], errors["unit"], strict=True))
 
 
-def _runs(plans: Sequence[RunPlan]) -> str:
+def _runs(specs: Sequence[RunSpec]) -> str:
     titles = ["Run", "Method", "Seed", "Parameters", "Epochs", "Best epoch", "Validation score", "Minutes", "Revision"]
     rows = []
-    for plan in plans:
-        record = trained_record(plan.folder)
+    for spec in specs:
+        record = trained_record(spec.folder)
         training = record["training"]
         score = training["best_score"]
         rows.append(
             [
-                plan.name,
-                label_of(plan.key),
-                str(plan.seed),
+                spec.name,
+                label_of(spec.key),
+                str(spec.seed),
                 f"{record['parameters']:,}",
                 str(training["epochs"]),
                 str(training["best_epoch"] + 1),
@@ -272,11 +272,11 @@ def _runs(plans: Sequence[RunPlan]) -> str:
                 (record["environment"]["revision"] or "")[:12],
             ]
         )
-    record = trained_record(plans[0].folder)
+    record = trained_record(specs[0].folder)
     environment = record["environment"]
     machine = f"{environment['processor']}, {environment['cores']} cores; torch {environment['packages']['torch']}"
     data = f"{record['data']['dataset']}, licence: {record['data']['licence']}, {record['data']['citation']}"
-    networks = f"<p class=note>Networks. {html.escape(network_notes(plans))}</p>"
+    networks = f"<p class=note>Networks. {html.escape(network_notes(specs))}</p>"
     return f"{html_table(titles, rows)}{networks}<p class=note>{html.escape(machine)}. Data: {html.escape(data)}</p>"
 
 

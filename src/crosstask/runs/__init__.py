@@ -26,9 +26,9 @@ from crosstask.runs.names import (
     SCORES,
     THRESHOLDS,
 )
-from crosstask.runs.plan import RunPlan, keys_of, method_of, plan_runs
 from crosstask.runs.record import is_trained, learned_tasks, read_record, read_thresholds, trained_record, write_record
-from crosstask.runs.settings import CHANGED_DEFAULTS, evaluation_of, keep_evaluation, load_plan
+from crosstask.runs.settings import CHANGED_DEFAULTS, evaluation_of, keep_evaluation, load_spec
+from crosstask.runs.spec import RunSpec, keys_of, method_of, run_specs
 
 __all__ = [
     "BEST",
@@ -45,7 +45,7 @@ __all__ = [
     "RECORD",
     "SCORES",
     "THRESHOLDS",
-    "RunPlan",
+    "RunSpec",
     "check_data",
     "check_settings",
     "environment",
@@ -56,12 +56,12 @@ __all__ = [
     "keep_evaluation",
     "keys_of",
     "learned_tasks",
-    "load_plan",
+    "load_spec",
     "method_of",
     "open_run",
-    "plan_runs",
     "read_record",
     "read_thresholds",
+    "run_specs",
     "runs_without_normalisation",
     "trained_record",
     "write_record",

@@ -25,34 +25,34 @@ from crosstask.runs.names import (
     RECORD,
     SCORES,
 )
-from crosstask.runs.plan import RunPlan
 from crosstask.runs.record import read_record, trained_record
 from crosstask.runs.settings import changed_keys, read_settings, relevant_settings, settings_of, with_defaults
+from crosstask.runs.spec import RunSpec
 
 _OF_A_TRAINING = (LAST, PREVIOUS, BEST, FINAL, CANDIDATES, HISTORY, SCORES, PREDICTIONS, EXAMPLES)
 
 
-def open_run(plan: RunPlan) -> None:
-    """Make the run folder, or make sure that an existing one belongs to this plan.
+def open_run(spec: RunSpec) -> None:
+    """Make the run folder, or make sure that an existing one belongs to this spec.
 
-    Where no epoch was ever trained, as after a start that failed, the plan's settings take the place of those before.
+    Where no epoch was ever trained, as after a start that failed, the spec's settings take the place of those before.
     Whoever may not be alone on the folder holds its lock.
 
     Raises:
         InputError: the folder holds a run with other settings; nothing is touched.
         CrosstaskError: the folder cannot be written.
     """
-    check_settings(plan)
-    if (plan.folder / EXPERIMENT).exists() and has_learned(plan.folder):
-        _check_begun(plan.folder)
+    check_settings(spec)
+    if (spec.folder / EXPERIMENT).exists() and has_learned(spec.folder):
+        _check_begun(spec.folder)
         return
-    with writing(plan.folder):
-        plan.folder.mkdir(parents=True, exist_ok=True)
+    with writing(spec.folder):
+        spec.folder.mkdir(parents=True, exist_ok=True)
         for left in (RECORD, CHARACTERISTICS):  # by the start that failed
-            (plan.folder / left).unlink(missing_ok=True)
-    settings = yaml.safe_dump(settings_of(plan), sort_keys=False, allow_unicode=True)
-    keep_plugins(plan.experiment.plugins, plan.folder)
-    write_atomically(plan.folder / EXPERIMENT, settings)
+            (spec.folder / left).unlink(missing_ok=True)
+    settings = yaml.safe_dump(settings_of(spec), sort_keys=False, allow_unicode=True)
+    keep_plugins(spec.experiment.plugins, spec.folder)
+    write_atomically(spec.folder / EXPERIMENT, settings)
 
 
 def has_learned(folder: Path) -> bool:
@@ -65,49 +65,49 @@ def has_learned(folder: Path) -> bool:
         return False
 
 
-def check_settings(plan: RunPlan) -> None:
-    """Make sure that the run folder, if there is one, belongs to this plan; nothing is touched.
+def check_settings(spec: RunSpec) -> None:
+    """Make sure that the run folder, if there is one, belongs to this spec; nothing is touched.
 
-    One in which no epoch was ever trained belongs to any plan.
+    One in which no epoch was ever trained belongs to any spec.
 
     Raises:
         InputError: it holds a run with other settings, or its experiment file is damaged.
     """
-    learned = has_learned(plan.folder)
-    if not (plan.folder / EXPERIMENT).exists():
+    learned = has_learned(spec.folder)
+    if not (spec.folder / EXPERIMENT).exists():
         if learned:
-            read_settings(plan.folder)  # says that it is missing: nobody knows what the run is of
+            read_settings(spec.folder)  # says that it is missing: nobody knows what the run is of
         return
     if not learned:
         return
-    before = read_settings(plan.folder)
-    if _before_normalisation(before) and plan.experiment.encoder.normalisation == "none":
+    before = read_settings(spec.folder)
+    if _before_normalisation(before) and spec.experiment.encoder.normalisation == "none":
         before["encoder"]["normalisation"] = "none"
-    before["plugins"] = plugins_at(plan.folder, before.get("plugins") or ())
+    before["plugins"] = plugins_at(spec.folder, before.get("plugins") or ())
     before = with_defaults(before)
-    changed = sorted(changed_keys(relevant_settings(before, plan), relevant_settings(settings_of(plan), plan)))
+    changed = sorted(changed_keys(relevant_settings(before, spec), relevant_settings(settings_of(spec), spec)))
     if changed:
         more = f" and {len(changed) - 4} more" if len(changed) > 4 else ""
         raise InputError(
-            f"{plan.folder}: was trained with other settings ({', '.join(changed[:4])}{more}); "
+            f"{spec.folder}: was trained with other settings ({', '.join(changed[:4])}{more}); "
             "give another output=, or remove the folder to train anew"
         )
 
 
-def runs_without_normalisation(plan: RunPlan) -> list[Path]:
+def runs_without_normalisation(spec: RunSpec) -> list[Path]:
     """Other run folders of the benchmark whose encoder has these weights, from before inputs could be normalised.
 
     A new run would not be comparable with them, unless it leaves its inputs as they are too.
     """
-    if has_learned(plan.folder) or plan.experiment.encoder.weights is None:
+    if has_learned(spec.folder) or spec.experiment.encoder.weights is None:
         return []
     found = []
-    for path in sorted((plan.experiment.output_folder / "runs").rglob(EXPERIMENT)):
+    for path in sorted((spec.experiment.output_folder / "runs").rglob(EXPERIMENT)):
         try:
             settings = read_settings(path.parent)
         except InputError:
             continue  # told where the run itself is opened
-        same = (settings.get("encoder") or {}).get("weights") == plan.experiment.encoder.weights
+        same = (settings.get("encoder") or {}).get("weights") == spec.experiment.encoder.weights
         if same and _before_normalisation(settings) and has_learned(path.parent):
             found.append(path.parent)
     return found
@@ -124,28 +124,28 @@ def has_checkpoint(folder: Path) -> bool:
     return any((folder / name).exists() for name in (LAST, PREVIOUS))
 
 
-def check_data(plan: RunPlan, fingerprint: str) -> None:
+def check_data(spec: RunSpec, fingerprint: str) -> None:
     """Make sure that a run that is trained, or is on the way, learned from these data; nothing is touched.
 
     Args:
-        plan: the run.
+        spec: the run.
         fingerprint: of the cases that it would be trained on now; see :meth:`crosstask.store.Store.fingerprint_of`.
 
     Raises:
         InputError: it learned from other data, or its record is damaged.
     """
     try:
-        record = read_record(plan.folder)
+        record = read_record(spec.folder)
     except InputError:
-        _check_begun(plan.folder)
+        _check_begun(spec.folder)
         return
     if record.get("trained"):
-        trained_record(plan.folder)
+        trained_record(spec.folder)
     before = record.get("data", {}).get("fingerprint")
-    if before is None or before == fingerprint or not (record.get("trained") or has_checkpoint(plan.folder)):
+    if before is None or before == fingerprint or not (record.get("trained") or has_checkpoint(spec.folder)):
         return
     raise InputError(
-        f"{plan.folder}: was trained on other data (fingerprint {before[:12]}, now {fingerprint[:12]}); "
+        f"{spec.folder}: was trained on other data (fingerprint {before[:12]}, now {fingerprint[:12]}); "
         "give another output=, or remove the folder to train anew"
     )
 

@@ -11,7 +11,7 @@ from crosstask.errors import InputError
 from crosstask.files import write_atomically
 from crosstask.records import is_complete, is_record
 from crosstask.runs.names import RECORD, THRESHOLDS
-from crosstask.runs.plan import RunPlan
+from crosstask.runs.spec import RunSpec
 from crosstask.seals import check_seal
 
 
@@ -64,10 +64,10 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     write_atomically(folder / RECORD, json.dumps(record, indent=2))
 
 
-def is_trained(plan: RunPlan) -> bool:
+def is_trained(spec: RunSpec) -> bool:
     """Whether the run is complete."""
     try:
-        return bool(read_record(plan.folder).get("trained"))
+        return bool(read_record(spec.folder).get("trained"))
     except InputError:
         return False
 

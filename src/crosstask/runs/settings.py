@@ -16,8 +16,8 @@ from crosstask.io.yaml_lines import parse_yaml
 from crosstask.registry import ARCHITECTURES, WEIGHTINGS
 from crosstask.runs.code import content_of, plugins_at
 from crosstask.runs.names import EXPERIMENT, RECORD
-from crosstask.runs.plan import RunPlan, method_of
 from crosstask.runs.record import read_record
+from crosstask.runs.spec import RunSpec, method_of
 
 # Options of architectures whose default was another one, {architecture: {option: (before, now)}}. A run's settings name
 # them, so that a run from before is read, compared and predicted with as what it is.
@@ -25,11 +25,11 @@ CHANGED_DEFAULTS = {"ctan": {"scaled_bottleneck": (False, True), "open_masks": (
 _NOT_OF_A_RUN = ("name", "methods", "seeds", "output", "store")
 
 
-def settings_of(plan: RunPlan) -> dict[str, Any]:
+def settings_of(spec: RunSpec) -> dict[str, Any]:
     """The resolved experiment of one run, as plain values."""
-    settings = plan.experiment.model_dump(mode="json")
-    settings["methods"], settings["seeds"] = [plan.method.name], [plan.seed]
-    return _with_options(settings, plan.method.architecture, now=True)
+    settings = spec.experiment.model_dump(mode="json")
+    settings["methods"], settings["seeds"] = [spec.method.name], [spec.seed]
+    return _with_options(settings, spec.method.architecture, now=True)
 
 
 def _with_options(settings: dict[str, Any], architecture: str, *, now: bool) -> dict[str, Any]:
@@ -93,18 +93,18 @@ def with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
         return settings
 
 
-def relevant_settings(settings: Mapping[str, Any], plan: RunPlan) -> dict[str, Any]:
+def relevant_settings(settings: Mapping[str, Any], spec: RunSpec) -> dict[str, Any]:
     """What of the settings a run depends on: nothing of other methods, nor where things lie, nor how fast it is."""
     kept = {key: value for key, value in settings.items() if key not in _NOT_OF_A_RUN}
-    if not plan.method.run_per_task:
+    if not spec.method.run_per_task:
         kept.pop("stl_network", None)
     weighting = kept.pop("weighting", None)
-    if not plan.method.run_per_task:
-        kept["weighting"] = _options_of_weighting(weighting, plan.method.weighting)
+    if not spec.method.run_per_task:
+        kept["weighting"] = _options_of_weighting(weighting, spec.method.weighting)
     kept["plugins"] = content_of(kept.get("plugins") or ())
     kept["dataset"] = {key: value for key, value in kept["dataset"].items() if key != "root"}
     if isinstance(kept.get("architecture"), dict):
-        others = set(ARCHITECTURES) - {plan.method.architecture}
+        others = set(ARCHITECTURES) - {spec.method.architecture}
         kept["architecture"] = {key: value for key, value in kept["architecture"].items() if key not in others}
     kept.pop("evaluation", None)
     training = ("threads", "loader_workers", "tensorboard", "device", "devices")
@@ -150,17 +150,17 @@ def _evaluation_at(folder: Path, changed: int) -> EvaluationSection:
     return _experiment_of(folder).evaluation
 
 
-def keep_evaluation(plan: RunPlan) -> None:
+def keep_evaluation(spec: RunSpec) -> None:
     """Say in the run's settings how its scores were made, where that is not what they said before."""
-    settings = read_settings(plan.folder)
-    evaluation = plan.experiment.evaluation.model_dump(mode="json")
+    settings = read_settings(spec.folder)
+    evaluation = spec.experiment.evaluation.model_dump(mode="json")
     if settings.get("evaluation") != evaluation:
         text = yaml.safe_dump({**settings, "evaluation": evaluation}, sort_keys=False, allow_unicode=True)
-        write_atomically(plan.folder / EXPERIMENT, text)
+        write_atomically(spec.folder / EXPERIMENT, text)
 
 
-def load_plan(folder: Path) -> RunPlan:
-    """The plan of an existing run folder.
+def load_spec(folder: Path) -> RunSpec:
+    """The spec of an existing run folder.
 
     Raises:
         InputError: the folder is no run, or a file of it is damaged.
@@ -169,7 +169,7 @@ def load_plan(folder: Path) -> RunPlan:
     experiment = _experiment_of(folder)
     if set(record["tasks"]) - set(experiment.dataset.tasks):
         raise InputError(f"{folder / RECORD}: names tasks that {EXPERIMENT} has not; remove the folder and train anew")
-    return RunPlan(
+    return RunSpec(
         experiment,
         method_of(experiment, record["method"]),
         record["seed"],

@@ -35,7 +35,7 @@ from crosstask.runs import (
     HISTORY,
     LAST,
     RECORD,
-    RunPlan,
+    RunSpec,
     check_data,
     check_settings,
     environment,
@@ -87,23 +87,23 @@ def _samples(experiment: Experiment, store: Store, cases: list[str], assembly: A
 
 
 def _training_samples(
-    plan: RunPlan, store: Store, cases: list[str], assembly: Assembly, whole: Assembly
+    spec: RunSpec, store: Store, cases: list[str], assembly: Assembly, whole: Assembly
 ) -> tuple[Dataset[Sample], EpochSampler | NumberedSampler]:
     """Samples and their order, which follows from the whole experiment, so that all methods see the same samples."""
-    experiment, settings = plan.experiment, plan.experiment.training
+    experiment, settings = spec.experiment, spec.experiment.training
     classes = _foreground_classes(whole)
     if settings.foreground and not classes:
         raise InputError("training.foreground: the experiment has no segmentation task whose classes to draw; set it 0")
     balanced = None if settings.balance is None else balanced_task(whole, settings.balance)
     if settings.augmentation is not None:
         check_augmentation(settings.augmentation, whole, spatial_dims(experiment))
-    aimed = {"seed": plan.seed, "foreground": settings.foreground, "classes": classes}
+    aimed = {"seed": spec.seed, "foreground": settings.foreground, "classes": classes}
     samples = _samples(experiment, store, cases, assembly, **aimed)
     drawn = bool(settings.foreground) and experiment.sample.kind != "patch"  # patches see to it by their place
     order = EpochSampler(
         len(samples),
         settings.samples_per_epoch,
-        plan.seed,
+        spec.seed,
         foreground=settings.foreground if drawn else 0.0,
         pools=foreground_pools(samples, store, classes) if drawn else (),
         strata=class_pools(samples, store, balanced) if balanced else (),
@@ -113,7 +113,7 @@ def _training_samples(
     if settings.augmentation is not None:
         augmentation = Augmentation(settings.augmentation, assembly)
         if augmentation.changes:
-            return AugmentedSamples(kept, augmentation, plan.seed), NumberedSampler(order)
+            return AugmentedSamples(kept, augmentation, spec.seed), NumberedSampler(order)
     return kept, order
 
 
@@ -131,44 +131,44 @@ def _kept(settings: TrainingSection, samples: Dataset[Sample], cases: list[str],
     return CachedSamples(samples, cases, assembly, shared=settings.loader_workers > 0)
 
 
-def check_plans(plans: Sequence[RunPlan]) -> None:
+def check_specs(specs: Sequence[RunSpec]) -> None:
     """What can be told before hours of work: networks that cannot be built, devices and samples that cannot be had.
 
     Raises:
         InputError: an option that there is not, or that does not fit the experiment's tasks.
     """
-    check_networks(plans)
-    dataset = dataset_of(plans[0].experiment)
-    for plan in {plan.key: plan for plan in plans}.values():  # variants differ in settings
-        experiment, settings = plan.experiment, plan.experiment.training
-        if any(other.key == plan.key and not is_trained(other) for other in plans):
+    check_networks(specs)
+    dataset = dataset_of(specs[0].experiment)
+    for spec in {spec.key: spec for spec in specs}.values():  # variants differ in settings
+        experiment, settings = spec.experiment, spec.experiment.training
+        if any(other.key == spec.key and not is_trained(other) for other in specs):
             open_trainer(settings, precision=precision_of(experiment, device_of(settings)), enable_progress_bar=False)
         whole = assembly_of(experiment, dataset)
         if settings.balance is not None:
             balanced_task(whole, settings.balance)
         if settings.augmentation is not None:
             check_augmentation(settings.augmentation, whole, spatial_dims(experiment))
-        check_installed(plan.weighting)
-        if WEIGHTINGS[plan.weighting].needs_labels and len(plan.tasks) > 1:
-            check_ordered(whole.only(plan.tasks).tasks, plan.weighting)
-    for plan in plans:
-        section = plan.experiment.encoder
-        if section.normalisation == "none" or not (others := runs_without_normalisation(plan)):
+        check_installed(spec.weighting)
+        if WEIGHTINGS[spec.weighting].needs_labels and len(spec.tasks) > 1:
+            check_ordered(whole.only(spec.tasks).tasks, spec.weighting)
+    for spec in specs:
+        section = spec.experiment.encoder
+        if section.normalisation == "none" or not (others := runs_without_normalisation(spec)):
             continue
         if section.normalisation == "imagenet" or of_imagenet(section.weights):
             raise InputError(
-                f"{others[0]}: was trained on inputs that were not normalised for ImageNet's weights, as {plan.name} "
+                f"{others[0]}: was trained on inputs that were not normalised for ImageNet's weights, as {spec.name} "
                 "would be; set encoder.normalisation=none to go on as it was begun, or give another output="
             )
 
 
 def train(
-    plan: RunPlan, store: Store, *, show_progress: bool = False, tell: Callable[[str], None] = _unheard
+    spec: RunSpec, store: Store, *, show_progress: bool = False, tell: Callable[[str], None] = _unheard
 ) -> dict[str, Any]:
     """Train a run to its end; one that is complete is kept, one that was interrupted goes on.
 
     Args:
-        plan: what to train.
+        spec: what to train.
         store: the prepared cases.
         show_progress: a progress bar on the terminal; without it each epoch is a line.
         tell: told in one line what the user should know.
@@ -180,33 +180,33 @@ def train(
         InputError: the run folder belongs to another experiment, or the data do not allow the run.
         CrosstaskError: another process trains the same run.
     """
-    check_settings(plan)
-    with writing(plan.folder):
-        plan.folder.mkdir(parents=True, exist_ok=True)
-    with locked(plan.folder, LOCK_NAME, "trained"):
-        open_run(plan)
-        if is_trained(plan):
-            return trained_record(plan.folder)
-        clear_leftovers(plan.folder)
-        with told_plainly(plan.name):
-            return _train(plan, store, show_progress, tell)
+    check_settings(spec)
+    with writing(spec.folder):
+        spec.folder.mkdir(parents=True, exist_ok=True)
+    with locked(spec.folder, LOCK_NAME, "trained"):
+        open_run(spec)
+        if is_trained(spec):
+            return trained_record(spec.folder)
+        clear_leftovers(spec.folder)
+        with told_plainly(spec.name):
+            return _train(spec, store, show_progress, tell)
 
 
-def _train(plan: RunPlan, store: Store, show_progress: bool, tell: Callable[[str], None]) -> dict[str, Any]:
-    experiment, settings = plan.experiment, plan.experiment.training
+def _train(spec: RunSpec, store: Store, show_progress: bool, tell: Callable[[str], None]) -> dict[str, Any]:
+    experiment, settings = spec.experiment, spec.experiment.training
     dataset = dataset_of(experiment)
     whole = assembly_of(experiment, dataset)
     splits = splits_of(store, experiment.dataset, dataset.image_source, needed=("train", "validation"))
     if experiment.sample.kind == "lesion":  # also of test cases, before hours are spent
         check_outlines(store, [case for cases in splits.values() for case in cases], experiment.sample.lesion.outline)
-    weighting = _weighting(plan, store, splits["train"], whole)
+    weighting = _weighting(spec, store, splits["train"], whole)
     assembly = whole.only(weighting.tasks)
     for task in assembly.tasks:
         task.fit(channel_statistics(store, splits["train"], task.source, task.classes, assembly.region_source))
-    seed_everything(plan.seed, verbose=False)
+    seed_everything(spec.seed, verbose=False)
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    architecture = build_architecture(plan, assembly, pretrained=True)
+    architecture = build_architecture(spec, assembly, pretrained=True)
     if settings.channels_last and spatial_dims(experiment) == 2:
         architecture = architecture.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module = TrainingModule(
@@ -216,23 +216,23 @@ def _train(plan: RunPlan, store: Store, show_progress: bool, tell: Callable[[str
         settings,
         encoder_learning_rate=experiment.encoder.learning_rate,
         major=experiment.major,
-        seed=plan.seed,
+        seed=spec.seed,
     )
-    record = _new_record(plan, store, dataset, splits, weighting, assembly, architecture)
-    check_data(plan, record["data"]["fingerprint"])
-    write_record(plan.folder, record)
+    record = _new_record(spec, store, dataset, splits, weighting, assembly, architecture)
+    check_data(spec, record["data"]["fingerprint"])
+    write_record(spec.folder, record)
     if weighting.characteristics:
-        write_characteristics(plan.folder / CHARACTERISTICS, weighting.characteristics)
-    train_loader, validation_loader = _loaders(plan, store, splits, assembly, whole)
-    checkpoints = RunCheckpoints(plan.folder)
+        write_characteristics(spec.folder / CHARACTERISTICS, weighting.characteristics)
+    train_loader, validation_loader = _loaders(spec, store, splits, assembly, whole)
+    checkpoints = RunCheckpoints(spec.folder)
     done = checkpoints.find(module, settings.epochs, tell)
-    writer = _writer(plan, done)
+    writer = _writer(spec, done)
     recorder = Recorder(
-        plan.folder,
+        spec.folder,
         smoothing=settings.smoothing,
         patience=settings.patience,
         writer=writer,
-        tell=None if show_progress else lambda row: tell(f"{plan.name}: {epoch_line(row, settings.epochs)}"),
+        tell=None if show_progress else lambda row: tell(f"{spec.name}: {epoch_line(row, settings.epochs)}"),
     )
     started = time.perf_counter()
     with quiet():
@@ -247,26 +247,26 @@ def _train(plan: RunPlan, store: Store, show_progress: bool, tell: Callable[[str
             enable_progress_bar=show_progress,
             num_sanity_val_steps=0,
         )
-        tell(f"{plan.name}: trains on {describe_device(trainer.strategy.root_device)}")
-        trainer.fit(module, train_loader, validation_loader, ckpt_path=plan.folder / LAST if done else None)
+        tell(f"{spec.name}: trains on {describe_device(trainer.strategy.root_device)}")
+        trainer.fit(module, train_loader, validation_loader, ckpt_path=spec.folder / LAST if done else None)
         recorder.finish(trainer, module)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if recorder.epochs == 0:
-        raise CrosstaskError(f"{plan.folder}: no epoch was trained; give more training samples than one batch")
+        raise CrosstaskError(f"{spec.folder}: no epoch was trained; give more training samples than one batch")
     record["trained"] = True
     record["normalisation"] = describe_normalisation(architecture)  # of its checkpoint, where the run went on from one
     record["training"] = _outcome(recorder, trainer, started)
     if trainer.is_global_zero:
-        write_record(plan.folder, record)
-        seal(plan.folder, RECORD, HISTORY)
-        checkpoints.remove_checkpoint(plan.folder / LAST)
+        write_record(spec.folder, record)
+        seal(spec.folder, RECORD, HISTORY)
+        checkpoints.remove_checkpoint(spec.folder / LAST)
         recorder.clean()
     return record
 
 
 def _new_record(
-    plan: RunPlan,
+    spec: RunSpec,
     store: Store,
     dataset: RawData,
     splits: Mapping[Split, list[str]],
@@ -276,10 +276,10 @@ def _new_record(
 ) -> dict[str, Any]:
     """What is known of a run before its first epoch."""
     return {
-        "method": plan.method.name,
-        "variant": plan.variant,
-        "seed": plan.seed,
-        "tasks": list(plan.tasks),
+        "method": spec.method.name,
+        "variant": spec.variant,
+        "seed": spec.seed,
+        "tasks": list(spec.tasks),
         "learned": list(weighting.tasks),
         "trained": False,
         "parameters": sum(parameter.numel() for parameter in architecture.parameters()),
@@ -296,7 +296,7 @@ def _new_record(
             "citation": dataset.citation,
         },
         "environment": environment(),
-        "plugins": [asdict(plugin) for plugin in (*installed(), *load(plan.experiment.plugins))],
+        "plugins": [asdict(plugin) for plugin in (*installed(), *load(spec.experiment.plugins))],
     }
 
 
@@ -316,15 +316,15 @@ def _outcome(recorder: Recorder, trainer: Trainer, started: float) -> dict[str, 
     }
 
 
-def _weighting(plan: RunPlan, store: Store, training: list[str], whole: Assembly) -> Weighting:
+def _weighting(spec: RunSpec, store: Store, training: list[str], whole: Assembly) -> Weighting:
     """The run's weighting; one that looks at the training labels has chosen the tasks that the run learns."""
-    tasks = whole.only(plan.tasks).tasks
-    options = {} if plan.method.run_per_task else plan.experiment.weighting.options_of(plan.weighting)
-    weighting = build_weighting(plan.weighting, [task.name for task in tasks], **options)
-    major = plan.experiment.major
+    tasks = whole.only(spec.tasks).tasks
+    options = {} if spec.method.run_per_task else spec.experiment.weighting.options_of(spec.weighting)
+    weighting = build_weighting(spec.weighting, [task.name for task in tasks], **options)
+    major = spec.experiment.major
     if weighting.needs_labels and major is not None:
         if len(tasks) > 1:
-            check_ordered(tasks, plan.weighting)
+            check_ordered(tasks, spec.weighting)
             weighting.fit(major, levels_of(store, training, tasks))
         else:
             weighting.fit(major, {})
@@ -332,10 +332,10 @@ def _weighting(plan: RunPlan, store: Store, training: list[str], whole: Assembly
 
 
 def _loaders(
-    plan: RunPlan, store: Store, splits: Mapping[Split, list[str]], assembly: Assembly, whole: Assembly
+    spec: RunSpec, store: Store, splits: Mapping[Split, list[str]], assembly: Assembly, whole: Assembly
 ) -> tuple[DataLoader[Any], DataLoader[Any]]:
-    experiment, settings = plan.experiment, plan.experiment.training
-    training, order = _training_samples(plan, store, splits["train"], assembly, whole)
+    experiment, settings = spec.experiment, spec.experiment.training
+    training, order = _training_samples(spec, store, splits["train"], assembly, whole)
     count = len(training)  # type: ignore[arg-type]
     if count < settings.batch_size:
         raise InputError(
@@ -360,8 +360,8 @@ def _loaders(
     )
 
 
-def _writer(plan: RunPlan, done: int) -> Any:
-    if not plan.experiment.training.tensorboard:
+def _writer(spec: RunSpec, done: int) -> Any:
+    if not spec.experiment.training.tensorboard:
         return None
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -369,5 +369,5 @@ def _writer(plan: RunPlan, done: int) -> Any:
         raise InputError(
             "training.tensorboard: TensorBoard is not installed; pip install 'crosstask[tensorboard]'"
         ) from None
-    folder = Path(plan.folder / "tensorboard")
+    folder = Path(spec.folder / "tensorboard")
     return SummaryWriter(str(folder), purge_step=done)

@@ -13,7 +13,7 @@ UNWEIGHTED = "equal"
 
 
 @dataclass(frozen=True)
-class RunPlan:
+class RunSpec:
     """What one run trains.
 
     Attributes:
@@ -54,14 +54,14 @@ class RunPlan:
         return self.experiment.output_folder / "runs" / self.name
 
 
-def plan_runs(experiment: Experiment) -> list[RunPlan]:
+def run_specs(experiment: Experiment) -> list[RunSpec]:
     """All runs of a benchmark: seeds x variants x methods, and for single-task methods x tasks.
 
     With a major task, single-task learning learns that alone: the others are there to help it.
     """
     tasks = tuple(experiment.dataset.tasks)
     single = tasks if experiment.major is None else (experiment.major,)
-    plans: dict[str, RunPlan] = {}
+    specs: dict[str, RunSpec] = {}
     for seed in experiment.seeds:
         for variant in experiment.variants or ("",):
             for name in experiment.methods:
@@ -69,9 +69,9 @@ def plan_runs(experiment: Experiment) -> list[RunPlan]:
                 seen = _seen_by(method, variant, experiment)
                 own = experiment.resolved(seen, seed)
                 sets = [(task,) for task in single] if method.run_per_task else [tasks]
-                for plan in (RunPlan(own, method, seed, chosen, seen) for chosen in sets):
-                    plans.setdefault(plan.name, plan)
-    return list(plans.values())
+                for spec in (RunSpec(own, method, seed, chosen, seen) for chosen in sets):
+                    specs.setdefault(spec.name, spec)
+    return list(specs.values())
 
 
 def keys_of(experiment: Experiment) -> list[str]:
