@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from crosstask.assembly import assemble
-from crosstask.datasets.base import Case, CaseData, Dataset, Finding
+from crosstask.datasets.base import Case, CaseData, Dataset, Issue
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
 from crosstask.tasks import RegressionTask, SegmentationTask, Task
@@ -38,7 +38,7 @@ class Patients(Dataset):
     def read(self, case: Case) -> CaseData:
         raise NotImplementedError
 
-    def check(self) -> Iterator[Finding]:
+    def check(self) -> Iterator[Issue]:
         yield from ()
 
     def task(self, name: str, **options: Any) -> Task:

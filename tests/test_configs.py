@@ -72,7 +72,7 @@ def test_the_settings_of_fang_2019(name: str):
     assert len(experiment.dataset.tasks) == 1 + {"gastric-serosa": 6, "lung-ggn": 4}[name], "Table 1"
 
 
-def test_the_findings_of_covid_ct_are_one_task_or_five():
+def test_the_issues_of_covid_ct_are_one_task_or_five():
     whole = Cohort(CONFIGS / "cohorts" / "covid-ct.yaml")
     tasks = set(load_experiment(CONFIGS / "covid-ct-findings.yaml").dataset.tasks) - {"covid"}
     assert tasks == set(whole.task("findings").classes)

@@ -302,8 +302,8 @@ def test_structures_in_two_spaces_are_read_as_far_as_they_lie_in_the_ct_s(build:
     data = DicomRT(build.folder, structures={"mark": [], "ctv": []})
     case = data.read(data.cases()[0])
     assert case.channels["structures"] == ("ctv",)
-    assert [finding.severity for finding in case.findings] == ["warning"]
-    assert "'Mark' has another frame of reference" in case.findings[0].message
+    assert [finding.severity for finding in case.issues] == ["warning"]
+    assert "'Mark' has another frame of reference" in case.issues[0].message
 
 
 @pytest.mark.parametrize("images", [True, False])
@@ -348,7 +348,7 @@ def test_a_dose_that_cannot_be_used_costs_the_dose_alone(build: Builder, attribu
     build.dose("dose", plan="plan", **attributes)
     case = read(build)
     assert case.channels["dose"] == () and case.channels["structures"] == ("ctv",)
-    assert [(finding.severity, finding.message) for finding in case.findings] == [
+    assert [(finding.severity, finding.message) for finding in case.issues] == [
         ("warning", f"1 of 1 doses left out: {why}")
     ]
 
@@ -373,7 +373,7 @@ def test_a_dose_of_zero_is_no_label(build: Builder):
         build.dose("dose", plan="plan", **attributes)
         case = read(build)
         assert case.channels["dose"] == () and case.channels["structures"] == ("ctv",)
-        assert "the dose is zero everywhere" in case.findings[0].message
+        assert "the dose is zero everywhere" in case.issues[0].message
 
 
 @pytest.mark.parametrize("emptied", ["no sequence", "empty sequence", "no contours", "no structures"])
@@ -389,8 +389,8 @@ def test_a_structure_set_without_contours_costs_the_structures_alone(build: Buil
     build.structures("set", **attributes)
     case = read(build)
     assert case.channels["structures"] == () and case.channels["dose"] == ("dose",)
-    assert [finding.severity for finding in case.findings] == ["warning"]
-    assert "contour" in case.findings[0].message
+    assert [finding.severity for finding in case.issues] == ["warning"]
+    assert "contour" in case.issues[0].message
     build.structures("older", StructureSetDate="20200101")
     assert read(build).channels["structures"] == ("ctv",), "another set that has some is taken instead"
 
@@ -401,7 +401,7 @@ def test_a_structure_across_the_slices_costs_itself_alone(build: Builder):
     data = DicomRT(build.folder, structures={"across": [], "ctv": []})
     case = data.read(data.cases()[0])
     assert case.channels["structures"] == ("ctv",)
-    assert "a contour reaches over 40.0 mm along the normal" in case.findings[0].message
+    assert "a contour reaches over 40.0 mm along the normal" in case.issues[0].message
 
 
 def test_a_name_without_contours_does_not_hide_its_namesake(build: Builder):
@@ -438,7 +438,7 @@ def test_copied_contours_count_once_in_training_masks(build: Builder, copy: Any)
     build.structures("set", contours={"CTV": [SQUARE, copy(SQUARE)]})
     case = read(build)
     assert np.array_equal(case.arrays["structures"], once)
-    (finding,) = case.findings
+    (finding,) = case.issues
     assert (finding.severity, finding.message) == (
         "warning",
         "ctv: 1 contour is a copy of another one and not counted again",
@@ -453,7 +453,7 @@ def test_a_contour_that_goes_round_twice_counts_once(build: Builder, between: li
     build.structures("set", contours={"CTV": [np.concatenate([SQUARE, *between, SQUARE, *between])]})
     case = read(build)
     assert np.array_equal(case.arrays["structures"], once)
-    assert [finding.severity for finding in case.findings] == ["warning"]
+    assert [finding.severity for finding in case.issues] == ["warning"]
 
 
 def test_contours_of_a_structure_in_two_items_are_all_read(build: Builder):
@@ -463,4 +463,4 @@ def test_contours_of_a_structure_in_two_items_are_all_read(build: Builder):
     file.ROIContourSequence.append(file.ROIContourSequence[0])
     file.save_as(build.folder / "set")
     case = read(build)
-    assert np.array_equal(case.arrays["structures"], once) and len(case.findings) == 1
+    assert np.array_equal(case.arrays["structures"], once) and len(case.issues) == 1

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from crosstask.assembly import assembly_of, dataset_of
-from crosstask.datasets import DATASETS, Case, CaseData, Dataset, Finding
+from crosstask.datasets import DATASETS, Case, CaseData, Dataset, Issue
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment, experiment_from
 from crosstask.geometry import Geometry
@@ -69,7 +69,7 @@ class Pictures(Dataset):
             geometry=Geometry((24, 32), (1.0, 1.0)),
         )
 
-    def check(self) -> Iterator[Finding]:
+    def check(self) -> Iterator[Issue]:
         return iter(())
 
     def task(self, name: str, **options: Any) -> Task:

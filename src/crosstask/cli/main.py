@@ -143,14 +143,14 @@ def check(
     colours = {"error": "red", "warning": "yellow", "note": "dim"}
     with progress_bar("Checking") as progress:
         seen: dict[str, None] = {}
-        for finding in data.check():
-            seen[finding.case] = None
-            progress(min(len(seen), cases), cases, finding.case)
-            counts[finding.severity] += 1
-            if notes or finding.severity != "note":
-                colour = colours[finding.severity]
-                line = escape(one_line(f"{finding.case}: {finding.message}"))
-                out.print(f"[{colour}]{finding.severity:8}[/] {line}", markup=True)
+        for issue in data.check():
+            seen[issue.case] = None
+            progress(min(len(seen), cases), cases, issue.case)
+            counts[issue.severity] += 1
+            if notes or issue.severity != "note":
+                colour = colours[issue.severity]
+                line = escape(one_line(f"{issue.case}: {issue.message}"))
+                out.print(f"[{colour}]{issue.severity:8}[/] {line}", markup=True)
     if fault is not None:
         raise fault
     out.print(

@@ -6,7 +6,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from crosstask.datasets.base import SPLITS, Case, CaseData, Dataset, Finding, Split
+from crosstask.datasets.base import SPLITS, Case, CaseData, Dataset, Issue, Split
 from crosstask.datasets.cohort import Cohort
 from crosstask.datasets.dicom_rt import DicomRT
 from crosstask.datasets.ham10000 import HAM10000
@@ -46,8 +46,8 @@ __all__ = [
     "Cohort",
     "Dataset",
     "DicomRT",
-    "Finding",
     "HiddenLabels",
+    "Issue",
     "OpenKBP",
     "Phantom",
     "Split",

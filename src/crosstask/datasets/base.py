@@ -39,7 +39,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Issue:
     """One line of ``crosstask check``: what is wrong with a case, and how bad it is.
 
     Attributes:
@@ -64,14 +64,14 @@ class CaseData:
         channels: ``{name: channel names}``. A channel that is not there is a *missing label*, never an empty one.
         geometry: the grid that all arrays with spatial axes share.
         information: further facts, as plain values; they are prepared with the case.
-        findings: what is to be said of the case, and never kept.
+        issues: what is to be said of the case, and never kept.
     """
 
     arrays: dict[str, np.ndarray]
     channels: dict[str, tuple[str, ...]]
     geometry: Geometry
     information: dict[str, Any] = field(default_factory=dict)
-    findings: tuple[Finding, ...] = ()
+    issues: tuple[Issue, ...] = ()
 
     def __post_init__(self) -> None:
         for name, array in self.arrays.items():
@@ -179,7 +179,7 @@ class Dataset(ABC):
         return 0
 
     @abstractmethod
-    def check(self) -> Iterator[Finding]:
+    def check(self) -> Iterator[Issue]:
         """Read the whole raw data set and say what is wrong with it, case by case."""
 
     @abstractmethod

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from crosstask.datasets.base import Case, CaseData, Dataset, Finding
+from crosstask.datasets.base import Case, CaseData, Dataset, Issue
 from crosstask.datasets.names import natural, refuse_options, unknown_name
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
@@ -206,37 +206,37 @@ class HAM10000(Dataset):
             information={"empty_mask": len(case.files) > 2 and not masks},
         )
 
-    def check(self) -> Iterator[Finding]:
+    def check(self) -> Iterator[Issue]:
         """Read every image and mask and say what is wrong; see the base class."""
         try:
             layout = self._layout()
         except InputError as error:
-            yield Finding(str(self.root), "error", str(error))
+            yield Issue(str(self.root), "error", str(error))
             return
         self._rows = _usable(layout.rows)
         yield from _check_rows(layout)
         if not layout.masks:
             message = f"{layout.metadata.parent}: no mask in {MASK_FOLDER}; unpack it to segment lesions"
-            yield Finding(self.name, "warning", message)
+            yield Issue(self.name, "warning", message)
         seen: dict[bytes, _Row] = {}
         for image in sorted(self._rows, key=natural):
             row = self._rows[image]
             if image not in layout.images:
                 message = f"{layout.metadata}: no image file {image}.jpg; it is left out; unpack the images again"
-                yield Finding(image, "error", message)
+                yield Issue(image, "error", message)
                 continue
             files = [layout.images[image], layout.metadata]
             if image in layout.masks:
                 files.insert(1, layout.masks[image])
             elif layout.masks:
-                yield Finding(image, "note", f"{layout.images[image]}: no mask; the segmentation is a missing label")
+                yield Issue(image, "note", f"{layout.images[image]}: no mask; the segmentation is a missing label")
             try:
                 data = self.read(Case(id=image, group=row.lesion or image, split="", files=tuple(files)))
             except InputError as error:
-                yield Finding(image, "error", str(error))
+                yield Issue(image, "error", str(error))
                 continue
             if data.information["empty_mask"]:
-                yield Finding(image, "warning", f"{layout.masks[image]}: it is empty; taken as a missing label")
+                yield Issue(image, "warning", f"{layout.masks[image]}: it is empty; taken as a missing label")
             pixels = data.arrays["image"]
             digest = hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).digest()
             if digest in seen:
@@ -244,7 +244,7 @@ class HAM10000(Dataset):
                 same = bool(row.lesion) and twin.lesion == row.lesion
                 lesion = "which splits keep together" if same else "of another lesion; leave one of them out"
                 message = f"{layout.images[image]}: the same pixels as {twin.image}, {lesion}"
-                yield Finding(image, "warning", message)
+                yield Issue(image, "warning", message)
             else:
                 seen[digest] = row
 
@@ -336,27 +336,27 @@ def _usable(rows: list[_Row] | tuple[_Row, ...]) -> dict[str, _Row]:
     return {image: row for image, row in found.items() if image and image not in contradicted and not row.faults()}
 
 
-def _check_rows(layout: _Layout) -> Iterator[Finding]:
+def _check_rows(layout: _Layout) -> Iterator[Issue]:
     """What is wrong with the metadata alone."""
     first: dict[str, _Row] = {}
     for number, row in enumerate(layout.rows, start=2):
         place = f"{layout.metadata}, line {number}"
         if not row.image:
-            yield Finding(layout.metadata.name, "error", f"{place}: no image_id; complete the line or remove it")
+            yield Issue(layout.metadata.name, "error", f"{place}: no image_id; complete the line or remove it")
             continue
         if row.image in first:
             if first[row.image] == row:
-                yield Finding(row.image, "warning", f"{place}: {row.image} is listed before, with the same values")
+                yield Issue(row.image, "warning", f"{place}: {row.image} is listed before, with the same values")
             else:
                 message = f"{place}: {row.image} is listed before with other values, it is left out; remove one line"
-                yield Finding(row.image, "error", message)
+                yield Issue(row.image, "error", message)
             continue
         first[row.image] = row
         for fault in row.faults():
-            yield Finding(row.image, "error", f"{place}: {fault}; the image is left out; correct the line")
+            yield Issue(row.image, "error", f"{place}: {fault}; the image is left out; correct the line")
         if not row.lesion:
             message = f"{place}: no lesion_id; the image is taken as a lesion of its own"
-            yield Finding(row.image, "warning", message)
+            yield Issue(row.image, "warning", message)
     rows = first.values()
     unknown = {
         "diagnosis": sum(not row.diagnosis for row in rows),
@@ -367,10 +367,10 @@ def _check_rows(layout: _Layout) -> Iterator[Finding]:
     if any(unknown.values()):
         counts = ", ".join(f"{name} of {count}" for name, count in unknown.items() if count)
         message = f"{layout.metadata}: unknown, and so missing labels: {counts} of {len(rows)} images"
-        yield Finding(layout.metadata.name, "note", message)
+        yield Issue(layout.metadata.name, "note", message)
     if strange := sorted(set(layout.images) - set(first), key=natural):
         message = f"{layout.images[strange[0]]}: no line of metadata, left out, as are {len(strange) - 1} other images"
-        yield Finding(layout.metadata.name, "warning", message)
+        yield Issue(layout.metadata.name, "warning", message)
 
 
 def _read_mask(path: Path, shape: tuple[int, ...]) -> np.ndarray:

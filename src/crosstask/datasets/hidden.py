@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from crosstask.datasets.base import Case, CaseData, Dataset, Finding
+from crosstask.datasets.base import Case, CaseData, Dataset, Issue
 from crosstask.tasks.base import Task
 
 
@@ -50,7 +50,7 @@ class HiddenLabels(Dataset):
     def unusable(self, case_ids: Collection[str]) -> Mapping[str, str]:
         return self._dataset.unusable(case_ids)
 
-    def check(self) -> Iterator[Finding]:
+    def check(self) -> Iterator[Issue]:
         return self._dataset.check()
 
     def scores(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from crosstask.datasets.base import SPLITS, Case, CaseData, Dataset, Finding, Split
+from crosstask.datasets.base import SPLITS, Case, CaseData, Dataset, Issue, Split
 from crosstask.datasets.plan_tasks import TASKS, plan_task
 from crosstask.errors import InputError
 from crosstask.functional.openkbp_score import STRUCTURES, dose_score, dvh_errors
@@ -182,61 +182,61 @@ class OpenKBP(Dataset):
             },
         )
 
-    def check(self) -> Iterator[Finding]:
+    def check(self) -> Iterator[Issue]:
         """Read every patient and say what is wrong, case by case; see the base class."""
         seen: dict[str, Split] = {}
         try:
             patients = list(self._patients())
         except InputError as error:
-            yield Finding(str(self.root), "error", str(error))
+            yield Issue(str(self.root), "error", str(error))
             return
         folders = split_folders(self.root)
         for folder in folders.values():
             if not any(patient.parent == folder for _, patient in patients):
-                yield Finding(folder.name, "warning", f"{folder}: it holds no patient pt_N")
+                yield Issue(folder.name, "warning", f"{folder}: it holds no patient pt_N")
         for split in SPLITS:
             if split not in folders:
-                yield Finding(SPLIT_FOLDERS[split], "note", f"{self.root}: there is no {SPLIT_FOLDERS[split]}")
+                yield Issue(SPLIT_FOLDERS[split], "note", f"{self.root}: there is no {SPLIT_FOLDERS[split]}")
         for split, folder in patients:
             if folder.name in seen:
                 message = f"{folder}: the patient is in {SPLIT_FOLDERS[seen[folder.name]]} too; remove one of them"
-                yield Finding(folder.name, "error", message)
+                yield Issue(folder.name, "error", message)
                 continue
             seen[folder.name] = split
             yield from self._check_patient(split, folder)
 
-    def _check_patient(self, split: Split, folder: Path) -> Iterator[Finding]:
+    def _check_patient(self, split: Split, folder: Path) -> Iterator[Issue]:
         present = _csv_names(folder)
         for name in sorted(present - _KNOWN):
             match = closest(name, _KNOWN)
             hint = f"; rename it if {match} is meant" if match else ""
-            yield Finding(folder.name, "warning", f"{folder / name}: not a file of this data set, ignored{hint}")
+            yield Issue(folder.name, "warning", f"{folder / name}: not a file of this data set, ignored{hint}")
         missing = [name for name in _REQUIRED if name not in present]
         if missing:
             message = f"{folder}: {' and '.join(missing)} missing, the patient is skipped; unpack it again"
-            yield Finding(folder.name, "error", message)
+            yield Issue(folder.name, "error", message)
             return
         files = tuple(folder / name for name in sorted(present & _KNOWN))
         try:
             case = self.read(Case(id=folder.name, group=folder.name, split=split, files=files))
         except InputError as error:
-            yield Finding(folder.name, "error", str(error))
+            yield Issue(folder.name, "error", str(error))
             return
         if clipped := case.information["clipped_ct"]:
             message = f"{folder / CT_FILE}: {clipped} CT voxels out of {CT_LIMITS[0]}..{CT_LIMITS[1]} clipped"
-            yield Finding(folder.name, "warning", message)
+            yield Issue(folder.name, "warning", message)
         empty = case.information["empty_structures"]
         for name in empty:
             message = f"{folder / STRUCTURE_FILES[name]}: it lists no voxel; taken as not contoured"
-            yield Finding(folder.name, "warning", message)
+            yield Issue(folder.name, "warning", message)
         dose, region = case.arrays["dose"], case.arrays["region"]
         if len(dose) == 0:
-            yield Finding(folder.name, "note", f"{folder / DOSE_FILE}: no such file; the dose is a missing label")
+            yield Issue(folder.name, "note", f"{folder / DOSE_FILE}: no such file; the dose is a missing label")
         elif outside := int(np.count_nonzero(dose[region == 0])):
             message = f"{folder / DOSE_FILE}: {outside} voxels with dose outside {REGION_FILE}"
-            yield Finding(folder.name, "warning", message)
+            yield Issue(folder.name, "warning", message)
         if absent := [name for name in case.information["not_contoured"] if name not in empty]:
-            yield Finding(folder.name, "note", f"{folder}: not contoured: {', '.join(absent)}")
+            yield Issue(folder.name, "note", f"{folder}: not contoured: {', '.join(absent)}")
 
     def task(self, name: str, **options: Any) -> Task:
         """``segmentation`` (option ``classes``: structures, or ``"all"``) or ``dose`` (no option).

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from crosstask.datasets.base import SPLITS, Case, Finding, Split
+from crosstask.datasets.base import SPLITS, Case, Issue, Split
 from crosstask.datasets.openkbp import SPLIT_FOLDERS, OpenKBP
 from crosstask.datasets.phantom_anatomy import generate_patient
 from crosstask.errors import CrosstaskError, InputError
@@ -72,16 +72,16 @@ class Phantom(OpenKBP):
             )
         return super().cases()
 
-    def check(self) -> Iterator[Finding]:
+    def check(self) -> Iterator[Issue]:
         """See the base class; a case that was not generated is an error too."""
         self._settings = None
         try:
             missing = list(_missing(self.root, self.settings))
         except InputError as error:
-            yield Finding(str(self.root), "error", str(error))
+            yield Issue(str(self.root), "error", str(error))
             return
         for _, folder, _ in missing:
-            yield Finding(folder.name, "error", f"{folder}: no such case; generate again")
+            yield Issue(folder.name, "error", f"{folder}: no such case; generate again")
         yield from super().check()
 
     @classmethod

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from crosstask.datasets.base import Case, CaseData, Dataset, Finding
+from crosstask.datasets.base import Case, CaseData, Dataset, Issue
 from crosstask.datasets.names import natural, refuse_options, unknown_name
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
@@ -125,7 +125,7 @@ class STOIC(Dataset):
         """Patients of the reference without a scan, and scans without a usable line in it."""
         folder = self._folder()
         rows, faults = _read_reference(folder / REFERENCE)
-        wrong = {finding.case: finding.message for finding in faults if finding.severity == "error"}
+        wrong = {issue.case: issue.message for issue in faults if issue.severity == "error"}
         missing = {patient: _scan(folder, patient) for patient in rows if not _scan(folder, patient).is_file()}
         found = {patient: f"{scan}: no such file; download it again" for patient, scan in missing.items()}
         return {patient: message for patient, message in {**wrong, **found}.items() if patient in case_ids}
@@ -174,20 +174,20 @@ class STOIC(Dataset):
             information=information,
         )
 
-    def check(self) -> Iterator[Finding]:
+    def check(self) -> Iterator[Issue]:
         """Read every scan, one at a time, and say what is wrong; see the base class."""
         try:
             folder = self._folder()
             rows, faults = _read_reference(folder / REFERENCE)
         except InputError as error:
-            yield Finding(str(self.root), "error", str(error))
+            yield Issue(str(self.root), "error", str(error))
             return
         yield from faults
         scans = {path.stem: path for path in (folder / SCANS).glob("*.mha") if not path.name.startswith(".")}
-        listed = {*rows, *(finding.case for finding in faults)}
+        listed = {*rows, *(issue.case for issue in faults)}
         if strange := sorted(set(scans) - listed, key=natural):
             message = f"{scans[strange[0]]}: no line in {REFERENCE.name}, left out, as are {len(strange) - 1} others"
-            yield Finding(REFERENCE.name, "warning", message)
+            yield Issue(REFERENCE.name, "warning", message)
         unknown = {"age": 0, "sex": 0}
         seen: dict[bytes, str] = {}
         read = 0
@@ -195,33 +195,33 @@ class STOIC(Dataset):
             row, place = rows[patient], f"{folder / REFERENCE}, line {rows[patient].line}"
             if patient not in scans:
                 message = f"{_scan(folder, patient)}: no such file, the patient is left out; download it again"
-                yield Finding(patient, "error", message)
+                yield Issue(patient, "error", message)
                 continue
             missing = [name for name in ("covid", "severe") if getattr(row, name) is None]
             if missing:
-                yield Finding(patient, "note", f"{place}: {' and '.join(missing)} empty, a missing label")
+                yield Issue(patient, "note", f"{place}: {' and '.join(missing)} empty, a missing label")
             if row.severe == 1 and row.covid == 0:
-                yield Finding(patient, "warning", f"{place}: severe without COVID; only positives count for severity")
+                yield Issue(patient, "warning", f"{place}: severe without COVID; only positives count for severity")
             try:
                 ct, geometry, header = _read_scan(scans[patient], self.fill)
             except InputError as error:
-                yield Finding(patient, "error", str(error))
+                yield Issue(patient, "error", str(error))
                 continue
             read += 1
             if ct.min() >= _AIR:
                 message = f"{scans[patient]}: no value below {_AIR}, so not in HU; the lung window will not fit"
-                yield Finding(patient, "warning", message)
+                yield Issue(patient, "warning", message)
             unknown["age"] += _age(header) is None
             unknown["sex"] += _sex(header) is None
             digest = hashlib.blake2b(repr(geometry.shape).encode() + ct.tobytes(), digest_size=16).digest()
             if digest in seen:
                 message = f"{scans[patient]}: the same voxels as {seen[digest]}; leave one of them out"
-                yield Finding(patient, "warning", message)
+                yield Issue(patient, "warning", message)
             else:
                 seen[digest] = patient
         if any(unknown.values()):
             counts = ", ".join(f"{name} of {count}" for name, count in unknown.items() if count)
-            yield Finding(self.name, "note", f"{folder / SCANS}: not in the header: {counts} of {read} patients")
+            yield Issue(self.name, "note", f"{folder / SCANS}: not in the header: {counts} of {read} patients")
 
     def task(self, name: str, **options: Any) -> Task:
         """One of :attr:`tasks`; see the class for their options.
@@ -273,7 +273,7 @@ def _read_scan(path: Path, fill: float | None) -> tuple[np.ndarray, Geometry, di
     return values, geometry, header
 
 
-def _read_reference(path: Path) -> tuple[dict[str, _Row], list[Finding]]:
+def _read_reference(path: Path) -> tuple[dict[str, _Row], list[Issue]]:
     """Valid lines by patient, and what is wrong with the others.
 
     Raises:
@@ -288,27 +288,27 @@ def _read_reference(path: Path) -> tuple[dict[str, _Row], list[Finding]]:
     if missing:
         raise InputError(f"{path}: no column {missing[0]!r}; the columns are {', '.join(_COLUMNS)}")
     rows: dict[str, _Row] = {}
-    faults: list[Finding] = []
+    faults: list[Issue] = []
     for values in table:
         place = f"{path}, line {table.line_num}"
         patient = (values["PatientID"] or "").strip()
         if not patient or Path(patient).name != patient:
-            faults.append(Finding(path.name, "error", f"{place}: {patient!r} is no PatientID; correct the line"))
+            faults.append(Issue(path.name, "error", f"{place}: {patient!r} is no PatientID; correct the line"))
             continue
         try:
             row = _Row(patient, _binary(values["probCOVID"]), _binary(values["probSevere"]), table.line_num)
         except ValueError as error:
-            faults.append(Finding(patient, "error", f"{place}: {error}, the patient is left out; correct the line"))
+            faults.append(Issue(patient, "error", f"{place}: {error}, the patient is left out; correct the line"))
             continue
         before = rows.setdefault(patient, row)
         if before is row:
             continue
         if (before.covid, before.severe) == (row.covid, row.severe):
-            faults.append(Finding(patient, "warning", f"{place}: {patient} is listed before, with the same values"))
+            faults.append(Issue(patient, "warning", f"{place}: {patient} is listed before, with the same values"))
         else:
             message = f"{place}: {patient} is listed before with other values, left out; remove one line"
-            faults.append(Finding(patient, "error", message))
-    wrong = {finding.case for finding in faults if finding.severity == "error"}
+            faults.append(Issue(patient, "error", message))
+    wrong = {issue.case for issue in faults if issue.severity == "error"}
     return {patient: row for patient, row in rows.items() if patient not in wrong}, faults
 
 

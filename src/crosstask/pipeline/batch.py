@@ -79,7 +79,7 @@ class Batch:
 
     def _predict(self, case: Case) -> None:
         data, without = self._predictor.dataset.read_to_predict(case)
-        self._remarks += [f"{case.id}: {finding.message}" for finding in data.findings]
+        self._remarks += [f"{case.id}: {issue.message}" for issue in data.issues]
         self._remarks += [f"{case.id}: predicted without a label, {message}" for message in without]
         prediction = self._predictor.predict(case.id, data, data.geometry)
         with self._folder.adding(case, self._rows_of(case.id)) as part:

@@ -125,7 +125,7 @@ def work(dataset: Source[Any], folder: Path, settings: str, job: Job) -> Outcome
         if isinstance(error, Exception) and not isinstance(error, CrosstaskError):
             raise CrosstaskError(f"case {case.id}: cannot be written: {line_of(error)}") from error
         raise
-    warnings = tuple(finding.message for finding in getattr(data, "findings", ()) if finding.severity == "warning")
+    warnings = tuple(issue.message for issue in getattr(data, "issues", ()) if issue.severity == "warning")
     return Outcome(raw, header.checksum, temporary, warnings=warnings)
 
 

@@ -8,7 +8,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from crosstask.datasets.base import SPLITS, Case, CaseData, Finding
+from crosstask.datasets.base import SPLITS, Case, CaseData, Issue
 from crosstask.datasets.cohort.labels import ClassesLabel, NumberLabel, OneHotLabel, is_missing
 from crosstask.datasets.cohort.rows import CohortRows, same_id
 from crosstask.datasets.cohort.spec import IMAGE
@@ -16,7 +16,7 @@ from crosstask.errors import InputError
 from crosstask.io.tables import Row
 
 
-def check_cohort(rows: CohortRows, read: Callable[[Case], CaseData]) -> Iterator[Finding]:
+def check_cohort(rows: CohortRows, read: Callable[[Case], CaseData]) -> Iterator[Issue]:
     """Everything that is wrong with a cohort; reads every image.
 
     Args:
@@ -44,7 +44,7 @@ def check_cohort(rows: CohortRows, read: Callable[[Case], CaseData]) -> Iterator
         empty.update(blank)
         if blank:
             names = ", ".join(name for _, name in blank)
-            yield Finding(case_id, "note", f"empty masks: {names}; nothing is outlined (row {row.number})")
+            yield Issue(case_id, "note", f"empty masks: {names}; nothing is outlined (row {row.number})")
         for name, known in rows.labels_of(row)[0].items():
             labels[name][case_id] = known
     yield from _check_pixels(rows, digests)
@@ -53,21 +53,21 @@ def check_cohort(rows: CohortRows, read: Callable[[Case], CaseData]) -> Iterator
     yield from _check_labels(rows, labels)
 
 
-def _check_table(rows: CohortRows) -> Iterator[Finding]:
+def _check_table(rows: CohortRows) -> Iterator[Issue]:
     """Ids, groups and splits."""
     table, spec = rows.table, rows.spec
     for note in table.notes:
-        yield Finding("table", "warning", f"{table.path}: {note}")
+        yield Issue("table", "warning", f"{table.path}: {note}")
     for row in table.rows:
         if rows.id_of(row) is None:
             message = f"{table.path}, row {row.number}: no id ({spec.case}), the row is skipped; fill it in"
-            yield Finding(f"row {row.number}", "error", message)
+            yield Issue(f"row {row.number}", "error", message)
     for case_id, same in rows.by_id.items():
         if len(same) > 1:
-            yield Finding(case_id, "error", f"{table.path}: {same_id(case_id, same)}")
+            yield Issue(case_id, "error", f"{table.path}: {same_id(case_id, same)}")
     if spec.group is None:
         message = "no group is given, so each case is its own: name the patient's column if one has several cases"
-        yield Finding("group", "note", message)
+        yield Issue("group", "note", message)
     if spec.split is None:
         return
     splits: dict[str, dict[str, list[str]]] = {}
@@ -82,19 +82,19 @@ def _check_table(rows: CohortRows) -> Iterator[Finding]:
                 f"{table.path}, row {row.number}: column {spec.split.column!r} holds {value!r}, which is no split; add "
                 "it to split.train, split.validation or split.test"
             )
-            yield Finding(case_id, "error", message)
+            yield Issue(case_id, "error", message)
     for group, parts in splits.items():
         if len(parts) > 1:
             where = " and ".join(f"{split} ({_some(ids)})" for split, ids in parts.items())
             message = f"the group is in {where}; fix the column, or leave split out and draw splits by group"
-            yield Finding(group, "error", message)
+            yield Issue(group, "error", message)
     shares = ", ".join(f"{counts[split]} {split}" for split in (*SPLITS, "no split") if counts[split])
-    yield Finding("split", "note", f"of {sum(counts.values())} cases: {shares}")
+    yield Issue("split", "note", f"of {sum(counts.values())} cases: {shares}")
 
 
 def _check_case(
     rows: CohortRows, case_id: str, row: Row, read: Callable[[Case], CaseData]
-) -> Generator[Finding, None, CaseData | None]:
+) -> Generator[Issue, None, CaseData | None]:
     """One case; gives what was read of it, or None."""
     try:
         missing = [path for path in rows.images_of(row) if not path.exists()]
@@ -104,35 +104,35 @@ def _check_case(
             )
         known, faults = rows.labels_of(row)
         for fault in faults:
-            yield Finding(case_id, "error", fault)
+            yield Issue(case_id, "error", fault)
         case = rows.case(case_id, row)
         if faults or case is None:
             return None
         data = read(case)
     except InputError as error:
-        yield Finding(case_id, "error", str(error))
+        yield Issue(case_id, "error", str(error))
         return None
     except OSError as error:
         message = f"{error.filename or case_id}: {error.strerror or error}; make the file readable"
-        yield Finding(case_id, "error", message)
+        yield Issue(case_id, "error", message)
         return None
     yield from _check_read(rows, case_id, row, data)
     if lacking := _lacking(rows, known, data):
-        yield Finding(case_id, "note", f"missing labels: {', '.join(lacking)}")
+        yield Issue(case_id, "note", f"missing labels: {', '.join(lacking)}")
     return data
 
 
-def _check_read(rows: CohortRows, case_id: str, row: Row, data: CaseData) -> Iterator[Finding]:
+def _check_read(rows: CohortRows, case_id: str, row: Row, data: CaseData) -> Iterator[Issue]:
     """What is to be said of a case that could be read."""
     if "converted" in data.information:
-        yield Finding(case_id, "note", f"{rows.images_of(row)[0]}: converted, {data.information['converted']}")
+        yield Issue(case_id, "note", f"{rows.images_of(row)[0]}: converted, {data.information['converted']}")
     for path in data.information.get("displaced", ()):
         message = f"{path}: lies elsewhere in space than its image, by half a voxel or more; make sure that they fit"
-        yield Finding(case_id, "warning", message)
-    yield from data.findings
+        yield Issue(case_id, "warning", message)
+    yield from data.issues
     if rows.spec.group is not None and rows.group_of(row) is None:
         message = f"{rows.table.path}, row {row.number}: no group ({rows.spec.group}); taken as a group of its own"
-        yield Finding(case_id, "warning", message)
+        yield Issue(case_id, "warning", message)
 
 
 def _lacking(rows: CohortRows, known: Mapping[str, Mapping[str, float]], data: CaseData) -> list[str]:
@@ -149,7 +149,7 @@ def _lacking(rows: CohortRows, known: Mapping[str, Mapping[str, float]], data: C
     return lacking
 
 
-def _check_pixels(rows: CohortRows, digests: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
+def _check_pixels(rows: CohortRows, digests: Mapping[str, Sequence[str]]) -> Iterator[Issue]:
     """The same picture under two ids."""
     for ids in digests.values():
         if len(ids) < 2:
@@ -159,11 +159,11 @@ def _check_pixels(rows: CohortRows, digests: Mapping[str, Sequence[str]]) -> Ite
         others = _some(ids[1:])
         if len(splits) > 1:
             message = f"the same pixels as {others}, in another split ({', '.join(sorted(splits))}); remove one of them"
-            yield Finding(ids[0], "error", message)
+            yield Issue(ids[0], "error", message)
         else:
             groups = {rows.group_of(row) or case_id for case_id, row in of.items()}
             hint = "splits keep them together" if len(groups) > 1 else "they are of one group"
-            yield Finding(ids[0], "warning", f"the same pixels as {others}; {hint}, but remove one of them if you can")
+            yield Issue(ids[0], "warning", f"the same pixels as {others}; {hint}, but remove one of them if you can")
 
 
 def _empty_masks(rows: CohortRows, data: CaseData) -> list[tuple[str, str]]:
@@ -178,20 +178,20 @@ def _empty_masks(rows: CohortRows, data: CaseData) -> list[tuple[str, str]]:
 
 def _check_masks(
     rows: CohortRows, masks: Mapping[tuple[str, str], int], empty: Mapping[tuple[str, str], int], cases: int
-) -> Iterator[Finding]:
+) -> Iterator[Issue]:
     for task, section in rows.spec.masks.items():
         for name, source in section.classes.items():
             count = masks.get((task, name), 0)
             if count:
                 blank = f", {empty[task, name]} of them an empty one" if empty.get((task, name)) else ""
-                yield Finding(f"masks.{task}", "note", f"{name}: {count} of {cases} cases have a mask{blank}")
+                yield Issue(f"masks.{task}", "note", f"{name}: {count} of {cases} cases have a mask{blank}")
             elif cases:
                 first = rows.resolved(source.path, rows.table.rows[0])
                 message = f"{name}: no case has a mask; row {rows.table.rows[0].number} would have {first}"
-                yield Finding(f"masks.{task}", "error", f"{message}; fix the path {source.path!r}")
+                yield Issue(f"masks.{task}", "error", f"{message}; fix the path {source.path!r}")
 
 
-def _check_softness(rows: CohortRows, soft: Mapping[str, Sequence[tuple[str, float]]]) -> Iterator[Finding]:
+def _check_softness(rows: CohortRows, soft: Mapping[str, Sequence[tuple[str, float]]]) -> Iterator[Issue]:
     """Masks with soft edges or artefacts, of which the class takes all, or nothing but the exact values."""
     for task, section in rows.spec.masks.items():
         for name, source in section.classes.items():
@@ -203,10 +203,10 @@ def _check_softness(rows: CohortRows, soft: Mapping[str, Sequence[tuple[str, flo
                 f"{name}: the masks of {_some([case for case, _ in cases])} have soft edges or artefacts of "
                 f"compression (JPEG), and {does} to the class; give it values: '>{min(value for _, value in cases):g}'"
             )
-            yield Finding(f"masks.{task}", "warning", message)
+            yield Issue(f"masks.{task}", "warning", message)
 
 
-def _check_labels(rows: CohortRows, labels: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Iterator[Finding]:
+def _check_labels(rows: CohortRows, labels: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Iterator[Issue]:
     """How each label is distributed, and whether there is anything to learn."""
     for name, cases in labels.items():
         label = rows.spec.labels[name]
@@ -217,16 +217,16 @@ def _check_labels(rows: CohortRows, labels: Mapping[str, Mapping[str, Mapping[st
         if not cases:
             continue
         if not labelled:
-            yield Finding(where, "warning", "every case lacks it; fix the column, or leave the label out")
+            yield Issue(where, "warning", "every case lacks it; fix the column, or leave the label out")
             continue
         for own, numbers in values.items():
             of = "" if own == name else f"{own}: "
             if not len(numbers):
-                yield Finding(where, "warning", f"{of}every case lacks it; fix the column, or leave it out")
+                yield Issue(where, "warning", f"{of}every case lacks it; fix the column, or leave it out")
             elif (numbers == numbers[0]).all():
                 what = f"has the value {numbers[0]:g}" if isinstance(label, NumberLabel) else _says(numbers[0])
-                yield Finding(where, "warning", f"{of}every labelled case {what}; there is nothing to learn")
-        yield Finding(where, "note", f"{labelled} of {len(cases)} cases labelled; {_distribution(label, values)}")
+                yield Issue(where, "warning", f"{of}every labelled case {what}; there is nothing to learn")
+        yield Issue(where, "note", f"{labelled} of {len(cases)} cases labelled; {_distribution(label, values)}")
 
 
 def _says(value: float) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from crosstask.datasets.base import Case, CaseData, Dataset, Finding
+from crosstask.datasets.base import Case, CaseData, Dataset, Issue
 from crosstask.datasets.cohort.check import check_cohort
 from crosstask.datasets.cohort.labels import ClassesLabel, FindingsLabel, NumberLabel, OneHotLabel
 from crosstask.datasets.cohort.masks import Mask, belongs, read_mask
@@ -178,7 +178,7 @@ class Cohort(Dataset):
         if missing := next((path for path in images if not path.exists()), None):
             raise InputError(f"{missing}: no such image; add it, or take row {row.number} out of the table")
         information: dict[str, Any] = {}
-        findings: list[Finding] = []
+        issues: list[Issue] = []
         labels, faults = self.rows.labels_of(row)
         if faults:
             raise InputError(faults[0])
@@ -186,7 +186,7 @@ class Cohort(Dataset):
         channels: dict[str, tuple[str, ...]] = {IMAGE: self._channel_names()}
         arrays: dict[str, np.ndarray] = {}
         for task in self.spec.masks:
-            channels[task], arrays[task] = self._masks(case.id, task, row, images[0], native, information, findings)
+            channels[task], arrays[task] = self._masks(case.id, task, row, images[0], native, information, issues)
         if self.spec.crop is not None:
             box = self._box(arrays[self.spec.crop.masks], native, row)
             image, native = image[box], native.cropped(box[1:])
@@ -198,7 +198,7 @@ class Cohort(Dataset):
         arrays[IMAGE] = image
         for name, values in labels.items():
             arrays[name], channels[name] = np.array(list(values.values()), np.float32), tuple(values)
-        return CaseData(arrays, channels, geometry, information, tuple(findings))
+        return CaseData(arrays, channels, geometry, information, tuple(issues))
 
     # --- files ---
 
@@ -251,7 +251,7 @@ class Cohort(Dataset):
         image: Path,
         geometry: Geometry,
         information: dict[str, Any],
-        findings: list[Finding],
+        issues: list[Issue],
     ) -> tuple[tuple[str, ...], np.ndarray]:
         """Classes whose file exists, and their masks ``c *s``."""
         files: dict[Path, Mask] = {}
@@ -277,7 +277,7 @@ class Cohort(Dataset):
                     f"{path}: the mask holds values that are no numbers (NaN or infinite), so {name} is a missing "
                     f"label (row {row.number}); export it again, or give fill beside its path (fill: 0)"
                 )
-                findings.append(Finding(case_id, "warning", message))
+                issues.append(Issue(case_id, "warning", message))
                 continue
             found[name] = belongs(held, mask)
             if mask.values == ">0" or isinstance(mask.values, list):
@@ -306,12 +306,12 @@ class Cohort(Dataset):
 
     # --- check ---
 
-    def check(self) -> Iterator[Finding]:
+    def check(self) -> Iterator[Issue]:
         """Read table and files and say what is wrong; see the base class."""
         try:
             rows = self.rows
         except InputError as error:
-            yield Finding(str(self.root), "error", str(error))
+            yield Issue(str(self.root), "error", str(error))
             return
         yield from check_cohort(rows, self.read)
 

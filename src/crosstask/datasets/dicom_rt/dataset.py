@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from crosstask.datasets.base import Case, CaseData, Dataset, Finding
+from crosstask.datasets.base import Case, CaseData, Dataset, Issue
 from crosstask.datasets.dicom_rt.candidates import check_fit
 from crosstask.datasets.dicom_rt.choice import Choice, choose
 from crosstask.datasets.dicom_rt.images import SERIES_NAMES, all_series
@@ -223,8 +223,8 @@ class DicomRT(Dataset):
         """
         lost = Lost(damaged=False)
         data = self._read(case, lost)
-        told = tuple(Finding(case.id, "warning", message) for message in lost.messages)
-        return replace(data, findings=data.findings + told)
+        told = tuple(Issue(case.id, "warning", message) for message in lost.messages)
+        return replace(data, issues=data.issues + told)
 
     def read_to_predict(self, case: Case) -> tuple[PatientCase, list[str]]:
         """A case as far as its CT; structures, dose and plan are left out where they cannot be read.
@@ -266,7 +266,7 @@ class DicomRT(Dataset):
                 "not_contoured": [name for name in self.structures if name not in masks],
                 "choice": list(choice.notes),
             },
-            findings=(*_findings_of(case.id, choice), *_copied(case.id, patient)),
+            issues=(*_issues_of(case.id, choice), *_copied(case.id, patient)),
             patient=patient,
         )
 
@@ -282,46 +282,44 @@ class DicomRT(Dataset):
                 masks[name] = mask
         return masks
 
-    def check(self) -> Iterator[Finding]:
+    def check(self) -> Iterator[Issue]:
         """Read every file and every patient and say what is wrong; see the base class."""
         try:
             index = self._index or index_folder(self.root)
             chosen = self._chosen(index)
         except InputError as error:
-            yield Finding(str(self.root), "error", str(error))
+            yield Issue(str(self.root), "error", str(error))
             return
         for path, reason in index.unreadable:
-            yield Finding(path.name, "error", reason)
+            yield Issue(path.name, "error", reason)
         for copy in index.duplicates:
             what = "is a copy of" if copy.same else "has other content but the same SOP instance UID as"
             message = f"{copy.path}: {what} {copy.kept}; it is ignored"
-            yield Finding(copy.path.name, "note" if copy.same else "warning", message)
+            yield Issue(copy.path.name, "note" if copy.same else "warning", message)
         if index.ignored:
-            yield Finding(
-                self.root.name, "note", f"{self.root}: {index.ignored} files are no DICOM images or RT objects"
-            )
+            yield Issue(self.root.name, "note", f"{self.root}: {index.ignored} files are no DICOM images or RT objects")
         for name, choice in chosen.items():
             if isinstance(choice, InputError):
-                yield Finding(name, "error", f"{choice}; the patient is skipped")
+                yield Issue(name, "error", f"{choice}; the patient is skipped")
                 continue
             self._choices[name] = choice
             yield from self._check_case(name, choice)
 
-    def _check_case(self, name: str, choice: Choice) -> Iterator[Finding]:
+    def _check_case(self, name: str, choice: Choice) -> Iterator[Issue]:
         try:
             case = self.read(Case(id=name, group=name, split="", files=choice.files))
         except InputError as error:
-            yield from _findings_of(name, choice)
-            yield Finding(name, "error", str(error))
+            yield from _issues_of(name, choice)
+            yield Issue(name, "error", str(error))
             return
-        yield from case.findings
+        yield from case.issues
         missing = case.information["not_contoured"]
         if choice.structures is None:
-            yield Finding(name, "note", "no structure set; all structures are missing labels")
+            yield Issue(name, "note", "no structure set; all structures are missing labels")
         elif missing:
-            yield Finding(name, "note", f"not contoured: {', '.join(missing)}")
+            yield Issue(name, "note", f"not contoured: {', '.join(missing)}")
         if not choice.doses:
-            yield Finding(name, "note", "no dose; it is a missing label")
+            yield Issue(name, "note", "no dose; it is a missing label")
 
     def task(self, name: str, **options: Any) -> Task:
         """``segmentation`` (option ``classes``: structures of the table, or ``"all"``) or ``dose`` (no option).
@@ -356,16 +354,16 @@ class DicomRT(Dataset):
         return rows
 
 
-def _findings_of(case: str, choice: Choice) -> Iterator[Finding]:
+def _issues_of(case: str, choice: Choice) -> Iterator[Issue]:
     for remark in choice.remarks:
-        yield Finding(case, "warning" if remark.warning else "note", remark.line)
+        yield Issue(case, "warning" if remark.warning else "note", remark.line)
 
 
-def _copied(case: str, patient: Patient) -> Iterator[Finding]:
+def _copied(case: str, patient: Patient) -> Iterator[Issue]:
     for name, structure in patient.structures.items():
         if structure.copies:
             what = "1 contour is" if structure.copies == 1 else f"{structure.copies} contours are"
-            yield Finding(case, "warning", f"{name}: {what} a copy of another one and not counted again")
+            yield Issue(case, "warning", f"{name}: {what} a copy of another one and not counted again")
 
 
 def _ends(given: str) -> Ends:
