@@ -149,7 +149,7 @@ def page(found: dict[str, Experiment], parts: list[dict[str, float]]) -> str:
             predictions=collect_predictions(plans),
             groups={case.id: case.group for case in store.cases},
         )
-        splits = splits_of(store, experiment.dataset, dataset_of(experiment).image_source)
+        splits = splits_of(store, experiment.dataset, dataset_of(experiment).image_array)
         counts = ", ".join(f"{len(cases)} {split}" for split, cases in splits.items())
         text += f"## {name}\n\n{markdown_table(header(comparison), body(comparison))}\n"
         text += f"Cases: {counts}; seeds: {experiment.seeds}; encoder {experiment.encoder.name}, "

@@ -33,7 +33,7 @@ class Pictures(Dataset):
     """
 
     name = "pictures"
-    image_source = "image"
+    image_array = "image"
     image_channels = 3
     spatial_dims = 2
     licence = source = citation = "generated"
@@ -96,7 +96,7 @@ class Pictures(Dataset):
             "area": lambda: RegressionTask("area", "lesion", ["lesion"], "mm"),
             "parts": lambda: SegmentationTask("parts", "lesion", ["lesion", "rest"], exclusive=True),
             "kind": lambda: ClassificationTask("kind", "kind", KINDS, exclusive=True),
-            "signs": lambda: ClassificationTask("signs", "signs", SIGNS, exclusive=False, scored_source="signs_scored"),
+            "signs": lambda: ClassificationTask("signs", "signs", SIGNS, exclusive=False, scored_array="signs_scored"),
             "age": lambda: ScalarTask("age", "age", "years", minimum=0.0),
         }[name]()
 

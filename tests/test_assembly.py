@@ -24,9 +24,9 @@ class Patients(Dataset):
     """A data set that defines tasks; its cases are made below."""
 
     name = "patients"
-    image_source = "ct"
-    region_source = "region"
-    structure_source = "structures"
+    image_array = "ct"
+    region_array = "region"
+    structure_array = "structures"
     structures = ("Brainstem", "Larynx")
     licence = source = citation = ""
 
@@ -53,8 +53,8 @@ class Pictures(Patients):
     """A data set without region and structures."""
 
     name = "pictures"
-    region_source = None
-    structure_source = None
+    region_array = None
+    structure_array = None
     structures = ()
 
 

@@ -81,7 +81,7 @@ class Arrays(ct.Dataset):
     """Pictures in NumPy archives: each ``CASE.npz`` has ``image`` and ``mask`` (``y x``) and ``bright`` (0 or 1)."""
 
     name = "arrays"
-    image_source = "image"
+    image_array = "image"
     spatial_dims = 2
     licence, source, citation = "your own", "your own", "your own"
     tasks = ("mask", "bright")

@@ -18,7 +18,7 @@ from crosstask.registry import TASKS
 from crosstask.tasks.base import Task
 
 Slices = Sequence[slice | int]
-_DESCRIBED = ("image_source", "region_source", "windows", "image_channels", "structure_source", "structures")
+_DESCRIBED = ("image_array", "region_array", "windows", "image_channels", "structure_array", "structures")
 
 
 class Readable(Protocol):
@@ -38,21 +38,21 @@ class Assembly:
 
     Attributes:
         tasks: the tasks, in order.
-        image_source: case array of the image.
-        region_source: case array of the region where regression targets are defined, or None.
+        image_array: case array of the image.
+        region_array: case array of the region where regression targets are defined, or None.
         windows: one input channel per image channel and window [low, high] of its values, scaled to [-1, 1].
         image_channels: of the case array of the image.
-        structure_source: case array whose channels become further input channels, or None.
+        structure_array: case array whose channels become further input channels, or None.
         structures: names of these channels; one that a case lacks is zero.
         scoring: take the targets that scores and validation look at, where these differ from those of training.
     """
 
     tasks: tuple[Task, ...]
-    image_source: str
-    region_source: str | None
+    image_array: str
+    region_array: str | None
     windows: tuple[tuple[float, float], ...]
     image_channels: int = 1
-    structure_source: str | None = None
+    structure_array: str | None = None
     structures: tuple[str, ...] = ()
     scoring: bool = False
 
@@ -71,11 +71,11 @@ class Assembly:
 
     def image(self, case: Readable, slices: Slices | None = None) -> np.ndarray:
         """Input channels ``c *s``, float32."""
-        values = case.read(self.image_source, None, slices).astype(np.float32)
+        values = case.read(self.image_array, None, slices).astype(np.float32)
         seen = self.windowed(values)
-        if self.structure_source is None:
+        if self.structure_array is None:
             return seen
-        masks, _ = _channels(case, self.structure_source, self.structures, slices, values.shape[1:])
+        masks, _ = _channels(case, self.structure_array, self.structures, slices, values.shape[1:])
         return np.concatenate([seen, masks.astype(np.float32)])
 
     def windowed(self, values: np.ndarray) -> np.ndarray:
@@ -91,17 +91,17 @@ class Assembly:
 
     def target(self, task: Task, case: Readable, slices: Slices | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Target ``c *s`` (float32, zero where missing) and present ``c`` (bool) of one task; ``c`` at image level."""
-        source = task.scored_source if self.scoring else task.source
+        source = task.scored_array if self.scoring else task.array
         if task.level == "image":
             return _channels(case, source, task.classes, None, ())
-        shape = _shape(case.shape(self.image_source)[1:], slices)
+        shape = _shape(case.shape(self.image_array)[1:], slices)
         return _channels(case, source, task.classes, slices, shape)
 
     def region(self, case: Readable, slices: Slices | None = None) -> np.ndarray | None:
         """Where regression targets are defined, ``1 *s``, bool; None if the case does not say."""
-        if self.region_source is None or not case.channels.get(self.region_source):
+        if self.region_array is None or not case.channels.get(self.region_array):
             return None
-        return case.read(self.region_source, None, slices) > 0
+        return case.read(self.region_array, None, slices) > 0
 
 
 def describe_assembly(assembly: Assembly) -> dict[str, Any]:
@@ -259,7 +259,7 @@ def _check_lesions(assembly: Assembly) -> None:
             f"dataset.tasks.{pixel}: patches of a lesion (sample.kind) carry labels of whole cases alone; leave the "
             "task out, or set sample.kind patch"
         )
-    if assembly.structure_source is not None:
+    if assembly.structure_array is not None:
         raise InputError("dataset.structure_input: patches of a lesion (sample.kind) have none; set it false")
 
 
@@ -277,18 +277,18 @@ def assemble(
     """
     structures: tuple[str, ...] = ()
     if structure_input:
-        if dataset.structure_source is None:
+        if dataset.structure_array is None:
             raise InputError(
                 f"dataset.structure_input: {dataset.name} has no structures to give as input; set it false"
             )
         structures = dataset.structures
     return Assembly(
         tasks=tuple(_task(dataset, name, options) for name, options in tasks.items()),
-        image_source=dataset.image_source,
-        region_source=dataset.region_source,
+        image_array=dataset.image_array,
+        region_array=dataset.region_array,
         windows=tuple((float(low), float(high)) for low, high in windows),
         image_channels=dataset.image_channels,
-        structure_source=dataset.structure_source if structure_input else None,
+        structure_array=dataset.structure_array if structure_input else None,
         structures=structures,
     )
 

@@ -39,7 +39,7 @@ class Grouped(Protocol):
 
 
 def splits_of(
-    store: Store, section: DatasetSection, image_source: str, *, needed: Sequence[Split] = SPLITS
+    store: Store, section: DatasetSection, image_array: str, *, needed: Sequence[Split] = SPLITS
 ) -> dict[Split, list[str]]:
     """Case ids of each split of a store: :func:`split_cases` with the labels and the pixels of its cases.
 
@@ -61,7 +61,7 @@ def splits_of(
                 "image-level task that has classes"
             )
         strata = {case: _stratum(values) for case, values in labels.items()}
-    return split_cases(store.cases, section, needed=needed, strata=strata, digests=digests_of(store, ids, image_source))
+    return split_cases(store.cases, section, needed=needed, strata=strata, digests=digests_of(store, ids, image_array))
 
 
 def split_cases(

@@ -115,7 +115,7 @@ class DatasetTester:
         for _, data in read:
             assert len(data.geometry.shape) == dataset.spatial_dims == len(data.geometry.spacing)
             assert all(step > 0 for step in data.geometry.spacing)
-            assert data.shape(dataset.image_source) == (dataset.image_channels, *data.geometry.shape)
+            assert data.shape(dataset.image_array) == (dataset.image_channels, *data.geometry.shape)
             assert data.arrays.keys() == data.channels.keys()
             for name, array in data.arrays.items():
                 assert array.ndim == 1 or array.shape[1:] == tuple(data.geometry.shape), name
@@ -126,10 +126,10 @@ class DatasetTester:
     def test_further_inputs_and_the_region_are_arrays(self, root: Path, read: list[tuple[Case, CaseData]]) -> None:
         dataset = self.dataset(root)
         for _, data in read:
-            if dataset.region_source is not None:
-                assert data.shape(dataset.region_source) == (1, *data.geometry.shape)
-            if dataset.structure_source is not None:
-                assert set(data.channels[dataset.structure_source]) <= set(dataset.structures)
+            if dataset.region_array is not None:
+                assert data.shape(dataset.region_array) == (1, *data.geometry.shape)
+            if dataset.structure_array is not None:
+                assert set(data.channels[dataset.structure_array]) <= set(dataset.structures)
 
     def test_a_worker_reads_the_same(self, root: Path, read: list[tuple[Case, CaseData]]) -> None:
         """Pickled before and after a look at the cases, and never asked for them itself."""
@@ -162,25 +162,25 @@ class DatasetTester:
         for name in dataset.tasks:
             task = dataset.task(name)
             assert task.name == name and task.head().channels == len(task.classes)
-            for source in {task.source, task.scored_source}:
+            for source in {task.array, task.scored_array}:
                 assert all(source in data.arrays for _, data in read)
                 ndim = 1 if task.level == "image" else 1 + dataset.spatial_dims
                 assert {data.arrays[source].ndim for _, data in read} == {ndim}
                 assert any(set(task.classes) & set(data.channels[source]) for _, data in read)
             if task.values == "softmax":
-                assert all(data.arrays[task.source].sum() in (0, 1) for _, data in read if task.level == "image")
+                assert all(data.arrays[task.array].sum() in (0, 1) for _, data in read if task.level == "image")
 
     def test_a_label_that_is_missing_is_no_empty_one(
         self, root: Path, read: list[tuple[Case, CaseData]], store: Store
     ) -> None:
         dataset = self.dataset(root)
         tasks = [dataset.task(name) for name in dataset.tasks]
-        assembly = Assembly(tuple(tasks), dataset.image_source, dataset.region_source, ((0.0, 1.0),))
+        assembly = Assembly(tuple(tasks), dataset.image_array, dataset.region_array, ((0.0, 1.0),))
         seen = set()
         for case, data in read:
             for task in tasks:
                 target, present = assembly.target(task, store.open(case.id))
-                assert present.tolist() == [name in data.channels[task.source] for name in task.classes]
+                assert present.tolist() == [name in data.channels[task.array] for name in task.classes]
                 assert not target[~present].any()
                 seen |= set(present.tolist())
         assert seen == {True, False}, "the files of this test lack labels"
@@ -188,7 +188,7 @@ class DatasetTester:
     def test_hidden_labels_are_missing_and_nothing_else_is(self, root: Path, read: list[tuple[Case, CaseData]]) -> None:
         dataset = self.dataset(root)
         tasks = [dataset.task(name) for name in dataset.tasks]
-        sources = {source for task in tasks for source in (task.source, task.scored_source)}
+        sources = {source for task in tasks for source in (task.array, task.scored_array)}
         hidden = HiddenLabels(dataset, 1.0)
         assert hidden.read_settings() != dataset.read_settings()
         assert (hidden.name, hidden.tasks, hidden.cases()) == (dataset.name, dataset.tasks, dataset.cases())
@@ -196,7 +196,7 @@ class DatasetTester:
         without = hidden.read(case)
         assert {name for name, channels in without.channels.items() if channels != data.channels[name]} <= sources
         assert all(without.channels[source] == () for source in sources)
-        np.testing.assert_array_equal(without.read(dataset.image_source), data.read(dataset.image_source))
+        np.testing.assert_array_equal(without.read(dataset.image_array), data.read(dataset.image_array))
 
     def test_a_task_that_there_is_not_is_named_with_the_closest(self, root: Path) -> None:
         wrong, right = self.misspelt

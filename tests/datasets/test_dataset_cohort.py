@@ -91,7 +91,7 @@ def test_tasks_fit_the_arrays(cohort):
     data = read(cohort, "007")
     kinds = {name: cohort.task(name) for name in cohort.tasks}
     for name, task in kinds.items():
-        assert (task.name, task.source, task.classes) == (name, name, data.channels[name])
+        assert (task.name, task.array, task.classes) == (name, name, data.channels[name])
     assert [task.level for task in kinds.values()] == ["pixel", *["image"] * 5]
     assert [task.head().channels for task in kinds.values()] == [3, 1, 3, 2, 1, 1]
     assert [kinds[name].values for name in ("covid", "grade", "findings", "age")] == [

@@ -285,8 +285,8 @@ class TestTasks:
         task = dataset.task(name)
         assert (task.name, task.kind, task.classes) == (name, kind, classes)
         data = dataset.read(dataset.cases()[0])
-        assert set(task.classes) == set(data.channels[task.source])
-        assert task.level == ("pixel" if data.arrays[task.source].ndim == 3 else "image")
+        assert set(task.classes) == set(data.channels[task.array])
+        assert task.level == ("pixel" if data.arrays[task.array].ndim == 3 else "image")
 
     def test_options(self, tmp_path):
         dataset = HAM10000(tmp_path)

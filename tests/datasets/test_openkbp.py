@@ -220,7 +220,7 @@ class TestCheck:
 class TestTask:
     def test_segmentation(self, tmp_path):
         task = OpenKBP(tmp_path).task("segmentation")
-        assert (task.name, task.kind, task.source) == ("segmentation", "segmentation", "structures")
+        assert (task.name, task.kind, task.array) == ("segmentation", "segmentation", "structures")
         assert task.classes == ("Brainstem", "SpinalCord", "RightParotid", "LeftParotid")
 
     @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ class TestTask:
 
     def test_dose(self, tmp_path):
         task = OpenKBP(tmp_path).task("dose")
-        assert (task.name, task.kind, task.source, task.classes) == ("dose", "regression", "dose", ("dose",))
+        assert (task.name, task.kind, task.array, task.classes) == ("dose", "regression", "dose", ("dose",))
         assert task.unit == "Gy"
 
     @pytest.mark.parametrize(

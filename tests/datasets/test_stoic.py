@@ -241,7 +241,7 @@ class TestTasks:
             ({"mask_negatives": False}, "severe"),
         ):
             task = dataset.task("severity", **options)
-            assert (task.source, task.scored_source) == (source, positives)
+            assert (task.array, task.scored_array) == (source, positives)
             assert (task.name, task.classes, task.values, task.level) == ("severity", ("severe",), "sigmoid", "image")
             assert task.metrics()[0].name == "auc"
         with pytest.raises(InputError, match="give true or false"):
@@ -254,7 +254,7 @@ class TestTasks:
         for name in ("covid", "sex", "age"):
             task = dataset.task(name)
             assert task.name == name
-            assert task.classes == data.channels[task.source]
+            assert task.classes == data.channels[task.array]
         assert dataset.task("covid", measure="accuracy").metrics()[0].name == "accuracy"
         assert (dataset.task("age").kind, dataset.task("age").unit) == ("scalar", "years")
         with pytest.raises(InputError, match="no option 'mask_negatives'"):

@@ -77,7 +77,7 @@ def plan(whole: Whole, tmp_path: Path) -> RunSpec:
 def belongs(plan: RunSpec) -> None:
     """Refuse the run folder if it is of other settings or data, or damaged."""
     store = Store(plan.experiment.store_folder)
-    splits = splits_by_seed([plan], store, dataset_of(plan.experiment).image_source)
+    splits = splits_by_seed([plan], store, dataset_of(plan.experiment).image_array)
     check_belonging([plan], store, splits)
 
 

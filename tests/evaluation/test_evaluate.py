@@ -116,7 +116,7 @@ def test_only_labelled_cases_and_those_that_are_to_be_scored_count(pictures):
     def cases(table, task: str) -> set[str]:
         return set(table[table["task"] == task]["case"]) - {""}
 
-    assert cases(predictions, "signs") == {case for case in train if int(case[1:]) % 2 == 0}  # scored_source
+    assert cases(predictions, "signs") == {case for case in train if int(case[1:]) % 2 == 0}  # scored_array
     assert cases(predictions, "kind") == {case for case in train if case != "c4"}
     assert cases(predictions, "age") == cases(scores, "age") == {case for case in train if case != "c6"}
     assert cases(scores, "lesion") == {case for case in train if case != "c3"}

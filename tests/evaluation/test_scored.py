@@ -108,8 +108,8 @@ def test_test_cases_that_lack_a_label_are_left_out_of_every_task(pictures) -> No
 def test_cases_that_are_not_asked_for_a_label_on_purpose_lack_none(tmp_path: Path) -> None:
     """Severity is learned and scored among COVID-positives alone; negatives have it too."""
     task = STOIC(tmp_path).task("severity")
-    assert (task.source, task.labelled_source) == ("severe_among_positives", "severe")
-    assert STOIC(tmp_path).task("covid").labelled_source == "covid"
+    assert (task.array, task.labelled_array) == ("severe_among_positives", "severe")
+    assert STOIC(tmp_path).task("covid").labelled_array == "covid"
 
 
 def test_a_task_without_labels_leaves_no_case_and_is_named(pictures) -> None:

@@ -289,5 +289,5 @@ class TestExclusive(ClassificationTester):
 
 
 def test_labels_to_score_may_be_others_than_those_to_learn():
-    task = ClassificationTask("severity", "severity", ("severe",), exclusive=False, scored_source="severity_positive")
-    assert (task.source, task.scored_source) == ("severity", "severity_positive")
+    task = ClassificationTask("severity", "severity", ("severe",), exclusive=False, scored_array="severity_positive")
+    assert (task.array, task.scored_array) == ("severity", "severity_positive")

@@ -22,7 +22,7 @@ TASKS = (
     RegressionTask("dose", "dose", ["dose"], "Gy"),
     ClassificationTask("diagnosis", "diagnosis", ["a", "b"], exclusive=True),
 )
-ASSEMBLY = Assembly(TASKS, "image", "region", ((0.0, 1.0),), structure_source="masks", structures=("ball",))
+ASSEMBLY = Assembly(TASKS, "image", "region", ((0.0, 1.0),), structure_array="masks", structures=("ball",))
 
 
 def ball(shape: tuple[int, ...], centre: tuple[float, ...], radius: float) -> torch.Tensor:

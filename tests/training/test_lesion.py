@@ -262,7 +262,7 @@ def test_pixel_tasks_do_not_go_with_patches_of_lesions(lesions: Path, store: Sto
 def test_structures_as_input_do_not_either(
     lesions: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(Cohort, "structure_source", "segmentation")
+    monkeypatch.setattr(Cohort, "structure_array", "segmentation")
     monkeypatch.setattr(Cohort, "structures", ("Lesion",))
     experiment = experiment_of(lesions, store, tmp_path, dataset={"structure_input": True})
     with pytest.raises(InputError, match=r"^dataset\.structure_input: patches of a lesion .* have none; set it false"):

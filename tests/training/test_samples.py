@@ -205,7 +205,7 @@ def test_the_index_of_a_slice(store: Store, assembly: Assembly):
 
 @pytest.mark.parametrize("slices", [True, False])
 def test_without_a_region(store: Store, assembly: Assembly, slices: bool):
-    without = replace(assembly, region_source=None)
+    without = replace(assembly, region_array=None)
     kind = SliceSamples if slices else PatchSamples
     size = (16, 16) if slices else (40, 16, 16)
     sample = kind(store, ("pt_1",), without, size)[0]
@@ -321,7 +321,7 @@ def test_samples_in_memory_keep_what_has_no_region(store: Store, assembly: Assem
     cached = CachedSamples(samples, samples.cases, assembly)
     for _ in range(2):
         assert [cached[index].region is None for index in range(3)] == [False, True, False]
-    without = replace(assembly, region_source=None)
+    without = replace(assembly, region_array=None)
     assert CachedSamples(WholeSamples(store, CASES, without, (16, 16, 16)), CASES, without)[0].region is None
 
 

@@ -36,7 +36,7 @@ class Pictures(Dataset):
     """Colour pictures of a disc: diagnosis by its colour, some masks, findings and ages missing."""
 
     name = "pictures"
-    image_source = "image"
+    image_array = "image"
     image_channels = 3
     spatial_dims = 2
     licence = source = citation = "generated"
@@ -128,7 +128,7 @@ def loaders(plan: RunSpec, store: Store) -> tuple[Any, Any]:
     experiment = plan.experiment
     dataset = dataset_of(experiment)
     whole = assembly_of(experiment, dataset)
-    splits = splits_of(store, experiment.dataset, dataset.image_source)
+    splits = splits_of(store, experiment.dataset, dataset.image_array)
     return _loaders(plan, store, splits, whole.only(plan.tasks), whole)
 
 

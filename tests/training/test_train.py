@@ -385,7 +385,7 @@ def test_every_method_learns_both_tasks_of_a_batch(experiment: Experiment, store
     assembly = assembly_of(experiment, dataset_of(experiment))
     cases = [case.id for case in store.cases if case.split == "train"]
     for task in assembly.tasks:
-        task.fit(channel_statistics(store, cases, task.source, task.classes, assembly.region_source))
+        task.fit(channel_statistics(store, cases, task.array, task.classes, assembly.region_array))
     samples = SliceSamples(store, cases, assembly, (32, 32))
     full = sorted(range(len(samples)), key=lambda index: -_content(samples[index]))
     batch = collate([samples[index] for index in full[:6]])

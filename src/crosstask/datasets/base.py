@@ -98,21 +98,21 @@ class Dataset(ABC):
 
     Attributes:
         name: name in :data:`crosstask.registry.DATASETS`.
-        image_source: name of the case array that holds the image.
+        image_array: name of the case array that holds the image.
         image_channels: its channels: 1, or 3 for colour.
         spatial_dims: axes of a case's grid: 3 for volumes, 2 for images.
-        region_source: name of the case array (one channel) that says where regression targets are defined, or None.
-        structure_source, structures: case array and channel names that may serve as further input, if there are any.
+        region_array: name of the case array (one channel) that says where regression targets are defined, or None.
+        structure_array, structures: case array and channel names that may serve as further input, if there are any.
         licence, source, citation: shown by ``check``, and kept in each run.
     """
 
     name: str
     registry = DATASETS
-    image_source: str
+    image_array: str
     image_channels: int = 1
     spatial_dims: int = 3
-    region_source: str | None = None
-    structure_source: str | None = None
+    region_array: str | None = None
+    structure_array: str | None = None
     structures: tuple[str, ...] = ()
     licence: str
     source: str

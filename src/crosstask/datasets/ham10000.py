@@ -117,7 +117,7 @@ class HAM10000(Dataset):
     """
 
     name = "ham10000"
-    image_source = "image"
+    image_array = "image"
     image_channels = 3
     spatial_dims = 2
     licence = "CC BY-NC 4.0"

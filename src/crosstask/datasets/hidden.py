@@ -30,9 +30,9 @@ class HiddenLabels(Dataset):
         self._dataset, self._share, self._seed = dataset, share, seed
         self.name, self.licence = dataset.name, dataset.licence
         self.source, self.citation = dataset.source, dataset.citation
-        self.image_source, self.region_source = dataset.image_source, dataset.region_source
+        self.image_array, self.region_array = dataset.image_array, dataset.region_array
         self.image_channels, self.spatial_dims = dataset.image_channels, dataset.spatial_dims
-        self.structure_source, self.structures = dataset.structure_source, dataset.structures
+        self.structure_array, self.structures = dataset.structure_array, dataset.structures
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -65,7 +65,7 @@ class HiddenLabels(Dataset):
         data = self._dataset.read(case)
         tasks = [self._dataset.task(name) for name in self.tasks]
         arrays, channels = dict(data.arrays), dict(data.channels)
-        for name in {source for task in tasks for source in (task.source, task.scored_source)} & set(arrays):
+        for name in {source for task in tasks for source in (task.array, task.scored_array)} & set(arrays):
             whole = arrays[name].ndim == 1
             keys = [name if whole else f"{name}/{channel}" for channel in channels[name]]
             kept = [index for index, key in enumerate(keys) if not self._hides(case.id, key)]

@@ -77,9 +77,9 @@ class OpenKBP(Dataset):
     """
 
     name = "openkbp"
-    image_source = "ct"
-    region_source = "region"
-    structure_source = "structures"
+    image_array = "ct"
+    region_array = "region"
+    structure_array = "structures"
     structures = STRUCTURES
     licence = "MIT (the challenge's repository)"
     source = "https://github.com/ababier/open-kbp"

@@ -77,7 +77,7 @@ class STOIC(Dataset):
     """
 
     name = "stoic"
-    image_source = "ct"
+    image_array = "ct"
     image_channels = 1
     spatial_dims = 3
     licence = "CC BY-NC 4.0"
@@ -243,8 +243,8 @@ class STOIC(Dataset):
             raise InputError(f"mask_negatives is {masked!r}; give true or false")
         positives = "severe_among_positives"
         source, scored = (positives, None) if masked else ("severe", positives)
-        task = ClassificationTask(name, source, ("severe",), exclusive=False, scored_source=scored, **options)
-        task.labelled_source = "severe"  # negatives lack no label, they are not asked
+        task = ClassificationTask(name, source, ("severe",), exclusive=False, scored_array=scored, **options)
+        task.labelled_array = "severe"  # negatives lack no label, they are not asked
         return task
 
     def _folder(self) -> Path:

@@ -52,7 +52,7 @@ class _Labels:
 
     def __init__(self, store: Store, case_id: str, task: Task, *, scoring: bool) -> None:
         case = store.open(case_id)
-        source = task.scored_source if scoring else task.source
+        source = task.scored_array if scoring else task.array
         self.names: tuple[str, ...] = tuple(case.channels.get(source, ()))
         self.true: list[str] = []
         if task.values == "softmax" and task.level == "image" and self.names:
@@ -117,12 +117,12 @@ def check_images(store: Store, assembly: Assembly, spatial_dims: int, case_ids: 
     """
     for case_id in case_ids:
         case = store.open(case_id)
-        if assembly.image_source not in case:
+        if assembly.image_array not in case:
             raise InputError(
-                f"{store.root}: case {case_id} has no image {assembly.image_source!r} as the run was trained on, but "
+                f"{store.root}: case {case_id} has no image {assembly.image_array!r} as the run was trained on, but "
                 f"{', '.join(case.names)}; give a store of such cases"
             )
-        channels, *shape = case.shape(assembly.image_source)
+        channels, *shape = case.shape(assembly.image_array)
         if channels != assembly.image_channels or len(shape) != spatial_dims:
             raise InputError(
                 f"{store.root}: the image of case {case_id} has {channels} channels and {len(shape)} axes, and those "
@@ -184,9 +184,9 @@ def _remedy(task: Task, rule: SplitSection | None) -> str:
     if rule is None:
         return "."
     if rule.rule in ("drawn", "folds"):
-        if rule.stratify == task.source:
+        if rule.stratify == task.array:
             return "; give more cases of the rare class, or set another dataset.splits.seed."
-        return f"; set dataset.splits.stratify={task.source}, or another dataset.splits.seed."
+        return f"; set dataset.splits.stratify={task.array}, or another dataset.splits.seed."
     return "; fix the split, or set dataset.splits.rule=drawn."
 
 

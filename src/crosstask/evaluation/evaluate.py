@@ -161,7 +161,7 @@ def _drawn(predictor: Predictor, store: Store, split: Split | Literal["all"], *,
         return [case.id for case in store.cases]
     section = predictor.spec.experiment.dataset
     try:
-        return splits_of(store, section, predictor.dataset.image_source, needed=(split,))[split]
+        return splits_of(store, section, predictor.dataset.image_array, needed=(split,))[split]
     except InputError as error:
         if own:
             raise
@@ -194,10 +194,10 @@ def evaluate_constant(
     whole = assembly = assembly_of(experiment, dataset)
     if tasks is not None:
         assembly = assembly.only(tasks)
-    splits = splits_of(store, experiment.dataset, dataset.image_source, needed=("train", split))
+    splits = splits_of(store, experiment.dataset, dataset.image_array, needed=("train", split))
     cases = scored_cases(store, splits[split], whole, experiment.evaluation)
     for task in assembly.tasks:
-        task.fit(channel_statistics(store, splits["train"], task.source, task.classes, assembly.region_source))
+        task.fit(channel_statistics(store, splits["train"], task.array, task.classes, assembly.region_array))
     fix_thresholds(assembly.tasks, experiment.evaluation)
     table = _Table(CONSTANT, seed, dataset, assembly.for_scoring())
     for done, case_id in enumerate(cases, 1):

@@ -34,7 +34,7 @@ def choose_examples(store: Store, case_ids: Sequence[str], assembly: Assembly) -
     strata = dict.fromkeys(case_ids, "")
     for task in assembly.tasks:
         if task.level == "image" and task.values != "quantity":
-            labels = labels_of(store, case_ids, task.source)
+            labels = labels_of(store, case_ids, task.array)
             strata = {case: _stratum(labels[case]) for case in case_ids}
             break
     counts = Counter(strata.values())
@@ -55,7 +55,7 @@ def _stratum(labels: Mapping[str, float]) -> str:
 
 def _labelled(case: Readable, assembly: Assembly) -> int:
     """Number of tasks that a case has a label of."""
-    return sum(bool(set(task.classes) & set(case.channels.get(task.scored_source, ()))) for task in assembly.tasks)
+    return sum(bool(set(task.classes) & set(case.channels.get(task.scored_array, ()))) for task in assembly.tasks)
 
 
 def save_examples(folder: Path, store: Store, case_ids: Sequence[str], *, device: str = AUTO) -> None:
@@ -77,7 +77,7 @@ def save_examples(folder: Path, store: Store, case_ids: Sequence[str], *, device
         prediction = predictor.predict(case_id, case, case.geometry)
         image, spacing = whole.image(case, plane), case.geometry.spacing[-2:]
         if sample.kind == "lesion":
-            lesion = lesion_of(case_id, case, case.geometry, whole.image_source, sample.lesion)
+            lesion = lesion_of(case_id, case, case.geometry, whole.image_array, sample.lesion)
             image, spacing = whole.windowed(lesion.middle_patch(sample.lesion)), (sample.lesion.spacing,) * 2
         arrays[f"{case_id}/image"] = _shown(whole, image)
         arrays[f"{case_id}/spacing"] = np.array(spacing)
@@ -111,11 +111,11 @@ def _shown(assembly: Assembly, image: np.ndarray) -> np.ndarray:
 
 def _fullest_slice(assembly: Assembly, case: Readable) -> int:
     """The slice where the experiment's masks, or else its other targets, are fullest; without any the middle one."""
-    depth = case.shape(assembly.image_source)[1]
-    tasks = [task for task in assembly.tasks if task.level == "pixel" and case.channels.get(task.source)]
+    depth = case.shape(assembly.image_array)[1]
+    tasks = [task for task in assembly.tasks if task.level == "pixel" and case.channels.get(task.array)]
     tasks = [task for task in tasks if task.foreground] or tasks
     share = np.zeros(depth)
-    for source in dict.fromkeys(task.source for task in tasks):
+    for source in dict.fromkeys(task.array for task in tasks):
         part = (case.read(source) > 0).mean(axis=(2, 3))
         share += (part / np.maximum(part.max(axis=1, keepdims=True), 1e-9)).sum(0)
     return int(share.argmax()) if share.any() else depth // 2

@@ -157,7 +157,7 @@ def check_belonging(
 
 
 def splits_by_seed(
-    specs: Sequence[RunSpec], store: Store, image_source: str, *, needed: Sequence[Split] = SPLITS
+    specs: Sequence[RunSpec], store: Store, image_array: str, *, needed: Sequence[Split] = SPLITS
 ) -> dict[int, dict[Split, list[str]]]:
     """Case ids of each split, of each seed: the same ones, unless the experiment has splits by seed.
 
@@ -170,7 +170,7 @@ def splits_by_seed(
         section = spec.experiment.dataset
         rule = section.splits.model_dump_json()
         if rule not in known:
-            known[rule] = splits_of(store, section, image_source, needed=needed)
+            known[rule] = splits_of(store, section, image_array, needed=needed)
         found[spec.seed] = known[rule]
     return found
 

@@ -44,7 +44,7 @@ def scored_cases(store: Store, case_ids: Sequence[str], assembly: Assembly, eval
 
 def _is_complete(store: Store, case_id: str, assembly: Assembly) -> bool:
     channels = store.open(case_id).channels
-    return all(set(task.classes) <= set(channels.get(task.labelled_source, ())) for task in assembly.tasks)
+    return all(set(task.classes) <= set(channels.get(task.labelled_array, ())) for task in assembly.tasks)
 
 
 def validation_lacks(
@@ -63,7 +63,7 @@ def validation_lacks(
     return [
         task.name
         for task in judged
-        if not any(set(task.classes) & set(own.get(task.scored_source, ())) for own in channels)
+        if not any(set(task.classes) & set(own.get(task.scored_array, ())) for own in channels)
     ]
 
 

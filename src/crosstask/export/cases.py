@@ -116,7 +116,7 @@ class OpenKBPWriter(CaseWriter):
         """Another data set, or neither dose nor structures."""
         if not isinstance(dataset, OpenKBP):
             return f"{dataset.name} is not in that layout; leave --format out, or use npz"
-        if not any(isinstance(task, SegmentationTask) or task.source == "dose" for task in assembly.tasks):
+        if not any(isinstance(task, SegmentationTask) or task.array == "dose" for task in assembly.tasks):
             return "the run predicts neither dose nor structures; use --format npz"
         return ""
 
@@ -128,7 +128,7 @@ class OpenKBPWriter(CaseWriter):
                 target = _made(folder / "masks" / file_name(prediction.case))
                 for name, mask in zip(task.classes, task.to_masks(values), strict=True):
                     openkbp_csv.write_mask(target / f"{file_name(name)}.csv", mask)
-            elif task.source == "dose":
+            elif task.array == "dose":
                 dose = values[0] if region is None else values[0] * region[0]
                 openkbp_csv.write_dose(folder / f"{file_name(prediction.case)}.csv", dose)
 

@@ -44,7 +44,7 @@ def placed_plan(assembly: Assembly, prediction: Prediction, case: PatientCase) -
         if isinstance(task, SegmentationTask):
             found = placed_masks(task, values, case.geometry, ct.geometry)
             masks |= dict(zip(task.classes, found, strict=True))
-        elif task.source == "dose":
+        elif task.array == "dose":
             dose = np.where(body, regrid(values[0], case.geometry, ct.geometry), 0).clip(min=0)
     return PlacedPlan(masks, dose)
 

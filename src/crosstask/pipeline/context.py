@@ -62,12 +62,12 @@ class Context:
     @cached_property
     def splits(self) -> dict[int, dict[Split, list[str]]]:
         """Case ids of each split, of each seed, for the whole benchmark: each split has a case."""
-        return splits_by_seed(self.specs, self.store, self.dataset.image_source)
+        return splits_by_seed(self.specs, self.store, self.dataset.image_array)
 
     @cached_property
     def splits_of_training(self) -> dict[int, dict[Split, list[str]]]:
         """The same where no test case is needed."""
-        return splits_by_seed(self.specs, self.store, self.dataset.image_source, needed=("train", "validation"))
+        return splits_by_seed(self.specs, self.store, self.dataset.image_array, needed=("train", "validation"))
 
     def lacking(self, splits: dict[int, dict[Split, list[str]]]) -> list[str]:
         """Tasks without a label on the validation cases of some seed."""

@@ -153,13 +153,13 @@ class TrainedRun:
             geometry = Geometry(shape, steps)
         except ValueError as error:
             raise InputError(f"spacing: {error}") from None
-        arrays = {assembly.image_source: values}
-        channels = {assembly.image_source: tuple(map(str, range(len(values))))}
+        arrays = {assembly.image_array: values}
+        channels = {assembly.image_array: tuple(map(str, range(len(values))))}
         if structures is not None:
-            if assembly.structure_source is None:
+            if assembly.structure_array is None:
                 raise InputError(f"structures: {self.name} does not take them as input; leave them out")
-            arrays[assembly.structure_source] = _masks(structures, shape, "structures")
-            channels[assembly.structure_source] = tuple(structures)
+            arrays[assembly.structure_array] = _masks(structures, shape, "structures")
+            channels[assembly.structure_array] = tuple(structures)
         if lesion is not None:
             arrays[sample.lesion.outline] = _masks({"lesion": lesion}, shape, "lesion")
             channels[sample.lesion.outline] = ("lesion",)

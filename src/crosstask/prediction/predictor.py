@@ -181,7 +181,7 @@ class Predictor:
 
     def _reason(self, case: Readable) -> str:
         """Why a prediction is NaN or infinite, and what to do."""
-        if not np.isfinite(case.read(self.assembly.image_source).astype(np.float64)).all():
+        if not np.isfinite(case.read(self.assembly.image_array).astype(np.float64)).all():
             return "since its image holds NaN or infinite values; run crosstask prepare again, or leave the case out"
         return "though its image is sound; take the run's other --weights, or train it with a lower learning rate"
 
@@ -198,7 +198,7 @@ class Predictor:
     def _of_lesion(self, case_id: str, case: Readable, geometry: Geometry) -> dict[str, np.ndarray]:
         """From the one axial patch about the lesion's middle."""
         sample = self.experiment.sample
-        lesion = lesion_of(case_id, case, geometry, self.assembly.image_source, sample.lesion)
+        lesion = lesion_of(case_id, case, geometry, self.assembly.image_array, sample.lesion)
         image = torch.from_numpy(self.assembly.windowed(lesion.middle_patch(sample.lesion)))[None]
         decoded = self._decoded(self._forward(resize(image, sample.size).to(self.device)))
         return {task.name: decoded[task.name][0].float().cpu().numpy() for task in self._at("image")}

@@ -27,7 +27,7 @@ def channel_statistics(
     case_ids: Sequence[str],
     source: str,
     classes: Sequence[str],
-    region_source: str | None = None,
+    region_array: str | None = None,
 ) -> dict[str, dict[str, float]]:
     """Figures of each class (channel) of an array over some cases.
 
@@ -39,7 +39,7 @@ def channel_statistics(
         case_ids: cases to look at, usually those of the training split.
         source: name of the array.
         classes: channel names.
-        region_source: name of an array with one channel; ``mean``, ``std`` and ``median`` are then over its voxels
+        region_array: name of an array with one channel; ``mean``, ``std`` and ``median`` are then over its voxels
             that are not zero. ``count`` and ``positive`` are over the whole grid always. Of labels of whole cases each
             case is one voxel, and there is no region.
 
@@ -50,15 +50,15 @@ def channel_statistics(
         no case carries has counts of 0, and NaN for the rest.
 
     Raises:
-        InputError: the store lacks a case, a case with the class lacks ``region_source`` or has several channels
+        InputError: the store lacks a case, a case with the class lacks ``region_array`` or has several channels
             of it, or a file is damaged.
     """
     ids = sorted(set(case_ids))
     return _cached(
         store,
-        ["statistics", store.fingerprint_of(ids), source, list(classes), region_source],
+        ["statistics", store.fingerprint_of(ids), source, list(classes), region_array],
         set(classes),
-        lambda: {name: _class_statistics(_Voxels(store, ids, source, name, region_source)) for name in classes},
+        lambda: {name: _class_statistics(_Voxels(store, ids, source, name, region_array)) for name in classes},
     )
 
 
@@ -157,7 +157,7 @@ class _Voxels:
     case_ids: Sequence[str]
     source: str
     name: str
-    region_source: str | None
+    region_array: str | None
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Per case that carries the class: all values, and those in the region, both flat."""
@@ -167,15 +167,15 @@ class _Voxels:
             if self.name not in names:
                 continue
             values = case.read(self.source, [names.index(self.name)])
-            if self.region_source is None or values.ndim == 1:
+            if self.region_array is None or values.ndim == 1:
                 yield values.reshape(-1), values.reshape(-1)
                 continue
-            shape = case.shape(self.region_source)
+            shape = case.shape(self.region_array)
             if shape[0] != 1:
                 raise InputError(
-                    f"case {case_id}: array {self.region_source!r} has {shape[0]} channels: a region needs exactly one"
+                    f"case {case_id}: array {self.region_array!r} has {shape[0]} channels: a region needs exactly one"
                 )
-            yield values.reshape(-1), values[case.read(self.region_source) != 0]
+            yield values.reshape(-1), values[case.read(self.region_array) != 0]
 
 
 def _class_statistics(voxels: _Voxels) -> dict[str, float]:

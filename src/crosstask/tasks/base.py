@@ -70,9 +70,9 @@ class Task(ABC):
 
     Attributes:
         name: key of the task in targets, outputs and tables.
-        source: name of the case array that holds the target.
-        scored_source: the same for scores and validation, where these look at fewer cases than training.
-        labelled_source: the array that tells whether a case has a label, where the source leaves out cases on purpose.
+        array: name of the case array that holds the target.
+        scored_array: the same for scores and validation, where these look at fewer cases than training.
+        labelled_array: the array that tells whether a case has a label, where the array leaves out cases on purpose.
         values: what predictions are, for tables of image-level predictions: ``softmax`` (probabilities of classes that
             exclude each other), ``sigmoid`` (one probability a class) or ``quantity``.
         classes: channel names, in the order of the output channels.
@@ -90,12 +90,12 @@ class Task(ABC):
     values: Values
 
     def __init__(
-        self, name: str, source: str, classes: Sequence[str], unit: str = "", *, scored_source: str | None = None
+        self, name: str, array: str, classes: Sequence[str], unit: str = "", *, scored_array: str | None = None
     ) -> None:
         self.name = name
-        self.source = source
-        self.scored_source = scored_source or source
-        self.labelled_source = source
+        self.array = array
+        self.scored_array = scored_array or array
+        self.labelled_array = array
         self.classes = tuple(classes)
         self.unit = unit
 
@@ -117,7 +117,7 @@ class Task(ABC):
         """Take what the task needs (priors, scale) from the statistics of the *training* cases.
 
         Args:
-            statistics: figures of this task's source channels, ``{class: {"count", "positive", "mean", "std",
+            statistics: figures of this task's array channels, ``{class: {"count", "positive", "mean", "std",
                 "median"}}``; see :func:`crosstask.store.statistics.channel_statistics`.
         """
 
@@ -131,7 +131,7 @@ class Task(ABC):
 
     @property
     def foreground(self) -> tuple[str, ...]:
-        """Channels of the source whose voxels training may look for more often; none by default."""
+        """Channels of the array whose voxels training may look for more often; none by default."""
         return ()
 
     @property

@@ -35,13 +35,13 @@ class ClassificationTask(Task):
 
     Args:
         name: key of the task.
-        source: case array without spatial axes, one channel a class, 0 or 1.
+        array: case array without spatial axes, one channel a class, 0 or 1.
         classes: its channels.
         exclusive: exactly one class is true. A case counts only where every class is labelled.
         class_weights: one weight a class, or ``balanced``: inverse to the class's share of the training cases. With
             sigmoids it is the weight of the positive cases against the negative.
         measure: the metric that is M.
-        scored_source: see :class:`~crosstask.tasks.base.Task`.
+        scored_array: see :class:`~crosstask.tasks.base.Task`.
 
     Raises:
         InputError: too few classes, weights that do not fit, or a metric that there is not.
@@ -54,15 +54,15 @@ class ClassificationTask(Task):
     def __init__(
         self,
         name: str,
-        source: str,
+        array: str,
         classes: Sequence[str],
         *,
         exclusive: bool,
         class_weights: str | Sequence[float] | None = None,
         measure: str | None = None,
-        scored_source: str | None = None,
+        scored_array: str | None = None,
     ) -> None:
-        super().__init__(name, source, classes, scored_source=scored_source)
+        super().__init__(name, array, classes, scored_array=scored_array)
         self.exclusive = exclusive
         self.values = "softmax" if exclusive else "sigmoid"
         if len(self.classes) < 1 + exclusive:

@@ -23,7 +23,7 @@ class RegressionTask(Task):
 
     Args:
         name: key of the task.
-        source: case array that holds the quantity.
+        array: case array that holds the quantity.
         classes: its channels.
         unit: its unit.
         minimum: smallest value that is physically possible (0 for dose); predictions are clipped to it.
@@ -39,14 +39,14 @@ class RegressionTask(Task):
     def __init__(
         self,
         name: str,
-        source: str,
+        array: str,
         classes: Sequence[str],
         unit: str = "",
         *,
         minimum: float | None = None,
         loss_region: Literal["grid", "region"] = "grid",
     ) -> None:
-        super().__init__(name, source, classes, unit)
+        super().__init__(name, array, classes, unit)
         self.minimum = minimum
         self.loss_region = loss_region
         self._scale = 1.0
@@ -61,7 +61,7 @@ class RegressionTask(Task):
         deviations = [statistics[name]["std"] for name in self.classes if statistics[name]["cases"]]
         if not deviations or not max(deviations) > 0:
             raise InputError(
-                f"task {self.name!r}: no training case carries a {self.source!r} that varies; "
+                f"task {self.name!r}: no training case carries a {self.array!r} that varies; "
                 f"leave the task out or give cases that have it"
             )
         self._scale = float(max(deviations))

@@ -23,7 +23,7 @@ class ScalarTask(Task):
 
     Args:
         name: key of the task, and name of its one class.
-        source: case array without spatial axes, of one channel named like the source.
+        array: case array without spatial axes, of one channel named like the array.
         unit: of the number.
         minimum: smallest value that is possible (0 for an age); predictions are clipped to it.
     """
@@ -33,8 +33,8 @@ class ScalarTask(Task):
     values = "quantity"
     picture = "text"
 
-    def __init__(self, name: str, source: str, unit: str = "", *, minimum: float | None = None) -> None:
-        super().__init__(name, source, (source,), unit)
+    def __init__(self, name: str, array: str, unit: str = "", *, minimum: float | None = None) -> None:
+        super().__init__(name, array, (array,), unit)
         self.minimum = minimum
         self._scale, self._constant = 1.0, 0.0
 
@@ -51,7 +51,7 @@ class ScalarTask(Task):
         figures = statistics[self.classes[0]]
         if not figures["cases"] or not figures["std"] > 0:
             raise InputError(
-                f"task {self.name!r}: no training case carries a {self.source!r} that varies; "
+                f"task {self.name!r}: no training case carries a {self.array!r} that varies; "
                 f"leave the task out or give cases that have it"
             )
         self._scale, self._constant = float(figures["std"]), float(figures["median"])

@@ -26,7 +26,7 @@ class SegmentationTask(Task):
 
     Args:
         name: key of the task.
-        source: case array with one channel per contoured structure, 0 or 1.
+        array: case array with one channel per contoured structure, 0 or 1.
         classes: structures to predict.
         exclusive: the classes never overlap: softmax with a background channel of its own. A sample counts only where
             every class is labelled: an unlabelled structure could be anywhere in the background.
@@ -43,7 +43,7 @@ class SegmentationTask(Task):
     def __init__(
         self,
         name: str,
-        source: str,
+        array: str,
         classes: Sequence[str],
         *,
         exclusive: bool = False,
@@ -51,7 +51,7 @@ class SegmentationTask(Task):
         cross_entropy_weight: float = 0.7,
         threshold: float = 0.5,
     ) -> None:
-        super().__init__(name, source, classes)
+        super().__init__(name, array, classes)
         self.exclusive = exclusive
         self.dice_weight = dice_weight
         self.cross_entropy_weight = cross_entropy_weight

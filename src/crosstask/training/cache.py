@@ -44,7 +44,7 @@ class CachedSamples(Dataset[Sample]):
         self._position = self._room((len(first.position),), torch.int64)
         self._targets = {task: self._room(value.shape, value.dtype) for task, value in first.targets.items()}
         self._present = {task: self._room(value.shape, value.dtype) for task, value in first.present.items()}
-        region = () if assembly.region_source is None else (1, *first.image.shape[1:])
+        region = () if assembly.region_array is None else (1, *first.image.shape[1:])
         self._region = self._room(region, torch.bool)
         self._keep(0, first)
 

@@ -54,7 +54,7 @@ def levels_of(store: Store, case_ids: Sequence[str], tasks: Sequence[Task]) -> d
     """
     found = {}
     for task in tasks:
-        labels = labels_of(store, case_ids, task.source)
+        labels = labels_of(store, case_ids, task.array)
         found[task.name] = np.array([_level(task, labels[case]) for case in case_ids], dtype=float)
     return found
 

@@ -100,7 +100,7 @@ class LesionSamples(CaseSamples):
         lesion = self._kept.get(case_id)
         if lesion is None:
             case = self._store.open(case_id)
-            lesion = lesion_of(case_id, case, case.geometry, self._assembly.image_source, self._settings)
+            lesion = lesion_of(case_id, case, case.geometry, self._assembly.image_array, self._settings)
             # the first ones stay: to drop the oldest would, in random order, read nearly every one anew
             if sum(map(_bytes, self._kept.values())) + _bytes(lesion) <= self._kept_bytes:
                 self._kept[case_id] = lesion

@@ -35,7 +35,7 @@ def class_pools(samples: CaseSamples, store: Store, task: Task) -> list[list[int
     Classes that exclude each other give one pool each, of cases where every class is labelled; others give two each,
     the positive and the negative. Samples whose labels are missing are in no pool.
     """
-    labels = labels_of(store, samples.cases, task.source)
+    labels = labels_of(store, samples.cases, task.array)
     if task.values == "softmax":
         pools: list[list[int]] = [[] for _ in task.classes]
         for index, case in enumerate(samples.cases):
@@ -58,7 +58,7 @@ def labelled_pools(samples: CaseSamples, store: Store, tasks: Sequence[Task]) ->
     for task in tasks:
         enough = all if task.values == "softmax" else any
         carries = {
-            case: enough(name in store.open(case).channels.get(task.source, ()) for name in task.classes)
+            case: enough(name in store.open(case).channels.get(task.array, ()) for name in task.classes)
             for case in dict.fromkeys(samples.cases)
         }
         pools.append([index for index, case in enumerate(samples.cases) if carries[case]])

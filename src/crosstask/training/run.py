@@ -72,7 +72,7 @@ def _unheard(line: str) -> None:
 
 def _foreground_classes(whole: Assembly) -> list[tuple[str, str]]:
     """(case array, channel) of each class of the whole experiment, also of tasks that the run does not learn."""
-    return [(task.source, name) for task in whole.tasks for name in task.foreground]
+    return [(task.array, name) for task in whole.tasks for name in task.foreground]
 
 
 def _samples(experiment: Experiment, store: Store, cases: list[str], assembly: Assembly, **patches: Any) -> CaseSamples:
@@ -196,13 +196,13 @@ def _train(spec: RunSpec, store: Store, show_progress: bool, tell: Callable[[str
     experiment, settings = spec.experiment, spec.experiment.training
     dataset = dataset_of(experiment)
     whole = assembly_of(experiment, dataset)
-    splits = splits_of(store, experiment.dataset, dataset.image_source, needed=("train", "validation"))
+    splits = splits_of(store, experiment.dataset, dataset.image_array, needed=("train", "validation"))
     if experiment.sample.kind == "lesion":  # also of test cases, before hours are spent
         check_outlines(store, [case for cases in splits.values() for case in cases], experiment.sample.lesion.outline)
     weighting = _weighting(spec, store, splits["train"], whole)
     assembly = whole.only(weighting.tasks)
     for task in assembly.tasks:
-        task.fit(channel_statistics(store, splits["train"], task.source, task.classes, assembly.region_source))
+        task.fit(channel_statistics(store, splits["train"], task.array, task.classes, assembly.region_array))
     seed_everything(spec.seed, verbose=False)
     if settings.threads:
         torch.set_num_threads(settings.threads)

@@ -51,7 +51,7 @@ class Cohort(Dataset):
     """
 
     name = "cohort"
-    image_source = IMAGE
+    image_array = IMAGE
     licence = "as the cohort file states"
     source = "as the cohort file states"
     citation = "as the cohort file states"

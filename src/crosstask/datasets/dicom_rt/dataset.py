@@ -79,9 +79,9 @@ class DicomRT(Dataset):
     """
 
     name = "dicom_rt"
-    image_source = "ct"
-    region_source = "region"
-    structure_source = "structures"
+    image_array = "ct"
+    region_array = "region"
+    structure_array = "structures"
     licence = "as the owner of the data says"
     source = "the user's own files"
     citation = "none"
