@@ -202,7 +202,7 @@ def test_interrupt_is_one_line(raw, call, tmp_path, monkeypatch):
     monkeypatch.setattr("crosstask.pipeline.context.prepare", interrupted)
     shown = call("prepare", write_experiment(tmp_path, raw, tmp_path / "store"))
     assert shown.code == 130
-    assert shown.err.splitlines() == ["Interrupted; run the same command to resume."]
+    assert shown.err.splitlines() == ["Interrupted. Run the same command to resume."]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")

@@ -102,7 +102,7 @@ def test_an_interrupt_of_training_is_one_line(trained, call, tmp_path, monkeypat
     finally:
         signal.signal(signal.SIGINT, handler)
     assert shown.code == 130
-    assert shown.err.splitlines()[-1] == "Interrupted; run the same command to resume."
+    assert shown.err.splitlines()[-1] == "Interrupted. Run the same command to resume."
     assert "Traceback" not in shown.err
 
 

@@ -52,7 +52,7 @@ def test_after_an_interrupt_the_same_command_goes_on(predict, asked, tmp_path, m
     with monkeypatch.context() as patch:
         patch.setattr(Predictor, "predict", interrupted)
         stopped = predict()
-    assert stopped.code == 130 and "run the same command to resume" in stopped.err
+    assert stopped.code == 130 and "Run the same command to resume" in stopped.err
     before = contents(tmp_path / "out")
     assert set(before) == {f"{case}.csv" for case in asked} | {
         f"masks/{case}/{name}.csv" for case in asked for name in ("Brainstem", "SpinalCord")

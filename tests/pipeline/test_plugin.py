@@ -120,7 +120,7 @@ def test_an_installed_plugin_is_benchmarked_evaluated_and_predicted_with(install
     )
     assert benchmark[0] == 0, benchmark
     assert "Gated + inverse" in benchmark[1]
-    assert "Gated + inverse" in (tmp_path / "out" / "index.html").read_text()
+    assert "Gated + inverse" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     record = json.loads((tmp_path / run / "run.json").read_text())
     assert [(plugin["name"], plugin["version"]) for plugin in record["plugins"]] == [("example", "1.0")]
     weights = (tmp_path / run / "history.csv").read_text().splitlines()

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from crosstask.architectures import build
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment, TrainingSection, experiment_from
+from crosstask.registry import WEIGHTINGS
 from crosstask.runs import FINAL, HISTORY, RunSpec, is_trained, run_specs
 from crosstask.sample import Batch
 from crosstask.store import Store
@@ -42,7 +43,7 @@ class StopError(Exception):
     """What a fault raises in the tests."""
 
 
-@pytest.mark.parametrize("weighting", ["uncertainty", "gradnorm", "pcgrad", "nash_mtl", "famo", "rlw"])
+@pytest.mark.parametrize("weighting", [name for name in WEIGHTINGS if name not in ("fixed", "spearman")])
 def test_a_broken_run_resumes_to_the_same_weights(
     experiment: Experiment, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weighting: str
 ) -> None:
