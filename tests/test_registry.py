@@ -94,10 +94,14 @@ def test_register_finds_the_table_by_the_base_class():
 )
 def test_no_other_room_asks_for_a_name(name, rooms):
     pattern = re.compile(rf"""["']{name}["']""")
-    found = {path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py") if pattern.search(path.read_text())}
+    found = {
+        path.relative_to(SOURCE).as_posix()
+        for path in SOURCE.rglob("*.py")
+        if pattern.search(path.read_text(encoding="utf-8"))
+    }
     assert found == rooms
 
 
 def test_there_is_one_search_for_the_closest_name():
-    found = [path for path in SOURCE.rglob("*.py") if "get_close_matches" in path.read_text()]
+    found = [path for path in SOURCE.rglob("*.py") if "get_close_matches" in path.read_text(encoding="utf-8")]
     assert [path.name for path in found] == ["registry.py"]

@@ -68,11 +68,13 @@ class ArchitectureTester:
 
     Attributes:
         name: name in the table.
+        encoder: that it is tried with; a narrow one where every task has its own.
         image_only: it has tasks at image level alone, and gets those whatever levels a test asks for.
         has_major: its first task is its major one, and no other has parameters of its own.
     """
 
     name: str
+    encoder = "resnet18"
     image_only = False
     has_major = False
 
@@ -84,7 +86,7 @@ class ArchitectureTester:
         heads = self.tasks(number, levels)
         if self.has_major:
             options = {"major": next(iter(heads)), **options}
-        return build(self.name, **{"encoder": "resnet18", "tasks": heads, **options})  # type: ignore[arg-type]
+        return build(self.name, **{"encoder": self.encoder, "tasks": heads, **options})  # type: ignore[arg-type]
 
     # Chosen by pairs: levels with number of tasks, with dimensions, and with even and odd sizes.
     @pytest.mark.parametrize(
@@ -277,7 +279,7 @@ class ArchitectureTester:
 
     def test_encoder_weights_are_loaded(self, tmp_path: Path) -> None:
         weights = tmp_path / "weights.pth"
-        state = Encoder("resnet18").state_dict()
+        state = Encoder(self.encoder).state_dict()
         torch.save(state, weights)
         network = self.network(weights=weights)
         encoders = [module for module in network.modules() if isinstance(module, Encoder)]

@@ -170,6 +170,7 @@ class TestCTAN(ArchitectureTester):
 
 class TestCrossStitch(ArchitectureTester):
     name = "cross_stitch"
+    encoder = "resnet18-narrow"
 
     @pytest.mark.parametrize("units", ["channel", "layer"])
     def test_the_figure_in_plain_operations(self, units: str) -> None:
@@ -197,7 +198,7 @@ class TestCrossStitch(ArchitectureTester):
 
     def test_units_begin_near_the_identity(self) -> None:
         alpha = self.network(3).units[2].alpha
-        assert alpha.shape[2] == 128
+        assert alpha.shape[2] == 32
         wanted = torch.tensor([[0.9, 0.05, 0.05], [0.05, 0.9, 0.05], [0.05, 0.05, 0.9]])
         torch.testing.assert_close(alpha.mean(2), wanted)
         assert self.network(1, units="layer").units[0].alpha.flatten().tolist() == [1.0]
@@ -205,11 +206,12 @@ class TestCrossStitch(ArchitectureTester):
 
 class TestNDDR(ArchitectureTester):
     name = "nddr"
+    encoder = "resnet18-narrow"
 
     def test_a_reduction_in_plain_operations(self) -> None:
         network = self.network(3).eval()
         unit = network.reductions[1]["diagnosis"]
-        features = {task: torch.randn(2, 64, 5, 7) for task in network.heads}
+        features = {task: torch.randn(2, 16, 5, 7) for task in network.heads}
         together = torch.cat(list(features.values()), dim=1)
         norm = unit.normalise
         wanted = torch.einsum("oc,bchw->bohw", unit.reduce.weight[:, :, 0, 0], together)
@@ -218,9 +220,9 @@ class TestNDDR(ArchitectureTester):
 
     def test_reductions_begin_diagonal(self) -> None:
         weight = self.network(3, "pixel").reductions[0]["dose"].reduce.weight[:, :, 0, 0]
-        blocks = weight.split(64, dim=1)
+        blocks = weight.split(16, dim=1)
         for block, share in zip(blocks, (0.05, 0.9, 0.05), strict=True):
-            torch.testing.assert_close(block, share * torch.eye(64))
+            torch.testing.assert_close(block, share * torch.eye(16))
 
 
 class TestAuxiliary(ArchitectureTester):

@@ -390,7 +390,7 @@ def test_a_sound_cohort_has_no_fault_and_says_how_labels_are_distributed(cohort)
     notes = found(cohort, "note")
     assert ("labels.covid", "4 of 5 cases labelled; 2 positive, 2 negative") in notes
     assert ("labels.grade", "4 of 5 cases labelled; 1 none, 2 mild, 1 severe") in notes
-    assert ("labels.issues", "5 of 5 cases labelled; 2 of 4 edema, 3 of 4 nodule") in notes
+    assert ("labels.findings", "5 of 5 cases labelled; 2 of 4 edema, 3 of 4 nodule") in notes
     assert ("labels.age", "4 of 5 cases labelled; 41.5 to 70, median 63 years") in notes
     assert ("masks.organs", "Lung: 3 of 5 cases have a mask") in notes
     assert ("010", "missing labels: mask Lung, edema") in notes
