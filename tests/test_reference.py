@@ -97,6 +97,7 @@ def test_the_schema_takes_what_comes_along_and_refuses_what_the_models_refuse():
         if "dataset" in values:
             assert list(validator.iter_errors(values)) == [], name
     good = yaml.safe_load(config_file("phantom").read_text(encoding="utf-8"))
+    assert list(validator.iter_errors({**good, "training": {**good["training"], "precision": 32}})) == []
     for section, key, value in (("training", "epohcs", 3), ("training", "epochs", 0), ("sample", "kind", "cube")):
         wrong = {**good, section: {**good[section], key: value}}
         assert list(validator.iter_errors(wrong)), key

@@ -22,7 +22,7 @@ class HiddenLabels(Dataset):
     Args:
         dataset: the data set.
         share: of the labels to hide, 0 to 1.
-        seed: of the choice.
+        seed: random seed of the choice.
     """
 
     def __init__(self, dataset: Dataset, share: float, seed: int = 0) -> None:

@@ -139,10 +139,9 @@ def schema() -> dict[str, Any]:
     tasks["anyOf"] = [by_name, {"type": "array", "items": {"type": "string"}}]
     for name in ("type", "additionalProperties"):
         tasks.pop(name, None)
-    found["$defs"]["TrainingSection"]["properties"]["precision"] = {
-        **found["$defs"]["TrainingSection"]["properties"]["precision"],
-        "enum": ["32", "bf16-mixed", "16-mixed", "auto", 32],
-    }
+    precision = found["$defs"]["TrainingSection"]["properties"]["precision"]
+    precision["enum"] = [*precision["enum"], 32]  # as YAML reads it without quotes
+    precision.pop("type", None)
     properties["architecture"]["type"] = ["object", "null"]
     return found
 

@@ -30,8 +30,8 @@ class ClassificationTask(Task):
 
     Loss: cross-entropy (Kim et al. 2023, Table 1), each class weighted if wanted. M: balanced accuracy with a softmax,
     and the area under the ROC curve with sigmoids, which needs no threshold; ``measure`` names another. All metrics
-    are of many cases together, in percent. With sigmoids a class is decided for above its threshold, which is chosen on
-    validation cases; with a softmax the most probable class is.
+    are of many cases together, in percent. With sigmoids a class is called positive above its threshold, which is tuned
+    on validation cases; with a softmax the most probable class is.
 
     Args:
         name: key of the task.
