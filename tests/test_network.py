@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from crosstask.assembly import dataset_of
 from crosstask.errors import InputError
 from crosstask.experiment import experiment_from, load_experiment
 from crosstask.network import check_names, check_networks, precision_of
@@ -44,7 +45,8 @@ def test_images_too_small_for_alexnet_are_told_before_training():
     values = {"name": "a", "dataset": {"name": "phantom", "root": "x", "tasks": ["dose"]}, "major": "dose"}
     values |= {"encoder": {"name": "alexnet"}, "sample": {"size": [224, 62]}, "methods": ["auxiliary"]}
     with pytest.raises(InputError, match=r"^sample\.size: alexnet needs sides of at least 63 pixels"):
-        check_networks(run_specs(experiment_from(values)))
+        specs = run_specs(experiment_from(values))
+        check_networks(specs, dataset_of(specs[0].experiment))
 
 
 @pytest.mark.parametrize(

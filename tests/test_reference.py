@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +110,9 @@ def test_the_schema_names_every_key_of_the_models():
     entries = ("architecture.", "weighting.", "dataset.options.", "encoder.name=")
     own = [key.path for key in all_keys() if key.kind != "section" and not key.path.startswith(entries)]
     assert all(f'"{path.rpartition(".")[2]}"' in whole for path in own)
+
+
+def test_a_key_of_no_entry_is_explained_without_torch():
+    code = "import sys; from crosstask.experiment.reference import explain; explain('training.epochs'); "
+    code += "print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

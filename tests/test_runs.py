@@ -23,6 +23,7 @@ from crosstask.runs import (
     run_specs,
     write_record,
 )
+from crosstask.runs.settings import relevant_settings, settings_of
 
 
 def experiment(output: Path, **changes: object) -> Experiment:
@@ -146,3 +147,17 @@ def test_a_folder_knows_its_plan_with_variant_and_seed(tmp_path):
 def test_a_record_without_a_choice_learned_what_was_planned():
     assert learned_tasks({"tasks": ["a", "b"]}) == ("a", "b")
     assert learned_tasks({"tasks": ["a", "b"], "learned": ["b"]}) == ("b",)
+
+
+def test_runs_differ_by_the_options_of_the_weighting_that_they_were_trained_with():
+    """A weighting may have options outside of its section and in it; the training takes those outside."""
+    section = {"name": "dwa", "temperature": 3.0, "dwa": {"temperature": 2.0}, "cagrad": {"c": 0.3}}
+    values = {"name": "a", "dataset": {"name": "phantom", "root": "x", "tasks": ["dose"]}, "weighting": section}
+    for method, wanted in (
+        ("hps", {"name": "dwa", "temperature": 3.0}),
+        ("hps+cagrad", {"name": "cagrad", "c": 0.3}),
+        ("hps+pcgrad", {"name": "pcgrad"}),
+    ):
+        (spec,) = run_specs(experiment_from({**values, "methods": [method]}))
+        assert relevant_settings(settings_of(spec), spec)["weighting"] == wanted
+        assert spec.experiment.weighting.options_of(spec.weighting) == {k: v for k, v in wanted.items() if k != "name"}

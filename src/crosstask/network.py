@@ -9,7 +9,8 @@ import torch
 from crosstask.architectures import Architecture, build
 from crosstask.architectures.declared import check_declared
 from crosstask.architectures.options import check_options, options_of
-from crosstask.assembly import Assembly, assembly_of, dataset_of
+from crosstask.assembly import Assembly, assembly_of
+from crosstask.datasets import Dataset
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment
 from crosstask.faults import told_plainly
@@ -44,14 +45,17 @@ def _check_names(experiment: Experiment) -> None:
         ENCODERS.find(name, f"{prefix}encoder.name")
 
 
-def check_networks(specs: Sequence[RunSpec]) -> None:
+def check_networks(specs: Sequence[RunSpec], dataset: Dataset) -> None:
     """Build each method's network without its memory, so that a wrong option is told before hours of work.
+
+    Args:
+        specs: runs of one experiment.
+        dataset: its data set.
 
     Raises:
         InputError: an encoder, an architecture or an option that there is not, or a file of weights that a run which
             is not trained yet needs.
     """
-    dataset = dataset_of(specs[0].experiment)
     for spec in {spec.key: spec for spec in specs}.values():
         encoder = ENCODERS.find(spec.experiment.encoder.name, "encoder.name")
         if min(spec.experiment.sample.size) < encoder.smallest:

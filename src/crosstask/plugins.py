@@ -58,7 +58,8 @@ def load_installed() -> None:
         except Exception as error:  # whatever somebody else's code raises
             _installed[point.name] = Plugin(point.name, point.module, version, fault=_told(error))
         else:
-            _installed[point.name] = Plugin(point.name, point.module, version, _digest(module))
+            digest = digest_of(getattr(module, "__file__", None))
+            _installed[point.name] = Plugin(point.name, point.module, version, digest)
 
 
 def installed() -> tuple[Plugin, ...]:
@@ -100,7 +101,7 @@ def _load(name: str) -> Plugin:
         version = "" if is_file(name) else metadata.version(package)
     except metadata.PackageNotFoundError:
         version = ""
-    return Plugin(name, module.__name__, version, _digest(module))
+    return Plugin(name, module.__name__, version, digest_of(getattr(module, "__file__", None)))
 
 
 def _module_of_file(path: Path) -> ModuleType:
@@ -143,6 +144,6 @@ def _told(error: Exception) -> str:
     return words if isinstance(error, InputError) else f"{type(error).__name__}: {words}"
 
 
-def _digest(module: object) -> str:
-    file = getattr(module, "__file__", None)
+def digest_of(file: str | Path | None) -> str:
+    """SHA-256 of a file; empty where there is none."""
     return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file and Path(file).is_file() else ""

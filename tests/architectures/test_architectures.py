@@ -11,7 +11,7 @@ from architecture_tester import PIXEL, ArchitectureTester, Levels, loss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from crosstask.architectures import Architecture
+from crosstask.architectures import ARCHITECTURES, Architecture
 from crosstask.errors import InputError
 
 
@@ -410,3 +410,8 @@ class TestAuxiliary(ArchitectureTester):
         assert "\n" not in message
         for word in words:
             assert word in message
+
+
+def test_every_architecture_of_the_table_is_tested() -> None:
+    tested = {tester.name for tester in ArchitectureTester.__subclasses__()}
+    assert {name for name in ARCHITECTURES if ARCHITECTURES.is_built_in(name)} <= tested

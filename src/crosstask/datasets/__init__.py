@@ -18,19 +18,18 @@ from crosstask.datasets.stoic import STOIC
 from crosstask.registry import DATASETS
 
 
-def open_dataset(name: str, root: str | Path, *, where: str = "", **options: Any) -> Dataset:
+def open_dataset(name: str, root: str | Path, **options: Any) -> Dataset:
     """A data set by its name; nothing is read yet.
 
     Args:
         name: of :data:`crosstask.registry.DATASETS`.
         root: folder of the raw data; ``~`` is the user's home.
-        where: key that gave the name, for messages.
         options: what the data set's class takes beside the root.
 
     Raises:
         InputError: no such data set or option; the message names the closest and lists what there is.
     """
-    kind: type[Dataset] = DATASETS.find(name, where)
+    kind: type[Dataset] = DATASETS.find(name)
     accepted = [option for option in inspect.signature(kind).parameters if option != "root"]
     refuse_options(f"data set {name!r}", options, accepted)
     return kind(Path(root).expanduser(), **options)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -41,8 +41,14 @@ class Key:
 
 def all_keys() -> list[Key]:
     """Every key, sections before what is in them, and the options of all architectures, weightings and data sets."""
-    found = list(_keys(Experiment, ""))
-    for prefix, registry in _OPTIONS.items():
+    return _with_options(list(_keys(Experiment, "")), _OPTIONS)
+
+
+def _with_options(keys: list[Key], prefixes: Iterable[str]) -> list[Key]:
+    """Keys with what the entries of some tables have to say, below or beside the keys that are about them."""
+    found = list(keys)
+    for prefix in prefixes:
+        registry = _OPTIONS[prefix]
         place = next(index for index, key in enumerate(found) if key.path == prefix) + 1
         while place < len(found) and found[place].path.startswith(f"{prefix}."):
             place += 1
@@ -75,7 +81,7 @@ def options_of_entry(registry: Registry[Any], name: str, prefix: str) -> list[Ke
     """The entry itself, and the options of its constructor, with what its docstring says of each."""
     entry = registry[name]
     here = f"{prefix}={name}" if prefix == "encoder.name" else f"{prefix}.{name}"
-    texts = arguments_of(entry)
+    texts, hints = arguments_of(entry), get_type_hints(entry.__init__)
     found = [Key(here, registry.kind, "", summary_of(entry))]
     if registry is ENCODERS:
         return found
@@ -83,9 +89,8 @@ def options_of_entry(registry: Registry[Any], name: str, prefix: str) -> list[Ke
         if option in NOT_OPTIONS or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
         default = "" if parameter.default is parameter.empty else _yaml(parameter.default)
-        found.append(
-            Key(f"{here}.{option}", _plain(str(parameter.annotation)), default, plain_text(texts.get(option, "")))
-        )
+        kind = _kind(hints.get(option, Any))
+        found.append(Key(f"{here}.{option}", kind, default, plain_text(texts.get(option, ""))))
     return found
 
 
@@ -115,10 +120,12 @@ def explain(key: str) -> list[Key]:
     Raises:
         InputError: there is no such key; the message has the closest.
     """
-    known = all_keys()
+    # entries are imported only where the key may be theirs, as architectures need torch
+    about = [prefix for prefix in _OPTIONS if f"{prefix}.".startswith(f"{key}.") or key.startswith(prefix)]
+    known = _with_options(list(_keys(Experiment, "")), about)
     found = [one for one in known if one.path == key or one.path.startswith((f"{key}.", f"{key}="))]
     if not found:
-        names = [one.path for one in known]
+        names = [one.path for one in all_keys()]
         last = {path.rpartition(".")[2]: path for path in reversed(names)}
         near = f"did you mean {last[key]!r}? " if key in last else did_you_mean(key, names)
         raise InputError(f"explain: there is no key {key!r}; {near or 'crosstask explain lists all'}".rstrip())
@@ -160,7 +167,7 @@ def _kind(annotation: Any) -> str:
         return " or ".join(map(str, inner))
     if origin in (Union, UnionType):
         return " or ".join(dict.fromkeys(_kind(one) for one in inner if one is not NoneType))
-    if origin is list:
+    if origin in (list, Sequence):
         return f"list of {_kind(inner[0])}"
     if origin is tuple:
         return "[" + ", ".join(_kind(one) for one in inner) + "]"
@@ -170,19 +177,6 @@ def _kind(annotation: Any) -> str:
         return _kind(inner[0])
     names = {int: "whole number", float: "number", bool: "true or false", str: "text", Any: "anything"}
     return names.get(annotation, "path" if getattr(annotation, "__name__", "") == "Path" else str(annotation))
-
-
-def _plain(annotation: str) -> str:
-    """An annotation of a constructor in a person's words."""
-    text = re.sub(r"Literal\[(.*?)\]", lambda found: " or ".join(re.findall(r"\w[\w-]*", found[1])), annotation)
-    for word, plain in _WORDS.items():
-        text = re.sub(rf"\b{word}\b", plain, text)
-    return text.replace(" | None", "").replace(" | ", " or ").replace("[", " of ").replace("]", "")
-
-
-_WORDS = {"bool": "true or false", "int": "whole number", "float": "number", "str": "text", "Path": "path"} | {
-    "Mapping": "mapping", "Sequence": "list", "Any": "anything", "Negative": "absolute or leave_out"
-}  # fmt: skip
 
 
 def plain_text(text: str) -> str:

@@ -58,6 +58,11 @@ class WeightingSection(Section):
 
     def options_of(self, name: str) -> dict[str, Any]:
         """The options of one weighting: its own section, and what stands outside if it is the one that is named."""
-        extra = self.model_extra or {}
-        outside = {key: value for key, value in extra.items() if key not in WEIGHTINGS}
-        return {**extra.get(name, {}), **(outside if name == self.name else {})}
+        return options_in({"name": self.name, **(self.model_extra or {})}, name)
+
+
+def options_in(section: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The options of one weighting in a section, as plain values; see :meth:`WeightingSection.options_of`."""
+    own = section.get(name)
+    outside = {key: value for key, value in section.items() if key not in WEIGHTINGS and key != "name"}
+    return {**(own if isinstance(own, Mapping) else {}), **(outside if name == section.get("name") else {})}

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from crosstask.nn.encoder_base import STAGES
+from crosstask.nn.layers import BATCH_NORM, convolution
 
 OTHERS = 0.1
 """What all other tasks together weigh at the start, in both papers; a task's own features weigh the rest."""
-_CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
-_NORMALISATION = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 def first_weights(count: int) -> Tensor:
@@ -70,8 +69,8 @@ class NDDR(nn.Module):
     def __init__(self, tasks: Iterable[str], task: str, channels: int, *, spatial_dims: int) -> None:
         super().__init__()
         self.tasks = tuple(tasks)
-        self.reduce = _CONVOLUTION[spatial_dims](len(self.tasks) * channels, channels, 1, bias=False)
-        self.normalise = _NORMALISATION[spatial_dims](channels)
+        self.reduce = convolution(len(self.tasks) * channels, channels, 1, spatial_dims=spatial_dims, bias=False)
+        self.normalise = BATCH_NORM[spatial_dims](channels)
         own = first_weights(len(self.tasks))[self.tasks.index(task)]
         diagonal = torch.cat([weight * torch.eye(channels) for weight in own], dim=1)
         with torch.no_grad():

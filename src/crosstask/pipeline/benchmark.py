@@ -49,12 +49,13 @@ def run_benchmark(context: Context, *, jobs: int = 1, workers: int | None = None
     """
     experiment, listener = context.experiment, context.listener
     check_names(experiment)
-    check_specs(context.specs)
+    check_specs(context.specs, context.dataset)
     store = context.prepare(workers=workers)
     splits = context.splits
     check_belonging(context.specs, store, splits)  # before anything that is there is replaced
-    remarks = scoring_remarks(experiment, context.assembly, store, splits, context.lacking(splits))
-    tell_splits(context, splits)
+    lacking = context.lacking(splits)
+    remarks = scoring_remarks(experiment, context.assembly, store, splits, lacking)
+    tell_splits(context, splits, lacking)
     _write_splits(context)
     specs = [_with_threads(spec, max(1, cores() // jobs)) if jobs > 1 else spec for spec in context.specs]
     with listener.runs(specs) as progress:

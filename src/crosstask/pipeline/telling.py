@@ -12,8 +12,14 @@ from crosstask.pipeline.listener import Listener
 from crosstask.runs import CHARACTERISTICS, RunSpec, learned_tasks, read_record
 
 
-def tell_splits(context: Context, splits: dict[int, dict[Split, list[str]]]) -> None:
-    """Say which splits hold one class alone, or lack one, and which tasks have no say in which epoch is the best."""
+def tell_splits(context: Context, splits: dict[int, dict[Split, list[str]]], lacking: Sequence[str]) -> None:
+    """Say which splits hold one class alone, or lack one, and which tasks have no say in which epoch is the best.
+
+    Args:
+        context: the experiment.
+        splits: case ids of each split, of each seed.
+        lacking: tasks without a label on validation cases; see :meth:`Context.lacking`.
+    """
     by_seed = context.experiment.dataset.splits.by_seed
     assembly = context.assembly.for_scoring()
     rules = {spec.seed: spec.experiment.dataset.splits for spec in context.specs}
@@ -24,7 +30,7 @@ def tell_splits(context: Context, splits: dict[int, dict[Split, list[str]]]) -> 
                 if line not in told:
                     told[line] = None
                     context.listener.warned(f"seed {seed}: {line}" if by_seed else line)
-    if lacking := context.lacking(splits):
+    if lacking:
         context.listener.warned(f"Warning: {chosen_without(lacking)}")
 
 

@@ -30,9 +30,10 @@ def train_runs(context: Context, method: str | None = None, *, workers: int | No
     """
     specs = _specs_of(context, method)
     check_names(context.experiment)
-    check_specs(specs)
+    check_specs(specs, context.dataset)
     context.prepare(workers=workers)
-    tell_splits(context, context.splits_of_training)
+    splits = context.splits_of_training
+    tell_splits(context, splits, context.lacking(splits))
     for spec in specs:
         _train(spec, context)
     tell_trained(specs, context.listener)

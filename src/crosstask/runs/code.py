@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from crosstask.files import writing
-from crosstask.plugins import is_file
+from crosstask.files import write_atomically, writing
+from crosstask.plugins import digest_of, is_file
 
 PLUGINS = "plugins"
 """Name of the folder."""
@@ -19,10 +17,8 @@ def keep_plugins(names: Sequence[str], folder: Path) -> None:
     for name in filter(is_file, names):
         kept = folder / PLUGINS / Path(name).name
         with writing(kept):
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            part = kept.with_name(f".{kept.name}.part")
-            shutil.copyfile(name, part)
-            part.replace(kept)
+            kept.parent.mkdir(exist_ok=True)
+        write_atomically(kept, Path(name).read_bytes())
 
 
 def plugins_at(folder: Path, names: Sequence[str]) -> list[str]:
@@ -30,15 +26,11 @@ def plugins_at(folder: Path, names: Sequence[str]) -> list[str]:
     found = []
     for name in names:
         kept = folder / PLUGINS / Path(name).name
-        changed = is_file(name) and kept.is_file() and _digest(Path(name)) != _digest(kept)
+        changed = is_file(name) and kept.is_file() and digest_of(name) != digest_of(kept)
         found.append(str(kept.resolve()) if changed else name)
     return found
 
 
 def content_of(names: Sequence[str]) -> dict[str, str]:
     """``{plugin: digest of its file}``, empty for one that is a module: an installed package has a version."""
-    return {Path(name).name if is_file(name) else name: _digest(Path(name)) if is_file(name) else "" for name in names}
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return {Path(name).name if is_file(name) else name: digest_of(name) if is_file(name) else "" for name in names}

@@ -11,9 +11,10 @@ import yaml
 
 from crosstask.errors import InputError
 from crosstask.experiment import EvaluationSection, Experiment, experiment_from
+from crosstask.experiment.weighting import options_in
 from crosstask.files import write_atomically
 from crosstask.io.yaml_lines import parse_yaml
-from crosstask.registry import ARCHITECTURES, WEIGHTINGS
+from crosstask.registry import ARCHITECTURES
 from crosstask.runs.code import content_of, plugins_at
 from crosstask.runs.names import EXPERIMENT, RECORD
 from crosstask.runs.record import read_record
@@ -100,7 +101,7 @@ def relevant_settings(settings: Mapping[str, Any], spec: RunSpec) -> dict[str, A
         kept.pop("stl_network", None)
     weighting = kept.pop("weighting", None)
     if not spec.method.run_per_task:
-        kept["weighting"] = _options_of_weighting(weighting, spec.method.weighting)
+        kept["weighting"] = _weighting_of(weighting, spec.method.weighting)
     kept["plugins"] = content_of(kept.get("plugins") or ())
     kept["dataset"] = {key: value for key, value in kept["dataset"].items() if key != "root"}
     if isinstance(kept.get("architecture"), dict):
@@ -112,17 +113,11 @@ def relevant_settings(settings: Mapping[str, Any], spec: RunSpec) -> dict[str, A
     return kept
 
 
-def _options_of_weighting(section: Any, name: str | None) -> dict[str, Any]:
-    """Of a section of weightings what one of them takes; None for the one that it names."""
+def _weighting_of(section: Any, name: str | None) -> dict[str, Any]:
+    """A weighting with its options, out of a section of several; None for the one that it names."""
     values: dict[str, Any] = dict(section) if isinstance(section, dict) else {}
     name = name or str(values.get("name"))
-    own = values.get(name)
-    outside = {key: value for key, value in values.items() if key not in WEIGHTINGS and key != "name"}
-    return {
-        "name": name,
-        **(outside if values.get("name") == name else {}),
-        **(own if isinstance(own, dict) else {}),
-    }
+    return {**options_in(values, name), "name": name}
 
 
 def changed_keys(before: Any, after: Any, prefix: str = "") -> list[str]:

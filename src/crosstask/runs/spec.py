@@ -62,12 +62,15 @@ def run_specs(experiment: Experiment) -> list[RunSpec]:
     tasks = tuple(experiment.dataset.tasks)
     single = tasks if experiment.major is None else (experiment.major,)
     specs: dict[str, RunSpec] = {}
+    resolved: dict[tuple[str, int], Experiment] = {}
     for seed in experiment.seeds:
         for variant in experiment.variants or ("",):
             for name in experiment.methods:
                 method = method_of(experiment, name)
                 seen = _seen_by(method, variant, experiment)
-                own = experiment.resolved(seen, seed)
+                if (seen, seed) not in resolved:
+                    resolved[seen, seed] = experiment.resolved(seen, seed)
+                own = resolved[seen, seed]
                 sets = [(task,) for task in single] if method.run_per_task else [tasks]
                 for spec in (RunSpec(own, method, seed, chosen, seen) for chosen in sets):
                     specs.setdefault(spec.name, spec)

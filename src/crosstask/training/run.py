@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from crosstask.architectures.base import Architecture
 from crosstask.assembly import Assembly, assembly_of, dataset_of, describe_assembly
 from crosstask.datasets.base import Dataset as RawData
+from crosstask.datasets.base import Dataset as RawDataset
 from crosstask.datasets.base import Split
 from crosstask.devices import describe_device
 from crosstask.errors import CrosstaskError, InputError
@@ -131,14 +132,18 @@ def _kept(settings: TrainingSection, samples: Dataset[Sample], cases: list[str],
     return CachedSamples(samples, cases, assembly, shared=settings.loader_workers > 0)
 
 
-def check_specs(specs: Sequence[RunSpec]) -> None:
+def check_specs(specs: Sequence[RunSpec], dataset: RawDataset | None = None) -> None:
     """What can be told before hours of work: networks that cannot be built, devices and samples that cannot be had.
+
+    Args:
+        specs: runs of one experiment.
+        dataset: its data set, where there is one already.
 
     Raises:
         InputError: an option that there is not, or that does not fit the experiment's tasks.
     """
-    check_networks(specs)
-    dataset = dataset_of(specs[0].experiment)
+    dataset = dataset or dataset_of(specs[0].experiment)
+    check_networks(specs, dataset)
     for spec in {spec.key: spec for spec in specs}.values():  # variants differ in settings
         experiment, settings = spec.experiment, spec.experiment.training
         if any(other.key == spec.key and not is_trained(other) for other in specs):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING
 
 from crosstask.weighting.base import Step, Weighting
@@ -56,8 +58,4 @@ class EpochWeighting(ScalarWeighting):
 
     def combine(self, losses: Mapping[str, Tensor]) -> Tensor:
         now = self._now or self.weights()
-        first, *others = (now[task] * loss for task, loss in losses.items())
-        total = first
-        for weighted in others:
-            total = total + weighted
-        return total
+        return reduce(add, (now[task] * loss for task, loss in losses.items()))

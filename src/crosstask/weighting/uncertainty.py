@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 from crosstask.weighting.scalar import ScalarWeighting
@@ -45,14 +46,8 @@ class Uncertainty(ScalarWeighting):
         return torch.nn.Parameter(torch.zeros(len(self.tasks)))
 
     def combine(self, losses: Mapping[str, Tensor]) -> Tensor:
-        parts = []
-        for task, loss in losses.items():
-            s = self.log_variances[self.tasks.index(task)]
-            parts.append(0.5 * (-s).exp() * loss + 0.5 * s)
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part
-        return total
+        variances = {task: self.log_variances[self.tasks.index(task)] for task in losses}
+        return reduce(add, (0.5 * (-s).exp() * losses[task] + 0.5 * s for task, s in variances.items()))
 
     def parameters(self) -> Sequence[nn.Parameter]:
         return (self.log_variances,)
