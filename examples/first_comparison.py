@@ -12,7 +12,7 @@ comparison = ct.benchmark(
         | {"splits": {"rule": "drawn", "stratify": "malignant"}},
         "sample": {"kind": "image", "size": [32, 32]},
         "encoder": {"name": "resnet18-narrow"},
-        "training": {"epochs": 6, "batch_size": 4, "learning_rate": 1e-3, "threads": 1},
+        "training": {"epochs": 10, "batch_size": 4, "learning_rate": 1e-3, "threads": 1},
         "methods": ["stl", "hps", "ctan+equal"],
     }
 )

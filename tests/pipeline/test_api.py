@@ -67,7 +67,7 @@ def test_a_comparison_is_pandas_text_and_html(script):
     scores = comparison.scores
     dice = scores[(scores["method"] == "hps") & (scores["metric"] == "dice")]["value"].mean()
     cell = table[(table["method"] == "hps") & (table["task"] == "segmentation")]["value"].item()
-    assert cell == pytest.approx(dice) and cell > 20  # nothing learned is 0
+    assert cell == pytest.approx(dice) and cell > 50  # nothing learned is 0
     assert "CTAN + equal" in str(comparison) and str(comparison).startswith("Data set")
     html = comparison._repr_html_()
     assert html.startswith("<table>") and "CTAN + equal" in html and all(word in html for word in ("Δ", "malignant"))
@@ -104,7 +104,7 @@ def test_a_run_needs_no_data_set(script, monkeypatch):
     (folder / "cohort.yaml").rename(folder / "gone.yaml")
     try:
         run = ct.load_run(found["comparison"].runs["ctan+equal/seed0"])
-        assert list(run.tasks) == ["segmentation", "malignant"] and len(run.history) == 6
+        assert list(run.tasks) == ["segmentation", "malignant"] and len(run.history) == 10
         assert run.predict(np.zeros((50, 30)))["segmentation"].shape == (1, 50, 30)
     finally:
         (folder / "gone.yaml").rename(folder / "cohort.yaml")
