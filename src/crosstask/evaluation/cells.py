@@ -22,19 +22,24 @@ _NO_NUMBER = "leave the method out (methods=[...]), or train it anew"
 _KEYS = ["method", "seed", "case", "class"]
 
 
-def score_cells(table: pd.DataFrame, task: str, metric: str, methods: Sequence[str], *, by_seed: bool) -> pd.DataFrame:
-    """Values of a metric per (seed, case, class), one column a method; NaN where no method has a number.
+def score_cells(
+    table: pd.DataFrame, task: str, metric: str, methods: Sequence[str], *, by_seed: bool, same_seeds: bool = True
+) -> pd.DataFrame:
+    """Values of a metric per (case, class), one column a run (method, seed).
+
+    A cell that is NaN has no number under any run; with ``by_seed`` also where its case is not of the run's seed.
 
     Args:
         table: long table of scores.
         task: name of the task.
         metric: name of the metric.
         methods: which.
-        by_seed: every seed has cases of its own; else all seeds must have the same cells.
+        by_seed: every seed has cases of its own; else all runs must have the same cells.
+        same_seeds: all methods must have the same seeds.
 
     Raises:
-        InputError: a method has no scores, or not the cells that another has; a cell is there twice, with different
-            values; or methods differ in unit or direction.
+        InputError: a method has no scores, or a run not the cells that another has; a cell is there twice, with
+            different values; or methods differ in unit or direction.
     """
     part = table[table["method"].isin(list(methods)) & (table["task"] == task) & (table["metric"] == metric)]
     for method in methods:
@@ -48,20 +53,26 @@ def score_cells(table: pd.DataFrame, task: str, metric: str, methods: Sequence[s
                 f"{other[column]!r} for {other['method']!r}; score one of them anew: {_ANEW}"
             )
     part = _once(part.assign(**{"class": part["class"].fillna("")}), "value", task)
-    whole = part.pivot(index=["seed", "case", "class"], columns="method", values="value")[list(methods)]
-    frame = whole.where(np.isfinite(whole))
-    whole = frame[frame.notna().any(axis=1)]
+    frame = part.pivot(index=["case", "class"], columns=["method", "seed"], values="value")
+    frame = frame.where(np.isfinite(frame))
     for method in methods:
-        if whole[method].isna().all():
+        if frame[method].isna().to_numpy().all():
             raise InputError(
                 f"method {method!r} has no score {metric!r} for task {task!r} that is a number; {_NO_NUMBER}"
             )
-    if whole.isna().to_numpy().any():
-        seed, case, name = whole.index[whole.isna().any(axis=1)][0]
-        method = next(method for method in methods if np.isnan(whole.loc[(seed, case, name), method]))
-        raise _missing(part, task, metric, method, seed, case, name)
+    seeds = sorted(set(part["seed"]))
+    for seed in seeds:
+        own = [method for method in methods if (method, seed) in frame.columns]
+        runs = frame[[(method, seed) for method in own]]
+        wanted = runs[runs.notna().any(axis=1)]
+        if wanted.isna().to_numpy().any():
+            case, name = wanted.index[wanted.isna().any(axis=1)][0]
+            method = next(method for method in own if np.isnan(wanted.loc[(case, name), (method, seed)]))
+            raise _missing(part, task, metric, method, seed, case, name)
+        if same_seeds and len(own) < len(methods) and len(wanted):
+            raise _missing(part, task, metric, next(one for one in methods if one not in own), seed, *wanted.index[0])
     if not by_seed:
-        _same_of_every_seed(whole, task)
+        _same_of_every_seed(frame, seeds, task)
     return frame
 
 
@@ -96,15 +107,18 @@ def _missing(
     )
 
 
-def _same_of_every_seed(whole: pd.DataFrame, task: str) -> None:
-    per_seed = whole.notna().any(axis=1).unstack(level="seed", fill_value=False)
-    lacking = np.argwhere(~per_seed.to_numpy(dtype=bool))
-    if len(lacking):
-        (case, name), seed = per_seed.index[lacking[0][0]], per_seed.columns[lacking[0][1]]
-        raise InputError(
-            f"task {task!r}: {describe(case, name)} is not scored with seed {seed}, as with others; remove scores.csv "
-            "from the run folders of that seed and run the benchmark again"
-        )
+def _same_of_every_seed(frame: pd.DataFrame, seeds: Sequence[object], task: str) -> None:
+    runs = frame.columns.get_level_values("seed")
+    known = {seed: frame.loc[:, runs == seed].notna().any(axis=1) for seed in seeds}
+    whole = frame.notna().any(axis=1)
+    for seed, own in known.items():
+        lacking = frame.index[whole & ~own]
+        if len(lacking):
+            case, name = lacking[0]
+            raise InputError(
+                f"task {task!r}: {describe(case, name)} is not scored with seed {seed}, as with others; remove "
+                "scores.csv from the run folders of that seed and run the benchmark again"
+            )
 
 
 def describe(case: object, name: object) -> str:
@@ -114,7 +128,7 @@ def describe(case: object, name: object) -> str:
 
 
 def prediction_cells(
-    predictions: pd.DataFrame, task: str, methods: Sequence[str], *, by_seed: bool
+    predictions: pd.DataFrame, task: str, methods: Sequence[str], *, by_seed: bool, same_seeds: bool = True
 ) -> dict[tuple[str, int], pd.DataFrame]:
     """Predictions of one task by method and seed, each with the same labelled cases and classes.
 
@@ -123,6 +137,7 @@ def prediction_cells(
         task: name of the task.
         methods: which.
         by_seed: every seed has cases of its own; else all seeds must have the same.
+        same_seeds: all methods must have the same seeds.
 
     Raises:
         InputError: a method has no predictions, or not the cells that another has, or of other labels; a prediction is
@@ -153,6 +168,8 @@ def prediction_cells(
     for seed in sorted({seed for _, seed in runs}):
         wanted = set().union(*(there for (_, other), there in labels.items() if other == seed)) if by_seed else known
         for method in methods:
+            if not same_seeds and (method, seed) not in labels:
+                continue
             lacking = wanted - labels.get((method, seed), set())
             if lacking:
                 case, name = min(lacking)

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import combinations
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from crosstask.errors import InputError
-from crosstask.evaluation.gains import Gains
+from crosstask.evaluation.contrast import mean_of
+from crosstask.evaluation.gains import NO_GAIN, Gain, Gains, Scale, gain_of, judged
 from crosstask.evaluation.predictions import COHORT_CASE
-from crosstask.evaluation.resampling import Values, case_values, cohort_values, drawn_weights, interval, too_rare
+from crosstask.evaluation.resampling import Draws, Values, case_values, cohort_values, draw, too_rare
 from crosstask.evaluation.scores import over_seeds, per_case
 from crosstask.evaluation.unpredicted import OVERLAP, Unpredicted, unpredicted
-from crosstask.methods import baseline_of
+from crosstask.evaluation.verdict import Rank, ranks_of
+from crosstask.methods import baseline_of, label_of
 from crosstask.tasks.base import Task
 
 _COMPANIONS = {"accuracy": "balanced_accuracy", "balanced_accuracy": "accuracy"}
 """Where one of two classes is rare, either of these misleads without the other: tables show both."""
 _HIGHEST = {"%": 100.0, "": 1.0}
 """The highest value of what is better the higher it is, by its unit."""
+MEAN = "mean"
+"""Stands for the task in rows of the mean over all tasks."""
+MARGIN = 1.0
+"""A difference below so many percent is equivalence, unless told otherwise."""
+LEVEL = 0.95
+"""Confidence of intervals and verdicts, unless told otherwise."""
 _TOO_RARE = "no interval, since too many resamplings lack a class. Groups of test cases:"
 
 
@@ -52,38 +61,61 @@ class Measure:
 
 @dataclass(frozen=True)
 class Cell:
-    """One method on one task.
+    """One method on one task, or the mean of all.
 
     Attributes:
-        value: M, mean over cases and seeds.
-        deviation: standard deviation of M over seeds, NaN with one seed.
-        improvement: over STL (of the same variant) in percent; NaN for STL itself, without STL, and where M of STL is
-            zero or near it.
-        low, high: 95 % interval of the improvement, from paired resampling of the cases.
+        value: M, mean over cases and runs; of a mean NaN.
+        deviation: standard deviation of M over runs, NaN with one.
         companion: the metric that M is not shown without, NaN if there is none.
-        undefined: why there is no improvement where one is asked for; else empty.
+        gain: improvement over the baseline (STL of the same variant), with interval and verdict.
+        runs: number of runs behind it.
+        groups: number of independent groups of cases behind it.
     """
 
     value: float
     deviation: float
-    improvement: float = float("nan")
-    low: float = float("nan")
-    high: float = float("nan")
     companion: float = float("nan")
-    undefined: str = ""
+    gain: Gain = NO_GAIN
+    runs: int = 0
+    groups: int = 0
+
+    @property
+    def improvement(self) -> float:
+        """Over the baseline in percent; NaN for itself, without one, and where M of it is zero or near it."""
+        return self.gain.improvement
+
+    @property
+    def low(self) -> float:
+        """Lower end of the improvement's interval."""
+        return self.gain.low
+
+    @property
+    def high(self) -> float:
+        """Upper end of the improvement's interval."""
+        return self.gain.high
+
+    @property
+    def undefined(self) -> str:
+        """Why there is no improvement where one is asked for; else empty."""
+        return self.gain.undefined
+
+    @property
+    def verdict(self) -> str:
+        """What may be said of the improvement; empty where none is asked for."""
+        return self.gain.verdict
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method: a cell per task, the mean improvement with its interval, and its rank by that within its variant.
+    """One method: a cell per task, the mean improvement with its interval, and the ranks that it may have by that.
 
-    With one seed there is no rank: the order of single runs is as much that of the luck of their training.
+    With one run each there is no rank: the order of single runs is as much that of the luck of their training.
     """
 
     method: str
     cells: dict[str, Cell]
     mean: Cell
-    rank: int | None
+    rank: Rank | None
 
 
 @dataclass(frozen=True)
@@ -96,12 +128,15 @@ class Comparison:
         rows: the methods, in the order given.
         cases: number of cases behind each figure, per task; of all seeds together.
         groups: number of independent groups of cases, of all tasks.
-        seeds: number of seeds.
+        seeds: number of runs of each method; of the one with the fewest.
         by_seed: every seed has test cases of its own.
         remarks: what must be said beside the figures wherever they are shown, a sentence each: what decided and which
             cases count (:func:`crosstask.evaluation.scored.scoring_remarks`), why a figure or an interval is not there.
         unpredicted: classes that a run never predicts.
         empty: per task the structures that are in no test case, and so not in M.
+        margin: of equivalence, in percent.
+        level: of confidence of intervals and verdicts.
+        baseline: the method that the others are compared with; None where each variant has its own STL.
     """
 
     dataset: str
@@ -114,6 +149,75 @@ class Comparison:
     remarks: tuple[str, ...] = ()
     unpredicted: tuple[Unpredicted, ...] = ()
     empty: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    margin: float = MARGIN
+    level: float = LEVEL
+    baseline: str | None = None
+
+    def label(self, method: str) -> str:
+        """How tables write a method: as it is named where its scores come from elsewhere."""
+        return label_of(method) if self.baseline is None else method
+
+    def baseline_of(self, method: str) -> str:
+        """What a method is compared with."""
+        return self.baseline or baseline_of(method, [row.method for row in self.rows])
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per method and task, and one for the mean of the tasks, without the baselines' own.
+
+        Columns: method, task (``mean`` for the mean), improvement, low, high (percent), p, p_adjusted, verdict, seeds,
+        groups; these names stay. Beside them p_equivalent_adjusted, difference with its interval in the metric's unit,
+        unit, log_ratio with its interval, share_of_seeds (of the variance), runs_won, cases_won, rank_low, rank_high,
+        and low_nadeau_bengio, high_nadeau_bengio (for splits by seed).
+        """
+        units = {measure.task: measure.unit for measure in self.measures}
+        lines = [
+            _line(row, task, cell, units.get(task, ""))
+            for row in self.rows
+            if self.baseline_of(row.method) != row.method
+            for task, cell in [*row.cells.items(), (MEAN, row.mean)]
+        ]
+        return pd.DataFrame(lines, columns=list(_FRAME))
+
+
+_FRAME = (
+    "method",
+    "task",
+    "improvement",
+    "low",
+    "high",
+    "p",
+    "p_adjusted",
+    "verdict",
+    "seeds",
+    "groups",
+    "p_equivalent_adjusted",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "unit",
+    "log_ratio",
+    "log_ratio_low",
+    "log_ratio_high",
+    "share_of_seeds",
+    "runs_won",
+    "cases_won",
+    "rank_low",
+    "rank_high",
+    "low_nadeau_bengio",
+    "high_nadeau_bengio",
+)
+
+
+def _line(row: Row, task: str, cell: Cell, unit: str) -> tuple[object, ...]:
+    """A row of the frame, in the order of its columns."""
+    gain, ranks = cell.gain, row.rank if task == MEAN and row.rank else (None, None)
+    values = [gain.improvement, gain.low, gain.high, gain.p, gain.p_adjusted]
+    beside = [gain.difference.value, gain.difference.low, gain.difference.high]
+    ratio = [gain.log_ratio.value, gain.log_ratio.low, gain.log_ratio.high]
+    won = [gain.spread.share_of_runs, gain.runs_won, gain.cases_won]
+    corrected = [gain.corrected.low, gain.corrected.high]
+    head = [row.method, task, *values, gain.verdict, cell.runs, cell.groups, gain.p_equivalent_adjusted]
+    return (*head, *beside, unit, *ratio, *won, *ranks, *corrected)
 
 
 def measure_of(task: Task) -> Measure:
@@ -147,35 +251,48 @@ def compare(
     groups: Mapping[str, str] | None = None,
     measures: Sequence[Measure] | None = None,
     by_seed: bool = False,
+    same_seeds: bool = True,
+    baseline: str | None = None,
+    margin: float = MARGIN,
+    level: float = LEVEL,
+    test_to_train: float = math.nan,
     resamplings: int = 2000,
     seed: int = 0,
 ) -> Comparison:
-    """Compare methods on the same cells: every seed, case and class that one was scored on, or a refusal.
-
-    Where M of STL is zero, or near it by :func:`crosstask.functional.improvement.near_zero`, there is no improvement to
-    speak of: it stays NaN, and so do the method's mean and every rank.
+    """Compare methods on the same cells: every run, case and class that one was scored on, or a refusal.
 
     M of a method is the mean over cases (of the mean over their classes), or a figure of all cases together, then the
-    mean over seeds. The improvement is computed from unrounded M. Its interval resamples groups of cases that belong
-    together, the same ones for both methods (a paired bootstrap), with the seeds averaged: it says how far the cases at
-    hand carry, not how far another training would go astray. All tasks share the resampling, so that the interval of
-    the mean knows how they go together.
+    mean over runs. The improvement is computed from unrounded M. Its interval holds both chances: of training each
+    method anew and of drawing the cases (groups of those that belong together) anew, see
+    :mod:`crosstask.evaluation.contrast`; with one run of a method the cases' alone, and then there is no verdict and no
+    rank. All tasks share the draws, so that the interval of the mean knows how they go together.
 
-    Where every seed has test cases of its own, M is that of each seed on its own cases, and the mean over seeds. The
-    bootstrap resamples the groups of all seeds together, and each seed counts those of its cases that were drawn.
+    Verdicts are adjusted by Holm: of the means over methods, of the tasks over methods and tasks. Ranks are by the
+    mean, from all pairs of methods of one variant.
+
+    Where M of the baseline is zero, or near it by :func:`crosstask.functional.improvement.near_zero`, there is no
+    improvement to speak of: it stays NaN, and so do the method's mean and every rank.
+
+    Where every seed has test cases of its own, M is that of each seed on its own cases, and the mean over seeds; the
+    draws are of the groups of all seeds together, and each seed counts those of its cases that were drawn.
 
     Args:
         table: long table of scores.
         dataset: name of the data set.
-        methods: keys of those to compare, in order; ``stl`` is the baseline, of each variant its own.
+        methods: keys of those to compare, in order.
         predictions: table of image-level predictions, for metrics of all cases together.
-        constant: scores of the constant predictor: what an error of STL is small against, and where there is nothing to
-            be found.
+        constant: scores of the constant predictor: what an error of the baseline is small against, and where there is
+            nothing to be found.
         groups: ``{case: group}``: cases of one patient or lesion are not independent; by default all are.
         measures: M of each task; by default the first metric of each task in the table. Metrics that are not defined
             for these cases (an AUC without a positive one) are not in it, so it is safer to give them.
         by_seed: every seed has test cases of its own, the same for all methods.
-        resamplings: number of bootstrap samples.
+        same_seeds: all methods must have the same seeds, as in a benchmark; else they may have more or fewer runs.
+        baseline: what the others are compared with; None for ``stl``, of each variant its own.
+        margin: a difference below so many percent is equivalence.
+        level: of confidence of intervals and verdicts.
+        test_to_train: test cases for one training case, of splits by seed.
+        resamplings: number of bootstrap draws.
         seed: of the bootstrap.
 
     Raises:
@@ -185,37 +302,59 @@ def compare(
     measures, groups = tuple(measures if measures is not None else measures_of(table)), groups or {}
     empty = {measure.task: empty_structures(constant, measure) for measure in measures}
     values = {
-        measure.task: _values(measure, table, predictions, methods, by_seed=by_seed, without=empty[measure.task])
+        measure.task: _values(
+            measure, table, predictions, methods, by_seed=by_seed, same_seeds=same_seeds, without=empty[measure.task]
+        )
         for measure in measures
     }
-    weights, number = drawn_weights(values, groups, resamplings, np.random.default_rng(seed))
-    floors, cells = constant_means(constant, measures, empty), {method: dict[str, Cell]() for method in methods}
-    draws: dict[str, list[np.ndarray]] = {method: [] for method in methods}
+    runs = _runs(values, methods)
+    draws = draw(values, groups, resamplings, np.random.default_rng(seed))
+    baselines = {method: baseline or baseline_of(method, methods) for method in methods}
+    gains = Gains(
+        values,
+        draws.weights,
+        draws.groups,
+        _scales(measures, constant_means(constant, measures, empty)),
+        baselines,
+        margin=margin,
+        level=level,
+        by_seed=by_seed,
+        test_to_train=test_to_train,
+        label=str if baseline is not None else label_of,
+    )
+    by_task, overall = gains.adjusted()
+    ranks = _ranks(gains, baselines, level)
+    beside = {measure.task: companions(table, measure, methods) for measure in measures}
+    rows = []
+    for method in methods:
+        cells = {
+            task: Cell(
+                float(gains.means[method][at]),
+                _deviation(gains.single[method][:, at]),
+                beside[task][method],
+                by_task[method][task],
+                runs[method],
+                draws.groups[task],
+            )
+            for at, task in enumerate(values)
+        }
+        mean = Cell(math.nan, math.nan, gain=overall[method], runs=runs[method], groups=min(draws.groups.values()))
+        rows.append(Row(method, cells, mean, ranks.get(method)))
     remarks = [remark for found in values.values() for remark in found.remarks]
-    for measure in measures:
-        found = values[measure.task]
-        gains = _gains(measure, found, weights[measure.task], number, floors)
-        beside = companions(table, measure, methods)
-        for method in methods:
-            cells[method][measure.task] = _cell(gains, method, beside[method])
-            if gains.asked(method):
-                draws[method].append(gains.drawn(method))
-        if any(_without_interval(cells[method][measure.task]) for method in methods):
-            remarks += [f"{measure.task}: {_TOO_RARE} {rare}." for rare in [too_rare(found, groups, number)] if rare]
-    overall = {method: _mean_cell(list(cells[method].values()), draws[method], number) for method in methods}
-    runs = table[table["method"].isin(list(methods))]["seed"].nunique()
-    ranks = _ranks(overall, methods) if runs > 1 else {}
     return Comparison(
         dataset=dataset,
         measures=measures,
-        rows=tuple(Row(method, cells[method], overall[method], ranks.get(method)) for method in methods),
+        rows=tuple(rows),
         cases={task: len(found.cases) for task, found in values.items()},
-        groups=number,
-        seeds=runs,
+        groups=draws.number,
+        seeds=min(runs.values()),
         by_seed=by_seed,
-        remarks=tuple(remarks),
+        remarks=(*remarks, *_too_rare(rows, values, groups, draws)),
         unpredicted=unpredicted(table, predictions, methods, constant),
         empty=empty,
+        margin=margin,
+        level=level,
+        baseline=baseline,
     )
 
 
@@ -226,38 +365,70 @@ def _values(
     methods: Sequence[str],
     *,
     by_seed: bool,
+    same_seeds: bool,
     without: Collection[str],
 ) -> Values:
     """The cells that M is made of: of all cases together, or case by case."""
     if measure.of == "cohort":
-        return cohort_values(predictions, measure.task, measure.metric, methods, by_seed=by_seed)
-    return case_values(table, measure.task, measure.metric, methods, by_seed=by_seed, without=without)
-
-
-def _gains(measure: Measure, values: Values, weights: np.ndarray, number: int, floors: Mapping[str, float]) -> Gains:
-    """Improvements over STL, held against the highest value, or for an error against the constant predictor."""
-    higher = measure.higher_is_better
-    scale = _HIGHEST.get(measure.unit, math.nan) if higher else floors[measure.task]
-    return Gains(values, weights, number, higher_is_better=higher, scale=scale)
-
-
-def _cell(gains: Gains, method: str, companion: float) -> Cell:
-    """M of a method on a task and its improvement, beside the figure that goes with M."""
-    seeds, gain = gains.single[method], gains.of(method)
-    deviation = float(np.std(seeds, ddof=1)) if len(seeds) > 1 else math.nan
-    return Cell(
-        gains.means[method],
-        deviation,
-        gain.value,
-        gain.low,
-        gain.high,
-        companion=companion,
-        undefined=gain.undefined,
+        task, metric = measure.task, measure.metric
+        return cohort_values(predictions, task, metric, methods, by_seed=by_seed, same_seeds=same_seeds)
+    return case_values(
+        table, measure.task, measure.metric, methods, by_seed=by_seed, same_seeds=same_seeds, without=without
     )
 
 
-def _without_interval(cell: Cell) -> bool:
-    return math.isfinite(cell.improvement) and math.isnan(cell.low)
+def _runs(values: Mapping[str, Values], methods: Sequence[str]) -> dict[str, int]:
+    """Number of runs of each method, whose runs are the same in all tasks.
+
+    Raises:
+        InputError: a method has other seeds in one task than in another.
+    """
+    for method in methods:
+        first, *others = values.items()
+        for task, found in others:
+            if found.seeds[method] != first[1].seeds[method]:
+                told = [", ".join(map(str, own.seeds[method])) for own in (first[1], found)]
+                raise InputError(
+                    f"method {method!r} has seeds {told[0]} for task {first[0]!r} and {told[1]} for task {task!r}; "
+                    "give the scores of all its runs for both, or compare the tasks one by one"
+                )
+    return {method: len(next(iter(values.values())).seeds[method]) for method in methods}
+
+
+def _scales(measures: Sequence[Measure], floors: Mapping[str, float]) -> dict[str, Scale]:
+    """What M of the baseline is small against: the highest value, or for an error that of the constant predictor."""
+    return {
+        measure.task: Scale(
+            measure.higher_is_better,
+            _HIGHEST.get(measure.unit, math.nan) if measure.higher_is_better else floors[measure.task],
+        )
+        for measure in measures
+    }
+
+
+def _deviation(runs: np.ndarray) -> float:
+    return float(np.std(runs, ddof=1)) if len(runs) > 1 else math.nan
+
+
+def _ranks(gains: Gains, baselines: Mapping[str, str], level: float) -> dict[str, Rank]:
+    """Ranks by the mean improvement; methods over different baselines do not compare."""
+    ranks: dict[str, Rank] = {}
+    for baseline in dict.fromkeys(baselines.values()):
+        rivals = [method for method, own in baselines.items() if own == baseline]
+        if baseline in rivals and len(rivals) > 1 and all(map(gains.defined, rivals)):
+            ranks |= ranks_of(rivals, {pair: gains.pair(*pair) for pair in combinations(rivals, 2)}, level=level)
+    return ranks
+
+
+def _too_rare(rows: Sequence[Row], values: Mapping[str, Values], groups: Mapping[str, str], draws: Draws) -> list[str]:
+    """What to say of tasks that have an improvement, and for want of a class no interval."""
+    remarks = []
+    for task, found in values.items():
+        cells = [row.cells[task] for row in rows]
+        if any(math.isfinite(cell.improvement) and math.isnan(cell.low) for cell in cells):
+            rare = too_rare(found, groups, draws.number)
+            remarks += [f"{task}: {_TOO_RARE} {rare}."] if rare else []
+    return remarks
 
 
 def empty_structures(constant: pd.DataFrame | None, measure: Measure) -> frozenset[str]:
@@ -310,48 +481,56 @@ def average(comparisons: Sequence[Comparison]) -> Comparison:
                 "average, which goes by the position of tasks; compare them one by one, or set dataset.tasks"
             )
     positions = [f"task {index + 1}" for index in range(len(first.measures))]
-    cells: dict[str, dict[str, Cell]] = {}
-    overall: dict[str, Cell] = {}
+    level, margin = first.level, first.margin
+    rows = []
     for index, method in enumerate(methods):
-        cells[method] = {}
-        for position, name in enumerate(positions):
-            gains = [
-                comparison.rows[index].cells[comparison.measures[position].task].improvement
-                for comparison in comparisons
-            ]
-            cells[method][name] = Cell(float("nan"), float("nan"), float(np.mean(gains)))
-        gains = [comparison.rows[index].mean.improvement for comparison in comparisons]
-        overall[method] = Cell(float("nan"), float("nan"), float(np.mean(gains)))
-    seeds = min(comparison.seeds for comparison in comparisons)
-    ranks = _ranks(overall, methods) if seeds > 1 else {}
+        cells = {
+            position: _average([one.rows[index].cells[one.measures[place].task] for one in comparisons], level, margin)
+            for place, position in enumerate(positions)
+        }
+        rows.append(Row(method, cells, _average([one.rows[index].mean for one in comparisons], level, margin), None))
+    rows = _adjusted(rows, level)
     return Comparison(
         dataset="Average",
         measures=tuple(Measure(name, "", "", higher_is_better=True) for name in positions),
-        rows=tuple(Row(method, cells[method], overall[method], ranks.get(method)) for method in methods),
+        rows=tuple(rows),
         cases={},
         groups=0,
-        seeds=seeds,
+        seeds=min(comparison.seeds for comparison in comparisons),
         by_seed=first.by_seed,
+        margin=margin,
+        level=level,
+        baseline=first.baseline,
     )
 
 
-def _mean_cell(cells: Sequence[Cell], draws: Sequence[np.ndarray], groups: int) -> Cell:
-    if not draws:
-        return Cell(float("nan"), float("nan"))
-    mean = float(np.mean([cell.improvement for cell in cells]))
-    return Cell(float("nan"), float("nan"), mean, *interval(np.mean(draws, axis=0), groups))
+def _average(cells: Sequence[Cell], level: float, margin: float) -> Cell:
+    """The mean of improvements on different data sets, which have neither runs nor cases in common."""
+    improvements = [cell.improvement for cell in cells]
+    if any(math.isnan(one) for one in improvements):
+        lacking = next((cell.undefined for cell in cells if cell.undefined), "")
+        return Cell(math.nan, math.nan, gain=Gain(undefined=lacking), runs=min(cell.runs for cell in cells))
+    gain = gain_of(
+        float(np.mean(improvements)), mean_of([cell.gain.spread for cell in cells]), level=level, margin=margin
+    )
+    return Cell(
+        math.nan, math.nan, gain=gain, runs=min(cell.runs for cell in cells), groups=sum(cell.groups for cell in cells)
+    )
 
 
-def _ranks(overall: dict[str, Cell], methods: Sequence[str]) -> dict[str, int]:
-    """Rank by mean improvement, 1 the best, equal ones alike; STL counts as zero, as in the papers.
-
-    Methods of one variant are ranked among themselves: improvements over different baselines do not compare.
-    """
-    ranks: dict[str, int] = {}
-    baselines = {method: baseline_of(method, methods) for method in methods}
-    for baseline in dict.fromkeys(baselines.values()):
-        rivals = [method for method in methods if baselines[method] == baseline]
-        gains = {method: 0.0 if method == baseline else overall[method].improvement for method in rivals}
-        if baseline in rivals and not any(math.isnan(gain) for gain in gains.values()):
-            ranks |= {method: 1 + sum(other > gains[method] for other in gains.values()) for method in rivals}
-    return ranks
+def _adjusted(rows: Sequence[Row], level: float) -> list[Row]:
+    """The same rows with verdicts, adjusted as in a comparison of one data set."""
+    asked = [row for row in rows if math.isfinite(row.mean.improvement) or row.mean.undefined]
+    means = iter(judged([row.mean.gain for row in asked], level=level))
+    cells = iter(judged([cell.gain for row in asked for cell in row.cells.values()], level=level))
+    names = {row.method for row in asked}
+    return [
+        row
+        if row.method not in names
+        else replace(
+            row,
+            mean=replace(row.mean, gain=next(means)),
+            cells={task: replace(cell, gain=next(cells)) for task, cell in row.cells.items()},
+        )
+        for row in rows
+    ]

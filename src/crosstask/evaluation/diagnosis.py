@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from crosstask.evaluation.resampling import Figure, cohort_values, drawn_weights, interval, too_rare
+from crosstask.evaluation.resampling import Figure, cohort_values, draw, interval, too_rare
 from crosstask.methods import baseline_of
 from crosstask.tasks.base import Task
 
@@ -89,7 +89,8 @@ def diagnose(
         name: cohort_values(predictions, task.name, name, methods, by_seed=by_seed, classes=task.classes, index=index)
         for name in FIGURES
     }
-    weights, number = drawn_weights(values, groups or {}, resamplings, np.random.default_rng(seed))
+    draws_of = draw(values, groups or {}, resamplings, np.random.default_rng(seed))
+    weights, number = draws_of.weights, draws_of.number
     rows: dict[str, dict[str, Estimate]] = {}
     areas: dict[str, tuple[float, np.ndarray]] = {}
     for method in methods:

@@ -1,94 +1,330 @@
-"""Improvement of each method over single-task learning in one task, with its interval. No torch here."""
+"""Improvement of each method over its baseline, with what is known of its scatter. No torch here."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from crosstask.evaluation.resampling import Values, interval
+from crosstask.evaluation.contrast import Spread, holm, nadeau_bengio, spread_of
+from crosstask.evaluation.resampling import Values
+from crosstask.evaluation.verdict import NO_RATIO, verdict_of
 from crosstask.functional.improvement import near_zero, relative_improvement
-from crosstask.methods import baseline_of
 
 
 @dataclass(frozen=True)
-class Gain:
-    """Improvement over STL in percent with its 95 % interval, NaN without one; or why it is undefined."""
+class Estimate:
+    """A figure with its interval; NaN where it is not defined."""
 
     value: float = math.nan
     low: float = math.nan
     high: float = math.nan
+
+
+NO_ESTIMATE = Estimate()
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Improvement over the baseline in one task, or the mean of all.
+
+    Attributes:
+        improvement: in percent, positive is better; NaN where there is none.
+        low, high: its interval at the comparison's level, not adjusted for the number of methods.
+        undefined: why there is no improvement where one is asked for; else empty.
+        p: two-sided probability of such an improvement where there is none.
+        p_equivalent: probability of one so far within the margin where it is beyond.
+        p_adjusted, p_equivalent_adjusted: the same, adjusted by Holm: means over all methods; tasks over all methods
+            and tasks together.
+        verdict: in words, from the adjusted ones; empty for a baseline.
+        spread: variance of the improvement by its sources.
+        difference: M - M of the baseline, in the metric's own unit and direction; of a mean NaN.
+        log_ratio: 100 times the logarithm of M / M of the baseline, positive is better; of a mean that of all tasks.
+        runs_won: share of all pairs of a run and one of the baseline in which it is better, ties counting one half.
+        cases_won: share of the cases in which it is better, mean over runs; NaN where a case has no figure of its own.
+        without: of a mean, what it would be without each task.
+        corrected: interval by Nadeau and Bengio, where every seed has a split of its own.
+    """
+
+    improvement: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
     undefined: str = ""
+    p: float = math.nan
+    p_equivalent: float = math.nan
+    p_adjusted: float = math.nan
+    p_equivalent_adjusted: float = math.nan
+    verdict: str = ""
+    spread: Spread = field(default_factory=Spread)
+    difference: Estimate = NO_ESTIMATE
+    log_ratio: Estimate = NO_ESTIMATE
+    runs_won: float = math.nan
+    cases_won: float = math.nan
+    without: Mapping[str, float] = field(default_factory=dict)
+    corrected: Estimate = NO_ESTIMATE
+
+
+NO_GAIN = Gain()
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What M of a task is measured by.
+
+    Attributes:
+        higher_is_better: direction of M.
+        small: what M of the baseline is small against, in its unit; NaN where that is not known.
+    """
+
+    higher_is_better: bool
+    small: float
+
+    @property
+    def sign(self) -> int:
+        """+1 where higher is better, else -1."""
+        return 1 if self.higher_is_better else -1
 
 
 class Gains:
-    """Improvements over STL of one task, of the cases as they are and of each resampling.
+    """Improvements of all methods in all tasks, of the cases as they are and of each draw.
 
     Args:
-        values: M of every method and seed.
-        weight: how often each resampling draws each case, ``r n``.
-        groups: number of groups that are drawn from.
-        higher_is_better: direction of M.
-        scale: what M of STL is small against, in its unit; NaN where it is not known.
+        values: ``{task: M of every method and run}``.
+        weights: ``{task: how often each draw has each case}``, ``r n``.
+        groups: ``{task: number of groups of its cases}``.
+        scales: what M is measured by, for each task.
+        baselines: ``{method: its baseline}``; a baseline is its own.
+        margin: of equivalence, in percent.
+        level: of confidence.
+        by_seed: every seed has test cases of its own.
+        test_to_train: test cases for one training case, of splits by seed; NaN where that is not known.
+        label: how a method is written.
 
     Attributes:
-        single: ``{method: M of each seed}``.
-        means: ``{method: mean over seeds}``.
+        single: ``{method: s t}``, M of each run in each task.
+        means: ``{method: t}``, mean over runs.
     """
 
     def __init__(
-        self, values: Values, weight: np.ndarray, groups: int, *, higher_is_better: bool, scale: float
+        self,
+        values: Mapping[str, Values],
+        weights: Mapping[str, np.ndarray],
+        groups: Mapping[str, int],
+        scales: Mapping[str, Scale],
+        baselines: Mapping[str, str],
+        *,
+        margin: float,
+        level: float,
+        by_seed: bool = False,
+        test_to_train: float = math.nan,
+        label: Callable[[str], str] = str,
     ) -> None:
-        self._values, self._weight, self._groups = values, weight, groups
-        self._higher, self._scale = higher_is_better, scale
-        self.single = {
-            method: [float(figure(None)[0]) for figure in figures] for method, figures in values.figures.items()
-        }
-        self.means = {method: float(np.mean(seeds)) for method, seeds in self.single.items()}
-        self._resampled: dict[str, np.ndarray] = {}
+        self.tasks = tuple(values)
+        self._values, self._groups, self._scales, self._baselines = values, groups, scales, baselines
+        self._margin, self._level, self._by_seed, self._test_to_train = margin, level, by_seed, test_to_train
+        self._label = label
+        self.single: dict[str, np.ndarray] = {}
+        self._drawn: dict[str, np.ndarray] = {}
+        for method in baselines:
+            figures = [values[task].figures[method] for task in self.tasks]
+            self.single[method] = np.array([[figure(None)[0] for figure in own] for own in figures]).T
+            drawn = [[figure(weights[task]) for figure in own] for task, own in zip(self.tasks, figures, strict=True)]
+            self._drawn[method] = np.transpose(np.array(drawn), (1, 0, 2))
+        self.means = {method: own.mean(0) for method, own in self.single.items()}
 
     def asked(self, method: str) -> bool:
         """Whether a method has a baseline to improve on."""
-        return method != self._baseline(method) and self._baseline(method) in self.means
+        return self._baselines[method] != method and self._baselines[method] in self.means
 
-    def _baseline(self, method: str) -> str:
-        return baseline_of(method, self.means)
+    def adjusted(self) -> tuple[dict[str, dict[str, Gain]], dict[str, Gain]]:
+        """The gains of every method in each task, and in the mean, with verdicts adjusted for their number."""
+        asked = [method for method in self._baselines if self.asked(method)]
+        cells = {(method, task): self.of_task(method, task) for method in asked for task in self.tasks}
+        means = {method: self.mean(method) for method in asked}
+        cells = dict(zip(cells, judged(list(cells.values()), level=self._level), strict=True))
+        means = dict(zip(means, judged(list(means.values()), level=self._level), strict=True))
+        by_method = {
+            method: {task: cells.get((method, task), NO_GAIN) for task in self.tasks} for method in self._baselines
+        }
+        return by_method, {method: means.get(method, NO_GAIN) for method in self._baselines}
 
-    def of(self, method: str) -> Gain:
-        """The improvement of a method; none where none is asked for."""
-        if not self.asked(method):
-            return Gain()
-        if reason := self._undefined(method):
-            return Gain(undefined=reason)
-        baseline = self.means[self._baseline(method)]
-        value = relative_improvement(baseline, self.means[method], higher_is_better=self._higher)
-        return Gain(value, *interval(self.drawn(method), self._groups))
+    def of_task(self, method: str, task: str) -> Gain:
+        """The improvement of a method in one task, its verdict not given yet."""
+        baseline, at = self._baselines[method], self.tasks.index(task)
+        only = np.eye(len(self.tasks))[at]
+        scale, ours, theirs = self._scales[task], self.means[method][at], self.means[baseline][at]
+        difference = self._estimate(float(ours - theirs), {method: only, baseline: -only}, [task])
+        shared = {
+            "difference": difference,
+            "runs_won": self._runs_won(method, only),
+            "cases_won": self._cases_won(method, task),
+        }
+        if reason := self._undefined(method, at):
+            return replace(Gain(undefined=reason), **shared)  # type: ignore[arg-type]
+        value = relative_improvement(float(theirs), float(ours), higher_is_better=scale.higher_is_better)
+        return self._gain(method, only, value, [task], **shared)
 
-    def drawn(self, method: str) -> np.ndarray:
-        """The improvement of each resampling, NaN where it is not defined."""
-        if self._undefined(method):
-            return np.full(len(self._weight), np.nan)
-        baseline, value = self._of(self._baseline(method)), self._of(method)
-        gain = value - baseline if self._higher else baseline - value
+    def mean(self, method: str) -> Gain:
+        """The mean of a method's improvements, its verdict not given yet; none where a task has none."""
+        number = len(self.tasks)
+        lacking = [task for at, task in enumerate(self.tasks) if self._undefined(method, at)]
+        if lacking:
+            return Gain(undefined=f"undefined: no ratio for {', '.join(lacking)}")
+        single = self._improvements(method)
+        without = {
+            task: float(np.delete(single, at).mean()) for at, task in enumerate(self.tasks) if len(self.tasks) > 1
+        }
+        even = np.full(number, 1 / number)
+        runs = self._runs_won(method, even)
+        return self._gain(method, even, float(single.mean()), self.tasks, runs_won=runs, without=without)
+
+    def _gain(self, method: str, share: np.ndarray, value: float, tasks: Sequence[str], **known: object) -> Gain:
+        """A gain from its value and the share of each task in it."""
+        contrast = self._contrast(method, share)
+        gain = gain_of(value, self._spread(contrast, tasks), level=self._level, margin=self._margin)
+        corrected = Estimate()
+        if self._by_seed and gain.spread.covers_runs and not math.isnan(self._test_to_train):
+            wide = nadeau_bengio(contrast, self.single, self._test_to_train).half_width(self._level)
+            corrected = Estimate(value, value - wide, value + wide)
+        ratio = self._log_ratio(method, share, tasks)
+        return replace(gain, log_ratio=ratio, corrected=corrected, **known)  # type: ignore[arg-type]
+
+    def _improvements(self, method: str) -> np.ndarray:
+        """In percent, of each task."""
+        ours, theirs = self.means[method], self.means[self._baselines[method]]
+        return 100 * self._signs * (ours - theirs) / np.abs(theirs)
+
+    @property
+    def _signs(self) -> np.ndarray:
+        return np.array([self._scales[task].sign for task in self.tasks])
+
+    def _contrast(self, method: str, share: np.ndarray) -> dict[str, np.ndarray]:
+        """Derivatives of the improvement with respect to M of the method and of its baseline."""
+        baseline = self._baselines[method]
+        ours, theirs = self.means[method], self.means[baseline]
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(baseline != 0, 100 * gain / np.abs(baseline), np.nan)
+            by_ours = 100 * self._signs / np.abs(theirs)
+            by_theirs = -by_ours * ours / theirs
+        return {method: _parts(by_ours, share), baseline: _parts(by_theirs, share)}
 
-    def _undefined(self, method: str) -> str:
-        """Why there is no improvement; empty where there is one."""
-        baseline = self.means[self._baseline(method)]
-        if not (math.isfinite(baseline) and math.isfinite(self.means[method])):
+    def pair(self, one: str, other: str) -> tuple[float, float]:
+        """By how much the mean improvement of one exceeds that of another over the same baseline, and its p."""
+        even = np.full(len(self.tasks), 1 / len(self.tasks))
+        contrast: dict[str, np.ndarray] = {}
+        gain = 0.0
+        for method, sign in ((one, 1), (other, -1)):
+            if self.asked(method):
+                gain += sign * float(self._improvements(method).mean())
+                for name, own in self._contrast(method, even).items():
+                    contrast[name] = contrast.get(name, 0) + sign * own
+        spread = self._spread(contrast, self.tasks)
+        return gain, spread.p_of(gain) if spread.covers_runs else math.nan
+
+    def defined(self, method: str) -> bool:
+        """Whether a method has a mean improvement, or needs none."""
+        return not self.asked(method) or not any(self._undefined(method, at) for at in range(len(self.tasks)))
+
+    def _log_ratio(self, method: str, share: np.ndarray, tasks: Sequence[str]) -> Estimate:
+        baseline = self._baselines[method]
+        ours, theirs = self.means[method], self.means[baseline]
+        counted = share > 0
+        if (ours[counted] <= 0).any() or (theirs[counted] <= 0).any():
+            return Estimate()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value = float(_parts(100 * self._signs * np.log(ours / theirs), share).sum())
+            contrast = {
+                method: _parts(100 * self._signs / ours, share),
+                baseline: _parts(-100 * self._signs / theirs, share),
+            }
+        return self._estimate(value, contrast, tasks)
+
+    def _estimate(self, value: float, contrast: Mapping[str, np.ndarray], tasks: Sequence[str]) -> Estimate:
+        half = self._spread(contrast, tasks).half_width(self._level)
+        return Estimate(value, value - half, value + half)
+
+    def _spread(self, contrast: Mapping[str, np.ndarray], tasks: Sequence[str]) -> Spread:
+        """Of a contrast; a mean over tasks is known by the fewest groups that one of them has."""
+        places = [self.tasks.index(task) for task in tasks]
+        own = {method: coefficients[places] for method, coefficients in contrast.items()}
+        single = {method: self.single[method][:, places] for method in own}
+        drawn = {method: self._drawn[method][:, places] for method in own}
+        groups = min(self._groups[task] for task in tasks)
+        return spread_of(own, single, drawn, groups, paired=self._by_seed)
+
+    def _runs_won(self, method: str, share: np.ndarray) -> float:
+        """Share of the pairs of runs in which the method's is better, by the mean of relative improvements."""
+        counted = share > 0
+        ours, theirs = self.single[method][:, counted], self.single[self._baselines[method]][:, counted]
+        gain = self._signs[counted] * (ours[:, None] - theirs[None])
+        if counted.sum() > 1:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                gain = gain / np.abs(theirs)[None]
+        return _won(gain.mean(-1))
+
+    def _cases_won(self, method: str, task: str) -> float:
+        """Share of the cases in which the method is better, mean over runs."""
+        cases = self._values[task].by_case
+        if cases is None:
+            return math.nan
+        return _won(self._scales[task].sign * (cases[method] - cases[self._baselines[method]]))
+
+    def _undefined(self, method: str, at: int) -> str:
+        """Why there is no improvement in a task; empty where there is one."""
+        baseline, ours = self.means[self._baselines[method]][at], self.means[method][at]
+        if not (math.isfinite(baseline) and math.isfinite(ours)):
             return "undefined"
+        name = self._label(self._baselines[method])
         if baseline == 0:
-            return "undefined: STL is 0"
-        drawn = self._of(self._baseline(method))
-        drawn = drawn[np.isfinite(drawn)]
-        error = float(np.std(drawn)) if len(drawn) and self._groups > 1 else math.nan
-        near = near_zero(baseline, error=error, higher_is_better=self._higher, scale=self._scale)
-        return "undefined: STL near 0" if near else ""
+            return f"undefined: {name} is 0"
+        task, only = self.tasks[at], np.eye(len(self.tasks))[at]
+        error = self._spread({self._baselines[method]: only}, [task]).error
+        scale = self._scales[task]
+        near = near_zero(float(baseline), error=error, higher_is_better=scale.higher_is_better, scale=scale.small)
+        return f"undefined: {name} near 0" if near else ""
 
-    def _of(self, method: str) -> np.ndarray:
-        """M of each resampling, mean over seeds."""
-        if method not in self._resampled:
-            self._resampled[method] = np.mean([figure(self._weight) for figure in self._values.figures[method]], axis=0)
-        return self._resampled[method]
+
+def _parts(values: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Values times shares; where the share is nothing, nothing, whatever the value."""
+    return np.where(share > 0, np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0) * share, 0.0)
+
+
+def _won(gain: np.ndarray) -> float:
+    """Share of what is above zero, ties counting one half; NaN where nothing is a number."""
+    known = gain[np.isfinite(gain)]
+    return float(((known > 0) + 0.5 * (known == 0)).mean()) if known.size else math.nan
+
+
+def gain_of(value: float, spread: Spread, *, level: float, margin: float) -> Gain:
+    """An improvement with its interval and, where that covers the runs, its probabilities; the verdict not given yet.
+
+    Args:
+        value: in percent.
+        spread: its variance.
+        level: of confidence.
+        margin: of equivalence, in percent.
+    """
+    half, covered = spread.half_width(level), spread.covers_runs
+    return Gain(
+        value,
+        value - half,
+        value + half,
+        p=spread.p_of(value) if covered else math.nan,
+        p_equivalent=spread.p_beyond(value, margin) if covered else math.nan,
+        spread=spread,
+    )
+
+
+def judged(gains: Sequence[Gain], *, level: float) -> list[Gain]:
+    """Gains of one family with their verdicts, from probabilities adjusted for how many there are (Holm)."""
+    differs, within = holm([gain.p for gain in gains]), holm([gain.p_equivalent for gain in gains])
+    return [
+        replace(
+            gain,
+            p_adjusted=p,
+            p_equivalent_adjusted=q,
+            verdict=NO_RATIO if gain.undefined else verdict_of(gain.improvement, p, q, level=level),
+        )
+        for gain, p, q in zip(gains, differs, within, strict=True)
+    ]

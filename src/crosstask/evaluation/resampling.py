@@ -24,13 +24,17 @@ class Values:
 
     Attributes:
         cases: the cases behind it, of all seeds together.
-        figures: ``{method: one figure a seed}``.
+        figures: ``{method: one figure a run}``.
+        seeds: ``{method: the seed of each run}``.
+        by_case: ``{method: mean over runs of each case's own figure}``; None where a case has none.
         sides: ``{class or "without CLASS": the cases that are}`` without which the metric is not defined.
         remarks: what the figures do not say: classes that are left out, and why there is no figure.
     """
 
     cases: tuple[str, ...]
     figures: dict[str, list[Figure]]
+    seeds: dict[str, tuple[int, ...]]
+    by_case: Mapping[str, np.ndarray] | None = None
     sides: Mapping[str, frozenset[str]] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 
@@ -42,6 +46,7 @@ def case_values(
     methods: Sequence[str],
     *,
     by_seed: bool,
+    same_seeds: bool = True,
     without: Collection[str] = (),
 ) -> Values:
     """A metric that every case has: its mean over cases, of the mean over the classes of each.
@@ -52,38 +57,44 @@ def case_values(
         metric: name of the metric.
         methods: which.
         by_seed: every seed has cases of its own, on which the methods must agree; else all seeds have the same.
+        same_seeds: all methods must have the same seeds.
         without: classes that do not count, being in no case.
 
     Raises:
         InputError: see :func:`crosstask.evaluation.cells.score_cells`.
     """
-    cells = score_cells(table, task, metric, methods, by_seed=by_seed)
+    cells = score_cells(table, task, metric, methods, by_seed=by_seed, same_seeds=same_seeds)
     undefined = cells.isna().all(axis=1)
-    remarks = _unscored(task, metric, cells.index[undefined].droplevel("seed").unique())
+    remarks = _unscored(task, metric, cells.index[undefined])
     cells = cells[~undefined]
+    seeds = {method: tuple(sorted(map(int, cells[method].columns))) for method in methods}
     names = cells.index.get_level_values("class")
     remarks += _empty(task, metric, sorted(set(names) & set(without)), every=set(names) <= set(without))
     if set(names) <= set(without):
         cases = tuple(dict.fromkeys(map(str, cells.index.get_level_values("case"))))
-        seeds = cells.index.get_level_values("seed").nunique()
-        return Values(cases, {method: [_no_figure] * seeds for method in methods}, remarks=remarks)
-    cells = cells[~names.isin(list(without))]
-    columns = cells.groupby(level=["seed", "case"]).mean().unstack(level="seed")
-    cases = tuple(str(case) for case in columns.index)
+        return Values(cases, {method: [_no_figure] * len(seeds[method]) for method in methods}, seeds, remarks=remarks)
+    columns = cells[~names.isin(list(without))].groupby(level="case").mean()
+    figures = {
+        method: [_mean_figure(columns[method, seed].to_numpy(dtype=float)) for seed in seeds[method]]
+        for method in methods
+    }
+    by_case = {method: columns[[method]].T.mean().to_numpy() for method in methods}
+    return Values(tuple(map(str, columns.index)), figures, seeds, by_case, remarks=remarks)
 
-    def mean(values: np.ndarray) -> Figure:
-        own = ~np.isnan(values)
 
-        def figure(weight: np.ndarray | None) -> np.ndarray:
-            if weight is None:
-                return values[own].mean(keepdims=True)
-            with np.errstate(invalid="ignore"):
-                return weight[:, own] @ values[own] / weight[:, own].sum(1)
+def _mean_figure(values: np.ndarray) -> Figure:
+    """The mean over the cases that a run was scored on."""
+    own = ~np.isnan(values)
+    known = values[own]
 
-        return figure
+    def figure(weight: np.ndarray | None) -> np.ndarray:
+        if weight is None:
+            return known.mean(keepdims=True)
+        weight = weight[:, own]
+        with np.errstate(invalid="ignore"):
+            return np.asarray(weight @ known / weight.sum(1))
 
-    figures = {method: [mean(column) for column in columns[method].to_numpy(dtype=float).T] for method in methods}
-    return Values(cases, figures, remarks=remarks)
+    return figure
 
 
 def _no_figure(weight: np.ndarray | None) -> np.ndarray:
@@ -114,6 +125,7 @@ def cohort_values(
     methods: Sequence[str],
     *,
     by_seed: bool,
+    same_seeds: bool = True,
     classes: Sequence[str] | None = None,
     index: int | None = None,
 ) -> Values:
@@ -125,6 +137,7 @@ def cohort_values(
         metric: name of the metric.
         methods: which.
         by_seed: every seed has cases of its own, on which the methods must agree; else all seeds have the same.
+        same_seeds: all methods must have the same seeds.
         classes: in order; by default as they come.
         index: the class.
 
@@ -132,13 +145,16 @@ def cohort_values(
         InputError: see :func:`crosstask.evaluation.cells.prediction_cells`.
     """
     table = prediction_table([]) if predictions is None else predictions
-    runs = prediction_cells(table, task, methods, by_seed=by_seed)
+    runs = prediction_cells(table, task, methods, by_seed=by_seed, same_seeds=same_seeds)
     cases = tuple(sorted({str(case) for rows in runs.values() for case in rows["case"]}))
     figures: dict[str, list[Figure]] = {method: [] for method in methods}
+    seeds = {method: tuple(sorted(seed for other, seed in runs if other == method)) for method in methods}
     sides: dict[str, frozenset[str]] = {}
     remarks: list[str] = []
     for seed in sorted({seed for _, seed in runs}):
         for method in methods:
+            if (method, seed) not in runs:
+                continue
             # a case of another seed has no label here, and so counts for nothing
             _, names, cohort = cohort_of(runs[method, seed], cases, classes)
 
@@ -154,7 +170,7 @@ def cohort_values(
         for name, there in own.items():
             if there and (name not in sides or len(there) < len(sides[name])):
                 sides[name] = there
-    return Values(cases, figures, sides, tuple(dict.fromkeys(remarks)))
+    return Values(cases, figures, seeds, sides=sides, remarks=tuple(dict.fromkeys(remarks)))
 
 
 def _sides(cohort: Cohort, names: Sequence[str], cases: Sequence[str]) -> dict[str, frozenset[str]]:
@@ -194,19 +210,43 @@ def too_rare(values: Values, groups: Mapping[str, str], number: int) -> str:
     return ", ".join(f"{name} ({count})" for name, count in sorted(rare.items(), key=lambda item: item[1]))
 
 
-def drawn_weights(
+@dataclass(frozen=True)
+class Draws:
+    """Bootstrap draws of groups of cases, the same for all tasks.
+
+    Attributes:
+        weights: ``{task: how often each draw has each of its cases}``, ``r n``.
+        groups: ``{task: number of groups of its cases}``.
+        number: of groups in all.
+    """
+
+    weights: dict[str, np.ndarray]
+    groups: dict[str, int]
+    number: int
+
+
+def draw(
     values: Mapping[str, Values], groups: Mapping[str, str], resamplings: int, generator: np.random.Generator
-) -> tuple[dict[str, np.ndarray], int]:
-    """How often each resampling draws each task's cases, ``{task: r n}``, and the number of groups to draw from."""
-    cases = sorted({case for found in values.values() for case in found.cases})
-    names = sorted({groups.get(case, case) for case in cases})
+) -> Draws:
+    """Draw groups with replacement, as many as there are.
+
+    Args:
+        values: ``{task: the metric, with its cases}``.
+        groups: ``{case: group}``; by default every case is one.
+        resamplings: number of draws.
+        generator: of random numbers.
+    """
+    of_task = {task: [groups.get(case, case) for case in found.cases] for task, found in values.items()}
+    names = sorted({name for own in of_task.values() for name in own})
     place = {name: index for index, name in enumerate(names)}
     counts = np.zeros((resamplings, len(names)))
     for row, drawn in enumerate(generator.integers(0, len(names), (resamplings, len(names)))):
         counts[row] = np.bincount(drawn, minlength=len(names))
-    return {
-        task: counts[:, [place[groups.get(case, case)] for case in found.cases]] for task, found in values.items()
-    }, len(names)
+    return Draws(
+        {task: counts[:, [place[name] for name in own]] for task, own in of_task.items()},
+        {task: len(set(own)) for task, own in of_task.items()},
+        len(names),
+    )
 
 
 def interval(draws: np.ndarray, groups: int) -> tuple[float, float]:
