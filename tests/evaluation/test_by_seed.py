@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from crosstask.errors import InputError
 from crosstask.evaluation.comparison import Comparison, compare, measure_of
 from crosstask.evaluation.diagnosis import diagnose
+from crosstask.evaluation.gains import NO_GAIN
 from crosstask.evaluation.predictions import prediction_table
 from crosstask.evaluation.scores import over_seeds, score_table
 from crosstask.report.tables import all_metrics, floor_of
@@ -72,21 +74,36 @@ def test_the_bootstrap_draws_from_all_seeds_together_and_alike():
             method: np.mean([np.mean([values[case] for case in chosen if case in values]) for values in seeds])
             for method, seeds in tables.items()
         }
-        draws.append(100 * (means["hps"] - means["stl"]) / means["stl"])
-    assert np.isfinite(draws).all()
-    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(draws, [2.5, 97.5])))
+        draws.append(means)
+    stl, hps = (np.mean([np.mean(list(one.values())) for one in tables[method]]) for method in ("stl", "hps"))
+    shares = [100 * (one["hps"] / stl - hps * one["stl"] / stl**2) for one in draws]
+    assert np.isfinite(shares).all()
+    runs, cases = found.gain.spread.parts
+    assert (cases.of, cases.number) == ("cases", 6)
+    assert cases.variance == pytest.approx(np.var(shares, ddof=1) * 6 / 5)
+    own = [
+        100 * (np.mean(list(one.values())) / stl - hps * np.mean(list(other.values())) / stl**2)
+        for one, other in zip(tables["hps"], tables["stl"], strict=True)
+    ]
+    assert (runs.of, runs.number) == ("runs", 2)
+    assert runs.variance == pytest.approx(np.var(own, ddof=1) / 2)
 
 
-def test_the_same_cases_in_every_seed_give_the_same_as_without():
-    rows = [row for row in two_seeds() if row[2] == "c"] + [
+def test_the_same_cases_in_every_seed_have_the_same_figures_as_without():
+    rows = [
         row
         for seed in (0, 1)
         for method, value in (("stl", 30.0), ("hps", 45.0))
-        for row in dice(method, seed, {"e": value})
+        for row in dice(method, seed, {"e": value - seed, "f": value + 1})
     ]
     options = {"dataset": "d", "methods": ("stl", "hps"), "resamplings": 100}
     one, other = (compare(score_table(rows), by_seed=flag, **options) for flag in (False, True))
-    assert repr(one.rows) == repr(other.rows)
+    for first, second in zip(one.rows, other.rows, strict=True):
+        assert repr(replace(first.cells["organs"], gain=NO_GAIN)) == repr(replace(second.cells["organs"], gain=NO_GAIN))
+    (first, second) = (found.rows[1].cells["organs"].gain for found in (one, other))
+    assert first.improvement == second.improvement
+    assert [part.number for part in first.spread.parts] == [2, 2, 2]  # runs of each method, and cases
+    assert [part.number for part in second.spread.parts] == [2, 2]  # runs as pairs, and cases
 
 
 def test_methods_must_agree_within_each_seed():
@@ -258,7 +275,12 @@ def test_every_variant_has_its_own_baseline_and_ranks():
     }
     assert found["hps+TL"].cells["organs"].improvement == pytest.approx(-10)
     assert found["hps+RI"].cells["organs"].improvement == pytest.approx(10)
-    assert {key: row.rank for key, row in found.items()} == {"hps+TL": 2, "stl+TL": 1, "hps+RI": 1, "stl+RI": 2}
+    assert {key: row.rank for key, row in found.items()} == {
+        "hps+TL": (2, 2),
+        "stl+TL": (1, 1),
+        "hps+RI": (1, 1),
+        "stl+RI": (2, 2),
+    }
 
 
 def test_a_variant_without_its_baseline_has_no_improvement():
@@ -266,4 +288,4 @@ def test_a_variant_without_its_baseline_has_no_improvement():
     rows = [row for key in keys for seed in (0, 1) for row in dice(key, seed, {"a": 50.0, "b": 60.0})]
     found = compare(score_table(rows), dataset="d", methods=("hps+TL", "hps+RI", "stl+RI"), resamplings=20).rows
     assert math.isnan(found[0].cells["organs"].improvement) and found[0].rank is None
-    assert found[1].cells["organs"].improvement == 0 and found[1].rank == 1
+    assert found[1].cells["organs"].improvement == 0 and found[1].rank == (1, 2)

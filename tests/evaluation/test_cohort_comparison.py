@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import t as student
 from sklearn.metrics import recall_score, roc_auc_score
 
 from crosstask.errors import InputError
@@ -87,13 +88,18 @@ def test_the_interval_is_that_of_a_paired_bootstrap_of_groups():
         chosen = rng.integers(0, 20, 20)
         cases = np.concatenate([[2 * group, 2 * group + 1] for group in chosen])
         both = [roc_auc_score(target[cases], values[cases]) for values in (worse, better)]
-        draws.append(100 * (both[1] - both[0]) / both[0])
-    low, high = np.percentile(draws, [2.5, 97.5])
+        draws.append(both)
+    half = _half_width(np.array(draws), [roc_auc_score(target, values) for values in (worse, better)], 20)
     assert found.groups == 20
-    width = high - low
-    assert cell(found).low == pytest.approx(low, abs=0.12 * width)
-    assert cell(found).high == pytest.approx(high, abs=0.12 * width)
+    assert (cell(found).high - cell(found).low) / 2 == pytest.approx(half, rel=0.08)
     assert cell(found).low < cell(found).improvement < cell(found).high
+
+
+def _half_width(draws: np.ndarray, means: list[float], groups: int) -> float:
+    """Of a ratio by the delta method, from bootstrap draws ``r 2`` of both figures."""
+    stl, hps = means
+    shares = 100 * (draws[:, 1] / stl - hps * draws[:, 0] / stl**2)
+    return float(student.ppf(0.975, groups - 1) * np.std(shares, ddof=1) * math.sqrt(groups / (groups - 1)))
 
 
 def test_balanced_accuracy_is_resampled_as_sklearn_has_it():
@@ -117,10 +123,9 @@ def test_balanced_accuracy_is_resampled_as_sklearn_has_it():
             np.mean([(decided[m][chosen][true[chosen] == k] == k).mean() for k in set(true[chosen].tolist())])
             for m in ("stl", "hps")
         ]
-        draws.append(100 * (recalls[1] / recalls[0] - 1))
-    low, high = np.percentile(draws, [2.5, 97.5])
-    assert found.low == pytest.approx(low, abs=0.1 * (high - low))
-    assert found.high == pytest.approx(high, abs=0.1 * (high - low))
+        draws.append(recalls)
+    means = [recall_score(true, decided[method], average="macro") for method in ("stl", "hps")]
+    assert (found.high - found.low) / 2 == pytest.approx(_half_width(np.array(draws), means, 60), rel=0.08)
     titles, lines = comparison_table([comparison], [{}])
     assert titles[2] == "M kind: balanced_accuracy (accuracy) % (up)"
     assert lines[1][2] == f"{found.value:.2f} ({found.companion:.2f})"

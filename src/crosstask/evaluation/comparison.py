@@ -18,7 +18,7 @@ from crosstask.evaluation.predictions import COHORT_CASE
 from crosstask.evaluation.resampling import Draws, Values, case_values, cohort_values, draw, too_rare
 from crosstask.evaluation.scores import over_seeds, per_case
 from crosstask.evaluation.unpredicted import OVERLAP, Unpredicted, unpredicted
-from crosstask.evaluation.verdict import Rank, ranks_of
+from crosstask.evaluation.verdict import Pair, Pairs, Rank, ranks_of
 from crosstask.methods import baseline_of, label_of
 from crosstask.tasks.base import Task
 
@@ -137,6 +137,7 @@ class Comparison:
         margin: of equivalence, in percent.
         level: of confidence of intervals and verdicts.
         baseline: the method that the others are compared with; None where each variant has its own STL.
+        pairs: of all methods with the same baseline, where each has a mean improvement.
     """
 
     dataset: str
@@ -152,6 +153,7 @@ class Comparison:
     margin: float = MARGIN
     level: float = LEVEL
     baseline: str | None = None
+    pairs: Pairs = field(default_factory=dict)
 
     def label(self, method: str) -> str:
         """How tables write a method: as it is named where its scores come from elsewhere."""
@@ -323,7 +325,8 @@ def compare(
         label=str if baseline is not None else label_of,
     )
     by_task, overall = gains.adjusted()
-    ranks = _ranks(gains, baselines, level)
+    pairs = _pairs(gains, baselines)
+    ranks = _ranks(pairs, baselines, level)
     beside = {measure.task: companions(table, measure, methods) for measure in measures}
     rows = []
     for method in methods:
@@ -355,6 +358,7 @@ def compare(
         margin=margin,
         level=level,
         baseline=baseline,
+        pairs=pairs,
     )
 
 
@@ -410,13 +414,22 @@ def _deviation(runs: np.ndarray) -> float:
     return float(np.std(runs, ddof=1)) if len(runs) > 1 else math.nan
 
 
-def _ranks(gains: Gains, baselines: Mapping[str, str], level: float) -> dict[str, Rank]:
-    """Ranks by the mean improvement; methods over different baselines do not compare."""
-    ranks: dict[str, Rank] = {}
+def _pairs(gains: Gains, baselines: Mapping[str, str]) -> dict[tuple[str, str], Pair]:
+    """All pairs of methods with the same baseline, where each has a mean improvement; others do not compare."""
+    pairs: dict[tuple[str, str], Pair] = {}
     for baseline in dict.fromkeys(baselines.values()):
         rivals = [method for method, own in baselines.items() if own == baseline]
-        if baseline in rivals and len(rivals) > 1 and all(map(gains.defined, rivals)):
-            ranks |= ranks_of(rivals, {pair: gains.pair(*pair) for pair in combinations(rivals, 2)}, level=level)
+        if baseline in rivals and all(map(gains.defined, rivals)):
+            pairs |= {pair: gains.pair(*pair) for pair in combinations(rivals, 2)}
+    return pairs
+
+
+def _ranks(pairs: Pairs, baselines: Mapping[str, str], level: float) -> dict[str, Rank]:
+    """Ranks by the mean improvement, among the methods with the same baseline."""
+    ranks: dict[str, Rank] = {}
+    for baseline in dict.fromkeys(baselines.values()):
+        own = {names: pair for names, pair in pairs.items() if baselines[names[0]] == baseline}
+        ranks |= ranks_of(own, level=level) if own else {}
     return ranks
 
 
@@ -489,7 +502,16 @@ def average(comparisons: Sequence[Comparison]) -> Comparison:
             for place, position in enumerate(positions)
         }
         rows.append(Row(method, cells, _average([one.rows[index].mean for one in comparisons], level, margin), None))
-    rows = _adjusted(rows, level)
+    pairs = {
+        names: Pair(
+            float(np.mean([one.pairs[names].gain for one in comparisons])),
+            mean_of([one.pairs[names].spread for one in comparisons]),
+        )
+        for names in first.pairs
+        if all(names in one.pairs for one in comparisons)
+    }
+    ranks = _ranks(pairs, {method: first.baseline_of(method) for method in methods}, level)
+    rows = [replace(row, rank=ranks.get(row.method)) for row in _adjusted(rows, level)]
     return Comparison(
         dataset="Average",
         measures=tuple(Measure(name, "", "", higher_is_better=True) for name in positions),
@@ -501,6 +523,7 @@ def average(comparisons: Sequence[Comparison]) -> Comparison:
         margin=margin,
         level=level,
         baseline=first.baseline,
+        pairs=pairs,
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from crosstask.evaluation.contrast import Spread, holm, nadeau_bengio, spread_of
 from crosstask.evaluation.resampling import Values
-from crosstask.evaluation.verdict import NO_RATIO, verdict_of
+from crosstask.evaluation.verdict import NO_RATIO, Pair, verdict_of
 from crosstask.functional.improvement import near_zero, relative_improvement
 
 
@@ -209,8 +209,8 @@ class Gains:
             by_theirs = -by_ours * ours / theirs
         return {method: _parts(by_ours, share), baseline: _parts(by_theirs, share)}
 
-    def pair(self, one: str, other: str) -> tuple[float, float]:
-        """By how much the mean improvement of one exceeds that of another over the same baseline, and its p."""
+    def pair(self, one: str, other: str) -> Pair:
+        """By how much the mean improvement of one exceeds that of another over the same baseline."""
         even = np.full(len(self.tasks), 1 / len(self.tasks))
         contrast: dict[str, np.ndarray] = {}
         gain = 0.0
@@ -219,8 +219,7 @@ class Gains:
                 gain += sign * float(self._improvements(method).mean())
                 for name, own in self._contrast(method, even).items():
                     contrast[name] = contrast.get(name, 0) + sign * own
-        spread = self._spread(contrast, self.tasks)
-        return gain, spread.p_of(gain) if spread.covers_runs else math.nan
+        return Pair(gain, self._spread(contrast, self.tasks))
 
     def defined(self, method: str) -> bool:
         """Whether a method has a mean improvement, or needs none."""

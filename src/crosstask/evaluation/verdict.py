@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from crosstask.evaluation.contrast import Spread, holm
 
@@ -16,6 +17,28 @@ NO_RATIO = "no ratio: see the difference"
 
 Rank = tuple[int, int]
 """The lowest and the highest rank that a method may have."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two methods against each other.
+
+    Attributes:
+        gain: by how much the improvement of one exceeds that of the other, in percent.
+        spread: its variance.
+    """
+
+    gain: float
+    spread: Spread
+
+    @property
+    def p(self) -> float:
+        """Two-sided probability of such a difference where there is none; NaN without several runs of each."""
+        return self.spread.p_of(self.gain) if self.spread.covers_runs else math.nan
+
+
+Pairs = Mapping[tuple[str, str], Pair]
+"""``{(one, other): one against the other}``, each pair of rivals once."""
 
 
 def verdict_of(gain: float, p: float, p_equivalent: float, *, level: float) -> str:
@@ -37,27 +60,25 @@ def verdict_of(gain: float, p: float, p_equivalent: float, *, level: float) -> s
     return EQUIVALENT if p_equivalent <= 1 - level else UNDECIDED
 
 
-def ranks_of(
-    methods: Sequence[str], pairs: Mapping[tuple[str, str], tuple[float, float]], *, level: float
-) -> dict[str, Rank]:
+def ranks_of(pairs: Pairs, *, level: float) -> dict[str, Rank]:
     """The ranks that each method may have: one behind those that beat it for certain, before those that it beats.
 
     Args:
-        methods: the rivals.
-        pairs: ``{(one, other): (improvement of one over the other, its probability)}`` for each pair once.
+        pairs: of all rivals, each once.
         level: of confidence, of all pairs together (Holm).
 
     Returns:
         Empty where a pair's probability is not known.
     """
-    if any(math.isnan(p) for _, p in pairs.values()):
+    if any(math.isnan(pair.p) for pair in pairs.values()):
         return {}
-    adjusted = holm([p for _, p in pairs.values()])
+    methods = list(dict.fromkeys(name for names in pairs for name in names))
+    adjusted = holm([pair.p for pair in pairs.values()])
     beaten: dict[str, int] = dict.fromkeys(methods, 0)
     beats: dict[str, int] = dict.fromkeys(methods, 0)
-    for (one, other), (gain, _), p in zip(pairs, pairs.values(), adjusted, strict=True):
-        if p <= 1 - level and gain != 0:
-            winner, loser = (one, other) if gain > 0 else (other, one)
+    for (one, other), pair, p in zip(pairs, pairs.values(), adjusted, strict=True):
+        if p <= 1 - level and pair.gain != 0:
+            winner, loser = (one, other) if pair.gain > 0 else (other, one)
             beats[winner] += 1
             beaten[loser] += 1
     return {method: (1 + beaten[method], len(methods) - beats[method]) for method in methods}
