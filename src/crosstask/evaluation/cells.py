@@ -6,7 +6,7 @@ is one: both look like a gain.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -53,26 +53,28 @@ def score_cells(
                 f"{other[column]!r} for {other['method']!r}; score one of them anew: {_ANEW}"
             )
     part = _once(part.assign(**{"class": part["class"].fillna("")}), "value", task)
-    frame = part.pivot(index=["case", "class"], columns=["method", "seed"], values="value")
+    frame = part.pivot(index=["case", "class"], columns=["method", "seed"], values="value").astype(float)
     frame = frame.where(np.isfinite(frame))
+    known, runs = frame.notna().to_numpy(), list(frame.columns)
     for method in methods:
-        if frame[method].isna().to_numpy().all():
+        if not known[:, [name == method for name, _ in runs]].any():
             raise InputError(
                 f"method {method!r} has no score {metric!r} for task {task!r} that is a number; {_NO_NUMBER}"
             )
-    seeds = sorted(set(part["seed"]))
-    for seed in seeds:
-        own = [method for method in methods if (method, seed) in frame.columns]
-        runs = frame[[(method, seed) for method in own]]
-        wanted = runs[runs.notna().any(axis=1)]
-        if wanted.isna().to_numpy().any():
-            case, name = wanted.index[wanted.isna().any(axis=1)][0]
-            method = next(method for method in own if np.isnan(wanted.loc[(case, name), (method, seed)]))
-            raise _missing(part, task, metric, method, seed, case, name)
-        if same_seeds and len(own) < len(methods) and len(wanted):
-            raise _missing(part, task, metric, next(one for one in methods if one not in own), seed, *wanted.index[0])
+    by_seed_known = {}
+    for seed in sorted({seed for _, seed in runs}):
+        places = {name: place for place, (name, other) in enumerate(runs) if other == seed}
+        own = known[:, list(places.values())]
+        wanted = by_seed_known[seed] = own.any(axis=1)
+        if (lacking := wanted & ~own.all(axis=1)).any():
+            row = int(lacking.argmax())
+            method = next(method for method in methods if method in places and not known[row, places[method]])
+            raise _missing(part, task, metric, method, seed, *frame.index[row])
+        if same_seeds and len(places) < len(methods) and wanted.any():
+            method = next(one for one in methods if one not in places)
+            raise _missing(part, task, metric, method, seed, *frame.index[int(wanted.argmax())])
     if not by_seed:
-        _same_of_every_seed(frame, seeds, task)
+        _same_of_every_seed(frame.index, by_seed_known, task)
     return frame
 
 
@@ -107,14 +109,12 @@ def _missing(
     )
 
 
-def _same_of_every_seed(frame: pd.DataFrame, seeds: Sequence[object], task: str) -> None:
-    runs = frame.columns.get_level_values("seed")
-    known = {seed: frame.loc[:, runs == seed].notna().any(axis=1) for seed in seeds}
-    whole = frame.notna().any(axis=1)
+def _same_of_every_seed(cells: pd.Index, known: Mapping[object, np.ndarray], task: str) -> None:
+    """Refuse a seed that lacks a cell (case, class) of another; ``known`` says which cells each has."""
+    whole = np.any(list(known.values()), axis=0)
     for seed, own in known.items():
-        lacking = frame.index[whole & ~own]
-        if len(lacking):
-            case, name = lacking[0]
+        if (lacking := whole & ~own).any():
+            case, name = cells[int(lacking.argmax())]
             raise InputError(
                 f"task {task!r}: {describe(case, name)} is not scored with seed {seed}, as with others; remove "
                 "scores.csv from the run folders of that seed and run the benchmark again"

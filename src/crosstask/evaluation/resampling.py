@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -74,12 +75,16 @@ def case_values(
         cases = tuple(dict.fromkeys(map(str, cells.index.get_level_values("case"))))
         return Values(cases, {method: [_no_figure] * len(seeds[method]) for method in methods}, seeds, remarks=remarks)
     columns = cells[~names.isin(list(without))].groupby(level="case").mean()
-    figures = {
-        method: [_mean_figure(columns[method, seed].to_numpy(dtype=float)) for seed in seeds[method]]
-        for method in methods
-    }
-    by_case = {method: columns[[method]].T.mean().to_numpy() for method in methods}
+    runs: dict[Any, np.ndarray] = dict(zip(columns.columns, columns.to_numpy(dtype=float).T, strict=True))
+    figures = {method: [_mean_figure(runs[method, seed]) for seed in seeds[method]] for method in methods}
+    by_case = {method: _mean_of_known([runs[method, seed] for seed in seeds[method]]) for method in methods}
     return Values(tuple(map(str, columns.index)), figures, seeds, by_case, remarks=remarks)
+
+
+def _mean_of_known(runs: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean over the runs that were scored on each case: ``n``."""
+    known = np.isfinite(runs)
+    return np.asarray(np.where(known, runs, 0.0).sum(0) / known.sum(0))
 
 
 def _mean_figure(values: np.ndarray) -> Figure:
