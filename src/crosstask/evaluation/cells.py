@@ -55,17 +55,17 @@ def score_cells(
     part = _once(part.assign(**{"class": part["class"].fillna("")}), "value", task)
     frame = part.pivot(index=["case", "class"], columns=["method", "seed"], values="value").astype(float)
     frame = frame.where(np.isfinite(frame))
-    known, runs = frame.notna().to_numpy(), list(frame.columns)
+    known, runs = frame.notna().to_numpy(), [(str(method), seed) for method, seed in frame.columns.tolist()]
     for method in methods:
         if not known[:, [name == method for name, _ in runs]].any():
             raise InputError(
                 f"method {method!r} has no score {metric!r} for task {task!r} that is a number; {_NO_NUMBER}"
             )
-    by_seed_known = {}
+    by_seed_known: dict[object, np.ndarray] = {}
     for seed in sorted({seed for _, seed in runs}):
         places = {name: place for place, (name, other) in enumerate(runs) if other == seed}
         own = known[:, list(places.values())]
-        wanted = by_seed_known[seed] = own.any(axis=1)
+        wanted = by_seed_known[seed] = np.asarray(own.any(axis=1))
         if (lacking := wanted & ~own.all(axis=1)).any():
             row = int(lacking.argmax())
             method = next(method for method in methods if method in places and not known[row, places[method]])
