@@ -7,6 +7,7 @@ is one: both look like a gain.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,7 +56,8 @@ def score_cells(
     part = _once(part.assign(**{"class": part["class"].fillna("")}), "value", task)
     frame = part.pivot(index=["case", "class"], columns=["method", "seed"], values="value").astype(float)
     frame = frame.where(np.isfinite(frame))
-    known, runs = frame.notna().to_numpy(), [(str(method), seed) for method, seed in frame.columns.tolist()]
+    known = frame.notna().to_numpy()
+    runs: list[tuple[Any, Any]] = list(frame.columns)  # (method, seed)
     for method in methods:
         if not known[:, [name == method for name, _ in runs]].any():
             raise InputError(
