@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import datetime
 import io
@@ -20,6 +21,7 @@ MOST_UNPACKED = 2 * 10**9
 """Bytes that an Excel file may unpack to."""
 _SEPARATORS = (",", ";", "\t", "|")
 _BARS = "||"
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _LOOKED_AT = 200
 _BATCH = 256
 """Rows of a Parquet file at a time: a page may repeat one long text for each."""
@@ -43,10 +45,7 @@ class Choices:
 
 def read_delimited(path: Path, choices: Choices) -> Lines:
     """Rows of a text file, divided by what divides most of them alike."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not UTF-8 text (byte {error.start}); save it as CSV UTF-8") from None
+    text = _decoded(path)
     if "\0" in text:
         raise InputError(f"{path}: holds zero bytes, so it is no text; save it as CSV UTF-8")
     choices.whole = True
@@ -55,12 +54,22 @@ def read_delimited(path: Path, choices: Choices) -> Lines:
         yield from _between_bars(text, separator, choices)
         return
     try:
-        # read_text has made all line ends alike
+        # all line ends are alike by now
         for number, cells in enumerate(csv.reader(io.StringIO(text), delimiter=separator, strict=True), 1):
             if cells:
                 yield number, [cell.strip() for cell in cells]
     except csv.Error as error:
         raise InputError(f"{path}: is damaged ({error}); look for a quotation mark that is not closed") from None
+
+
+def _decoded(path: Path) -> str:
+    """Text of a file: UTF-16 where its byte order mark says so, else UTF-8; line ends alike."""
+    raw = path.read_bytes()
+    encoding, name = ("utf-16", "UTF-16") if raw[:2] in _UTF16 else ("utf-8-sig", "UTF-8")
+    try:
+        return raw.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not {name} text (byte {error.start}); save it as CSV UTF-8") from None
 
 
 def _separator(text: str) -> str:

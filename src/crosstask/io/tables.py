@@ -63,9 +63,9 @@ def read_table(path: Path | str, *, sheet: str | None = None) -> Table:
     """Read a table by the ending of its name.
 
     Text may be separated by commas, semicolons, tabs or bars (what divides most rows alike), and is UTF-8 with or
-    without a byte order mark. Titles and legends above the row that names the columns are left out, with a note.
-    Numbers of Excel and Parquet are written as short as they can be (7.0 as 7), dates as 2024-01-31, truth values as
-    true and false. Of an Excel file, whatever size it states, all cells are read.
+    without a byte order mark, or UTF-16 with one. Titles and legends above the row that names the columns are
+    left out, with a note. Numbers of Excel and Parquet are written as short as they can be (7.0 as 7), dates as
+    2024-01-31, truth values as true and false. Of an Excel file, whatever size it states, all cells are read.
 
     Args:
         path: the file.

@@ -1,0 +1,278 @@
+"""Faults of a whole table of scores: spellings, duplicates, groups, and which cells every run has. No torch here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from crosstask.errors import InputError
+from crosstask.evaluation.cells import describe
+from crosstask.evaluation.comparison import Measure
+from crosstask.evaluation.foreign.given import Given
+
+_KEYS = ["method", "seed", "case", "task", "class", "metric"]
+_SUMMARIES = frozenset(
+    {
+        "mean",
+        "average",
+        "avg",
+        "std",
+        "sd",
+        "stdev",
+        "median",
+        "total",
+        "overall",
+        "all",
+        "sum",
+        "min",
+        "max",
+        "mittelwert",
+        "moyenne",
+        "media",
+        "n",
+    }
+)
+_FILE_ENDING = re.compile(r"\.(nii\.gz|nii|mha|mhd|nrrd|dcm|npz|npy|png|jpe?g|tiff?|0+)$")
+_FRACTION, _PERCENT = 1.0, 20.0
+_SHARED = 0.5
+"""Seeds that share less than this of their cases have test cases of their own."""
+
+
+def same_spellings(given: Given) -> None:
+    """Refuse names of methods, tasks, metrics and classes that differ in case, spaces and underscores alone."""
+    for column in ("method", "task", "metric", "class"):
+        known: dict[str, str] = {}
+        for name in given.frame[column].unique():
+            other = known.setdefault(re.sub(r"[\s_]+", "", name).casefold(), name)
+            if other != name:
+                one, two = (int(np.flatnonzero(given.frame[column] == text)[0]) for text in (other, name))
+                raise InputError(
+                    f"{given.both(one, two)}, column {column!r}: {other!r} and {name!r} differ in spelling alone; "
+                    "write one of them everywhere, or names that differ more"
+                )
+
+
+def no_summaries(given: Given) -> None:
+    """Refuse rows of a mean or a deviation among those of cases."""
+    for place in np.flatnonzero(given.frame["case"].str.casefold().isin(_SUMMARIES)):
+        raise InputError(
+            f"{given.where(int(place))}, column 'case': {given.frame['case'][place]!r} looks like a summary of cases, "
+            "and would count as one of them; take such rows away"
+        )
+
+
+def same_cases(given: Given) -> None:
+    """Refuse cases that different methods write differently: ``case_01`` and ``Case_1``, ``7`` and ``7.nii.gz``."""
+    methods = given.frame.groupby("case", sort=False)["method"].agg(frozenset)
+    alike: dict[str, list[str]] = {}
+    for case in methods.index:
+        alike.setdefault(plain_case(case), []).append(case)
+    for names in alike.values():
+        for one, other in combinations(names, 2):
+            if not methods[one] & methods[other]:
+                places = [int(np.flatnonzero(given.frame["case"] == name)[0]) for name in (one, other)]
+                raise InputError(
+                    f"{given.both(*places)}, column 'case': is {one!r} (of {min(methods[one])!r}) the same as "
+                    f"{other!r} (of {min(methods[other])!r})? Write a case alike for every method"
+                )
+
+
+def plain_case(case: str) -> str:
+    """A case without what people and programs write differently."""
+    name = _FILE_ENDING.sub("", re.sub(r"\s+", "", case.casefold()))
+    return re.sub(r"\d+", lambda digits: str(int(digits[0])), name)
+
+
+def once(given: Given) -> tuple[Given, tuple[str, ...]]:
+    """Each cell once, and what to say of equal copies.
+
+    Raises:
+        InputError: a cell has two different values.
+    """
+    frame = given.frame
+    copies = frame.duplicated(_KEYS)
+    if not copies.any():
+        return given, ()
+    first = frame.groupby(_KEYS, sort=False)["value"].transform("first")
+    other = np.flatnonzero(frame["value"] != first)
+    if len(other):
+        place = int(other[0])
+        row = frame.iloc[place]
+        start = int(np.flatnonzero((frame[_KEYS] == row[_KEYS]).all(axis=1))[0])
+        where = " of ".join(filter(None, [describe(row["case"], row["class"]), f"task {row['task']!r}"]))
+        hint = f"; if {given.unused[0]!r} tells them apart, name it: --column class={given.unused[0]}" * bool(
+            given.unused and not (frame["class"] != "").any()
+        )
+        raise InputError(
+            f"{given.both(start, place)}: {row['metric']} of {where}, method {row['method']!r}, seed {row['seed']}, is "
+            f"{frame['value'][start]:g} and {row['value']:g} ({len(other)} such cells); take one away{hint}"
+        )
+    number = int(copies.sum())
+    said = "1 value is" if number == 1 else f"{number} values are"
+    return given.kept(~copies.to_numpy()), (f"{said} there twice, and equal: each counts once.",)
+
+
+def groups(given: Given) -> pd.Series:
+    """The group of each row's case: that of any row of the case; where no case has one, each is its own.
+
+    Raises:
+        InputError: a case is in two groups, or some have one and others none.
+    """
+    frame = given.frame
+    stated = frame[(frame["group"] != "") & (frame["case"] != "")]
+    if stated.empty:
+        return frame["case"]
+    first = stated.groupby("case")["group"].first()
+    other = stated.index[stated["group"] != stated["case"].map(first)]
+    if len(other):
+        place = int(other[0])
+        case = frame["case"][place]
+        start = int(stated.index[stated["case"] == case][0])
+        raise InputError(
+            f"{given.both(start, place)}, column 'group': case {case} is in {frame['group'][start]!r} and "
+            f"{frame['group'][place]!r}; give it one group"
+        )
+    found = frame["case"].map(first)
+    lacking = np.flatnonzero(found.isna() & (frame["case"] != ""))
+    if len(lacking):
+        place = int(lacking[0])
+        raise InputError(
+            f"{given.where(place)}, column 'group': case {frame['case'][place]} has none, and others have; give every "
+            "case its group (its own name if it is alone)"
+        )
+    return found.fillna("")
+
+
+def one_scale(given: Given, measure: Measure) -> None:
+    """Refuse a figure that one method has as a fraction and another in percent, where no unit is told."""
+    if measure.unit or not measure.higher_is_better or measure.of == "cohort":
+        return
+    part = given.frame[(given.frame["task"] == measure.task) & (given.frame["metric"] == measure.metric)]
+    ranges = part.groupby("method", sort=False)["value"].agg(["min", "max", "median"])
+    small = ranges[(ranges["min"] >= 0) & (ranges["max"] <= _FRACTION)]
+    large = ranges[(ranges["median"] > _PERCENT) & (ranges["max"] <= 100)]
+    if len(small) and len(large):
+        raise InputError(
+            f"task {measure.task!r}: {measure.metric} of {small.index[0]!r} is at most {small['max'].iloc[0]:g}, and "
+            f"of {large.index[0]!r} up to {large['max'].iloc[0]:g}: is the one a fraction, the other percent? "
+            "Write one, and a column 'unit' that says which"
+        )
+
+
+def by_seed_of(given: Given, measures: Sequence[Measure], predictions: pd.DataFrame | None) -> bool:
+    """Whether every seed has test cases of its own, the same for all methods; else all runs have the same.
+
+    Raises:
+        InputError: runs differ in their cells otherwise, or some tasks have the one and some the other.
+    """
+    found = {measure.task: _own_cases(given, measure, predictions) for measure in measures}
+    if len(set(found.values())) > 1:
+        own = next(task for task, is_own in found.items() if is_own)
+        other = next(task for task, is_own in found.items() if not is_own)
+        raise InputError(
+            f"every seed has test cases of its own in task {own!r}, and the same as the others in {other!r}; compare "
+            f"them one by one: --task {own}"
+        )
+    return any(found.values())
+
+
+Cell = tuple[str, str]
+Runs = dict[tuple[str, int], frozenset[Cell]]
+
+
+def _own_cases(given: Given, measure: Measure, predictions: pd.DataFrame | None) -> bool:
+    """The same of one task."""
+    part = given.frame[(given.frame["task"] == measure.task) & (given.frame["metric"] == measure.metric)]
+    if measure.of == "cohort":
+        whole = predictions[predictions["task"] == measure.task] if predictions is not None else part[:0]
+        if whole.empty:
+            place = given.place(part)
+            raise InputError(
+                f"{given.where(place)}, column 'case': is empty, and {measure.metric} of all cases together says "
+                f"nothing of how far they carry; give values of single cases, or a benchmark's folder, which has "
+                f"predictions.csv, or judge by another metric: --metric {measure.task}=METRIC"
+            )
+        part = whole[whole["target"].notna()]
+    runs: Runs = {
+        (str(method), int(str(seed))): frozenset(zip(own["case"], own["class"], strict=True))
+        for (method, seed), own in part.groupby(["method", "seed"], sort=False)
+    }
+    for method in given.frame["method"].unique():
+        if not any(name == method for name, _ in runs):
+            raise InputError(
+                f"method {method!r} has no {measure.metric} for task {measure.task!r}; add its rows, or leave it out: "
+                "--method NAME for each of the others (or --task NAME for the other tasks)"
+            )
+    if len(set(runs.values())) == 1:
+        return False
+    own = _divided(runs)
+    if own:
+        _same_seeds(measure, runs)
+        for seed in sorted({seed for _, seed in runs}):
+            _same_cells(given, measure, {run: cells for run, cells in runs.items() if run[1] == seed})
+    else:
+        _same_cells(given, measure, runs)
+    return own
+
+
+def _divided(runs: Runs) -> bool:
+    """Whether seeds of a method share few of their cases; not so where no method has two seeds.
+
+    Raises:
+        InputError: seeds of one method do, and those of another do not.
+    """
+    shares: dict[str, list[float]] = {}
+    for (one, two), (cells, others) in zip(combinations(runs, 2), combinations(runs.values(), 2), strict=True):
+        if one[0] == two[0]:
+            cases, more = ({case for case, _ in own} for own in (cells, others))
+            shares.setdefault(one[0], []).append(len(cases & more) / min(len(cases), len(more)))
+    own = {method: max(values) < _SHARED for method, values in shares.items()}
+    if len(set(own.values())) > 1:
+        divided = next(method for method, is_own in own.items() if is_own)
+        whole = next(method for method, is_own in own.items() if not is_own)
+        raise InputError(
+            f"every seed of {divided!r} has test cases of its own (folds), and those of {whole!r} share theirs; test "
+            "them on the same cases, or give all folds of one method as one seed"
+        )
+    return any(own.values())
+
+
+def _same_seeds(measure: Measure, runs: Runs) -> None:
+    """Refuse methods that lack a seed where every seed has cases of its own."""
+    seeds = {seed for _, seed in runs}
+    for method in dict.fromkeys(method for method, _ in runs):
+        if lacking := seeds - {seed for name, seed in runs if name == method}:
+            raise InputError(
+                f"task {measure.task!r}: every seed has test cases of its own (folds), and method {method!r} has no "
+                f"seed {min(lacking)}; add it, or take that seed away for every method"
+            )
+
+
+def _same_cells(given: Given, measure: Measure, runs: Runs) -> None:
+    """Refuse runs of which one lacks a cell that another has."""
+    for (method, seed), cell, number in _lacking(runs):
+        case, name = cell
+        rows = given.frame[
+            (given.frame["task"] == measure.task)
+            & (given.frame["case"] == case)
+            & (given.frame["class"] == name)
+            & (given.frame["method"].ne(method) | given.frame["seed"].ne(seed))
+        ]
+        where = f" ({given.where(given.place(rows))})" if len(rows) else ""
+        more = f", and {number - 1} more such cells" if number > 1 else ""
+        raise InputError(
+            f"task {measure.task!r}: {describe(case, name)} has {measure.metric} in another run{where}, and none for "
+            f"method {method!r}, seed {seed}{more}; add it, or take it away for every method and seed"
+        )
+
+
+def _lacking(runs: Runs) -> Iterator[tuple[tuple[str, int], Cell, int]]:
+    """Runs that lack cells of others, each with the first and their number."""
+    every = frozenset().union(*runs.values())
+    for run, cells in runs.items():
+        if lacking := every - cells:
+            yield run, min(lacking), len(lacking)
