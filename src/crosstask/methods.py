@@ -134,12 +134,9 @@ def label_of(key: str) -> str:
     """How tables write a method: ``MTL + TL``; a key that is no method's stays as it is."""
     name, variant = split_key(key)
     base, joint, weighting = name.partition(_JOINT)
-    label = METHODS[base].label if base in METHODS else _label_of_architecture(base)
+    if base not in METHODS and base not in ARCHITECTURES:
+        return key
+    label = METHODS[base].label if base in METHODS else _of_architecture(base).label
     if joint:
         label = f"{label} {_JOINT} {label_of_weighting(weighting)}"
     return f"{label} {_JOINT} {variant}" if variant else label
-
-
-def _label_of_architecture(name: str) -> str:
-    """The label of an architecture that is no method of the table, or what was given."""
-    return _of_architecture(name).label if name in ARCHITECTURES else name

@@ -16,6 +16,7 @@ from rich.markup import escape
 
 from crosstask import __version__
 from crosstask.cli.cohort import cohort_app
+from crosstask.cli.comparing import compare
 from crosstask.cli.configs import configs, tell_config
 from crosstask.cli.dvh import dvh
 from crosstask.cli.explaining import explain
@@ -41,6 +42,7 @@ app = typer.Typer(
 )
 
 app.add_typer(cohort_app, name="cohort")
+app.command()(compare)
 app.command()(dvh)
 app.command()(configs)
 app.command(name="list")(list_entries)

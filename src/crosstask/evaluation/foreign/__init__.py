@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crosstask.evaluation.foreign.clean import Scores, clean_scores
+from crosstask.evaluation.foreign.clean import Scores, clean_scores, known_baseline
 from crosstask.evaluation.foreign.files import read_tables
 
-__all__ = ["Scores", "clean_scores", "read_tables"]
+__all__ = ["Scores", "clean_scores", "known_baseline", "read_tables"]

@@ -1,0 +1,112 @@
+"""From tables of scores of any origin to the comparison, its tables and its page. No torch here."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crosstask.evaluation.comparison import Comparison
+from crosstask.evaluation.foreign import Scores, read_tables
+from crosstask.evaluation.scores_compare import NAME, compare_scores
+from crosstask.methods import BASELINE
+from crosstask.report.compared import must_be_own, write_compared
+from crosstask.report.notes import table_notes
+from crosstask.report.tables import comparison_table, floor_of, remark_lines, text_table
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Methods compared by scores of any origin.
+
+    Attributes:
+        comparison: every figure, as plain values.
+        scores: what it was made of.
+        page: the page, if an output was asked for.
+    """
+
+    comparison: Comparison
+    scores: Scores
+    page: Path | None = None
+
+    def __str__(self) -> str:
+        floor = {} if self.scores.constant is None else floor_of(self.scores.constant, self.comparison)
+        table = text_table(*comparison_table([self.comparison], [floor]))
+        return table + remark_lines(table_notes([self.comparison]))
+
+    def to_json(self) -> str:
+        """Verdicts, what they are of, and remarks; figures that are not there are null."""
+        comparison = self.comparison
+        whole = {
+            "baseline": comparison.baseline,
+            "margin": comparison.margin,
+            "level": comparison.level,
+            "by_seed": comparison.by_seed,
+            "measures": [
+                {
+                    "task": measure.task,
+                    "metric": measure.metric,
+                    "unit": measure.unit,
+                    "higher_is_better": measure.higher_is_better,
+                }
+                for measure in comparison.measures
+            ],
+            "rows": [_plain(row) for row in comparison.to_frame().to_dict("records")],
+            "remarks": table_notes([comparison]),
+        }
+        return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def compare_tables(
+    tables: Sequence[str | Path],
+    *,
+    baseline: str = BASELINE,
+    margin: float = 1.0,
+    level: float = 0.95,
+    columns: Mapping[str, str] | None = None,
+    metrics: Mapping[str, str] | None = None,
+    better: Mapping[str, str] | None = None,
+    tasks: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    output: Path | None = None,
+) -> Compared:
+    """Compare methods by tables of scores, and write the tables and the page if there is an output.
+
+    Args:
+        tables: files and folders; see :func:`crosstask.evaluation.foreign.read_tables`.
+        baseline: the method that the others are compared with.
+        margin: a difference below so many percent is equivalence.
+        level: of confidence of intervals and verdicts.
+        columns: ``{name: what the tables call it}``.
+        metrics: ``{task: metric}`` by which a task is judged; by default its first in the tables.
+        better: ``{metric: "higher" or "lower"}`` where the tables do not say.
+        tasks: only these.
+        methods: only these.
+        output: folder, new or of an earlier comparison.
+
+    Raises:
+        InputError: a table cannot be read or compared, or the folder holds something else.
+    """
+    if output is not None:
+        must_be_own(output)
+    scores = read_tables(tables, columns=columns, metrics=metrics, better=better, tasks=tasks, methods=methods)
+    comparison = compare_scores(scores, baseline=baseline, margin=margin, level=level, name=_name(tables))
+    page = None if output is None else write_compared(comparison, scores, output)
+    return Compared(comparison, scores, page)
+
+
+def _name(tables: Sequence[str | Path]) -> str:
+    """What the data set is called: as its one table."""
+    return Path(str(tables[0]).rpartition("=")[2]).stem or NAME if len(tables) == 1 else NAME
+
+
+def _plain(row: Mapping[Any, Any]) -> dict[str, object]:
+    """Values that JSON has."""
+    plain: dict[str, object] = {}
+    for name, value in row.items():
+        value = value.item() if hasattr(value, "item") else value
+        plain[str(name)] = None if isinstance(value, float) and not math.isfinite(value) else value
+    return plain
