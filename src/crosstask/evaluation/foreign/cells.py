@@ -92,8 +92,8 @@ def directions(given: Given, told: Mapping[str, str]) -> np.ndarray:
         if (cells == "").all():
             raise InputError(
                 f"{given.tables[given.table[place]] or 'the table'}: nothing says whether a higher {metric} is better; "
-                f"add a column 'higher_is_better' (true or false), or --better {metric}=higher (in Python "
-                f"better={{{metric!r}: 'higher'}})"
+                f"add a column 'higher_is_better' (true or false), or --better {metric}=higher, or =lower (in "
+                f"Python better={{{metric!r}: 'higher'}})"
             )
         said = f"{cells[place]!r} is neither true nor false" if cells[place] else "is empty"
         raise InputError(f"{given.where(place)}, column 'higher_is_better': {said}; write true or false")

@@ -104,9 +104,9 @@ def once(given: Given) -> tuple[Given, tuple[str, ...]]:
         row = frame.iloc[place]
         start = int(np.flatnonzero((frame[_KEYS] == row[_KEYS]).all(axis=1))[0])
         where = " of ".join(filter(None, [describe(row["case"], row["class"]), f"task {row['task']!r}"]))
-        hint = f"; if {given.unused[0]!r} tells them apart, name it: --column class={given.unused[0]}" * bool(
-            given.unused and not (frame["class"] != "").any()
-        )
+        hint = ""
+        if given.unused and not (frame["class"] != "").any():
+            hint = f"; if {given.unused[0]!r} tells them apart, name it: --column class={given.unused[0]}"
         raise InputError(
             f"{given.both(start, place)}: {row['metric']} of {where}, method {row['method']!r}, seed {row['seed']}, is "
             f"{frame['value'][start]:g} and {row['value']:g} ({len(other)} such cells); take one away{hint}"

@@ -137,13 +137,14 @@ def clean(
     for measure in measures:
         checks.one_scale(given, measure)
     own = ("Every seed has test cases of its own (folds): methods are compared seed by seed.",) * by_seed
+    runs = _different_runs(given)
     return Scores(
         table=given.frame,
         measures=measures,
         by_seed=by_seed,
         predictions=predictions,
         constant=constant,
-        remarks=(*given.remarks, *seed_remarks, *measure_remarks, *value_remarks, *copy_remarks, *own),
+        remarks=(*given.remarks, *seed_remarks, *measure_remarks, *value_remarks, *copy_remarks, *own, *runs),
     )
 
 
@@ -185,7 +186,8 @@ def _measures(given: Given, metrics: Mapping[str, str]) -> tuple[tuple[Measure, 
         if len(known) > 1 and task not in metrics
     ]
     judged = frame["task"].map({task: metrics.get(task, known[0]) for task, known in there.items()})
-    return measures_of(frame[frame["metric"] == judged]), tuple(remarks)
+    found = {measure.task: measure for measure in measures_of(frame[frame["metric"] == judged])}
+    return tuple(found[task] for task in there), tuple(remarks)
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:
@@ -247,6 +249,14 @@ def _with_values(given: Given, measures: Sequence[Measure]) -> tuple[Given, tupl
         names = ", ".join(frame.loc[~judged & empty, "metric"].unique())
         remarks.append(f"Left out: {aside} values that are no numbers, of metrics that do not judge ({names}).")
     return given.kept(~empty), tuple(remarks)
+
+
+def _different_runs(given: Given) -> tuple[str, ...]:
+    """What to say of methods that have different numbers of runs."""
+    runs = given.frame.groupby("method", sort=False)["seed"].nunique()
+    if runs.nunique() < 2:
+        return ()
+    return (f"Methods have different numbers of runs: {', '.join(f'{name} {runs[name]}' for name in runs.index)}.",)
 
 
 def _of_methods(predictions: pd.DataFrame | None, given: Given) -> pd.DataFrame | None:

@@ -117,6 +117,8 @@ def _of_folder(folder: Path, constants: Mapping[str, object]) -> Iterator[_Read]
             raise InputError(
                 f"{folder}: has folds {', '.join(folds)}, each a seed; leave the seed {constants['seed']!r} out"
             )
+        if "method" not in constants:
+            raise InputError(f"{folder}: does not say its method; write METHOD={folder}, for instance stl={folder}")
         for fold, path in folds.items():
             yield _Read(_of_nnunet(path, {**constants, "seed": fold}))
     elif found := next((each for each in summaries if each.is_file()), None):

@@ -33,29 +33,28 @@ def read_summary(path: Path) -> Given:
     Raises:
         InputError: the file is no such summary.
     """
-    rows, empty, others = [], 0, dict[str, None]()
+    rows, empty, others = [], False, dict[str, None]()
     for number, entry in enumerate(_cases(path), 1):
         case = _case_of(path, number, entry)
         for label, figures in entry["metrics"].items():
             if str(label) == _BACKGROUND or not isinstance(figures, Mapping):
                 continue
             others |= dict.fromkeys(set(figures) - _COUNTS - set(_OVERLAPS))
-            if _reference_is_empty(figures):
-                empty += 1
-                continue
+            lacking = _reference_is_empty(figures)
+            empty |= lacking
             for metric in _OVERLAPS:
                 if metric in figures:
-                    value = figures[metric]
+                    value = None if lacking else figures[metric]
                     rows.append((number, case, str(label), metric, float("nan") if value is None else value))
     if not rows:
-        raise InputError(f"{path}: has no Dice of any label in any reference; give the summary of another validation")
+        raise InputError(f"{path}: has no Dice of any label; give the summary of a validation")
     table = pd.DataFrame(rows, columns=["number", "case", "class", "metric", "value"])
     frame = table.drop(columns="number").assign(task=TASK, higher_is_better=True)
     remarks = []
     if empty:
         remarks.append(
-            f"nnU-Net: a label that the reference of a case lacks is left out there ({empty} in {path}), since its "
-            "Dice says only whether the prediction has none either."
+            "nnU-Net: a label that the reference of a case lacks does not count there: its Dice would say only whether "
+            "the prediction has none either."
         )
     if others:
         remarks.append(f"{path}: not used, since nothing says which way is better: {', '.join(sorted(others))}.")
