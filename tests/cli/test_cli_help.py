@@ -9,7 +9,19 @@ from cli_runner import SCRIPT, environment, run
 
 from crosstask import __version__
 
-COMMANDS = ("demo", "check", "prepare", "train", "evaluate", "predict", "benchmark", "score", "fetch", "cohort")
+COMMANDS = (
+    "demo",
+    "check",
+    "prepare",
+    "train",
+    "evaluate",
+    "predict",
+    "benchmark",
+    "score",
+    "fetch",
+    "cohort",
+    "compare",
+)
 HEAVY = ("torch", "monai", "lightning", "pandas", "numpy", "scipy", "pyarrow", "matplotlib", "blosc2", "yaml")
 
 # Runs the command with its arguments and then tells on stderr which heavy modules it has imported.

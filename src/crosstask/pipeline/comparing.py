@@ -108,5 +108,9 @@ def _plain(row: Mapping[Any, Any]) -> dict[str, object]:
     plain: dict[str, object] = {}
     for name, value in row.items():
         value = value.item() if hasattr(value, "item") else value
-        plain[str(name)] = None if isinstance(value, float) and not math.isfinite(value) else value
+        if isinstance(value, float) and not math.isfinite(value):
+            value = None
+        elif str(name).startswith("rank_") and value is not None:
+            value = int(value)  # pandas has no integer beside NaN
+        plain[str(name)] = value
     return plain

@@ -10,7 +10,7 @@ import pandas as pd
 
 from crosstask.evaluation.comparison import Comparison
 from crosstask.evaluation.scores import per_case
-from crosstask.methods import BASELINE, label_of, name_of
+from crosstask.methods import BASELINE, label_of
 from crosstask.report.drawing import COLOURS, legend, panels, plain, png, styles
 from crosstask.report.notes import covers
 
@@ -50,7 +50,7 @@ def case_plot(scores: pd.DataFrame, comparison: Comparison) -> bytes | None:
         axis.plot(range(len(methods)), table.mean().to_numpy(), "o-", color=COLOURS[3], linewidth=2, label="mean")
         turned = 30 if len(methods) > 4 else 0
         axis.set_xticks(
-            range(len(methods)), map(label_of, methods), rotation=turned, ha="right" if turned else "center"
+            range(len(methods)), map(comparison.label, methods), rotation=turned, ha="right" if turned else "center"
         )
         better = "higher" if measure.higher_is_better else "lower"
         title = measure.task if step == 1 else f"{measure.task} (a line for every {step} cases)"
@@ -63,7 +63,7 @@ def case_plot(scores: pd.DataFrame, comparison: Comparison) -> bytes | None:
 
 def improvement_plot(comparison: Comparison) -> bytes | None:
     """Improvement over STL (of its variant) per task with its interval; None without a baseline or another method."""
-    rows = [row for row in comparison.rows if name_of(row.method) != BASELINE]
+    rows = [row for row in comparison.rows if comparison.baseline_of(row.method) != row.method]
     if not rows or len(rows) == len(comparison.rows):
         return None
     ticks: list[tuple[float, str]] = []
@@ -78,7 +78,7 @@ def improvement_plot(comparison: Comparison) -> bytes | None:
             drawn = True
             axis.plot([cell.low, cell.high], [place, place], color=COLOURS[index % 10], linewidth=2.5, alpha=0.6)
             axis.plot(cell.improvement, place, "o", color=COLOURS[index % 10], markersize=5)
-            ticks.append((place, f"{label_of(row.method)}, {measure.task}"))
+            ticks.append((place, f"{comparison.label(row.method)}, {measure.task}"))
             place += 1
         place += 0.7 if drawn else 0  # a gap between methods
     if not ticks:
@@ -88,6 +88,8 @@ def improvement_plot(comparison: Comparison) -> bytes | None:
     axis.axvline(0, color="0.3", linewidth=0.8)
     axis.set_yticks([at for at, _ in ticks], [name for _, name in ticks])
     axis.set_ylim(ticks[-1][0] + 0.6, -0.6)
-    axis.set_xlabel(f"improvement over STL, % (95 % interval: {covers(comparison)})")
+    axis.set_xlabel(
+        f"improvement over {comparison.label(comparison.baseline or BASELINE)}, % (95 % interval: {covers(comparison)})"
+    )
     axis.spines[["top", "right", "left"]].set_visible(False)
     return png(figure)
