@@ -10,6 +10,7 @@
     run.predict(volume, spacing=(3, 1, 1))["dose"]     # plain arrays
 
 Steps: :func:`benchmark`, :func:`train`, :func:`evaluate`, :func:`predict`, :func:`load_run`, :func:`describe_table`.
+:func:`compare` compares methods by a table of scores of any origin.
 To add a method, a weighting, a data set, a kind of task or an output format, inherit from :class:`Architecture`,
 :class:`Weighting`, :class:`Dataset`, :class:`Task` or :class:`CaseWriter` and :func:`register` the class.
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from crosstask.architectures.table import build
     from crosstask.datasets.base import Case, CaseData, Dataset
     from crosstask.errors import CrosstaskError, InputError
+    from crosstask.evaluation.scores_compare import compare
     from crosstask.experiment import Experiment
     from crosstask.export.cases import CaseWriter
     from crosstask.geometry import Geometry
@@ -69,6 +71,7 @@ _PUBLIC = {
     "Weighting": "weighting.base",
     "benchmark": "pipeline.api",
     "build": "architectures.table",
+    "compare": "evaluation.scores_compare",
     "describe_table": "pipeline.api",
     "evaluate": "pipeline.api",
     "load_run": "pipeline.api",
@@ -104,6 +107,7 @@ __all__ = [
     "__version__",
     "benchmark",
     "build",
+    "compare",
     "describe_table",
     "evaluate",
     "load_run",

@@ -47,16 +47,9 @@ def with_columns(given: Given, columns: Mapping[str, str], constants: Mapping[st
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
         raise InputError(f"{_head(table)}{twice[0]!r} names {names.count(twice[0])} columns; rename all but one")
-    taken = _found(names, columns, table)
-    for name, value in constants.items():
-        if name in taken:
-            own = frame[taken[name]].astype(str).str.strip()
-            if (own != str(value)).any():
-                raise InputError(
-                    f"{_head(table)}{name} is {value!r} by the command line, and there is a column {taken[name]!r} "
-                    f"with {own[own != str(value)].iloc[0]!r}; leave {str(value)!r} out there, or the column out here"
-                )
-            del taken[name]
+    found = _found(names, columns, table)
+    taken = _without_constants(found, frame, constants, table)
+    told = set(found.values()) - set(taken.values())
     missing = [name for name in REQUIRED if name not in taken and name not in constants and name != "higher_is_better"]
     if missing:
         raise InputError(_head(table) + _what_is_missing(missing, names, taken, frame))
@@ -69,7 +62,7 @@ def with_columns(given: Given, columns: Mapping[str, str], constants: Mapping[st
         {name: frame[taken[name]] if name in taken else constants.get(name, "") for name in COLUMNS},
         index=frame.index,
     )
-    unused = tuple(name for name in names if name not in taken.values())
+    unused = tuple(name for name in names if name not in {*taken.values(), *told})
     if unused:
         remarks.append(f"{_head(table)}not used: {_listed(unused)}.{_group_hint(unused, taken)}")
     return Given(whole, given.tables, given.table, given.number, (*given.remarks, *remarks), unused)
@@ -91,6 +84,21 @@ def _found(names: Sequence[str], columns: Mapping[str, str], table: str) -> dict
             raise InputError(f"{_head(table)}{same[0]!r} and {same[1]!r} could both be {name!r}; rename one of them")
         taken[name] = name if name in same else same[0]
     return taken
+
+
+def _without_constants(
+    taken: Mapping[str, str], frame: pd.DataFrame, constants: Mapping[str, object], table: str
+) -> dict[str, str]:
+    """The columns that are not told beside the table; where one is told too, it has to say the same."""
+    for name, value in constants.items():
+        if name in taken:
+            own = frame[taken[name]].astype(str).str.strip()
+            if (own != str(value)).any():
+                raise InputError(
+                    f"{_head(table)}{name} is {value!r} by the command line, and there is a column {taken[name]!r} "
+                    f"with {own[own != str(value)].iloc[0]!r}; leave {str(value)!r} out there, or the column out here"
+                )
+    return {name: theirs for name, theirs in taken.items() if name not in constants}
 
 
 def _what_is_missing(
