@@ -116,7 +116,9 @@ class TestColumns:
             long_table().rename(columns={"method": "Method ", "higher_is_better": "Higher is better"})
         )
         assert values(scores) == values(clean_scores(long_table()))
-        assert "column 'Method ' is taken as 'method'." in scores.remarks
+        assert scores.remarks == (
+            "taken for the columns meant: 'Method ' as 'method', 'Higher is better' as 'higher_is_better'.",
+        )
 
     def test_two_that_could_be_meant(self):
         frame = long_table().rename(columns={"method": "Method"})
@@ -183,6 +185,9 @@ class TestValues:
         assert len(scores.table) == len(frame) - 6
         assert scores.remarks == ("Left out: 6 values that are no numbers, of cells for which no run has one.",)
 
+    def test_no_value_at_all(self):
+        assert "row 0, column 'value': no row has a number" in fault(long_table().assign(value=np.nan))
+
     def test_metrics_that_do_not_judge_may_lack_values(self):
         other = long_table().query("metric == 'dice'").assign(metric="hd95", higher_is_better=False)
         other.iloc[0, other.columns.get_loc("value")] = np.nan
@@ -237,6 +242,11 @@ class TestCells:
         scores = clean_scores(frame)
         assert scores.table["seed"].drop_duplicates().tolist() == [2, 1, 0]
         assert "'fold_1' is 0, 'fold_2' is 1, 'fold_10' is 2" in scores.remarks[0]
+
+    def test_seeds_that_are_no_small_integers(self):
+        scores = clean_scores(long_table(seeds=["9" * 25, "\u00b2", "x"]))
+        assert set(scores.table["seed"]) == {0, 1, 2}
+        assert clean_scores(long_table(seeds=["3.0", "7"])).table["seed"].unique().tolist() == [3, 7]
 
     def test_methods_may_have_other_seeds_and_numbers_of_them(self):
         stl, mtl = long_table(seeds=range(5)), long_table(seeds=(7, 8, 9))

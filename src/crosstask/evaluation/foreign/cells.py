@@ -14,7 +14,7 @@ from crosstask.evaluation.foreign.given import Given
 _TRUE = frozenset({"true", "1", "1.0", "yes", "y", "higher", "up", "max", "maximize", "maximise"})
 _FALSE = frozenset({"false", "0", "0.0", "no", "n", "lower", "down", "min", "minimize", "minimise"})
 _MISSING = frozenset({"", "nan", "na", "n/a", "n.a.", "none", "null", "-", "--", "?", "missing", "undefined"})
-_WHOLE = re.compile(r"[+-]?\d+(\.0*)?")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,15}(\.0*)?")  # so many digits a float has
 _DIGITS = re.compile(r"(\d+)")
 HIGHER, LOWER = "higher", "lower"
 
@@ -144,7 +144,7 @@ def seeds(given: Given) -> tuple[np.ndarray, tuple[str, ...]]:
 def natural(label: str) -> list[tuple[int, int, str]]:
     """Key that sorts ``fold_2`` before ``fold_10``."""
     parts = _DIGITS.split(label)
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part.casefold()) for part in parts if part]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in parts if part]
 
 
 def missing_cells(given: Given, columns: tuple[str, ...]) -> None:

@@ -84,7 +84,7 @@ def same_cases(given: Given) -> None:
 def plain_case(case: str) -> str:
     """A case without what people and programs write differently."""
     name = _FILE_ENDING.sub("", re.sub(r"\s+", "", case.casefold()))
-    return re.sub(r"\d+", lambda digits: str(int(digits[0])), name)
+    return re.sub(r"\d+", lambda digits: digits[0].lstrip("0") or "0", name)
 
 
 def once(given: Given) -> tuple[Given, tuple[str, ...]]:

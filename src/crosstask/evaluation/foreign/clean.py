@@ -229,6 +229,8 @@ def _with_values(given: Given, measures: Sequence[Measure]) -> tuple[Given, tupl
     empty = ~np.isfinite(frame["value"].to_numpy(dtype=float))
     if not empty.any():
         return given, ()
+    if empty.all():
+        raise InputError(f"{given.where(0)}, column 'value': no row has a number; write the values that were measured")
     judged = _is_judged(frame, measures).to_numpy()
     known = pd.MultiIndex.from_frame(frame.loc[judged & ~empty, ["task", "case", "class"]])
     cell = pd.MultiIndex.from_frame(frame[["task", "case", "class"]])

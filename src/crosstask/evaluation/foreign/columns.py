@@ -53,11 +53,11 @@ def with_columns(given: Given, columns: Mapping[str, str], constants: Mapping[st
     missing = [name for name in REQUIRED if name not in taken and name not in constants and name != "higher_is_better"]
     if missing:
         raise InputError(_head(table) + _what_is_missing(missing, names, taken, frame))
-    remarks = [
-        f"{_head(table)}column {theirs!r} is taken as {name!r}."
-        for name, theirs in taken.items()
-        if theirs != name and name not in columns
-    ]
+    other = {name: theirs for name, theirs in taken.items() if theirs != name and name not in columns}
+    remarks = []
+    if other:
+        said = ", ".join(f"{theirs!r} as {name!r}" for name, theirs in other.items())
+        remarks.append(f"{_head(table)}taken for the columns meant: {said}.")
     whole = pd.DataFrame(
         {name: frame[taken[name]] if name in taken else constants.get(name, "") for name in COLUMNS},
         index=frame.index,
