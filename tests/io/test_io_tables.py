@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import datetime
 
 import openpyxl
@@ -51,6 +52,27 @@ def test_every_kind_gives_the_same_text(tmp_path, name):
 
 def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
     assert read_table(write(tmp_path / "t.csv", encoding="utf-8-sig")).columns == COLUMNS
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf_16_is_read_by_its_byte_order_mark(tmp_path, encoding):
+    path = write(tmp_path / "t.tsv", encoding=encoding)
+    if encoding == "utf-16-be":
+        path.write_bytes(codecs.BOM_UTF16_BE + path.read_bytes())
+    if encoding == "utf-16-le":
+        with pytest.raises(InputError, match="save it as CSV UTF-8"):  # without a mark it may be anything
+            read_table(path)
+        return
+    table = read_table(path)
+    assert table.columns == COLUMNS
+    assert [row["note"] for row in table.rows] == [note for *_, note in ROWS]
+
+
+def test_utf_16_that_ends_within_a_letter(tmp_path):
+    path = write(tmp_path / "t.tsv", encoding="utf-16")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InputError, match="is not UTF-16 text"):
+        read_table(path)
 
 
 def test_typed_cells_become_their_shortest_text(tmp_path):
