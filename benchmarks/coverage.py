@@ -21,13 +21,13 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.stats import norm, t
 
+import crosstask
 from crosstask.evaluation.comparison import Comparison, Measure, compare
 from crosstask.evaluation.predictions import prediction_table
 from crosstask.evaluation.scores import score_table
@@ -130,8 +130,8 @@ def _means(setting: Setting, rng: np.random.Generator) -> Comparison:
         **{"class": "", "metric": np.where(dose, "mae", "dice"), "unit": np.where(dose, "Gy", "%")},
         higher_is_better=~dose,
     )
-    groups = {f"p{case}": f"g{own}" for case, own in enumerate(group)}
-    return compare(table, dataset="simulated", methods=METHODS, groups=groups, baseline="stl")
+    table["group"] = "g" + pd.Series(np.tile(group, len(table) // number)).astype(str)
+    return crosstask.compare(table, baseline="stl", margin=1.0, level=0.95)
 
 
 _AUC, _BALANCED = 80.0, 65.0
@@ -180,21 +180,6 @@ def _cohort(setting: Setting, rng: np.random.Generator) -> Comparison:
 def _shift(area: float) -> float:
     """Distance of two normal distributions of deviation 1 for this AUC in percent."""
     return math.sqrt(2) * float(norm.ppf(min(area, 99.9) / 100))
-
-
-@lru_cache
-def _true_m(kind: str, effect: float, spread: str, method: str) -> tuple[float, float]:
-    """Expected M of a method in both tasks; of means and shares exact, of AUC the mean over how runs turn out."""
-    gain = 1 + effect / 100
-    if kind != "cohort":
-        return 75.0 * gain, 3.0 * (2 - gain)
-    return _AUC * gain, _BALANCED * gain
-
-
-def truth(setting: Setting, method: str) -> dict[str, float]:
-    """The true improvements in percent."""
-    effect = setting.effects[method]
-    return {"first": effect, "second": effect, "mean": effect}
 
 
 def outcome(setting: Setting, seed: int) -> Outcome:

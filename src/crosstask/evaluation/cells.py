@@ -57,7 +57,8 @@ def score_cells(
     frame = part.pivot(index=["case", "class"], columns=["method", "seed"], values="value").astype(float)
     frame = frame.where(np.isfinite(frame))
     known = frame.notna().to_numpy()
-    runs: list[tuple[Any, Any]] = list(frame.columns)  # (method, seed)
+    columns: Any = frame.columns
+    runs: list[tuple[Any, Any]] = list(columns)  # (method, seed)
     for method in methods:
         if not known[:, [name == method for name, _ in runs]].any():
             raise InputError(
