@@ -1,10 +1,11 @@
 """Figures that only many cases together have: accuracy, AUC, calibration, R^2; with weights, for resampling.
 
-Weights say how often each case was drawn, so that thousands of bootstrap samples are one matrix ``r n``. NumPy alone.
+Weights say how often each case was drawn, so that thousands of bootstrap samples are one matrix ``r n``. NumPy and SciPy.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ import numpy as np
 
 _CALIBRATION_BINS = 10
 _BLOCK = 1 << 18  # weights at a time: 2 MB, which stays in the processor's cache
-_ONE_SIDED = ("sensitivity", "specificity", "calibration_error", "r2")
+_ONE_SIDED = ("sensitivity", "specificity", "calibration_error", "brier", "r2")
 _ROUNDING = 1e-12  # variance below this share of the squares is none, but rounding
 
 
@@ -63,7 +64,7 @@ def cohort_metric(name: str, cohort: Cohort, weight: np.ndarray | None = None) -
     Returns:
         ``r k``: a figure per class (k = c), or one of all classes together (k = 1); NaN where it is not defined, e.g. a
         sensitivity without a positive case. The mean over the defined ones is the metric of the task. ``r`` is 1
-        without weights. In percent, but R^2.
+        without weights. In percent, but R^2 and the Brier score.
 
     Raises:
         KeyError: there is no such metric.
@@ -198,10 +199,17 @@ def _area(values: np.ndarray, positive: np.ndarray, negative: np.ndarray, weight
 
 
 def calibration_error(cohort: Cohort, weight: np.ndarray) -> np.ndarray:
-    """Expected calibration error (Guo et al., ICML 2017) over ten equal bins of probability.
+    """Expected calibration error (Guo et al., ICML 2017) over ten equal bins of probability, freed of its bias.
 
     Of the most probable class and how often it is right, where classes exclude each other; else of each class and how
     often it is true.
+
+    The mean distance between probability and truth in a bin is off by chance in few cases, and its absolute value only
+    ever upward: 14 % for perfect probabilities of 50 cases. What chance adds is taken off, as in Kumar, Liang and Ma,
+    NeurIPS 2019: the expected value of a folded normal less the distance that it is folded about. That distance is not
+    known either, and the one that was found is too large itself (taking it leaves 9 of the 14 %); it is shrunk by
+    its own error first, ``d max(0, 1 - (s / d)^2)``, which leaves 5 %, of 200 cases 2 % instead of 7 %. The price is a
+    small true error that is shown too small: 7.4 % for 10 %, of 50 or of 200 cases. Not below 0.
     """
     if not cohort.exclusive:
         columns = zip(cohort.prediction.T, cohort.target.T, cohort.labelled.T, strict=True)
@@ -216,9 +224,36 @@ def _expected_error(probability: np.ndarray, true: np.ndarray, labelled: np.ndar
     if np.isnan(probability).any():
         return np.full(len(weight), np.nan)
     bins = np.clip(probability * _CALIBRATION_BINS, 0, _CALIBRATION_BINS - 1).astype(int)
-    inside = bins[:, None] == np.arange(_CALIBRATION_BINS)
-    gap = drawn @ (inside * (probability - true[labelled])[:, None])
-    return 100 * np.abs(gap).sum(1) / drawn.sum(1)
+    inside = (bins[:, None] == np.arange(_CALIBRATION_BINS)).astype(np.float64)
+    count = drawn @ inside
+    cases = np.maximum(count, 1)
+    expected, came = (drawn @ (inside * values[:, None]) / cases for values in (probability, true[labelled]))
+    # one more case that is as predicted: a bin whose cases are all true, or all false, is not without chance
+    share = (cases * came + expected) / (cases + 1)
+    found, error = np.abs(expected - came), np.sqrt(share * (1 - share) / cases)
+    shrunk = found * np.maximum(0, 1 - (error / np.where(found > 0, found, 1)) ** 2)
+    chance = _folded(shrunk, error) - shrunk
+    return 100 * np.maximum(0, (count * (found - chance)).sum(1)) / drawn.sum(1)
+
+
+def _folded(mean: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Expected absolute value of a normal variable of this mean (not below 0) and standard deviation."""
+    from scipy.special import ndtr
+
+    ratio = mean / np.where(error > 0, error, 1)
+    folded = error * math.sqrt(2 / math.pi) * np.exp(-(ratio**2) / 2) + mean * (2 * ndtr(ratio) - 1)
+    return np.where(error > 0, folded, mean)
+
+
+def brier(cohort: Cohort, weight: np.ndarray) -> np.ndarray:
+    """Brier score: mean squared distance of the probabilities from what is true, 0 or 1; of unit 1, lower is better.
+
+    Of each class from 0 to 1. Where classes exclude each other, one figure: the sum over the classes (G. W. Brier, Monthly
+    Weather Review 78, 1950), from 0 to 2, which for two classes is twice that of either.
+    """
+    squares = _sums(cohort, weight, (cohort.prediction - cohort.target) ** 2)
+    number = _sums(cohort, weight, np.ones(cohort.target.shape))
+    return squares.sum(1, keepdims=True) / number[:, :1] if cohort.exclusive else squares / number
 
 
 def r2(cohort: Cohort, weight: np.ndarray) -> np.ndarray:
@@ -242,6 +277,7 @@ COHORT_METRICS: dict[str, Callable[[Cohort, np.ndarray], np.ndarray]] = {
         sensitivity,
         specificity,
         calibration_error,
+        brier,
         r2,
     )
 }

@@ -78,7 +78,7 @@ def logit_interval(
     An area of 1 (or 0) has no logit, and by DeLong a variance of 0, since no pair of the cases at hand is in the wrong
     order. Its interval is by scores instead: all the areas of which it is at most a quantile's standard errors away, an
     error being that at the area tried, ``a (1 - a) (1 + N ((1 - a) / (2 - a) + a / (1 + a))) / (m n)`` with ``m``
-    positives, ``n`` negatives and ``N = (m + n) / 2 - 1`` (method 5 of R. G. Newcombe, Statistics in Medicine 25, 2006).
+    positives, ``n`` negatives and ``N = (m + n) / 2 - 1`` (method 5 of R. G. Newcombe, Stat. Med. 25, 2006).
     With 5 positives of 100 cases and no degrees it reaches from 0.80 to 1, with 20 from 0.94.
 
     Args:
