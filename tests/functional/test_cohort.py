@@ -204,7 +204,7 @@ def test_perfect_probabilities_of_few_cases_have_hardly_any_calibration_error(ca
         true = random.random(cases) < probability
         found += one("calibration_error", binary(true, probability))
         others.append(plug_in(probability, true))
-    assert np.mean(others) > raw and 0 <= min(found) and np.mean(found) < most
+    assert np.mean(others) > raw and min(found) >= 0 and np.mean(found) < most
 
 
 @pytest.mark.parametrize(("spread", "truth"), [(1.0, 0.0), (0.2, 20.0)])
@@ -223,7 +223,7 @@ def test_probabilities_by_hand():
     probability, target = np.array([0.01, 0.03, 0.04, 0.08, 0.95, 1.0]), np.array([0, 0, 1, 0, 1, 1.0])
     cohort = binary(target, probability)
     assert one("brier", cohort) == pytest.approx([(0.01**2 + 0.03**2 + 0.96**2 + 0.08**2 + 0.05**2) / 6])
-    # in the first bin 0.04 is said and a quarter true, hardly more than the error of 0.2; in the last 0.975, and all true
+    # in the first bin 0.04 is said and a quarter true, hardly more than the error of 0.2; in the last all are true
     assert one("calibration_error", cohort) == pytest.approx([100 * expected_error(probability, target)])
     assert one("calibration_error", binary([1, 1, 0], [1.0, 1.0, 0.0])) == [0.0], "certain and right"
     assert one("calibration_error", binary([0] * 20, [1.0] * 20))[0] == pytest.approx(100, abs=0.5), "certain and wrong"

@@ -62,6 +62,7 @@ def diagnose(
     methods: Sequence[str],
     groups: Mapping[str, str] | None = None,
     by_seed: bool = False,
+    least_positives: int = 1,
     resamplings: int = 2000,
     seed: int = 0,
 ) -> Diagnosis:
@@ -78,6 +79,8 @@ def diagnose(
         methods: keys, in order.
         groups: ``{case: group}``; by default every case is one.
         by_seed: every seed has test cases of its own.
+        least_positives: cases that a class must have for its figures; see
+            :func:`crosstask.functional.cohort.comparable`.
         resamplings: number of bootstrap samples.
         seed: of the bootstrap.
 
@@ -86,7 +89,17 @@ def diagnose(
     """
     index = len(task.classes) - 1 if len(task.classes) <= 2 and not _several(task) else None
     values = {
-        name: cohort_values(predictions, task.name, name, methods, by_seed=by_seed, classes=task.classes, index=index)
+        name: cohort_values(
+            predictions,
+            task.name,
+            name,
+            methods,
+            by_seed=by_seed,
+            classes=task.classes,
+            index=index,
+            least=least_positives,
+            groups=groups,
+        )
         for name in FIGURES
     }
     draws_of = draw(values, groups or {}, resamplings, np.random.default_rng(seed))

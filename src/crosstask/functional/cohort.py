@@ -1,19 +1,28 @@
 """Figures that only many cases together have: accuracy, AUC, calibration, R^2; with weights, for resampling.
 
-Weights say how often each case was drawn, so that thousands of bootstrap samples are one matrix ``r n``. NumPy and SciPy.
+Weights say how often each case was drawn, so that thousands of bootstrap samples are one matrix ``r n``. NumPy and
+SciPy.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 _CALIBRATION_BINS = 10
 _BLOCK = 1 << 18  # weights at a time: 2 MB, which stays in the processor's cache
-_ONE_SIDED = ("sensitivity", "specificity", "calibration_error", "brier", "r2")
+_SIDES: dict[str, tuple[int, ...]] = {
+    "sensitivity": (0,),
+    "specificity": (1,),
+    "calibration_error": (),
+    "brier": (),
+    "r2": (),
+}
+LEAST_POSITIVES = 10
+"""Positive cases below which a class is no part of a task's metric, unless asked."""
 _ROUNDING = 1e-12  # variance below this share of the squares is none, but rounding
 
 
@@ -89,26 +98,65 @@ def mean_over_classes(values: np.ndarray) -> np.ndarray:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def comparable(name: str, cohort: Cohort) -> np.ndarray:
+def class_counts(cohort: Cohort, group: Sequence[str] | None = None) -> np.ndarray:
+    """How many cases are of each class, and how many are not: ``2 c``.
+
+    Args:
+        cohort: ``n`` cases, ``c`` classes.
+        group: ``n``, which cases belong together: their groups are counted, since ten pictures of one lesion say hardly
+            more of the class than one does. By default every case is one.
+    """
+    wanted = cohort.labelled & (np.where(cohort.labelled, cohort.target, 0) > 0.5)
+    sides = np.stack([wanted, cohort.labelled & ~wanted])
+    if group is None:
+        return np.asarray(sides.sum(1))
+    _, place = np.unique(np.asarray(group), return_inverse=True)
+    return np.array([[len(np.unique(place[column])) for column in side.T] for side in sides])
+
+
+def sides_of(name: str, *, exclusive: bool) -> tuple[int, ...]:
+    """Which cases of a class a metric is made of: 0 for its positives, 1 for its negatives, as in :func:`class_counts`.
+
+    None for what is made of all cases, whatever they are (calibration, Brier score, R^2). The negatives of a class that
+    excludes others are the others' positives.
+    """
+    return _SIDES.get(name, (0,) if exclusive else (0, 1))
+
+
+def comparable(name: str, cohort: Cohort, least: int = 1, counts: np.ndarray | None = None) -> np.ndarray:
     """For which classes a metric can tell predictors apart: ``k`` as in :func:`cohort_metric`, bool.
 
     It goes by the labels alone, so that it is the same for every predictor. Where the cases hold one class only, who
     always says so is right in all of them, and what mixes classes (accuracy, balanced accuracy, F1, AUC) says nothing.
     F1 counts of exclusive classes those that occur: else a method that names a class which is not there would be
-    averaged over more classes than one that does not. Sensitivity, specificity, calibration and R^2 stand for
-    themselves.
+    averaged over more classes than one that does not. Sensitivity and specificity stand for themselves, and what
+    :func:`sides_of` names no cases for is always comparable.
+
+    Args:
+        name: a name of :data:`COHORT_METRICS`.
+        cohort: the cases.
+        least: positives (of classes that may go together also negatives) that a class must have to count.
+        counts: ``2 c``, how many each class has; by default :func:`class_counts` of the cohort.
     """
-    wanted = cohort.labelled & (np.where(cohort.labelled, cohort.target, 0) > 0.5)
-    positive, negative = wanted.any(0), (cohort.labelled & ~wanted).any(0)
-    if name in _ONE_SIDED:
+    sides = sides_of(name, exclusive=cohort.exclusive)
+    if not sides:
         return np.ones(cohort_metric(name, cohort).shape[1], dtype=bool)
-    if not cohort.exclusive:
-        return np.asarray(positive & negative)
-    several = bool(positive.sum() > 1)
-    return np.array([several]) if name in ("accuracy", "balanced_accuracy") else np.asarray(positive & several)
+    found = class_counts(cohort) if counts is None else counts
+    enough = np.asarray((found[list(sides)] >= least).all(0))
+    if not cohort.exclusive or name in _SIDES:
+        return enough
+    several = bool(enough.sum() > 1)
+    return np.array([several]) if name in ("accuracy", "balanced_accuracy") else np.asarray(enough & several)
 
 
-def task_metric(name: str, cohort: Cohort, weight: np.ndarray | None = None) -> np.ndarray:
+def task_metric(
+    name: str,
+    cohort: Cohort,
+    weight: np.ndarray | None = None,
+    *,
+    least: int = 1,
+    counts: np.ndarray | None = None,
+) -> np.ndarray:
     """The metric of a task: its mean over the comparable classes, the same ones in every resampling.
 
     A resampling in which one of them is not drawn has no such mean, and is NaN: the mean over the others would be of
@@ -121,14 +169,15 @@ def task_metric(name: str, cohort: Cohort, weight: np.ndarray | None = None) -> 
         name: a name of :data:`COHORT_METRICS`.
         cohort: ``n`` cases.
         weight: ``r n``, how often each case is in each resampling; None for every case once.
+        least: see :func:`comparable`.
+        counts: see :func:`comparable`.
 
     Returns:
         ``r``; NaN where it is not defined.
     """
-    counted = comparable(name, cohort)
+    counted = comparable(name, cohort, least, counts)
     if name == "balanced_accuracy" and cohort.exclusive:  # of itself a mean over whatever is drawn
-        occurs = (_sums(cohort, np.ones((1, len(cohort.target))), cohort.target) > 0)[0]
-        name, counted = "sensitivity", occurs & counted
+        name, counted = "sensitivity", comparable("sensitivity", cohort, least, counts) & counted
     counted = counted & np.isfinite(cohort_metric(name, cohort)[0])
     values = cohort_metric(name, cohort, weight)[:, counted]
     if name == "f1":
@@ -248,8 +297,8 @@ def _folded(mean: np.ndarray, error: np.ndarray) -> np.ndarray:
 def brier(cohort: Cohort, weight: np.ndarray) -> np.ndarray:
     """Brier score: mean squared distance of the probabilities from what is true, 0 or 1; of unit 1, lower is better.
 
-    Of each class from 0 to 1. Where classes exclude each other, one figure: the sum over the classes (G. W. Brier, Monthly
-    Weather Review 78, 1950), from 0 to 2, which for two classes is twice that of either.
+    Of each class from 0 to 1. Where classes exclude each other, one figure: the sum over the classes (G. W. Brier,
+    Monthly Weather Review 78, 1950), from 0 to 2, which for two classes is twice that of either.
     """
     squares = _sums(cohort, weight, (cohort.prediction - cohort.target) ** 2)
     number = _sums(cohort, weight, np.ones(cohort.target.shape))

@@ -32,8 +32,8 @@ class ClassificationTask(Task):
 
     Loss: cross-entropy (Kim et al. 2023, Table 1), each class weighted if wanted. M: balanced accuracy with a softmax,
     and the area under the ROC curve with sigmoids, which needs no threshold; ``measure`` names another. All metrics
-    are of many cases together, in percent (the Brier score of unit 1). With sigmoids a class is called positive above its threshold, which is tuned
-    on validation cases; with a softmax the most probable class is.
+    are of many cases together, in percent (the Brier score of unit 1). With sigmoids a class is called positive above
+    its threshold, which is tuned on validation cases; with a softmax the most probable class is.
 
     Args:
         name: key of the task.
