@@ -14,7 +14,7 @@ from crosstask.errors import InputError
 from crosstask.evaluation.diagnosis import diagnose
 from crosstask.evaluation.predictions import prediction_table
 from crosstask.evaluation.resampling import Values, cohort_values
-from crosstask.experiment import Experiment, EvaluationSection, experiment_from
+from crosstask.experiment import EvaluationSection, Experiment, experiment_from
 from crosstask.functional.cohort import Cohort, class_counts, comparable, task_metric
 from crosstask.tasks import ClassificationTask
 

@@ -35,7 +35,7 @@ def left_out(metric: str, cohort: Cohort, names: Sequence[str], counts: np.ndarr
         least: positives that a class must have to count.
     """
     sides = list(sides_of(metric, exclusive=cohort.exclusive))
-    return [name for name, few in zip(names, (counts[sides] < least).any(0), strict=True) if few]
+    return [name for name, fewest_of in zip(names, counts[sides].T, strict=True) if (fewest_of < least).any()]
 
 
 def rare_remarks(
