@@ -262,7 +262,8 @@ def test_the_diagnosis_says_so_too():
         for row in kinds(method, "xxxxyyyy", decided, seeds=(0,), classes="xy")
     ]
     found = diagnose(prediction_table(rows), dataset="d", task=task, methods=("stl", "hps"), resamplings=50)
-    assert "cases only, not training. Single seed, one run each" in diagnosis_notes(found, 50)
+    assert "(cases only, not training; one run each)" in diagnosis_notes(found, 50)
+    assert "Single seed, one run each" in diagnosis_notes(found, 50)
     assert "cases only, not training; one run each" in diagnosis_csv(found)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import ndtri
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
 from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
@@ -97,6 +97,12 @@ def test_an_area_of_one_has_the_interval_of_scores(positives: int, degrees: floa
     squares = low * (1 - low) + between * (first - low**2) + between * (second - low**2)
     assert 1 - low == pytest.approx(quantile * math.sqrt(squares / (positives * negatives)))
     assert high == 1 and logit_interval(0.0, math.nan, degrees, counts=(positives, negatives)) == (0, 1 - low)
+
+
+def test_a_share_of_one_has_the_interval_of_wilson():
+    expected = binomtest(20, 20).proportion_ci(method="wilson")
+    assert logit_interval(1.0, 0.0, counts=(20,)) == pytest.approx((expected.low, expected.high))
+    assert logit_interval(0.0, 0.0, counts=(20,)) == pytest.approx((0, 1 - expected.low))
 
 
 def percentiles(values: np.ndarray, positives: int, random: np.random.Generator) -> np.ndarray:

@@ -68,9 +68,9 @@ def logit_interval(
     degrees: float = math.inf,
     level: float = 0.95,
     *,
-    counts: tuple[int, int] | None = None,
+    counts: tuple[int, ...] = (),
 ) -> tuple[float, float]:
-    """Interval of an area on the logit scale, which keeps it between 0 and 1 and leans it as the estimate does.
+    """Interval of an area, or of another share, on the logit scale: between 0 and 1, leaning as the estimate does.
 
     A variance by :func:`delong` is itself uncertain where one side is rare: the number of that side's cases less one,
     as degrees of freedom, makes up for it.
@@ -79,24 +79,26 @@ def logit_interval(
     order. Its interval is by scores instead: all the areas of which it is at most a quantile's standard errors away, an
     error being that at the area tried, ``a (1 - a) (1 + N ((1 - a) / (2 - a) + a / (1 + a))) / (m n)`` with ``m``
     positives, ``n`` negatives and ``N = (m + n) / 2 - 1`` (method 5 of R. G. Newcombe, Stat. Med. 25, 2006).
-    With 5 positives of 100 cases and no degrees it reaches from 0.80 to 1, with 20 from 0.94.
+    With 5 positives of 100 cases and no degrees it reaches from 0.80 to 1, with 20 from 0.94. Of another share, as a
+    sensitivity, it is likewise Wilson's (J. Am. Stat. Assoc. 22, 1927): with 20 cases from 0.84.
 
     Args:
         area: the estimate.
         variance: its variance.
         degrees: degrees of freedom of the variance, for Student's t; by default the normal distribution.
         level: share of intervals that are to hold the truth.
-        counts: numbers of positive and negative cases (or groups of them), for an area of 0 or 1.
+        counts: numbers of positive and negative cases (or groups of them), or the one number that a share is of; for an
+            estimate of 0 or 1.
 
     Returns:
-        Lower and upper end; NaN where area or variance is, and for an area of 0 or 1 without counts.
+        Lower and upper end; NaN where area or variance is, and for an estimate of 0 or 1 without counts.
 
     Raises:
         ValueError: an area or a level that is none, a variance below 0, or no degrees.
     """
     if area < -_ROUNDING or area > 1 + _ROUNDING or variance < 0 or degrees <= 0 or not 0 < level < 1:
         raise ValueError(f"no area, variance, degrees and level: {area}, {variance}, {degrees}, {level}")
-    if math.isnan(area) or (math.isnan(variance) and _ROUNDING < area < 1 - _ROUNDING):
+    if math.isnan(area) or math.isnan(degrees) or (math.isnan(variance) and _ROUNDING < area < 1 - _ROUNDING):
         return math.nan, math.nan
     quantile = _quantile(degrees, (1 + level) / 2)
     if area > 1 - _ROUNDING:
@@ -118,8 +120,11 @@ def _logistic(value: float) -> float:
     return (1 + math.tanh(value / 2)) / 2
 
 
-def _lowest(quantile: float, positive: int, negative: int) -> float:
-    """The lowest area of which one of 1 is no more than a quantile's standard errors away."""
+def _lowest(quantile: float, *counts: int) -> float:
+    """The lowest area, or share, of which one of 1 is no more than a quantile's standard errors away."""
+    if len(counts) == 1:
+        return counts[0] / (counts[0] + quantile**2)
+    positive, negative = counts
     mean, low, high = (positive + negative) / 2 - 1, 0.0, 1.0
     for _ in range(_HALVINGS):
         area = (low + high) / 2
