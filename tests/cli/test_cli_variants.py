@@ -73,7 +73,7 @@ def write(folder: Path, **changes: Any) -> Path:
         "encoder": {"name": "resnet18-narrow"},
         "weighting": {"name": "spearman"},
         "training": {"epochs": 1, "batch_size": 8, "samples_per_epoch": 8, "threads": 1, "device": "cpu"},
-        "evaluation": {"bootstrap": 200},
+        "evaluation": {"bootstrap": 200, "least_positives": 1},
         "major": "sick",
         "variants": {"slow": {"encoder": {"learning_rate": 1e-5}}, "plain": {}},
         "methods": ["auxiliary", "stl"],

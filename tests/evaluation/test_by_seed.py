@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
 from crosstask.errors import InputError
@@ -146,12 +147,14 @@ def cohort() -> list[tuple[object, ...]]:
     ]
 
 
-def areas(rows: list[tuple[object, ...]], cases: dict[int, list[str]] | None = None) -> dict[str, float]:
+def areas(
+    rows: list[tuple[object, ...]], cases: dict[int, list[str]] | None = None, seeds: tuple[int, ...] = (0, 1)
+) -> dict[str, float]:
     """AUC of each method, mean over seeds, of cases that may occur several times."""
     found = {}
     for method in ("stl", "auxiliary"):
         each = []
-        for seed in (0, 1):
+        for seed in seeds:
             own = {row[2]: (row[6], row[7]) for row in rows if row[:2] == (method, seed)}
             chosen = list(own) if cases is None else [case for case in cases[seed] if case in own]
             each.append(100 * roc_auc_score(*zip(*(own[case] for case in chosen), strict=True)))
@@ -169,25 +172,30 @@ def diagnosed(rows: list[tuple[object, ...]], task=SICK, methods=("auxiliary", "
     )
 
 
-def test_auc_and_its_difference_are_resampled_as_sklearn_has_them():
+def test_auc_and_its_difference_are_those_of_sklearn_with_the_scatter_of_seeds_and_cases():
     rows = cohort()
     found = diagnosed(rows, seed=3)
     expected = areas(rows)
     for method, value in expected.items():
         assert found.rows[method]["auc"].value == pytest.approx(value)
-    assert found.differences["auxiliary"].value == pytest.approx(expected["auxiliary"] - expected["stl"])
+        assert found.rows[method]["auc"].low < value < found.rows[method]["auc"].high < 100
+    gain = found.differences["auxiliary"]
+    assert gain.value == pytest.approx(expected["auxiliary"] - expected["stl"])
     assert list(found.differences) == ["auxiliary"]
     assert (found.cases, found.groups, found.seeds, found.positive) == (100, 100, 2, "sick")
+    # the differences seed by seed, and the draws of all groups together
+    single = {seed: areas(rows, None, (seed,)) for seed in (0, 1)}
+    each = [single[seed]["auxiliary"] - single[seed]["stl"] for seed in (0, 1)]
     names, rng = [f"c{case:03}" for case in range(100)], np.random.default_rng(3)
     draws = []
     for drawn in rng.integers(0, 100, (300, 100)):
         chosen = [names[index] for index in drawn]
-        draws.append(areas(rows, {0: chosen, 1: chosen}))
-    for method in ("stl", "auxiliary"):
-        low, high = np.percentile([draw[method] for draw in draws], [2.5, 97.5])
-        assert (found.rows[method]["auc"].low, found.rows[method]["auc"].high) == pytest.approx((low, high))
-    low, high = np.percentile([draw["auxiliary"] - draw["stl"] for draw in draws], [2.5, 97.5])
-    assert (found.differences["auxiliary"].low, found.differences["auxiliary"].high) == pytest.approx((low, high))
+        own = areas(rows, {0: chosen, 1: chosen})
+        draws.append(own["auxiliary"] - own["stl"])
+    parts = np.array([np.var(each, ddof=1) / 2, np.var(draws, ddof=1) * 100 / 99])
+    degrees = parts.sum() ** 2 / (parts**2 / [1, 99]).sum()
+    half = student.ppf(0.975, degrees) * math.sqrt(parts.sum())
+    assert (gain.low, gain.high) == pytest.approx((gain.value - half, gain.value + half))
 
 
 def test_the_comparison_by_a_figure_of_the_cohort_agrees():
@@ -208,16 +216,62 @@ def test_the_comparison_by_a_figure_of_the_cohort_agrees():
         assert row.cells["sick"].value == pytest.approx(areas(rows)[row.method])
 
 
+def of_one_seed(rows: list[tuple[object, ...]], seeds: int = 1) -> list[tuple[object, ...]]:
+    """The cases of seed 0, under as many runs, each with predictions of its own."""
+    rng = np.random.default_rng(2)
+    first = [row for row in rows if row[1] == 0]
+    return [
+        (row[0], seed, *row[2:7], row[7] + (seed > 0) * rng.normal(0, 0.05), row[8])
+        for seed in range(seeds)
+        for row in first
+    ]
+
+
 def test_groups_widen_the_interval():
-    once = cohort()
+    once = of_one_seed(cohort())
     copies = [(*row[:2], f"{row[2]}{copy}", *row[3:]) for row in once for copy in "abc"]
     groups = {row[2]: row[2][:4] for row in copies}
-    single, grouped = diagnosed(copies), diagnosed(copies, groups=groups)
-    assert (single.groups, grouped.groups, grouped.cases) == (300, 100, 300)
+    alone, single = (diagnosed(rows, by_seed=False, resamplings=1000) for rows in (once, copies))
+    grouped = diagnosed(copies, by_seed=False, resamplings=1000, groups=groups)
+    assert (single.groups, grouped.groups, grouped.cases) == (180, 60, 180)
     for method in ("stl", "auxiliary"):
-        assert grouped.rows[method]["auc"].value == pytest.approx(diagnosed(once).rows[method]["auc"].value)
-        widths = [found.rows[method]["auc"].high - found.rows[method]["auc"].low for found in (single, grouped)]
-        assert widths[0] < widths[1]
+        found = [own.rows[method]["auc"] for own in (alone, single, grouped)]
+        assert found[2].value == pytest.approx(found[0].value)
+        widths = [own.high - own.low for own in found]
+        assert widths[1] < 0.7 * widths[2], "copies are no further cases"
+        assert widths[2] == pytest.approx(widths[0], rel=0.25), "by draws of groups nearly as by DeLong"
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_an_auc_has_the_variance_of_delong_and_that_of_its_runs(seeds: int):
+    rows = of_one_seed(cohort(), seeds)
+    found = diagnosed(rows, by_seed=False, resamplings=20).rows["auxiliary"]["auc"]
+    own = [[row for row in rows if row[:2] == ("auxiliary", seed)] for seed in range(seeds)]
+    target = np.array([row[6] for row in own[0]])
+    values = np.array([[row[7] for row in run] for run in own])
+    order = values[:, target == 1][:, :, None] > values[:, target == 0][:, None]  # no ties
+    cases = np.atleast_2d(np.cov(order.mean(2)) / 20 + np.cov(order.mean(1)) / 40)
+    single = order.mean((1, 2))
+    if seeds == 1:
+        variance, degrees = cases[0, 0], 19
+    else:
+        parts = np.array([np.var(single, ddof=1) / 3, cases[~np.eye(3, dtype=bool)].mean()])
+        variance, degrees = parts.sum(), parts.sum() ** 2 / (parts**2 / [2, 19]).sum()
+    mean = single.mean()
+    half = student.ppf(0.975, degrees) * math.sqrt(variance) / (mean * (1 - mean))
+    expected = [100 / (1 + math.exp(-(math.log(mean / (1 - mean)) + side * half))) for side in (-1, 1)]
+    assert (found.low, found.high) == pytest.approx(tuple(expected))
+
+
+def test_a_figure_of_a_hundred_percent_still_has_an_interval():
+    right = [(*row[:7], 0.2 + 0.7 * row[6], row[6]) for row in of_one_seed(cohort())]
+    found = diagnosed(right, by_seed=False).rows["stl"]
+    assert {estimate.value for estimate in found.values()} == {100} == {estimate.high for estimate in found.values()}
+    quantile = {number: student.ppf(0.975, number - 1) for number in (20, 40, 60)}
+    assert found["sensitivity"].low == pytest.approx(100 * 20 / (20 + quantile[20] ** 2))
+    assert found["specificity"].low == pytest.approx(100 * 40 / (40 + quantile[40] ** 2))
+    assert found["accuracy"].low == pytest.approx(100 * 60 / (60 + quantile[60] ** 2))
+    assert 90 < found["auc"].low < 100
 
 
 def softmax(rows: list[tuple[object, ...]]) -> list[tuple[object, ...]]:

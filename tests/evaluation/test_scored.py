@@ -129,11 +129,37 @@ def test_tables_say_what_decided_and_how_many_cases_are_left_out(pictures) -> No
     def remarks(**changes: object) -> tuple[str, ...]:
         return scoring_remarks(with_evaluation(experiment, **changes), assembly, store, splits, [])
 
-    (chosen,) = remarks()
+    chosen, few = remarks()
+    assert few.startswith("signs: thresholds were chosen on few validation cases: ")
     assert chosen.startswith("signs: decided at thresholds of highest balanced accuracy on validation cases")
     given, left = remarks(threshold=0.5, complete_cases=True)
     assert given.startswith("signs: decided at 0.5, which is given")
     assert left.startswith("3 of 5 test cases are left out")
+
+
+def test_tables_say_on_how_few_validation_cases_a_threshold_was_chosen(pictures, monkeypatch) -> None:
+    experiment, store, _ = pictures
+    assembly = assembly_of(experiment, dataset_of(experiment))
+
+    def remarks(*validation: list[str], **changes: object) -> list[str]:
+        splits = {seed: {"validation": cases, "test": ["c9"]} for seed, cases in enumerate(validation)}
+        found = scoring_remarks(with_evaluation(experiment, **changes), assembly, store, splits, [])
+        return [remark for remark in found if "few validation cases" in remark]
+
+    # signs are scored in even cases; spots are in 0, 4 and 8, lines in 0 and 10
+    cases = [f"c{index}" for index in range(12)]
+    (remark,) = remarks(cases, cases)
+    assert "few validation cases: spots (3 positive, 3 negative), lines (2 positive, 4 negative);" in remark
+    assert "no interval" in remark and "any seed" not in remark
+    (remark,) = remarks(cases, cases[:5])
+    assert "cases, the fewest of any seed: spots (2 positive, 1 negative), lines (1 positive, 2 negative);" in remark
+    (remark,) = remarks(["c2", "c4"])
+    assert "spots (1 positive, 1 negative), lines (0 positive, 2 negative: 0.5 decides)" in remark
+    assert remarks(cases, threshold=0.5) == [], "none is chosen"
+    monkeypatch.setattr("crosstask.evaluation.scored._FEW", 3)
+    assert "few validation cases: lines (2 positive, 4 negative);" in remarks(cases)[0]
+    monkeypatch.setattr("crosstask.evaluation.scored._FEW", 2)
+    assert remarks(cases) == []
 
 
 def test_a_run_is_scored_anew_where_its_scores_were_made_otherwise(pictures) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import foldnorm
 from sklearn.metrics import (
     balanced_accuracy_score,
+    brier_score_loss,
     f1_score,
     r2_score,
     recall_score,
@@ -134,32 +137,96 @@ def test_classes_that_may_go_together(seed: int):
             "auc": roc_auc_score(true, probability),
             "sensitivity": recall_score(true, decided),
             "specificity": recall_score(true, decided, pos_label=0),
-            "calibration_error": float(
-                binary_calibration_error(torch.tensor(probability), torch.tensor(true).int(), n_bins=10)
-            ),
+            "calibration_error": expected_error(probability, true),
+            "brier": brier_score_loss(true, probability) / 100,
         }
         assert {name: values[index] for name, values in found.items()} == pytest.approx(
             {name: 100 * value for name, value in expected.items()}, rel=1e-5
         )
 
 
+# Probabilities
+
+
+def expected_error(probability: np.ndarray, true: np.ndarray) -> float:
+    """Bin by bin, with SciPy's folded normal."""
+    total, bins = 0.0, np.minimum((10 * probability.astype(float)).astype(int), 9)
+    for one_bin in np.unique(bins):
+        inside = bins == one_bin
+        count, said, came = inside.sum(), probability[inside].mean(dtype=float), true[inside].mean(dtype=float)
+        share = (true[inside].sum(dtype=float) + said) / (count + 1)
+        gap, error = abs(said - came), math.sqrt(share * (1 - share) / count)
+        around = gap * max(0.0, 1 - (error / gap) ** 2) if gap else 0.0
+        chance = foldnorm(around / error, scale=error).mean() - around if error else 0.0
+        total += count / len(true) * (gap - chance)
+    return max(0.0, total)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
-def test_calibration_of_the_most_probable_class(seed: int):
+def test_probabilities_of_exclusive_classes(seed: int):
     random = np.random.default_rng(seed)
     probability = random.dirichlet(np.ones(4), 80).astype(np.float32)
     true = random.integers(0, 4, 80)
     target = np.eye(4)[true]
     cohort = Cohort(target, probability, target, np.ones((80, 4), dtype=bool), exclusive=True)
-    expected = multiclass_calibration_error(torch.tensor(probability), torch.tensor(true), num_classes=4, n_bins=10)
-    assert one("calibration_error", cohort) == pytest.approx([100 * float(expected)], rel=1e-5)
+    expected = expected_error(probability.max(1), probability.argmax(1) == true)
+    assert one("calibration_error", cohort) == pytest.approx([100 * expected], rel=1e-5)
+    ours = brier_score_loss(true, probability / probability.sum(1, keepdims=True), labels=range(4), scale_by_half=False)
+    assert one("brier", cohort) == pytest.approx([ours], rel=1e-5)
 
 
-def test_calibration_by_hand():
-    # two bins: 0.05 and 0.15 (mean 0.1, a quarter true), and 0.95 and 1 (all true)
-    probability = np.array([0.01, 0.03, 0.04, 0.08, 0.95, 1.0])[:, None]
-    target = np.array([0, 0, 1, 0, 1, 1.0])[:, None]
-    cohort = Cohort(target, probability, target, np.ones((6, 1), dtype=bool))
-    assert one("calibration_error", cohort) == pytest.approx([100 * (4 / 6 * (0.25 - 0.04) + 2 / 6 * (1 - 0.975))])
+def test_of_many_cases_the_calibration_error_is_that_of_others():
+    """Of so many that chance adds nothing, and nothing is taken off."""
+    random = np.random.default_rng(0)
+    probability = (random.integers(0, 10, 40_000) + 0.5) / 10
+    true = random.random(40_000) < np.clip(1.6 * probability - 0.3, 0, 1)
+    cohort = binary(true, probability)
+    expected = binary_calibration_error(torch.tensor(probability), torch.tensor(true).int(), n_bins=10)
+    assert one("calibration_error", cohort) == pytest.approx([100 * float(expected)], abs=0.05)
+    both = np.stack([1 - probability, probability], axis=1)
+    target = np.stack([~true, true], axis=1)
+    cohort = Cohort(target, both, target, np.ones_like(target), exclusive=True)
+    expected = multiclass_calibration_error(torch.tensor(both), torch.tensor(true).long(), num_classes=2, n_bins=10)
+    assert one("calibration_error", cohort) == pytest.approx([100 * float(expected)], abs=0.05)
+
+
+def plug_in(probability: np.ndarray, true: np.ndarray) -> float:
+    bins = np.minimum((10 * probability).astype(int), 9)
+    return 100 * float(np.abs(np.bincount(bins, probability - true, 10)).sum()) / len(true)
+
+
+@pytest.mark.parametrize(("cases", "raw", "most"), [(50, 13, 6), (200, 6.5, 2.5)])
+def test_perfect_probabilities_of_few_cases_have_hardly_any_calibration_error(cases: int, raw: float, most: float):
+    random = np.random.default_rng(cases)
+    found, others = [], []
+    for _ in range(300):
+        probability = random.random(cases)
+        true = random.random(cases) < probability
+        found += one("calibration_error", binary(true, probability))
+        others.append(plug_in(probability, true))
+    assert np.mean(others) > raw and min(found) >= 0 and np.mean(found) < most
+
+
+@pytest.mark.parametrize(("spread", "truth"), [(1.0, 0.0), (0.2, 20.0)])
+def test_a_calibration_error_that_is_there_stays(spread: float, truth: float):
+    """Probabilities from 0 to 1, where what comes true has only a share of their spread around one half."""
+    random = np.random.default_rng(3)
+    found = []
+    for _ in range(300):
+        probability = random.random(200)
+        true = random.random(200) < 0.5 + spread * (probability - 0.5)
+        found += one("calibration_error", binary(true, probability))
+    assert np.mean(found) == pytest.approx(truth, abs=2.5)
+
+
+def test_probabilities_by_hand():
+    probability, target = np.array([0.01, 0.03, 0.04, 0.08, 0.95, 1.0]), np.array([0, 0, 1, 0, 1, 1.0])
+    cohort = binary(target, probability)
+    assert one("brier", cohort) == pytest.approx([(0.01**2 + 0.03**2 + 0.96**2 + 0.08**2 + 0.05**2) / 6])
+    # in the first bin 0.04 is said and a quarter true, hardly more than the error of 0.2; in the last all are true
+    assert one("calibration_error", cohort) == pytest.approx([100 * expected_error(probability, target)])
+    assert one("calibration_error", binary([1, 1, 0], [1.0, 1.0, 0.0])) == [0.0], "certain and right"
+    assert one("calibration_error", binary([0] * 20, [1.0] * 20))[0] == pytest.approx(100, abs=0.5), "certain and wrong"
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -196,7 +263,7 @@ def test_a_case_of_a_class_that_the_task_leaves_out_does_not_count():
         np.testing.assert_allclose(cohort_metric(name, some), cohort_metric(name, few))
 
 
-def binary(target: list[float], probability: list[float]) -> Cohort:
+def binary(target: Sequence[float], probability: Sequence[float]) -> Cohort:
     values = np.array([target, probability]).T[:, :, None]
     return Cohort(values[:, 0], values[:, 1], values[:, 1] > 0.5, np.ones((len(target), 1), dtype=bool))
 
@@ -221,7 +288,7 @@ def test_f1_without_a_case_and_without_a_decision_is_nan():
     assert one("f1", binary([0, 0], [0.1, 0.9])) == [0]
 
 
-@pytest.mark.parametrize("name", ["auc", "calibration_error", "r2"])
+@pytest.mark.parametrize("name", ["auc", "calibration_error", "brier", "r2"])
 def test_a_prediction_that_is_nan_gives_no_figure(name: str):
     assert math.isnan(one(name, binary([0, 1, 1], [0.1, math.nan, 0.9]))[0])
 

@@ -43,7 +43,8 @@ class ClassificationTester(ImageTaskTester):
             assert other.metrics()[0].name == name
             assert sorted(metric.name for metric in other.metrics()) == sorted(names)
         lower = {metric.name for metric in task.metrics() if not metric.higher_is_better}
-        assert lower == {"calibration_error"}
+        assert lower == {"calibration_error", "brier"}
+        assert {metric.name for metric in task.metrics() if metric.unit != "%"} == {"brier"}
         with pytest.raises(InputError, match=r"^measure: there is no 'luck'; one of .*auc"):
             ClassificationTask("t", "s", task.classes, exclusive=task.exclusive, measure="luck")
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from crosstask.evaluation.resampling import Figure, cohort_values, draw, interval, too_rare
+from crosstask.evaluation.cells import prediction_cells
+from crosstask.evaluation.contrast import Part, Spread, spread_of
+from crosstask.evaluation.predictions import cohort_of
+from crosstask.evaluation.rare import fewest
+from crosstask.evaluation.resampling import Figure, cohort_values, draw, too_rare
+from crosstask.functional.delong import delong, logit_interval
 from crosstask.methods import baseline_of
 from crosstask.tasks.base import Task
 
@@ -19,7 +24,7 @@ FIGURES = ("auc", "accuracy", "sensitivity", "specificity")
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95 % interval over cases; NaN where it is not defined."""
+    """A figure with its 95 % interval; NaN where it is not defined."""
 
     value: float
     low: float = math.nan
@@ -53,6 +58,11 @@ class Diagnosis:
     seeds: int
     remarks: tuple[str, ...] = ()
 
+    @property
+    def covers(self) -> str:
+        """What the intervals cover, in a few words."""
+        return "cases only, not training; one run each" if self.seeds == 1 else "training and cases"
+
 
 def diagnose(
     predictions: pd.DataFrame,
@@ -62,14 +72,19 @@ def diagnose(
     methods: Sequence[str],
     groups: Mapping[str, str] | None = None,
     by_seed: bool = False,
+    least_positives: int = 1,
     resamplings: int = 2000,
     seed: int = 0,
 ) -> Diagnosis:
-    """Figures of the major task, mean over seeds, each with a bootstrap interval over groups of cases.
+    """Figures of the major task, mean over seeds, each with an interval.
 
-    All methods, seeds and figures share the resampling, so that the interval of a difference is a paired one. Of two
-    classes, sensitivity is that of the last in the task's list and specificity that of the others, as of a finding that
-    is there or not; with more, and with several findings, all figures are means over the classes.
+    The intervals hold both chances, of training and of drawing cases (:mod:`crosstask.evaluation.contrast`; with one
+    seed that of the cases alone): of figures on the logit scale, of differences as they are. Cases move a figure as
+    they do over bootstrap draws of groups, the same draws for all; an AUC of one class, whose cases are independent
+    and the same with every seed, as DeLong has it. The rarer side's groups count as degrees of freedom.
+
+    Of two classes, sensitivity is that of the last in the task's list and specificity that of the others, as of a
+    finding that is there or not; with more, and with several findings, all figures are means over the classes.
 
     Args:
         predictions: table of image-level predictions.
@@ -78,6 +93,8 @@ def diagnose(
         methods: keys, in order.
         groups: ``{case: group}``; by default every case is one.
         by_seed: every seed has test cases of its own.
+        least_positives: cases that a class must have for its figures; see
+            :func:`crosstask.functional.cohort.comparable`.
         resamplings: number of bootstrap samples.
         seed: of the bootstrap.
 
@@ -86,26 +103,36 @@ def diagnose(
     """
     index = len(task.classes) - 1 if len(task.classes) <= 2 and not _several(task) else None
     values = {
-        name: cohort_values(predictions, task.name, name, methods, by_seed=by_seed, classes=task.classes, index=index)
+        name: cohort_values(
+            predictions,
+            task.name,
+            name,
+            methods,
+            by_seed=by_seed,
+            classes=task.classes,
+            index=index,
+            least=least_positives,
+            groups=groups,
+        )
         for name in FIGURES
     }
-    draws_of = draw(values, groups or {}, resamplings, np.random.default_rng(seed))
-    weights, number = draws_of.weights, draws_of.number
+    draws = draw(values, groups or {}, resamplings, np.random.default_rng(seed))
+    runs = prediction_cells(predictions, task.name, methods, by_seed=by_seed)
+    cases = {method: _Cases(task, own, groups or {}) for method, own in _by_method(runs).items()}
+    number = draws.number
     rows: dict[str, dict[str, Estimate]] = {}
-    areas: dict[str, tuple[float, np.ndarray]] = {}
-    for method in methods:
-        rows[method] = {}
-        for name, found in values.items():
-            value, draws = _over_seeds(found.figures[method], weights[name])
-            rows[method][name] = Estimate(value, *interval(draws, number))
-            if name == "auc":
-                areas[method] = value, draws
-    differences = {}
-    for method in methods:
-        baseline = baseline_of(method, methods)
-        if method != baseline and baseline in areas:
-            (ours, ours_drawn), (theirs, theirs_drawn) = areas[method], areas[baseline]
-            differences[method] = Estimate(ours - theirs, *interval(ours_drawn - theirs_drawn, number))
+    differences: dict[str, Estimate] = {}
+    for name, found in values.items():
+        of = _Drawn(found.figures, draws.weights[name], draws.groups[name], by_seed=by_seed)
+        for method in methods:
+            spread = of.spread({method: 1.0})
+            if name == "auc" and index is not None and not by_seed and cases[method].independent:
+                spread = cases[method].delong(index)
+            rows.setdefault(method, {})[name] = _estimate(of.mean(method), spread, cases[method].counts(name, index))
+            baseline = baseline_of(method, methods)
+            if name == "auc" and method != baseline and baseline in methods:
+                half, gain = of.spread({method: 1.0, baseline: -1.0}).half_width(), of.mean(method) - of.mean(baseline)
+                differences[method] = Estimate(gain, gain - half, gain + half)
     first = values[FIGURES[0]]
     remarks = list(dict.fromkeys(remark for found in values.values() for remark in found.remarks))
     rare = too_rare(first, groups or {}, number)
@@ -131,7 +158,79 @@ def _several(task: Task) -> bool:
     return task.values == "sigmoid" and len(task.classes) > 1
 
 
-def _over_seeds(figures: Sequence[Figure], weight: np.ndarray) -> tuple[float, np.ndarray]:
-    """Mean over seeds, of the cases as they are and of each resampling."""
-    value = float(np.mean([figure(None)[0] for figure in figures]))
-    return value, np.mean([figure(weight) for figure in figures], axis=0)
+class _Drawn:
+    """A figure of every method and run, of the cases as they are and of each bootstrap draw."""
+
+    def __init__(
+        self, figures: Mapping[str, Sequence[Figure]], weight: np.ndarray, groups: int, *, by_seed: bool
+    ) -> None:
+        self._single = {method: np.array([figure(None) for figure in own]) for method, own in figures.items()}
+        self._drawn = {method: np.array([figure(weight) for figure in own])[:, None] for method, own in figures.items()}
+        self._groups, self._by_seed = groups, by_seed
+
+    def mean(self, method: str) -> float:
+        """Over runs, in percent."""
+        return float(self._single[method].mean())
+
+    def spread(self, contrast: Mapping[str, float]) -> Spread:
+        """The variance of a sum of methods' means with coefficients."""
+        coefficients = {method: np.array([own]) for method, own in contrast.items()}
+        return spread_of(coefficients, self._single, self._drawn, self._groups, paired=self._by_seed)
+
+
+class _Cases:
+    """The labels and predictions of the runs of one method.
+
+    Args:
+        task: the task.
+        runs: predictions of each run.
+        groups: ``{case: group}``.
+    """
+
+    def __init__(self, task: Task, runs: Sequence[pd.DataFrame], groups: Mapping[str, str]) -> None:
+        cases = sorted({str(case) for rows in runs for case in rows["case"]})
+        of_case = [groups.get(case, case) for case in cases]
+        self.independent = len(set(of_case)) == len(cases)
+        self._cohorts = [cohort_of(rows, cases, task.classes)[2] for rows in runs]
+        self._sides = fewest(self._cohorts, of_case)
+
+    def counts(self, name: str, index: int | None) -> tuple[int, ...]:
+        """How many groups a figure is of: of an AUC positives and negatives; of the rarest class where it is a mean."""
+        positive, negative = self._sides
+        of = index if index is not None else int(np.where(positive > 0, positive, np.inf).argmin())
+        found = {"sensitivity": [positive[of]], "specificity": [negative[of]], "auc": [positive[of], negative[of]]}
+        return tuple(map(int, found.get(name, [positive[of] + negative[of]])))
+
+    def delong(self, index: int) -> Spread:
+        """The variance of the mean AUC of one class over runs, in percent squared.
+
+        What run and case have together is in the scatter of the runs, so that the cases' part is what two runs share.
+        """
+        labelled = self._cohorts[0].labelled[:, index]
+        predictions = np.stack([cohort.prediction[labelled, index] for cohort in self._cohorts])
+        areas, covariance = delong(self._cohorts[0].target[labelled, index], predictions)
+        number, rarer = len(areas), int(self._sides[:, index].min())
+        if not np.isfinite(covariance).all():
+            return Spread()
+        if number == 1:
+            return Spread((Part("cases", 1e4 * float(covariance[0, 0]), rarer),), ("",))
+        shared = max(0.0, float(covariance.sum() - covariance.trace()) / (number * (number - 1)))
+        runs = float(np.var(areas, ddof=1)) / number
+        return Spread((Part("runs", 1e4 * runs, number), Part("cases", 1e4 * shared, rarer)))
+
+
+def _by_method(runs: Mapping[tuple[str, int], pd.DataFrame]) -> dict[str, list[pd.DataFrame]]:
+    found: dict[str, list[pd.DataFrame]] = {}
+    for (method, _), rows in sorted(runs.items(), key=lambda item: item[0]):
+        found.setdefault(method, []).append(rows)
+    return found
+
+
+def _estimate(value: float, spread: Spread, counts: tuple[int, ...]) -> Estimate:
+    """A figure in percent with its interval on the logit scale."""
+    if math.isnan(value):
+        return Estimate(value)
+    known = [replace(part, number=min(part.number, *counts)) if part.of == "cases" else part for part in spread.parts]
+    spread = replace(spread, parts=tuple(known))
+    low, high = logit_interval(value / 100, spread.variance / 1e4, spread.degrees, counts=counts)
+    return Estimate(value, 100 * low, 100 * high)

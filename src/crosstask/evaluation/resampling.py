@@ -11,7 +11,8 @@ import pandas as pd
 
 from crosstask.evaluation.cells import describe, prediction_cells, score_cells
 from crosstask.evaluation.predictions import cohort_of, prediction_table
-from crosstask.functional.cohort import Cohort, cohort_metric, comparable, task_metric
+from crosstask.evaluation.rare import fewest, left_out, rare_remarks
+from crosstask.functional.cohort import Cohort, cohort_metric, comparable, sides_of, task_metric
 
 Figure = Callable[[np.ndarray | None], np.ndarray]
 """From weights ``r n`` of the cases (None: each once) to a metric, ``r``."""
@@ -133,8 +134,12 @@ def cohort_values(
     same_seeds: bool = True,
     classes: Sequence[str] | None = None,
     index: int | None = None,
+    least: int = 1,
+    groups: Mapping[str, str] | None = None,
 ) -> Values:
     """A metric of all cases together, from their predictions: mean over the classes, or that of one of them.
+
+    The classes are the same for every method and seed.
 
     Args:
         predictions: table of image-level predictions.
@@ -145,6 +150,8 @@ def cohort_values(
         same_seeds: all methods must have the same seeds.
         classes: in order; by default as they come.
         index: the class.
+        least: positives (see :func:`crosstask.functional.cohort.comparable`) that a class must have, with every seed.
+        groups: ``{case: group}``, which are counted; by default every case is one.
 
     Raises:
         InputError: see :func:`crosstask.evaluation.cells.prediction_cells`.
@@ -152,6 +159,11 @@ def cohort_values(
     table = prediction_table([]) if predictions is None else predictions
     runs = prediction_cells(table, task, methods, by_seed=by_seed, same_seeds=same_seeds)
     cases = tuple(sorted({str(case) for rows in runs.values() for case in rows["case"]}))
+    names = list(classes or dict.fromkeys(str(name) for rows in runs.values() for name in rows["class"]))
+    # a case of another seed has no label here, and so counts for nothing
+    cohorts = {run: cohort_of(rows, cases, names)[2] for run, rows in runs.items()}
+    of_case = [(groups or {}).get(case, case) for case in cases]
+    counts = fewest(cohorts.values(), of_case)
     figures: dict[str, list[Figure]] = {method: [] for method in methods}
     seeds = {method: tuple(sorted(seed for other, seed in runs if other == method)) for method in methods}
     sides: dict[str, frozenset[str]] = {}
@@ -160,21 +172,25 @@ def cohort_values(
         for method in methods:
             if (method, seed) not in runs:
                 continue
-            # a case of another seed has no label here, and so counts for nothing
-            _, names, cohort = cohort_of(runs[method, seed], cases, classes)
+            cohort = cohorts[method, seed]
 
             def figure(weight: np.ndarray | None, cohort: Cohort = cohort) -> np.ndarray:
                 if index is None:
-                    return task_metric(metric, cohort, weight)
-                values = np.where(comparable(metric, cohort), cohort_metric(metric, cohort, weight), np.nan)
+                    return task_metric(metric, cohort, weight, least=least, counts=counts)
+                counted = comparable(metric, cohort, least, counts)
+                values = np.where(counted, cohort_metric(metric, cohort, weight), np.nan)
                 return values[:, min(index, values.shape[1] - 1)]
 
             figures[method].append(figure)
-        own = {} if metric == "r2" else _sides(cohort, names, cases)
+        own = _sides(cohort, names, cases) if sides_of(metric, exclusive=cohort.exclusive) else {}
         remarks += _left_out(task, metric, cohort, own, f", seed {seed}" if by_seed else "")
         for name, there in own.items():
             if there and (name not in sides or len(there) < len(sides[name])):
                 sides[name] = there
+    for name in left_out(metric, cohort, names, counts, least):
+        sides = {side: there for side, there in sides.items() if side not in (name, f"without {name}")}
+    grouped = len(set(of_case)) < len(cases)
+    remarks += rare_remarks(task, metric, list(cohorts.values()), names, counts, least, grouped=grouped)
     return Values(cases, figures, seeds, sides=sides, remarks=tuple(dict.fromkeys(remarks)))
 
 
@@ -199,7 +215,8 @@ def _left_out(task: str, metric: str, cohort: Cohort, sides: Mapping[str, frozen
             f"{task}{where}: {metric} is not defined, since every labelled test case is of one class ({there}); "
             "whoever always says so would have 100 %."
         ]
-    return [f"{task}{where}: no test case is {', '.join(empty)}; {metric} leaves that out."] if empty else []
+    every = " with every seed" if where and metric != "accuracy" else ""
+    return [f"{task}{where}: no test case is {', '.join(empty)}; {metric} leaves that out{every}."] if empty else []
 
 
 def too_rare(values: Values, groups: Mapping[str, str], number: int) -> str:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from crosstask.assembly import Assembly
 from crosstask.datasets.base import Split
 from crosstask.errors import InputError
 from crosstask.experiment import EvaluationSection, Experiment
 from crosstask.store import Store
+from crosstask.tasks.base import Task
 
 _OF_SCORES = ("overlap", "pooling", "threshold", "complete_cases")
 """Keys of the section on which scores depend; the others are about speed, or about what is made of the scores."""
+
+_FEW = 50  # validation cases of either side, below which the threshold that they choose is worth a word
 
 
 def same_scores(one: EvaluationSection, other: EvaluationSection) -> bool:
@@ -90,6 +95,7 @@ def scoring_remarks(
     findings = [task.name for task in assembly.tasks if task.thresholds is not None]
     if findings:
         remarks.append(f"{', '.join(findings)}: {decided_by(experiment.evaluation)}.")
+        remarks += few_to_decide(experiment, assembly, store, splits)
     if lacking:
         remarks.append(chosen_without(lacking))
     if experiment.evaluation.complete_cases:
@@ -101,6 +107,52 @@ def scoring_remarks(
             "(evaluation.complete_cases)."
         )
     return tuple(remarks)
+
+
+def few_to_decide(
+    experiment: Experiment,
+    assembly: Assembly,
+    store: Store,
+    splits: Mapping[int, Mapping[Split, Sequence[str]]],
+) -> list[str]:
+    """The remarks on thresholds that few validation cases decide: how many, and that intervals know nothing of it.
+
+    Args:
+        experiment: the experiment.
+        assembly: all its tasks.
+        store: the prepared cases.
+        splits: case ids of each split, of each seed.
+    """
+    if experiment.evaluation.fixed_threshold is not None:
+        return []
+    scoring = assembly.for_scoring()
+    chosen_on = {tuple(own["validation"]) for own in splits.values()}
+    beside = ", the fewest of any seed" if len(chosen_on) > 1 else ""
+    remarks = []
+    for task in scoring.tasks:
+        if task.thresholds is None:
+            continue
+        counts = np.min([_sides(task, scoring, store, cases) for cases in chosen_on], axis=0).tolist()
+        few = [
+            f"{name} ({positive} positive, {negative} negative{'' if positive and negative else ': 0.5 decides'})"
+            for name, positive, negative in zip(task.classes, *counts, strict=True)
+            if min(positive, negative) < _FEW
+        ]
+        if few:
+            remarks.append(
+                f"{task.name}: thresholds were chosen on few validation cases{beside}: {', '.join(few)}; other cases "
+                "would have chosen others, which no interval of a figure that needs a threshold holds."
+            )
+    return remarks
+
+
+def _sides(task: Task, assembly: Assembly, store: Store, case_ids: Sequence[str]) -> np.ndarray:
+    """How many cases are positive of each class, and how many negative: ``2 c``."""
+    counts = np.zeros((2, len(task.classes)), dtype=int)
+    for case_id in case_ids:
+        target, present = assembly.target(task, store.open(case_id))
+        counts += np.stack([present & (target > 0.5), present & (target <= 0.5)])
+    return counts
 
 
 def chosen_without(tasks: Sequence[str]) -> str:

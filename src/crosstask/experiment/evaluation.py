@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt, field_validator
 
 from crosstask.experiment.section import Section
+from crosstask.functional.cohort import LEAST_POSITIVES
 
 
 class EvaluationSection(Section):
@@ -28,6 +29,12 @@ class EvaluationSection(Section):
         default=False, description="leave out test cases that lack a label of any of the experiment's tasks"
     )
     bootstrap: PositiveInt = Field(default=2000, description="resamplings of the cases behind each interval")
+    least_positives: PositiveInt = Field(
+        default=LEAST_POSITIVES,
+        description="positive test cases (with sigmoids also negative ones) below which a class does not count in the "
+        "metric that is compared (balanced accuracy, F1, AUC and the like); groups are counted where several cases "
+        "belong together; 1: every class that occurs counts",
+    )
     keep_predictions: bool = Field(default=False, description="keep the predicted volumes in the run folder")
 
     @field_validator("threshold", mode="before")

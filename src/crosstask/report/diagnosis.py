@@ -9,7 +9,7 @@ from crosstask.csv_cells import csv_text
 from crosstask.evaluation.diagnosis import FIGURES, Diagnosis, Estimate
 from crosstask.files import write_atomically
 from crosstask.methods import label_of
-from crosstask.report.notes import COVERS, ONE_RUN
+from crosstask.report.notes import ONE_RUN
 from crosstask.report.tables import latex_table, markdown_table, markdown_text, remark_lines, text_table
 
 _TITLES = {"auc": "AUC", "accuracy": "Accuracy", "sensitivity": "Sensitivity", "specificity": "Specificity"}
@@ -17,9 +17,9 @@ _TITLES = {"auc": "AUC", "accuracy": "Accuracy", "sensitivity": "Sensitivity", "
 
 def diagnosis_table(diagnosis: Diagnosis) -> tuple[list[str], list[list[str]]]:
     """Titles and rows: a row a method, figures in percent with their 95 % intervals."""
-    titles = ["Method", *(f"{_TITLES[name]} % [95 % over cases]" for name in FIGURES)]
+    titles = ["Method", *(f"{_TITLES[name]} % [95 %]" for name in FIGURES)]
     if diagnosis.differences:
-        titles.append("AUC - STL [95 % over cases]")
+        titles.append("AUC - STL [95 %]")
     rows = []
     for method, figures in diagnosis.rows.items():
         row = [label_of(method), *(_text(figures[name], "") for name in FIGURES)]
@@ -49,10 +49,11 @@ def diagnosis_notes(diagnosis: Diagnosis, resamplings: int) -> str:
     seeds = f"{diagnosis.seeds} seed{'s' * (diagnosis.seeds > 1)}"
     against = "Differences are to STL of the same variant, in percentage points. " * bool(diagnosis.differences)
     once = f" Single seed, {ONE_RUN}: another training may differ by more than the methods do." * (diagnosis.seeds == 1)
+    chance = "of drawing other cases" if diagnosis.seeds == 1 else "of training anew and of drawing other cases"
     return (
         f"{diagnosis.task} in {diagnosis.dataset}, {diagnosis.cases} test cases, mean over {seeds}. {whose} {against}"
-        f"In brackets 95 % intervals by a bootstrap ({resamplings} resamplings) over the {drawn}, the same for all "
-        f"methods: {COVERS}.{once}{_remarks(diagnosis)}"
+        f"In brackets 95 % intervals ({diagnosis.covers}), which hold the chance {chance}: {drawn}, drawn "
+        f"{resamplings} times, the same for all methods, or as DeLong has it for an AUC.{once}{_remarks(diagnosis)}"
     )
 
 
@@ -64,7 +65,7 @@ def diagnosis_csv(diagnosis: Diagnosis) -> str:
     """Every figure unrounded, one row per method and figure."""
     columns = ["dataset", "task", "positive", "method", "figure", "unit", "value", "low", "high", "remarks"]
     rows: list[list[object]] = [[*columns, "seeds", "interval_covers"]]
-    rest = [_remarks(diagnosis).strip(), diagnosis.seeds, f"{COVERS}; {ONE_RUN}" if diagnosis.seeds == 1 else COVERS]
+    rest = [_remarks(diagnosis).strip(), diagnosis.seeds, diagnosis.covers]
     head = [diagnosis.dataset, diagnosis.task, diagnosis.positive]
     for method, figures in diagnosis.rows.items():
         lines = [(name, "%", figures[name]) for name in FIGURES]

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 _LOWEST_PRIOR = 1e-3
 _BINS = 1024  # of the log odds, since the probabilities of a rare class all lie near 0
 _HIGHEST_LOGIT = 14.0
+_BESIDE = ("sensitivity", "specificity", "calibration_error", "brier")
 _METRICS = {
-    "softmax": ("balanced_accuracy", "accuracy", "f1", "auc", "sensitivity", "specificity", "calibration_error"),
-    "sigmoid": ("auc", "balanced_accuracy", "accuracy", "f1", "sensitivity", "specificity", "calibration_error"),
+    "softmax": ("balanced_accuracy", "accuracy", "f1", "auc", *_BESIDE),
+    "sigmoid": ("auc", "balanced_accuracy", "accuracy", "f1", *_BESIDE),
 }
-_LOWER_IS_BETTER = ("calibration_error",)
+_LOWER_IS_BETTER = ("calibration_error", "brier")
+_UNITS = {"brier": ""}
 
 
 class ClassificationTask(Task):
@@ -30,8 +32,8 @@ class ClassificationTask(Task):
 
     Loss: cross-entropy (Kim et al. 2023, Table 1), each class weighted if wanted. M: balanced accuracy with a softmax,
     and the area under the ROC curve with sigmoids, which needs no threshold; ``measure`` names another. All metrics
-    are of many cases together, in percent. With sigmoids a class is called positive above its threshold, which is tuned
-    on validation cases; with a softmax the most probable class is.
+    are of many cases together, in percent (the Brier score of unit 1). With sigmoids a class is called positive above
+    its threshold, which is tuned on validation cases; with a softmax the most probable class is.
 
     Args:
         name: key of the task.
@@ -237,7 +239,7 @@ class ClassificationTask(Task):
     def metrics(self) -> tuple[Metric, ...]:
         """All of them of many cases together, M first."""
         names = sorted(_METRICS[self.values], key=lambda name: name != self.measure)
-        return tuple(Metric(name, "%", name not in _LOWER_IS_BETTER, of="cohort") for name in names)
+        return tuple(Metric(name, _UNITS.get(name, "%"), name not in _LOWER_IS_BETTER, of="cohort") for name in names)
 
     def score(
         self, prediction: np.ndarray, target: np.ndarray, present: np.ndarray, region: np.ndarray | None
