@@ -53,7 +53,7 @@ bench: install-dev ## measure training steps and store reads (minutes)
 	$(ONE_THREAD) $(BIN)/python benchmarks/store_read.py
 
 starts: install-dev ## train ten seeds of each method on the demo's phantoms: does any miss a structure? (half an hour)
-	$(ONE_THREAD) $(BIN)/python benchmarks/starts.py demo/starts stl hps mtan ctan -j $(JOBS)
+	$(ONE_THREAD) $(BIN)/python benchmarks/starts.py demo/starts stl hps mtan ctan -j $(JOBS) --set training.epochs=8
 
 clean: ## remove caches and build output; keeps .venv, data and runs
 	rm -rf build dist htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info

@@ -135,7 +135,9 @@ def fake_experiment(root: Path, output: Path, **changes: Mapping[str, Any]) -> E
     }
     for name, section in changes.items():
         sections[name] = {**sections[name], **section}
-    return experiment_from({"name": "fake", **sections, "output": str(output), "store": str(output / "store")})
+    return experiment_from(
+        {"name": "fake", **sections, "seeds": [0], "output": str(output), "store": str(output / "store")}
+    )
 
 
 def fake_run(experiment: Experiment, splits: Mapping[str, list[str]] | None = None, method: str = "hps") -> Path:

@@ -152,7 +152,12 @@ def test_a_record_without_a_choice_learned_what_was_planned():
 def test_runs_differ_by_the_options_of_the_weighting_that_they_were_trained_with():
     """A weighting may have options outside of its section and in it; the training takes those outside."""
     section = {"name": "dwa", "temperature": 3.0, "dwa": {"temperature": 2.0}, "cagrad": {"c": 0.3}}
-    values = {"name": "a", "dataset": {"name": "phantom", "root": "x", "tasks": ["dose"]}, "weighting": section}
+    values = {
+        "name": "a",
+        "dataset": {"name": "phantom", "root": "x", "tasks": ["dose"]},
+        "weighting": section,
+        "seeds": [0],
+    }
     for method, wanted in (
         ("hps", {"name": "dwa", "temperature": 3.0}),
         ("hps+cagrad", {"name": "cagrad", "c": 0.3}),

@@ -25,6 +25,7 @@ EXPERIMENT = {
     },
     "sample": {"kind": "slice", "size": [32, 32]},
     "methods": ["hps"],
+    "seeds": [0],
 }
 
 

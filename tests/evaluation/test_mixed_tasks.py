@@ -53,6 +53,7 @@ def benchmark(tmp_path_factory):
             },
             "evaluation": {"bootstrap": 200},
             "methods": ["stl", "hps", "ctan"],
+            "seeds": [0],
             "output": str(folder / "results"),
             "store": str(folder / "store"),
         }

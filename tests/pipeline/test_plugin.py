@@ -32,6 +32,7 @@ EXPERIMENT = {
     "training": {"epochs": 2, "batch_size": 4, "device": "cpu", "threads": 1},
     "evaluation": {"bootstrap": 50},
     "methods": ["stl", "gated+inverse"],
+    "seeds": [0],
     "output": "out",
 }
 # Runs commands one after the other in one process, as fast as the tests of the command line do.

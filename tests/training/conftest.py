@@ -28,6 +28,7 @@ def experiment(phantom: Path, store: Store, tmp_path: Path) -> Experiment:
     return experiment_from(
         {
             "name": "small",
+            "seeds": [0],
             "dataset": {
                 "name": "phantom",
                 "root": str(phantom),

@@ -236,6 +236,7 @@ def experiment_of(lesions: Path, store: Store, output: Path, **changes: Any) -> 
     training = {"epochs": 2, "batch_size": 4, "samples_per_epoch": 16, "learning_rate": 1e-3, "threads": 1}
     values = {
         "name": "lesions",
+        "seeds": [0],
         "dataset": {
             "name": "cohort",
             "root": str(lesions),

@@ -322,13 +322,29 @@ def benchmark(
     ],
     jobs: Jobs = 1,
     table: Annotated[Path, typer.Option(help="Folder of the table of several experiments.")] = Path("runs/table"),
+    until: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            help="Add seeds until the interval of the mean improvement reaches at most so many percent to either side, "
+            "of every method.",
+            metavar="PERCENT",
+        ),
+    ] = None,
+    max_seeds: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="With --until: seeds at most, the experiment's own among them; default: 20."),
+    ] = None,
 ) -> None:
     """Train methods x seeds, score them on test, and compare: the papers' Table 2. Resumes where it stopped."""
     from crosstask.cli.listening import Terminal
     from crosstask.experiment import load_experiment
-    from crosstask.pipeline.benchmark import check_together, compare_together, run_benchmark
+    from crosstask.pipeline.benchmark import check_aim, check_together, compare_together, run_benchmark
     from crosstask.pipeline.context import Context
+    from crosstask.pipeline.seeds import MAX_SEEDS, Aim
 
+    if max_seeds is not None and until is None:
+        raise InputError("--max-seeds: ends what --until begins; give --until PERCENT too, or seeds=[...]")
+    aim = None if until is None else Aim(until, MAX_SEEDS if max_seeds is None else max_seeds)
     files = [Path(argument) for argument in arguments if "=" not in argument]
     overrides = [argument for argument in arguments if "=" in argument]
     if not files:
@@ -337,12 +353,14 @@ def benchmark(
         tell_config(file)
     contexts = [Context(load_experiment(file, overrides), Terminal()) for file in files]
     if len(contexts) == 1:
-        show_comparison(run_benchmark(contexts[0], jobs=jobs))
+        show_comparison(run_benchmark(contexts[0], jobs=jobs, aim=aim))
         return
     check_together(contexts)
+    for context in contexts:
+        check_aim(context, aim)
     comparisons = []
     for context in contexts:
-        comparisons.append(run_benchmark(context, jobs=jobs))
+        comparisons.append(run_benchmark(context, jobs=jobs, aim=aim))
         show_comparison(comparisons[-1])
     path = compare_together(comparisons, table)
     out.print(path.read_text(encoding="utf-8"), markup=False)

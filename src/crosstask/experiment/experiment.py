@@ -75,7 +75,7 @@ class Experiment(Section):
         "plus (hps+pcgrad); stl is the baseline",
     )
     seeds: list[int] = Field(
-        default=[0],
+        default=[0, 1, 2, 3, 4],
         min_length=1,
         description="every method is trained once for each; of initial weights, order of samples and dropout",
     )

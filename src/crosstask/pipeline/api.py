@@ -20,6 +20,7 @@ from crosstask.pipeline.listener import Listener
 from crosstask.pipeline.predicting import Predicted, predict_cases
 from crosstask.pipeline.results import Comparison
 from crosstask.pipeline.scoring import score_run
+from crosstask.pipeline.seeds import MAX_SEEDS, Aim
 from crosstask.pipeline.trained import TrainedRun
 from crosstask.pipeline.training import train_runs
 
@@ -66,6 +67,8 @@ def benchmark(
     *,
     jobs: int | None = None,
     workers: int = 1,
+    until: float | None = None,
+    max_seeds: int = MAX_SEEDS,
     listener: Listener | None = None,
 ) -> Comparison:
     """Train methods x seeds, score them on test cases, and compare. What is done is kept; the same call resumes.
@@ -79,6 +82,9 @@ def benchmark(
         overrides: ``key=value``, as on the command line.
         jobs: runs at a time, each in a process of its own; None for all in this one.
         workers: processes that prepare cases.
+        until: seeds are added to the experiment's own until the 95 % interval of the mean improvement reaches at most
+            so many points of percent to either side, of every method; None for the experiment's own alone.
+        max_seeds: where adding ends with ``until``, whatever the interval.
         listener: told what happens; None for nobody.
 
     Returns:
@@ -89,7 +95,8 @@ def benchmark(
         CrosstaskError: a run failed.
     """
     context = Context(as_experiment(experiment, overrides), listener)
-    return run_benchmark(context, jobs=jobs or 1, workers=workers, apart=jobs is not None)
+    aim = None if until is None else Aim(until, max_seeds)
+    return run_benchmark(context, jobs=jobs or 1, workers=workers, apart=jobs is not None, aim=aim)
 
 
 def train(

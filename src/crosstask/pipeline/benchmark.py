@@ -11,6 +11,7 @@ import pandas as pd
 
 from crosstask.errors import InputError
 from crosstask.evaluation.characteristics import collect_characteristics
+from crosstask.evaluation.comparison import Comparison as ComparisonTable
 from crosstask.evaluation.comparison import compare, measure_of
 from crosstask.evaluation.diagnosis import Diagnosis, diagnose
 from crosstask.evaluation.evaluate import evaluate_constant
@@ -20,10 +21,12 @@ from crosstask.evaluation.predictions import write_predictions
 from crosstask.evaluation.run import check_belonging, collect_predictions, collect_scores, run_all, run_here
 from crosstask.evaluation.scored import scored_cases, scoring_remarks
 from crosstask.evaluation.scores import write_scores
+from crosstask.methods import baseline_of
 from crosstask.network import check_names
 from crosstask.pipeline.context import Context
 from crosstask.pipeline.results import Comparison
-from crosstask.pipeline.telling import tell_splits, tell_trained
+from crosstask.pipeline.seeds import Aim, add_seeds
+from crosstask.pipeline.telling import other_seeds, tell_splits, tell_trained
 from crosstask.processes import cores
 from crosstask.report.joint import write_joint_table
 from crosstask.report.page import write_report
@@ -34,7 +37,9 @@ from crosstask.training.device import scoring_device
 from crosstask.training.run import check_specs
 
 
-def run_benchmark(context: Context, *, jobs: int = 1, workers: int | None = None, apart: bool = True) -> Comparison:
+def run_benchmark(
+    context: Context, *, jobs: int = 1, workers: int | None = None, apart: bool = True, aim: Aim | None = None
+) -> Comparison:
     """Prepare, train, score, compare; write tables and page. What is done is kept, so the same call resumes.
 
     Args:
@@ -42,43 +47,107 @@ def run_benchmark(context: Context, *, jobs: int = 1, workers: int | None = None
         jobs: runs at a time.
         workers: processes that prepare cases; None for one a core.
         apart: each run in a process of its own; else one after the other in this one.
+        aim: seeds are added until the mean improvement is known so closely; None for the experiment's own alone.
 
     Raises:
         InputError: settings or data do not allow it, or a run folder belongs to others.
         CrosstaskError: a run failed.
     """
-    experiment, listener = context.experiment, context.listener
-    check_names(experiment)
+    check_aim(context, aim)
+    check_names(context.experiment)
     check_specs(context.specs, context.dataset)
-    store = context.prepare(workers=workers)
-    splits = context.splits
-    check_belonging(context.specs, store, splits)  # before anything that is there is replaced
-    lacking = context.lacking(splits)
-    remarks = scoring_remarks(experiment, context.assembly, store, splits, lacking)
-    tell_splits(context, splits, lacking)
-    _write_splits(context)
-    specs = [_with_threads(spec, max(1, cores() // jobs)) if jobs > 1 else spec for spec in context.specs]
-    with listener.runs(specs) as progress:
-        if apart:
-            run_all(specs, store.root, jobs=jobs, progress=progress)
-        else:
-            run_here(specs, store.root, progress=progress, tell=listener.warned)
-    tell_trained(specs, listener)
-    for line in without_history(specs):
-        listener.warned(line)
-    tables = _Tables(context, specs)
-    tables.write()
-    _draw_examples(context, specs)
-    with listener.progress("Comparing", at_once=False):
-        return _compared(context, specs, tables, remarks)
+    context.prepare(workers=workers)
+    work = _Work(context, jobs=jobs, apart=apart)
+    if aim is None:
+        work.look(context.experiment.seeds)
+    else:
+        telling = {"told": context.listener.told, "warned": context.listener.warned}
+        add_seeds(context.experiment.seeds, aim, work.look, **telling, more_cases=work.more_cases)
+    return work.finish()
+
+
+def check_aim(context: Context, aim: Aim | None) -> None:
+    """Make sure that an experiment has what its seeds are to be added for.
+
+    Raises:
+        InputError: a figure is not accepted, or no method has a baseline among the methods.
+    """
+    if aim is None:
+        return
+    aim.check(context.experiment.seeds)
+    keys = context.keys
+    if not any(baseline_of(key, keys) in keys and baseline_of(key, keys) != key for key in keys):
+        raise InputError("until: no method is compared with stl; let methods have stl and another, or leave it out")
+
+
+class _Work:
+    """A benchmark at work, with the experiment's own seeds or, round by round, with more of them.
+
+    Args:
+        context: the experiment, its cases prepared.
+        jobs: runs at a time.
+        apart: each run in a process of its own.
+    """
+
+    def __init__(self, context: Context, *, jobs: int, apart: bool) -> None:
+        self._context, self._jobs, self._apart = context, jobs, apart
+        self._constants: dict[int, pd.DataFrame] = {}
+        self._trained: list[int] = []
+
+    def look(self, seeds: Sequence[int]) -> ComparisonTable:
+        """Train and score what is not yet of these seeds, and compare all methods."""
+        self._context = self._context.with_seeds(seeds)
+        self._train([seed for seed in seeds if seed not in self._trained])
+        self._trained = list(seeds)
+        self._tables = _Tables(self._context, self._specs, self._constants)
+        with self._context.listener.progress("Comparing", at_once=False):
+            self._table = _compare(self._context, self._tables, self._remarks)
+        return self._table
+
+    def _train(self, seeds: Sequence[int]) -> None:
+        """Make sure that all runs belong here, and train those of seeds that were not looked at yet."""
+        context, listener, store = self._context, self._context.listener, self._context.store
+        splits = context.splits
+        check_belonging(context.specs, store, splits)  # before anything that is there is replaced
+        lacking = context.lacking(splits)
+        self._remarks = scoring_remarks(context.experiment, context.assembly, store, splits, lacking)
+        if not self._trained or context.experiment.dataset.splits.by_seed:
+            own = {seed: splits[seed] for seed in seeds}
+            tell_splits(context, own, context.lacking(own))
+        _write_splits(context)
+        self._specs = [
+            _with_threads(spec, max(1, cores() // self._jobs)) if self._jobs > 1 else spec for spec in context.specs
+        ]
+        new = [spec for spec in self._specs if spec.seed in seeds]
+        with listener.runs(new) as progress:
+            if self._apart:
+                run_all(new, store.root, jobs=self._jobs, progress=progress)
+            else:
+                run_here(new, store.root, progress=progress, tell=listener.warned)
+        tell_trained(new, listener)
+
+    def more_cases(self, table: ComparisonTable) -> bool:
+        """Whether further seeds may have test cases that none has had so far."""
+        groups = {case.group for case in self._context.store.cases}
+        return self._context.experiment.dataset.splits.by_seed and table.groups < len(groups)
+
+    def finish(self) -> Comparison:
+        """Write tables and page of the seeds that were looked at last."""
+        context = self._context
+        for line in (*without_history(self._specs), *other_seeds(context)):
+            context.listener.warned(line)
+        self._tables.write()
+        _draw_examples(context, self._specs)
+        with context.listener.progress("Reporting", at_once=False):
+            return _reported(context, self._specs, self._tables, self._table, self._remarks)
 
 
 class _Tables:
     """The long tables of a benchmark: scores, image-level predictions, and scores of the constant predictor."""
 
-    def __init__(self, context: Context, specs: list[RunSpec]) -> None:
+    def __init__(self, context: Context, specs: list[RunSpec], constants: dict[int, pd.DataFrame]) -> None:
         self.scores, self.predictions = collect_scores(specs), collect_predictions(specs)
-        self.constant = _constant(context, specs)
+        self.constant = _constant(context, specs, constants)
         self._output = context.experiment.output_folder
 
     def write(self) -> None:
@@ -89,26 +158,39 @@ class _Tables:
             write_predictions(self.predictions, self._output / PREDICTIONS)
 
 
-def _compared(context: Context, specs: Sequence[RunSpec], tables: _Tables, remarks: tuple[str, ...]) -> Comparison:
-    experiment, output = context.experiment, context.experiment.output_folder
-    options: dict[str, Any] = {
+def _options(context: Context) -> dict[str, Any]:
+    """How methods are compared."""
+    experiment = context.experiment
+    return {
         "dataset": experiment.name,
         "methods": context.keys,
         "groups": {case.id: case.group for case in context.store.cases},
         "by_seed": experiment.dataset.splits.by_seed,
         "resamplings": experiment.evaluation.bootstrap,
     }
-    # single-task learning knows the major task alone
-    judged = [task for task in context.assembly.tasks if experiment.major in (None, task.name)]
+
+
+def _judged(context: Context) -> list[Task]:
+    """The tasks that methods are compared by: single-task learning knows the major task alone."""
+    return [task for task in context.assembly.tasks if context.experiment.major in (None, task.name)]
+
+
+def _compare(context: Context, tables: _Tables, remarks: Sequence[str]) -> ComparisonTable:
     table = compare(
         tables.scores,
         predictions=tables.predictions,
         constant=tables.constant,
-        measures=[measure_of(task) for task in judged],
-        **options,
+        measures=[measure_of(task) for task in _judged(context)],
+        **_options(context),
     )
-    table = dataclasses.replace(table, remarks=(*remarks, *table.remarks))
-    diagnosis = _diagnosis(context, tables.predictions, judged, options)
+    return dataclasses.replace(table, remarks=(*remarks, *table.remarks))
+
+
+def _reported(
+    context: Context, specs: Sequence[RunSpec], tables: _Tables, table: ComparisonTable, remarks: Sequence[str]
+) -> Comparison:
+    experiment, output = context.experiment, context.experiment.output_folder
+    diagnosis = _diagnosis(context, tables.predictions, _judged(context), _options(context))
     if diagnosis is not None:
         diagnosis = dataclasses.replace(diagnosis, remarks=(*remarks, *diagnosis.remarks))
     write_report(
@@ -144,20 +226,21 @@ def _with_threads(spec: RunSpec, threads: int) -> RunSpec:
     return dataclasses.replace(spec, experiment=changed)
 
 
-def _constant(context: Context, specs: Sequence[RunSpec]) -> pd.DataFrame:
-    """Scores of the constant predictor, of each seed where each has splits of its own."""
+def _constant(context: Context, specs: Sequence[RunSpec], known: dict[int, pd.DataFrame]) -> pd.DataFrame:
+    """Scores of the constant predictor, of each seed where each has splits of its own; kept in ``known``."""
     experiment = context.experiment
     seeds = experiment.seeds if experiment.dataset.splits.by_seed else experiment.seeds[:1]
-    tables = []
     for seed in seeds:
+        if seed in known:
+            continue
         own = [spec for spec in specs if spec.seed == seed]
         learned = [task for spec in own for task in learned_tasks(read_record(spec.folder))]
         with context.listener.progress("Scoring the constant") as progress:
             evaluation = evaluate_constant(
                 own[0].experiment, context.store, seed=seed, tasks=learned, progress=progress
             )
-        tables.append(evaluation.scores)
-    return pd.concat(tables, ignore_index=True)
+        known[seed] = evaluation.scores
+    return pd.concat([known[seed] for seed in seeds], ignore_index=True)
 
 
 def _draw_examples(context: Context, specs: Sequence[RunSpec]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 from crosstask.assembly import Assembly, assembly_of, dataset_of
@@ -27,6 +28,13 @@ class Context:
         self.experiment = experiment
         self.listener = listener or Listener()
         self._store: Store | None = None
+
+    def with_seeds(self, seeds: Sequence[int]) -> Context:
+        """The same experiment with other seeds: the data set, how it is looked at, and the store stay."""
+        other = Context(self.experiment.model_copy(update={"seeds": list(seeds)}), self.listener)
+        other._store = self._store
+        other.__dict__ |= {"dataset": self.dataset, "assembly": self.assembly}
+        return other
 
     @cached_property
     def dataset(self) -> Dataset:

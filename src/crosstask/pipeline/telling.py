@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from crosstask.datasets.base import SPLITS, Split
 from crosstask.evaluation.coverage import one_sided
 from crosstask.evaluation.scored import chosen_without
 from crosstask.pipeline.context import Context
 from crosstask.pipeline.listener import Listener
-from crosstask.runs import CHARACTERISTICS, RunSpec, learned_tasks, read_record
+from crosstask.runs import CHARACTERISTICS, RunSpec, has_learned, learned_tasks, read_record
 
 
 def tell_splits(context: Context, splits: dict[int, dict[Split, list[str]]], lacking: Sequence[str]) -> None:
@@ -48,3 +49,24 @@ def tell_trained(specs: Sequence[RunSpec], listener: Listener) -> None:
         unscored = read_record(spec.folder).get("training", {}).get("unscored", ())
         if judged := [name for name in unscored if major in (None, name)]:
             listener.warned(f"Warning: {spec.name}: {chosen_without(judged)}")
+
+
+def other_seeds(context: Context) -> list[str]:
+    """What to say where runs of further seeds lie in the output folder, which the comparison leaves out."""
+    experiment = context.experiment
+    runs = {path for key in context.keys for path in (experiment.output_folder / "runs" / key).glob("seed*")}
+    numbers = {path: path.name.removeprefix("seed") for path in runs if path.is_dir()}
+    found = sorted(
+        {
+            int(number)
+            for path, number in numbers.items()
+            if number.isdecimal() and any(map(has_learned, (path, *filter(Path.is_dir, path.iterdir()))))
+        }
+        - set(experiment.seeds)
+    )
+    if not found:
+        return []
+    return [
+        f"Runs of further seeds lie in {experiment.output_folder / 'runs'}: {', '.join(map(str, found))}; compared are "
+        f"{', '.join(map(str, experiment.seeds))}"
+    ]
