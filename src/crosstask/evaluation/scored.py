@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from crosstask.assembly import Assembly
 from crosstask.datasets.base import Split
@@ -10,13 +11,19 @@ from crosstask.errors import InputError
 from crosstask.experiment import EvaluationSection, Experiment
 from crosstask.store import Store
 
-_OF_SCORES = ("overlap", "pooling", "threshold", "complete_cases")
+_OF_PREDICTIONS = ("overlap", "pooling", "threshold", "complete_cases")
+_OF_SCORES = ("weights", *_OF_PREDICTIONS)
 """Keys of the section on which scores depend; the others are about speed, or about what is made of the scores."""
 
 
 def same_scores(one: EvaluationSection, other: EvaluationSection) -> bool:
-    """Whether a run has the same scores under both."""
+    """Whether a run has the same scores under both, which name the weights (:attr:`Experiment.scoring`)."""
     return all(getattr(one, key) == getattr(other, key) for key in _OF_SCORES)
+
+
+def what_decides(evaluation: EvaluationSection) -> dict[str, Any]:
+    """Values of the keys on which scores of given weights depend, as plain values."""
+    return evaluation.model_dump(mode="json", include=set(_OF_PREDICTIONS))
 
 
 def scored_cases(store: Store, case_ids: Sequence[str], assembly: Assembly, evaluation: EvaluationSection) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,23 @@ import pandas as pd
 
 from crosstask.errors import InputError
 from crosstask.evaluation.characteristics import collect_characteristics
+from crosstask.evaluation.comparison import Comparison as ComparisonTable
 from crosstask.evaluation.comparison import compare, measure_of
 from crosstask.evaluation.diagnosis import Diagnosis, diagnose
+from crosstask.evaluation.epoch_rules import EpochRules, compare_rules
 from crosstask.evaluation.evaluate import evaluate_constant
 from crosstask.evaluation.examples import choose_examples, save_examples
 from crosstask.evaluation.kept import examples_of, without_history
+from crosstask.evaluation.other_epochs import Tables, planned, score_otherwise, tables_under
 from crosstask.evaluation.predictions import write_predictions
-from crosstask.evaluation.run import check_belonging, collect_predictions, collect_scores, run_all, run_here
+from crosstask.evaluation.run import (
+    check_belonging,
+    collect_predictions,
+    collect_scores,
+    judged_otherwise,
+    run_all,
+    run_here,
+)
 from crosstask.evaluation.scored import scored_cases, scoring_remarks
 from crosstask.evaluation.scores import write_scores
 from crosstask.network import check_names
@@ -27,7 +38,7 @@ from crosstask.pipeline.telling import tell_splits, tell_trained
 from crosstask.processes import cores
 from crosstask.report.joint import write_joint_table
 from crosstask.report.page import write_report
-from crosstask.runs import PREDICTIONS, RunSpec, learned_tasks, read_record
+from crosstask.runs import OTHER_RULES, PREDICTIONS, RunSpec, learned_tasks, read_record
 from crosstask.splits import SPLIT_FILE, SPLIT_FOLDER, write_splits
 from crosstask.tasks.base import Task
 from crosstask.training.device import scoring_device
@@ -58,6 +69,8 @@ def run_benchmark(context: Context, *, jobs: int = 1, workers: int | None = None
     tell_splits(context, splits, lacking)
     _write_splits(context)
     specs = [_with_threads(spec, max(1, cores() // jobs)) if jobs > 1 else spec for spec in context.specs]
+    for line in judged_otherwise(specs):
+        listener.warned(line)
     with listener.runs(specs) as progress:
         if apart:
             run_all(specs, store.root, jobs=jobs, progress=progress)
@@ -66,11 +79,12 @@ def run_benchmark(context: Context, *, jobs: int = 1, workers: int | None = None
     tell_trained(specs, listener)
     for line in without_history(specs):
         listener.warned(line)
+    others = _other_epochs(context, specs, jobs=jobs, apart=apart)
     tables = _Tables(context, specs)
     tables.write()
     _draw_examples(context, specs)
     with listener.progress("Comparing", at_once=False):
-        return _compared(context, specs, tables, remarks)
+        return _compared(context, specs, tables, others, remarks)
 
 
 class _Tables:
@@ -89,7 +103,37 @@ class _Tables:
             write_predictions(self.predictions, self._output / PREDICTIONS)
 
 
-def _compared(context: Context, specs: Sequence[RunSpec], tables: _Tables, remarks: tuple[str, ...]) -> Comparison:
+@dataclass(frozen=True)
+class _OtherEpochs:
+    """What is compared under other rules for the epoch: methods, tables of each rule, and why some are left out."""
+
+    methods: list[str]
+    tables: dict[str, Tables]
+    remark: str
+
+    def compared(self, judged: ComparisonTable, weights: str, options: dict[str, Any]) -> EpochRules | None:
+        """The methods under each rule; None where there are none."""
+        if not self.methods:
+            return None
+        return compare_rules(judged, weights, self.tables, **{**options, "methods": self.methods})
+
+
+def _other_epochs(context: Context, specs: list[RunSpec], *, jobs: int, apart: bool) -> _OtherEpochs:
+    """Score the runs under other rules for the epoch, which need them all trained: see :mod:`crosstask.runs.epochs`."""
+    plans, methods, remark = planned(specs, context.keys)
+    if remark:
+        context.listener.warned(remark)
+    with context.listener.progress("Scoring other epochs", at_once=False) as progress:
+        score_otherwise(
+            plans, context.store.root, jobs=jobs, apart=apart, progress=progress, tell=context.listener.warned
+        )
+    tables = {rule: tables_under(plans, rule) for rule in OTHER_RULES} if plans else {}
+    return _OtherEpochs(methods, tables, remark)
+
+
+def _compared(
+    context: Context, specs: Sequence[RunSpec], tables: _Tables, others: _OtherEpochs, remarks: tuple[str, ...]
+) -> Comparison:
     experiment, output = context.experiment, context.experiment.output_folder
     options: dict[str, Any] = {
         "dataset": experiment.name,
@@ -100,14 +144,11 @@ def _compared(context: Context, specs: Sequence[RunSpec], tables: _Tables, remar
     }
     # single-task learning knows the major task alone
     judged = [task for task in context.assembly.tasks if experiment.major in (None, task.name)]
-    table = compare(
-        tables.scores,
-        predictions=tables.predictions,
-        constant=tables.constant,
-        measures=[measure_of(task) for task in judged],
-        **options,
-    )
-    table = dataclasses.replace(table, remarks=(*remarks, *table.remarks))
+    figures = {"constant": tables.constant, "measures": [measure_of(task) for task in judged], **options}
+    table = compare(tables.scores, predictions=tables.predictions, **figures)
+    epochs = others.compared(table, specs[0].experiment.judged_weights, figures)
+    said = [*(epochs.remarks if epochs else ()), *([others.remark] if others.remark else [])]
+    table = dataclasses.replace(table, remarks=(*remarks, *table.remarks, *said))
     diagnosis = _diagnosis(context, tables.predictions, judged, options)
     if diagnosis is not None:
         diagnosis = dataclasses.replace(diagnosis, remarks=(*remarks, *diagnosis.remarks))
@@ -121,8 +162,9 @@ def _compared(context: Context, specs: Sequence[RunSpec], tables: _Tables, remar
         output,
         diagnosis=diagnosis,
         characteristics=collect_characteristics(list(specs)),
+        epochs=epochs,
     )
-    return Comparison(experiment, table, tables.scores, tables.predictions, tables.constant, diagnosis)
+    return Comparison(experiment, table, tables.scores, tables.predictions, tables.constant, diagnosis, epochs)
 
 
 def _write_splits(context: Context) -> None:
