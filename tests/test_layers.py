@@ -61,6 +61,8 @@ WITHOUT_TORCH = (
     "evaluation.comparison",
     "evaluation.resampling",
     "evaluation.diagnosis",
+    "evaluation.epoch_rules",
+    "evaluation.other_epochs",
     "evaluation.characteristics",
     "evaluation.run",
     "evaluation.kept",

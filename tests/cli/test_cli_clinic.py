@@ -117,7 +117,7 @@ def test_a_second_prediction_overwrites_nothing(clinic: Clinic):
     again = run(clinic.folder, "predict", "runs/clinic/runs/hps/seed0", "new", "-o", "plan")
     assert again.code == 0 and "0 cases predicted, 1 were there already: plan" in again.out
     other = run(clinic.folder, "predict", "runs/clinic/runs/stl/seed0/dose", "new", "-o", "plan")
-    assert other.code == 2 and "plan: holds predictions of clinic hps/seed0 (best)" in other.error
+    assert other.code == 2 and "plan: holds predictions of clinic hps/seed0 (final)" in other.error
     inside = run(clinic.folder, "predict", "runs/clinic/runs/hps/seed0", "new", "-o", "new/plan")
     assert inside.code == 2 and "holds the input" in inside.error
     assert all(path.read_bytes() == content for path, content in files.items())

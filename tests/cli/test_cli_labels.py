@@ -42,7 +42,7 @@ def test_the_format_follows_the_data_set(pictures, call, tmp_path):
         "predictions.csv",
     ]
     assert "0.5 decides" in shown.err  # no thresholds were chosen yet
-    (run / "thresholds.json").write_text(json.dumps({"best": {"signs": [0.0, 1.0]}}))
+    (run / "thresholds.json").write_text(json.dumps({"final": {"signs": [0.0, 1.0]}}))
     shown = call("predict", run, tmp_path / "raw", "--case", "c1", "--format", "csv", "-o", "decided")
     assert shown.err == "" and _files(tmp_path / "decided") == [".predicted.jsonl", "predictions.csv"]
     with (tmp_path / "decided" / "predictions.csv").open(encoding="utf-8", newline="") as file:
@@ -97,4 +97,4 @@ def test_evaluate_writes_the_predictions_beside_the_scores(pictures, call, tmp_p
     assert shown.code == 0, shown.err
     assert (run / "scores-test.csv").exists() and (run / "scores-test-predictions.csv").exists()
     assert " together " in shown.out and " balanced_accuracy " in shown.out and " accuracy " in shown.out
-    assert json.loads((run / "thresholds.json").read_text())["best"].keys() == {"signs"}
+    assert json.loads((run / "thresholds.json").read_text())["final"].keys() == {"signs"}

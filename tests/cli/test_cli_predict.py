@@ -29,7 +29,7 @@ def run_copy(trained, tmp_path):
     folder.mkdir()
     for name in ("run.json", "experiment.yaml", "history.csv"):
         shutil.copy(trained.run / name, folder)
-    (folder / "best.safetensors").symlink_to(trained.run / "best.safetensors")
+    (folder / "final.safetensors").symlink_to(trained.run / "final.safetensors")
     return folder
 
 
@@ -141,7 +141,7 @@ def test_evaluate_writes_the_long_table(trained, call):
     assert set(table["method"]) == {"hps"} and set(table["seed"]) == {0}
     assert set(table[table["task"] == "dose"]["unit"]) == {"Gy"}
     assert (table["higher_is_better"] == (table["metric"] == "dice")).all()
-    assert f"Scores: {trained.run / 'scores-test.csv'}" in shown.out
+    assert f"Scores of the weights final: {trained.run / 'scores-test.csv'}" in shown.out
     assert not has_progress(shown.out.replace("━", "").replace("┳", "")) and shown.err == ""
     for metric in set(table["metric"]):  # nothing is cut to a width
         assert f" {metric} " in shown.out
@@ -161,7 +161,7 @@ def test_evaluate_to_parquet_with_the_final_weights(trained, call, tmp_path):
     ("arguments", "words"),
     [
         (("--split", "tset"), "--split: 'tset' is not accepted; one of train, validation, test"),
-        (("--weights", "worst"), "--weights: 'worst' is not accepted; one of best, final"),
+        (("--weights", "worst"), "--weights: 'worst' is not accepted; one of best, final, average"),
         (("--output", "scores.xlsx"), "scores.xlsx must end in .csv or .parquet"),
         (("--output", "nowhere/scores.csv"), "there is no folder nowhere"),
         (("--store", "nowhere"), "nowhere/store.json: no such file"),
@@ -218,25 +218,25 @@ def _unfinished(folder):
 
 
 def _damaged_weights(folder):
-    content = (folder / "best.safetensors").read_bytes()[:100_000]
-    (folder / "best.safetensors").unlink()
-    (folder / "best.safetensors").write_bytes(content)
+    content = (folder / "final.safetensors").read_bytes()[:100_000]
+    (folder / "final.safetensors").unlink()
+    (folder / "final.safetensors").write_bytes(content)
 
 
 def _weights_of_another_network(folder):
     from safetensors.numpy import save_file
 
-    (folder / "best.safetensors").unlink()
-    save_file({"layer": np.zeros(3, np.float32)}, folder / "best.safetensors")
+    (folder / "final.safetensors").unlink()
+    save_file({"layer": np.zeros(3, np.float32)}, folder / "final.safetensors")
 
 
 RUN_FAULTS = {
     "missing": (lambda folder: shutil.rmtree(folder), "no such run folder", ""),
     "no run": (_no_run, "is no run folder", ""),
     "unfinished": (_unfinished, "is not complete; train it to its end", ""),
-    "no weights": (lambda folder: (folder / "best.safetensors").unlink(), "is missing", "best.safetensors"),
-    "damaged weights": (_damaged_weights, "does not hold this network's weights", "best.safetensors"),
-    "other weights": (_weights_of_another_network, "does not hold this network's weights", "best.safetensors"),
+    "no weights": (lambda folder: (folder / "final.safetensors").unlink(), "is missing", "final.safetensors"),
+    "damaged weights": (_damaged_weights, "does not hold this network's weights", "final.safetensors"),
+    "other weights": (_weights_of_another_network, "does not hold this network's weights", "final.safetensors"),
     "damaged record": (lambda folder: (folder / "run.json").write_text('{"method":'), "is damaged", "run.json"),
     "empty record": (lambda folder: (folder / "run.json").write_text("{}"), "is damaged", "run.json"),
     "list as record": (lambda folder: (folder / "run.json").write_text("[]"), "is damaged", "run.json"),

@@ -133,16 +133,16 @@ def test_a_file_that_somebody_put_there_is_not_replaced(predict, tmp_path):
 def test_predictions_of_two_runs_are_never_mixed(predict, trained, call, raw, tmp_path):
     predict("--case", "pt_241")
     before = contents(tmp_path / "out")
-    for more in (("--weights", "final"), ("--format", "npz")):
+    for more in (("--weights", "best"), ("--format", "npz")):
         shown = predict(*more, "--split", "test")
-        assert shown.code == 2 and "holds predictions of small hps/seed0 (best)" in shown.error, more
+        assert shown.code == 2 and "holds predictions of small hps/seed0 (final)" in shown.error, more
         assert "nothing is overwritten" in shown.error
     other = tmp_path / "other"
     shutil.copytree(trained.run, other)
-    weights = load_checked(other / "best.safetensors")
+    weights = load_checked(other / "final.safetensors")
     name = next(name for name, value in weights.items() if value.dtype.is_floating_point)
     weights[name] = weights[name] + 1
-    (other / "best.safetensors").write_bytes(weights_bytes(weights))
+    (other / "final.safetensors").write_bytes(weights_bytes(weights))
     shown = call("predict", other, raw, "--split", "test", "-o", tmp_path / "out")
     assert shown.code == 2 and "with other weights, thresholds or formats" in shown.error
     assert contents(tmp_path / "out") == before

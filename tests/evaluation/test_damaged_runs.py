@@ -26,9 +26,9 @@ from crosstask.evaluation.run import (
 from crosstask.methods import get_method
 from crosstask.prediction.predictor import Predictor
 from crosstask.runs import (
-    BEST,
     EXAMPLES,
     EXPERIMENT,
+    FINAL,
     HISTORY,
     PREDICTIONS,
     RECORD,
@@ -105,16 +105,16 @@ MUTATIONS: dict[str, Callable[[bytes, random.Random], bytes]] = {
     "flipped": flipped,
     "zeros": lambda data, draw: bytes(len(data)),
     "a list": lambda data, draw: b"[1, 2]",
-    "other values": lambda data, draw: b'{"seed": "x", "dataset": 1, "best": {"signs": ["x"]}}',
+    "other values": lambda data, draw: b'{"seed": "x", "dataset": 1, "final": {"signs": ["x"]}}',
 }
-TOLD = {RECORD, SCORES, PREDICTIONS, BEST}
+TOLD = {RECORD, SCORES, PREDICTIONS, FINAL}
 """Of these nothing may be taken that is not what was written."""
 
 
-@pytest.mark.parametrize("name", [RECORD, SCORES, PREDICTIONS, BEST, EXPERIMENT, THRESHOLDS, EXAMPLES, HISTORY, SEALS])
+@pytest.mark.parametrize("name", [RECORD, SCORES, PREDICTIONS, FINAL, EXPERIMENT, THRESHOLDS, EXAMPLES, HISTORY, SEALS])
 def test_damage_is_told_in_one_line_or_does_not_matter(plan: RunSpec, name: str) -> None:
     path = plan.folder / name
-    intact, network = path.read_bytes(), name in (RECORD, BEST, EXPERIMENT, THRESHOLDS, SEALS)
+    intact, network = path.read_bytes(), name in (RECORD, FINAL, EXPERIMENT, THRESHOLDS, SEALS)
     use(plan, network=network)
     for number, (kind, mutate) in enumerate([*MUTATIONS.items(), *[("flipped", flipped)] * 3]):
         damaged = mutate(intact, random.Random(number))
@@ -135,7 +135,7 @@ def test_damage_is_told_in_one_line_or_does_not_matter(plan: RunSpec, name: str)
 
 @pytest.mark.parametrize("names", [[SCORES], [PREDICTIONS, SCORES]])
 def test_scores_that_were_damaged_are_made_again_as_they_were(plan: RunSpec, names: list[str]) -> None:
-    before = {name: (plan.folder / name).read_bytes() for name in (SCORES, PREDICTIONS, BEST)}
+    before = {name: (plan.folder / name).read_bytes() for name in (SCORES, PREDICTIONS, FINAL)}
     path = plan.folder / names[0]
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(InputError) as error:
@@ -176,11 +176,11 @@ def test_a_record_that_lacks_what_reports_show_is_damaged(plan: RunSpec, part: s
 @pytest.mark.parametrize("name", [RECORD, EXPERIMENT])
 def test_weights_are_never_trained_over_for_want_of_a_record(plan: RunSpec, name: str) -> None:
     (plan.folder / name).unlink()
-    before = (plan.folder / BEST).read_bytes()
+    before = (plan.folder / FINAL).read_bytes()
     for work in (lambda: belongs(plan), lambda: open_run(plan)):
         with pytest.raises(InputError, match="is missing; remove the folder and train the run anew"):
             work()
-    assert (plan.folder / BEST).read_bytes() == before
+    assert (plan.folder / FINAL).read_bytes() == before
     shutil.rmtree(plan.folder)
     open_run(plan)
 
@@ -191,6 +191,6 @@ def test_a_run_from_before_there_were_checksums_is_used(plan: RunSpec) -> None:
 
 
 def test_thresholds_of_another_number_are_named(plan: RunSpec) -> None:
-    (plan.folder / THRESHOLDS).write_text('{"best": {"signs": [0.5]}}')
+    (plan.folder / THRESHOLDS).write_text('{"final": {"signs": [0.5]}}')
     with pytest.raises(InputError, match=r"does not have one threshold a class of 'signs'; remove it, and evaluate"):
         Predictor(plan.folder)

@@ -67,8 +67,8 @@ def test_thresholds_are_chosen_on_validation_cases_and_kept(pictures, monkeypatc
     found = evaluate_run(folder, store)
     assert asked == splits["validation"] + splits["test"]
     chosen = json.loads((folder / "thresholds.json").read_text())
-    assert list(chosen) == ["best"] and list(chosen["best"]) == ["signs"]
-    assert chosen["best"]["signs"][0] == pytest.approx(0.7)  # between 0.6 and 0.8; on test it would be 0.2
+    assert list(chosen) == ["final"] and list(chosen["final"]) == ["signs"]
+    assert chosen["final"]["signs"][0] == pytest.approx(0.7)  # between 0.6 and 0.8; on test it would be 0.2
     signs = found.predictions[found.predictions["task"] == "signs"]
     assert (signs["decision"] == 0).all() and (signs["target"] > 0).any()
     auc = found.scores[(found.scores["metric"] == "auc") & (found.scores["task"] == "signs")]
@@ -78,7 +78,7 @@ def test_thresholds_are_chosen_on_validation_cases_and_kept(pictures, monkeypatc
     again = evaluate_run(folder, store)
     assert asked == splits["test"]
     assert again.scores.equals(found.scores)
-    evaluate_run(folder, store, weights="final")
+    evaluate_run(folder, store, weights="best")
     assert set(json.loads((folder / "thresholds.json").read_text())) == {"best", "final"}
 
 
@@ -103,7 +103,7 @@ def test_a_finding_that_validation_cases_lack_is_decided_at_one_half(pictures, m
 
     monkeypatch.setattr(Store, "open", without_lines)
     evaluate_run(folder, store)
-    assert json.loads((folder / "thresholds.json").read_text())["best"]["signs"] == [pytest.approx(0.7), 0.5]
+    assert json.loads((folder / "thresholds.json").read_text())["final"]["signs"] == [pytest.approx(0.7), 0.5]
 
 
 def test_only_labelled_cases_and_those_that_are_to_be_scored_count(pictures):

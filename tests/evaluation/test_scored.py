@@ -80,7 +80,7 @@ def test_findings_are_decided_at_a_given_threshold_and_not_at_one_of_validation(
 
 def test_predictions_are_decided_as_the_run_says(pictures) -> None:
     experiment, _, folder = pictures
-    (folder / "thresholds.json").write_text(json.dumps({"best": {"signs": [0.1, 0.9]}}))
+    (folder / "thresholds.json").write_text(json.dumps({"final": {"signs": [0.1, 0.9]}}))
     thresholds = {task.name: task.thresholds for task in Predictor(folder).tasks}
     assert thresholds["signs"] == (0.1, 0.9) and thresholds["kind"] is None
     given = with_evaluation(experiment, threshold=0.3).evaluation

@@ -57,7 +57,7 @@ def test_outputs_are_pytorchs(exported: tuple[Path, Path, float]) -> None:
     assert 0 <= difference < 1e-4
     network, predictor = OnnxNetwork(path), Predictor(run)
     assert network.tasks == [task.name for task in predictor.tasks] == ["lesion", "kind", "signs", "age"]
-    network.check(network.tasks, (3, 32, 32), "hps/seed0", "best")
+    network.check(network.tasks, (3, 32, 32), "hps/seed0", "final")
     for batch in (1, 2, 5):
         image = torch.randn(batch, 3, 32, 32)
         with torch.inference_mode():
@@ -79,8 +79,8 @@ def test_a_predictor_can_use_it(exported: tuple[Path, Path, float], monkeypatch:
     assert list(values) == list(expected)
     for name in values:
         np.testing.assert_allclose(values[name], expected[name], rtol=1e-4, atol=1e-4)
-    with pytest.raises(InputError, match="its weights is best"):
-        Predictor(run, onnx=path, weights="final")
+    with pytest.raises(InputError, match="its weights is final"):
+        Predictor(run, onnx=path, weights="best")
 
 
 def test_the_file_says_what_it_is(exported: tuple[Path, Path, float]) -> None:
@@ -94,7 +94,7 @@ def test_the_file_says_what_it_is(exported: tuple[Path, Path, float]) -> None:
     shapes = {output.name: output.shape[1:] for output in session.get_outputs()}
     assert shapes == {"lesion": [1, 32, 32], "kind": [3], "signs": [2], "age": [1]}
     described = json.loads(session.get_modelmeta().custom_metadata_map["crosstask"])
-    assert described["run"] == "hps/seed0" and described["weights"] == "best" and described["image"] == [3, 32, 32]
+    assert described["run"] == "hps/seed0" and described["weights"] == "final" and described["image"] == [3, 32, 32]
     kind = next(task for task in described["tasks"] if task["name"] == "kind")
     assert kind == {"name": "kind", "level": "image", "channels": 3, "classes": ["red", "green", "blue"], "unit": ""}
 
@@ -194,8 +194,8 @@ def test_files_that_are_no_network_of_ours(exported: tuple[Path, Path, float], t
 
 def test_what_does_not_fit(exported: tuple[Path, Path, float]) -> None:
     network = OnnxNetwork(exported[1])
-    fitting = {"tasks": network.tasks, "image": (3, 32, 32), "run": "hps/seed0", "weights": "best"}
-    others = {"tasks": ["lesion"], "image": (1, 32, 32), "run": "hps/seed1", "weights": "final"}
+    fitting = {"tasks": network.tasks, "image": (3, 32, 32), "run": "hps/seed0", "weights": "final"}
+    others = {"tasks": ["lesion"], "image": (1, 32, 32), "run": "hps/seed1", "weights": "best"}
     for what, other in others.items():
         with pytest.raises(InputError, match=f"its {what} is"):
             network.check(**{**fitting, what: other})

@@ -1,11 +1,12 @@
 """Which epoch is the best, against a plain search, and against what a person would say."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 
-from crosstask.functional.best_epoch import best_epoch, may_become_best
+from crosstask.functional.best_epoch import best_epoch, best_of_grid, even_epochs, may_become_best
 
 NAN = math.nan
 
@@ -78,3 +79,59 @@ def test_few_epochs_are_kept():
     assert may_become_best([0.1, 0.2, 0.3, 0.4, 0.5], 5) == [4]
     assert may_become_best([0.9, 0.8, 0.7, 0.6, 0.5], 5) == [1, 2, 3, 4]
     assert may_become_best([0.9, 0.8, 0.7, 0.6, 0.5], 1) == []
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected"),
+    [
+        (1, [0]),
+        (4, [0, 1, 2, 3]),
+        (10, list(range(10))),
+        (30, [2, 5, 8, 11, 14, 17, 20, 23, 26, 29]),
+        (25, [1, 4, 6, 9, 11, 14, 16, 19, 21, 24]),
+    ],
+)
+def test_a_grid_is_even_and_ends_with_the_last_epoch(epochs, expected):
+    assert even_epochs(epochs) == expected
+
+
+def test_no_grid_has_more_epochs_than_asked_for_or_any_twice():
+    for epochs in range(1, 130):
+        grid = even_epochs(epochs)
+        steps = {later - earlier for earlier, later in itertools.pairwise(grid)}
+        assert len(set(grid)) == len(grid) == min(10, epochs) and grid[-1] == epochs - 1 and grid[0] >= 0
+        assert not steps or max(steps) - min(steps) <= 1
+
+
+def _slow_best_of_grid(scores, grid, window):
+    """Every epoch of the grid with every window that has it, of which the most central counts."""
+    known = [epoch for epoch, score in enumerate(scores) if math.isfinite(score)]
+    width = min(window, len(known))
+    ranked = []
+    for epoch in set(grid) & set(known):
+        place = known.index(epoch)
+        starts = [start for start in range(len(known) - width + 1) if start <= place < start + width]
+        # before the epoch there are as many others of the window as behind it, or one fewer
+        start = min(starts, key=lambda start: abs((width - 1) // 2 - (place - start)))
+        mean = math.fsum(scores[other] for other in known[start : start + width]) / width
+        ranked.append((mean, scores[epoch], epoch))
+    return max(ranked)[2] if ranked else None
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 4, 5, 20])
+def test_the_best_of_a_grid_is_that_of_a_plain_search(window):
+    for scores in _random_scores():
+        for most in (1, 3, 10):
+            grid = even_epochs(len(scores), most)
+            assert best_of_grid(scores, grid, window) == _slow_best_of_grid(scores, grid, window)
+
+
+def test_of_a_grid_of_all_epochs_without_smoothing_it_is_the_best_epoch():
+    for scores in _random_scores():
+        found = best_of_grid(scores, range(len(scores)), 1)
+        assert found is None or scores[found] == scores[best_epoch(scores, 1).epoch]
+
+
+def test_a_peak_that_is_luck_is_not_chosen_from_a_grid():
+    assert best_of_grid([0.1, 0.9, 0.1, 0.1, 0.6, 0.6, 0.6, 0.6, 0.6], [1, 3, 5, 7, 8], 3) == 8
+    assert best_of_grid([NAN, NAN], [0, 1], 3) is None

@@ -134,7 +134,7 @@ def test_patches_are_pooled(tmp_path: Path, pooling: str, tasks: list[str]) -> N
 def test_thresholds_that_were_chosen_are_used(tmp_path: Path) -> None:
     folder = fake_run(fake_experiment(tmp_path / "raw", tmp_path / "out"))
     assert next(task for task in Predictor(folder).tasks if task.name == "signs").thresholds == (0.5, 0.5)
-    (folder / "thresholds.json").write_text('{"best": {"signs": [0.2, 0.9]}}')
+    (folder / "thresholds.json").write_text('{"final": {"signs": [0.2, 0.9]}}')
     assert next(task for task in Predictor(folder).tasks if task.name == "signs").thresholds == (0.2, 0.9)
     final = Predictor(folder, weights="final")  # of other weights, other thresholds
     assert next(task for task in final.tasks if task.name == "signs").thresholds == (0.5, 0.5)

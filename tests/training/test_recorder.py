@@ -5,6 +5,7 @@ import math
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from crosstask.experiment import TrainingSection
-from crosstask.runs import BEST, CANDIDATES, HISTORY
+from crosstask.runs import BEST, CANDIDATES, HISTORY, SNAPSHOTS
 from crosstask.training.module import TrainingModule
 from crosstask.training.recorder import Recorder
 from crosstask.weighting import build_weighting
@@ -25,7 +26,7 @@ PEAK = [0.2, 0.5, 0.8, 0.8, 0.3]
 class Run:
     """A run without training: its weights are the number of the epoch, its scores are given."""
 
-    def __init__(self, folder: Path, scores: list[float], **options: int) -> None:
+    def __init__(self, folder: Path, scores: list[float], **options: Any) -> None:
         folder.mkdir(exist_ok=True)
         self.folder, self.scores, self.options = folder, scores, options
         self.module = TrainingModule(nn.Linear(1, 1), (), build_weighting("equal", []), TrainingSection())
@@ -93,6 +94,36 @@ def test_a_complete_run_keeps_no_weights_that_did_not_become_the_best(tmp_path):
     assert len(list((tmp_path / CANDIDATES).iterdir())) < 5
     run.recorder.clean()
     assert not (tmp_path / CANDIDATES).exists() and (tmp_path / BEST).exists()
+
+
+def snapshots(folder: Path) -> dict[int, int]:
+    """The epochs whose weights are kept, and the epochs that the weights are of."""
+    return {int(path.stem): int(load_file(path)["weight"]) for path in (folder / SNAPSHOTS).glob("*.safetensors")}
+
+
+def test_the_weights_of_a_grid_of_epochs_are_kept(tmp_path):
+    run = Run(tmp_path, RISING, smoothing=3, snapshots=[1, 4, 7]).go()
+    assert snapshots(tmp_path) == {1: 1, 4: 4, 7: 7}
+    run.recorder.clean(kept=[4, 10])
+    assert snapshots(tmp_path) == {4: 4}
+    run.recorder.clean()
+    assert not (tmp_path / SNAPSHOTS).exists()
+
+
+def test_of_a_complete_run_what_is_the_best_or_the_last_is_not_kept_twice(tmp_path):
+    run = Run(tmp_path, PEAK, smoothing=1, snapshots=[0, 1, 2, 3, 4]).go()
+    run.recorder.clean(kept=[0, 2, 4])
+    assert run.kept == 2 and snapshots(tmp_path) == {0: 0}
+
+
+@pytest.mark.parametrize("back", [0, 1])
+def test_a_resumed_run_has_the_same_grid(tmp_path, back):
+    for stop in range(1 + back, len(RISING)):
+        broken = Run(tmp_path / f"broken{stop}", RISING[:stop], snapshots=[1, 4, 7]).go()
+        resumed = Run(broken.folder, RISING, snapshots=[1, 4, 7])
+        resumed.recorder.load_state_dict(broken.saved[-1 - back])
+        resumed.go(stop - back)
+        assert snapshots(broken.folder) == {1: 1, 4: 4, 7: 7}
 
 
 def test_a_run_of_a_version_that_kept_one_epoch_goes_on_with_that_one(tmp_path):

@@ -30,7 +30,7 @@ _INTERRUPTED = 130
 """Exit code after Ctrl-C, as of a shell."""
 SOME_SKIPPED = 3
 """Exit code where some cases are predicted and others could not be."""
-WEIGHTS = ("best", "final")
+WEIGHTS = ("best", "final", "average")
 SPLITS = ("train", "validation", "test")
 
 app = typer.Typer(
@@ -56,6 +56,13 @@ Overrides = Annotated[
     typer.Argument(help="Keys to change, e.g. training.epochs=3 dataset.root=/data/openkbp", metavar="[KEY=VALUE]..."),
 ]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Runs at a time, each in its own process.")]
+Weights = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        help="best (by validation), final or average (training.average); default: those by which the run is judged "
+        "(evaluation.weights)."
+    ),
+]
 Device = Annotated[str, typer.Option(help="Device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps.")]
 
 
@@ -206,7 +213,7 @@ def train(
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     split: Annotated[str, typer.Option(help="train, validation, test, or all cases of the store.")] = "test",
-    weights: Annotated[str, typer.Option(help="best (by validation) or final.")] = "best",
+    weights: Weights = None,
     output: Annotated[Optional[Path], typer.Option("--output", "-o", help="Table: .csv or .parquet.")] = None,  # noqa: UP045
     store: Annotated[Optional[Path], typer.Option(help="Prepared cases, if others or not where they were.")] = None,  # noqa: UP045
     device: Device = "auto",
@@ -248,7 +255,7 @@ def predict(
             "(arrays), png (masks of images) or csv (labels of whole cases); default: what fits the data set."
         ),
     ] = None,
-    weights: Annotated[str, typer.Option(help="best (by validation) or final.")] = "best",
+    weights: Weights = None,
     device: Device = "auto",
     onnx: Annotated[
         Optional[Path],  # noqa: UP045
@@ -297,7 +304,7 @@ def predict(
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     output: Annotated[Path, typer.Argument(help="The new file, NAME.onnx.", metavar="FILE.onnx")],
-    weights: Annotated[str, typer.Option(help="best (by validation) or final.")] = "best",
+    weights: Weights = None,
 ) -> None:
     """Write a run's network as ONNX and check it against PyTorch."""
     one_of("--weights", weights, WEIGHTS)

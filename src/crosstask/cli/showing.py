@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def show_comparison(comparison: Comparison) -> None:
     """The tables of a benchmark, and where its page is."""
     output = comparison.experiment.output_folder
-    for name in ("table.txt", *(("diagnosis.txt",) if comparison.diagnosis is not None else ())):
+    more = {"diagnosis.txt": comparison.diagnosis, "epochs.txt": comparison.epochs}
+    for name in ("table.txt", *(name for name, part in more.items() if part is not None)):
         out.print((output / name).read_text(encoding="utf-8"), markup=False)
     out.print(f"Page: {comparison.page.resolve()}", markup=False)
 
@@ -52,7 +53,7 @@ def show_scores(scoring: Scoring, split: str) -> None:
     out.print(view)
     if len(evaluation.predictions) and "sigmoid" in set(evaluation.predictions["values"]):
         out.print(f"Findings are {decided_by(scoring.settings)}", markup=False)
-    out.print(f"Scores: {scoring.output}", markup=False)
+    out.print(f"Scores of the weights {evaluation.weights}: {scoring.output}", markup=False)
 
 
 def show_predicted(predicted: Predicted) -> None:
@@ -62,11 +63,11 @@ def show_predicted(predicted: Predicted) -> None:
     out.print(f"{predicted.done} cases predicted{there}{left}: {predicted.folder}", markup=False)
 
 
-def one_of(option: str, value: str, accepted: Sequence[str]) -> None:
-    """Make sure that an option has a value that it knows.
+def one_of(option: str, value: str | None, accepted: Sequence[str]) -> None:
+    """Make sure that an option, if it is given, has a value that it knows.
 
     Raises:
         InputError: it has another.
     """
-    if value not in accepted:
+    if value is not None and value not in accepted:
         raise InputError(f"{option}: {value!r} is not accepted; one of {', '.join(accepted)}")

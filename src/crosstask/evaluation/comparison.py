@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Literal
@@ -258,6 +258,7 @@ def compare(
     margin: float = MARGIN,
     level: float = LEVEL,
     test_to_train: float = math.nan,
+    least_positives: int = 1,
     resamplings: int = 2000,
     seed: int = 0,
 ) -> Comparison:
@@ -294,6 +295,8 @@ def compare(
         margin: a difference below so many percent is equivalence.
         level: of confidence of intervals and verdicts.
         test_to_train: test cases for one training case, of splits by seed.
+        least_positives: positive cases (groups of them) that a class must have to count in M; see
+            :func:`crosstask.functional.cohort.comparable`.
         resamplings: number of bootstrap draws.
         seed: of the bootstrap.
 
@@ -304,8 +307,25 @@ def compare(
     measures, groups = tuple(measures if measures is not None else measures_of(table)), groups or {}
     empty = {measure.task: empty_structures(constant, measure) for measure in measures}
     values = {
-        measure.task: _values(
-            measure, table, predictions, methods, by_seed=by_seed, same_seeds=same_seeds, without=empty[measure.task]
+        measure.task: cohort_values(
+            predictions,
+            measure.task,
+            measure.metric,
+            methods,
+            by_seed=by_seed,
+            same_seeds=same_seeds,
+            least=least_positives,
+            groups=groups,
+        )
+        if measure.of == "cohort"
+        else case_values(
+            table,
+            measure.task,
+            measure.metric,
+            methods,
+            by_seed=by_seed,
+            same_seeds=same_seeds,
+            without=empty[measure.task],
         )
         for measure in measures
     }
@@ -359,25 +379,6 @@ def compare(
         level=level,
         baseline=baseline,
         pairs=pairs,
-    )
-
-
-def _values(
-    measure: Measure,
-    table: pd.DataFrame,
-    predictions: pd.DataFrame | None,
-    methods: Sequence[str],
-    *,
-    by_seed: bool,
-    same_seeds: bool,
-    without: Collection[str],
-) -> Values:
-    """The cells that M is made of: of all cases together, or case by case."""
-    if measure.of == "cohort":
-        task, metric = measure.task, measure.metric
-        return cohort_values(predictions, task, metric, methods, by_seed=by_seed, same_seeds=same_seeds)
-    return case_values(
-        table, measure.task, measure.metric, methods, by_seed=by_seed, same_seeds=same_seeds, without=without
     )
 
 

@@ -55,6 +55,7 @@ class Evaluation:
         left_out: cases of the split that were not scored, for want of a label.
         remarks: what was not scored and why, and what the figures do not say; a sentence each.
         scored: ``{task: number of cases that count}``.
+        weights: name of the weights that predicted; empty of what has none.
     """
 
     scores: pd.DataFrame
@@ -62,6 +63,7 @@ class Evaluation:
     left_out: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     scored: Mapping[str, int] = field(default_factory=dict)
+    weights: str = ""
 
 
 def evaluate_run(
@@ -69,7 +71,7 @@ def evaluate_run(
     store: Store,
     *,
     split: Split | Literal["all"] = "test",
-    weights: str = "best",
+    weights: str | None = None,
     device: str = AUTO,
     evaluation: EvaluationSection | None = None,
     progress: Progress | None = None,
@@ -83,7 +85,8 @@ def evaluate_run(
         folder: the run folder.
         store: the prepared cases, of the run or others.
         split: which cases; ``all`` for every case of the store.
-        weights: ``best`` or ``final``.
+        weights: ``best``, ``final`` or ``average``; None for those
+            by which the run is judged (``evaluation.weights``).
         device: of the network; see :func:`crosstask.devices.find_device`.
         evaluation: how; by default as the run's own settings have it.
         progress: told (done, total, case) after each case.
@@ -92,7 +95,7 @@ def evaluate_run(
     spec, settings = predictor.spec, predictor.experiment.evaluation
     own = is_own_store(folder, store)
     chosen = _choose(predictor, folder, store, split, own=own)
-    undecided, remarks = _undecided(predictor, folder, weights), chosen.remarks
+    undecided, remarks = _undecided(predictor, folder), chosen.remarks
     if undecided and not own:
         remarks.append(
             "No thresholds were chosen on validation cases of the run yet, so 0.5 decides; crosstask evaluate without "
@@ -108,7 +111,7 @@ def evaluate_run(
             validation.predicted(case_id, arrays, predictor.predict(case_id, arrays, arrays.geometry).values)
             if progress:
                 progress(done, total, case_id)
-        _choose_thresholds(predictor.tasks, validation.predictions(), folder, weights)
+        _choose_thresholds(predictor.tasks, validation.predictions(), folder, predictor.weights)
     for done, case_id in enumerate(cases, 1 + len(tune)):
         arrays = store.open(case_id)
         prediction = predictor.predict(case_id, arrays, arrays.geometry)
@@ -117,7 +120,13 @@ def evaluate_run(
         table.add(case_id, arrays_of(store, case_id), prediction.values)
         if progress:
             progress(done, total, case_id)
-    return replace(table.finish(), left_out=chosen.left_out, remarks=tuple(remarks), scored=chosen.scored)
+    return replace(
+        table.finish(),
+        left_out=chosen.left_out,
+        remarks=tuple(remarks),
+        scored=chosen.scored,
+        weights=predictor.weights,
+    )
 
 
 @dataclass(frozen=True)
@@ -273,12 +282,12 @@ def score_case(
         yield task_name, name, metric, value, units[task_name].unit, False
 
 
-def _undecided(predictor: Predictor, folder: Path, weights: str) -> bool:
+def _undecided(predictor: Predictor, folder: Path) -> bool:
     """Whether a task decides by thresholds that are to be chosen, and were not yet."""
     if predictor.experiment.evaluation.fixed_threshold is not None:
         return False
     wanted = [task.name for task in predictor.tasks if task.thresholds is not None]
-    return bool(set(wanted) - set(read_thresholds(folder, weights)))
+    return bool(set(wanted) - set(read_thresholds(folder, predictor.weights)))
 
 
 def _choose_thresholds(tasks: Sequence[Task], predictions: pd.DataFrame, folder: Path, weights: str) -> None:

@@ -12,33 +12,45 @@ import pandas as pd
 from crosstask.errors import InputError
 from crosstask.evaluation.predictions import read_predictions
 from crosstask.evaluation.scores import read_scores
-from crosstask.runs import EXAMPLES, HISTORY, PREDICTIONS, SCORES, RunSpec
+from crosstask.runs import EXAMPLES, HISTORY, RunSpec, predictions_under, scores_under
 from crosstask.seals import check_seal, seals_of
 
+_LEFT_OUT = "the comparison under other rules for the epoch is left out"
+_AGAIN = "the same command scores the run again"
 
-def scores_of(spec: RunSpec) -> pd.DataFrame:
+
+def scores_of(spec: RunSpec, rule: str = "") -> pd.DataFrame:
     """A run's scores.
 
+    Args:
+        spec: the run.
+        rule: another rule for the epoch than that by which the run is judged.
+
     Raises:
-        InputError: they are missing or damaged; what is advised makes them anew.
+        InputError: they are missing or damaged; what is advised makes them anew, or does without.
     """
-    path = spec.folder / SCORES
-    remedy = "remove it, and the same command scores the run again"
+    path = spec.folder / scores_under(rule)
+    remedy = f"remove it, and {_LEFT_OUT if rule else _AGAIN}"
     check_seal(path, remedy)
     return read_scores(path, remedy=remedy)
 
 
-def predictions_of(spec: RunSpec) -> pd.DataFrame:
+def predictions_of(spec: RunSpec, rule: str = "") -> pd.DataFrame:
     """A run's image-level predictions; empty where all its tasks are at pixel level.
 
+    Args:
+        spec: the run.
+        rule: as of :func:`scores_of`.
+
     Raises:
-        InputError: they are missing or damaged; what is advised makes them anew.
+        InputError: they are missing or damaged; what is advised makes them anew, or does without.
     """
-    path = spec.folder / PREDICTIONS
-    remedy = f"remove it and {SCORES}, and the same command scores the run again"
+    path, scores = spec.folder / predictions_under(rule), scores_under(rule)
+    then = _LEFT_OUT if rule else _AGAIN
+    remedy = f"remove it and {scores}, and {then}"
     check_seal(path, remedy)
-    if not path.exists() and PREDICTIONS in seals_of(spec.folder):
-        raise InputError(f"{path}: is missing; remove {SCORES} beside it, and the same command scores the run again")
+    if not path.exists() and path.name in seals_of(spec.folder):
+        raise InputError(f"{path}: is missing; remove {scores} beside it, and {then}")
     return read_predictions(path, remedy=remedy)
 
 

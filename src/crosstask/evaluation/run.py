@@ -73,15 +73,38 @@ def run_all(
     Raises:
         CrosstaskError: a run failed, or its process was killed.
     """
+    follow = None if progress is None else lambda: progress([state_of(spec) for spec in specs])
+    work = [(spec, train_and_score, (spec, store_root)) for spec in specs if not is_done(spec)]
+    in_processes(work, jobs=jobs, follow=follow)
+
+
+def in_processes(
+    work: Sequence[tuple[RunSpec, Callable[..., None], tuple[object, ...]]],
+    *,
+    jobs: int = 1,
+    follow: Callable[[], None] | None = None,
+) -> None:
+    """Do something of several runs, ``jobs`` at a time, each in a process of its own.
+
+    What fails leaves the others alone; the first failure is raised when all have ended.
+
+    Args:
+        work: of each run what is called with which arguments, and with ``tell``; its output goes to the run's log.
+        jobs: processes at a time.
+        follow: called about once a second.
+
+    Raises:
+        CrosstaskError: something failed, or its process was killed.
+    """
     context = SpawnContext()
-    waiting = [spec for spec in specs if not is_done(spec)]
+    waiting = list(work)
     at_work: list[tuple[RunSpec, SpawnProcess]] = []
     failed: list[tuple[RunSpec, int]] = []
     try:
         while waiting or at_work:
             while waiting and len(at_work) < jobs:
-                spec = waiting.pop(0)
-                process = context.Process(target=_work, args=(spec, store_root), name=spec.name)
+                spec, target, arguments = waiting.pop(0)
+                process = context.Process(target=_work, args=(spec, target, arguments), name=spec.name)
                 process.start()
                 at_work.append((spec, process))
             wait([process.sentinel for _, process in at_work], timeout=1)
@@ -89,8 +112,8 @@ def run_all(
                 at_work.remove((spec, process))
                 if process.exitcode != 0:
                     failed.append((spec, process.exitcode or 0))
-            if progress:
-                progress([state_of(spec) for spec in specs])
+            if follow:
+                follow()
     finally:
         for _, process in at_work:
             process.terminate()
@@ -175,6 +198,26 @@ def splits_by_seed(
     return found
 
 
+def judged_otherwise(specs: Sequence[RunSpec]) -> list[str]:
+    """One line where runs were scored with other weights than the experiment wants now, and are scored anew."""
+    changed = [
+        (spec, str(before))
+        for spec in specs
+        if is_trained(spec) and (spec.folder / SCORES).exists()
+        for before in [evaluation_of(spec.folder).weights]
+        if before != spec.experiment.judged_weights
+    ]
+    if not changed:
+        return []
+    spec, before = changed[0]
+    now = spec.experiment.judged_weights
+    more = f" and {len(changed) - 1} more runs" if len(changed) > 1 else ""
+    return [
+        f"{spec.name}{more}: scored before with the weights {before}, and now anew with {now}; "
+        f"set evaluation.weights={before} to keep the scores"
+    ]
+
+
 def _failure(spec: RunSpec, exit_code: int, others: int) -> CrosstaskError:
     """One line for a run that failed; its own last words if it had any."""
     more = f" (and {others} more)" if others else ""
@@ -208,7 +251,7 @@ def is_done(spec: RunSpec) -> bool:
 def is_scored(spec: RunSpec) -> bool:
     """Whether a run has scores, and these are made as the experiment says now."""
     there = (spec.folder / SCORES).exists()
-    return there and same_scores(evaluation_of(spec.folder), spec.experiment.evaluation)
+    return there and same_scores(evaluation_of(spec.folder), spec.experiment.scoring)
 
 
 def state_of(spec: RunSpec) -> State:
@@ -261,7 +304,7 @@ def train_and_score(spec: RunSpec, store_root: Path, *, tell: Callable[[str], No
         keep_evaluation(spec)
 
 
-def _work(spec: RunSpec, store_root: Path) -> None:
+def _work(spec: RunSpec, target: Callable[..., None], arguments: tuple[object, ...]) -> None:
     follow_parent()
     threads = spec.experiment.training.threads
     if threads:
@@ -273,7 +316,7 @@ def _work(spec: RunSpec, store_root: Path) -> None:
         try:
             load(spec.experiment.plugins)
             with told_plainly(spec.name):
-                train_and_score(spec, store_root, tell=lambda line: print(line, file=sys.stderr, flush=True))
+                target(*arguments, tell=lambda line: print(line, file=sys.stderr, flush=True))
         except CrosstaskError as error:
             traceback.print_exc()
             sys.stderr.flush()

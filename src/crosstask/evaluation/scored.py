@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,15 +14,21 @@ from crosstask.experiment import EvaluationSection, Experiment
 from crosstask.store import Store
 from crosstask.tasks.base import Task
 
-_OF_SCORES = ("overlap", "pooling", "threshold", "complete_cases")
+_OF_PREDICTIONS = ("overlap", "pooling", "threshold", "complete_cases")
+_OF_SCORES = ("weights", *_OF_PREDICTIONS)
 """Keys of the section on which scores depend; the others are about speed, or about what is made of the scores."""
 
 _FEW = 50  # validation cases of either side, below which the threshold that they choose is worth a word
 
 
 def same_scores(one: EvaluationSection, other: EvaluationSection) -> bool:
-    """Whether a run has the same scores under both."""
+    """Whether a run has the same scores under both, which name the weights (:attr:`Experiment.scoring`)."""
     return all(getattr(one, key) == getattr(other, key) for key in _OF_SCORES)
+
+
+def what_decides(evaluation: EvaluationSection) -> dict[str, Any]:
+    """Values of the keys on which scores of given weights depend, as plain values."""
+    return evaluation.model_dump(mode="json", include=set(_OF_PREDICTIONS))
 
 
 def scored_cases(store: Store, case_ids: Sequence[str], assembly: Assembly, evaluation: EvaluationSection) -> list[str]:

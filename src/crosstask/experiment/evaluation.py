@@ -25,6 +25,19 @@ class EvaluationSection(Section):
         description="probability above which a class with a sigmoid is called positive; validation: a threshold per "
         "class, tuned on validation for the highest balanced accuracy; 0.5: as a softmax of two classes decides",
     )
+    weights: Literal["final", "best", "average"] | None = Field(
+        default=None,
+        description="which weights of a run are judged: final, those of the last epoch; best, those of the best epoch "
+        "by validation; average, their moving average over training (training.average). None: final, but best where "
+        "training.patience may end the training early",
+    )
+    other_epochs: bool | None = Field(
+        default=None,
+        description="also compare the methods by one epoch for all tasks (of single-task learning, too) and by each "
+        "task's own best epoch (of multi-task methods, too), both chosen on validation among at most 10 of the "
+        "schedule; costs at most two passes more over the test cases of a multi-task run and of a single-task one, and "
+        "one for each task beyond the first. None: yes, unless training.patience may end the training early",
+    )
     complete_cases: bool = Field(
         default=False, description="leave out test cases that lack a label of any of the experiment's tasks"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
@@ -143,9 +143,20 @@ class Experiment(Section):
         for what, needed in needing.items():
             if needed and self.major is None:
                 raise ValueError(f"{what} needs major, the task that the others help; name it")
+        self._check_weights()
         for name in self.variants:
             self.resolved(name, 0)
         return self
+
+    def _check_weights(self) -> None:
+        """Make sure that the weights which are asked for are made."""
+        if self.evaluation.weights == "average" and self.training.average is None:
+            raise ValueError("evaluation.weights: average needs training.average, its time constant in epochs; set it")
+        if self.evaluation.other_epochs and self.training.patience is not None:
+            raise ValueError(
+                "evaluation.other_epochs: true needs a training that runs to the end of its schedule; set it null, or "
+                "training.patience=null"
+            )
 
     def resolved(self, variant: str, seed: int) -> Experiment:
         """The experiment as one variant and one seed of it have it, without variants of its own.
@@ -206,6 +217,21 @@ class Experiment(Section):
     def store_folder(self) -> Path:
         """Where prepared cases lie."""
         return self.store or self.output_folder / "store"
+
+    @property
+    def judged_weights(self) -> Literal["final", "best", "average"]:
+        """Which weights of a run are scored, and taken wherever none are named."""
+        return self.evaluation.weights or ("final" if self.training.patience is None else "best")
+
+    @property
+    def scoring(self) -> EvaluationSection:
+        """How runs are scored, with the weights by name."""
+        return self.evaluation.model_copy(update={"weights": self.judged_weights})
+
+    @property
+    def keeps_epochs(self) -> bool:
+        """Whether runs keep the weights of some epochs, so that they can be scored under other rules for the epoch."""
+        return self.evaluation.other_epochs is not False and self.training.patience is None
 
     def dump(self) -> str:
         """The whole experiment as YAML, every default written out."""

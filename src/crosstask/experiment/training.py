@@ -67,6 +67,11 @@ class TrainingSection(Section):
         description="epochs without a better mean score before stopping, counted from the end of the first smoothing "
         "epochs on",
     )
+    average: PositiveFloat | None = Field(
+        default=None,
+        description="also keep an exponential moving average of the weights, with so many epochs as time constant; it "
+        "changes nothing in training, and is judged where evaluation.weights is average. None: no average",
+    )
     loader_workers: int = Field(default=0, ge=0, description="processes that load samples")
     device: str = Field(default="auto", description="auto, cpu, gpu, or Lightning's other accelerators")
     devices: int | str | list[int] = Field(

@@ -27,7 +27,7 @@ _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _CHATTY = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")
 
 
-def export_onnx(run_folder: Path, output: Path, *, weights: str = "best", check: bool = True) -> float:
+def export_onnx(run_folder: Path, output: Path, *, weights: str | None = None, check: bool = True) -> float:
     """Write a trained run's network as one ONNX file.
 
     Its input is ``image``, ``b c *s`` in 32-bit floats, windowed and resized as :class:`Predictor` does it, with any
@@ -38,7 +38,8 @@ def export_onnx(run_folder: Path, output: Path, *, weights: str = "best", check:
     Args:
         run_folder: a complete run.
         output: the new file, .onnx.
-        weights: ``best`` (by validation) or ``final`` (the last epoch).
+        weights: ``best`` (by validation), ``final`` (the last epoch) or ``average``; None for those
+            by which the run is judged (``evaluation.weights``).
         check: compare the outputs with PyTorch's on random images before the file gets its name.
 
     Returns:
@@ -61,7 +62,7 @@ def export_onnx(run_folder: Path, output: Path, *, weights: str = "best", check:
     network = _Positional(trained, [task.name for task in predictor.tasks]).eval()
     size = (predictor.assembly.in_channels, *predictor.experiment.sample.size)
     with new_file(output) as part:
-        _write(part, network, size, _metadata(predictor, weights, size))
+        _write(part, network, size, _metadata(predictor, size))
         difference = _difference(part, network, size) if check else float("nan")
         if difference > TOLERANCE:
             raise CrosstaskError(
@@ -83,13 +84,13 @@ class _Positional(nn.Module):
         return tuple(outputs[task] for task in self.tasks)
 
 
-def _metadata(predictor: Predictor, weights: str, size: tuple[int, ...]) -> dict[str, object]:
+def _metadata(predictor: Predictor, size: tuple[int, ...]) -> dict[str, object]:
     spec = predictor.spec
     return {
         "run": spec.name,
         "method": spec.key,
         "seed": spec.seed,
-        "weights": weights,
+        "weights": predictor.weights,
         "image": list(size),
         "version": __version__,
         "tasks": [

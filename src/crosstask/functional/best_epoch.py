@@ -66,5 +66,42 @@ def may_become_best(scores: Sequence[float], window: int) -> list[int]:
     return chosen[::-1]
 
 
+def even_epochs(epochs: int, most: int = 10) -> list[int]:
+    """An even grid of epochs, from 0: all of them where there are few, and the last in any case.
+
+    Args:
+        epochs: how many a training has.
+        most: how many to take.
+    """
+    number = min(most, epochs)
+    return [index * epochs // number - 1 for index in range(1, number + 1)]
+
+
+def best_of_grid(scores: Sequence[float], grid: Sequence[int], window: int) -> int | None:
+    """The epoch of a grid about which the scores are the highest.
+
+    As :func:`best_epoch` compares windows of consecutive epochs, so does this, but each epoch of the grid has one: with
+    that epoch in its middle, or at either end of the training the full window that is nearest. Of equal windows the
+    epoch with the highest score of its own is taken, then the later.
+
+    Args:
+        scores: of every epoch; one that is not finite does not count, as if the epoch had not been.
+        grid: epochs to choose from.
+        window: number of epochs.
+
+    Returns:
+        The epoch, or None if none of the grid has a finite score.
+    """
+    scored = _scored(scores)
+    width = min(window, len(scored))
+
+    def about(epoch: int) -> float:
+        start = min(max(scored.index(epoch) - (width - 1) // 2, 0), len(scored) - width)
+        return math.fsum(scores[other] for other in scored[start : start + width]) / width
+
+    there = [epoch for epoch in grid if epoch in scored]
+    return max(there, key=lambda epoch: (about(epoch), scores[epoch], epoch), default=None)
+
+
 def _scored(scores: Sequence[float]) -> list[int]:
     return [epoch for epoch, score in enumerate(scores) if math.isfinite(score)]

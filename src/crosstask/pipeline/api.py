@@ -127,7 +127,7 @@ def evaluate(
     run: str | Path | TrainedRun,
     *,
     split: str = "test",
-    weights: str = "best",
+    weights: str | None = None,
     store: str | Path | None = None,
     output: str | Path | None = None,
     device: str = AUTO,
@@ -139,7 +139,8 @@ def evaluate(
     Args:
         run: a run, or its folder.
         split: ``train``, ``validation``, ``test`` or ``all``.
-        weights: ``best`` (by validation) or ``final``.
+        weights: ``best`` (by validation), ``final`` or ``average``; None for those
+            by which the run is judged (``evaluation.weights``).
         store: prepared cases, if others than those that it was trained on.
         output: the table, ``.csv`` or ``.parquet``; None for a name of its own in the run folder.
         device: ``auto``, ``cpu``, ``cuda``, ...
@@ -171,7 +172,7 @@ def predict(
     *,
     cases: Sequence[str] = (),
     format: str | None = None,
-    weights: str = "best",
+    weights: str | None = None,
     device: str = AUTO,
     listener: Listener | None = None,
 ) -> Predicted:
@@ -185,7 +186,8 @@ def predict(
         output: folder of the predictions: new, empty, or of this run.
         cases: ids; empty for all.
         format: ``openkbp``, ``dicom``, ``npz``, ``png``, ``csv`` or a plugin's; None for what fits the data set.
-        weights: ``best`` (by validation) or ``final``.
+        weights: ``best`` (by validation), ``final`` or ``average``; None for those
+            by which the run is judged (``evaluation.weights``).
         device: ``auto``, ``cpu``, ``cuda``, ...
         listener: told what happens; None for nobody.
 
@@ -204,12 +206,13 @@ def predict(
     )
 
 
-def load_run(folder: str | Path, *, weights: str = "best", device: str = AUTO) -> TrainedRun:
+def load_run(folder: str | Path, *, weights: str | None = None, device: str = AUTO) -> TrainedRun:
     """A trained run: its network, its tasks, and predictions of plain arrays without any data set.
 
     Args:
         folder: the run folder.
-        weights: ``best`` (by validation) or ``final``.
+        weights: ``best`` (by validation), ``final`` or ``average``; None for those
+            by which the run is judged (``evaluation.weights``).
         device: ``auto``, ``cpu``, ``cuda``, ...
 
     Raises:

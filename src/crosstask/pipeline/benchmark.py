@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,20 @@ from crosstask.evaluation.characteristics import collect_characteristics
 from crosstask.evaluation.comparison import Comparison as ComparisonTable
 from crosstask.evaluation.comparison import compare, measure_of
 from crosstask.evaluation.diagnosis import Diagnosis, diagnose
+from crosstask.evaluation.epoch_rules import EpochRules, compare_rules
 from crosstask.evaluation.evaluate import evaluate_constant
 from crosstask.evaluation.examples import choose_examples, save_examples
 from crosstask.evaluation.kept import examples_of, without_history
+from crosstask.evaluation.other_epochs import Tables, planned, score_otherwise, tables_under
 from crosstask.evaluation.predictions import write_predictions
-from crosstask.evaluation.run import check_belonging, collect_predictions, collect_scores, run_all, run_here
+from crosstask.evaluation.run import (
+    check_belonging,
+    collect_predictions,
+    collect_scores,
+    judged_otherwise,
+    run_all,
+    run_here,
+)
 from crosstask.evaluation.scored import scored_cases, scoring_remarks
 from crosstask.evaluation.scores import write_scores
 from crosstask.methods import baseline_of
@@ -30,7 +41,7 @@ from crosstask.pipeline.telling import other_seeds, tell_splits, tell_trained
 from crosstask.processes import cores
 from crosstask.report.joint import write_joint_table
 from crosstask.report.page import write_report
-from crosstask.runs import PREDICTIONS, RunSpec, learned_tasks, read_record
+from crosstask.runs import OTHER_RULES, PREDICTIONS, RunSpec, learned_tasks, read_record
 from crosstask.splits import SPLIT_FILE, SPLIT_FOLDER, write_splits
 from crosstask.tasks.base import Task
 from crosstask.training.device import scoring_device
@@ -119,6 +130,8 @@ class _Work:
             _with_threads(spec, max(1, cores() // self._jobs)) if self._jobs > 1 else spec for spec in context.specs
         ]
         new = [spec for spec in self._specs if spec.seed in seeds]
+        for line in judged_otherwise(new):
+            listener.warned(line)
         with listener.runs(new) as progress:
             if self._apart:
                 run_all(new, store.root, jobs=self._jobs, progress=progress)
@@ -136,10 +149,11 @@ class _Work:
         context = self._context
         for line in (*without_history(self._specs), *other_seeds(context)):
             context.listener.warned(line)
+        others = _other_epochs(context, self._specs, jobs=self._jobs, apart=self._apart)
         self._tables.write()
         _draw_examples(context, self._specs)
         with context.listener.progress("Reporting", at_once=False):
-            return _reported(context, self._specs, self._tables, self._table, self._remarks)
+            return _reported(context, self._specs, self._tables, self._table, others, self._remarks)
 
 
 class _Tables:
@@ -158,8 +172,36 @@ class _Tables:
             write_predictions(self.predictions, self._output / PREDICTIONS)
 
 
+@dataclass(frozen=True)
+class _OtherEpochs:
+    """What is compared under other rules for the epoch: methods, tables of each rule, and why some are left out."""
+
+    methods: list[str]
+    tables: dict[str, Tables]
+    remark: str
+
+    def compared(self, judged: ComparisonTable, weights: str, options: dict[str, Any]) -> EpochRules | None:
+        """The methods under each rule; None where there are none."""
+        if not self.methods:
+            return None
+        return compare_rules(judged, weights, self.tables, **{**options, "methods": self.methods})
+
+
+def _other_epochs(context: Context, specs: list[RunSpec], *, jobs: int, apart: bool) -> _OtherEpochs:
+    """Score the runs under other rules for the epoch, which need them all trained: see :mod:`crosstask.runs.epochs`."""
+    plans, methods, remark = planned(specs, context.keys)
+    if remark:
+        context.listener.warned(remark)
+    with context.listener.progress("Scoring other epochs", at_once=False) as progress:
+        score_otherwise(
+            plans, context.store.root, jobs=jobs, apart=apart, progress=progress, tell=context.listener.warned
+        )
+    tables = {rule: tables_under(plans, rule) for rule in OTHER_RULES} if plans else {}
+    return _OtherEpochs(methods, tables, remark)
+
+
 def _options(context: Context) -> dict[str, Any]:
-    """How methods are compared."""
+    """How methods are compared, by whatever figure."""
     experiment = context.experiment
     return {
         "dataset": experiment.name,
@@ -167,6 +209,7 @@ def _options(context: Context) -> dict[str, Any]:
         "groups": {case.id: case.group for case in context.store.cases},
         "by_seed": experiment.dataset.splits.by_seed,
         "resamplings": experiment.evaluation.bootstrap,
+        "least_positives": experiment.evaluation.least_positives,
     }
 
 
@@ -175,21 +218,43 @@ def _judged(context: Context) -> list[Task]:
     return [task for task in context.assembly.tasks if context.experiment.major in (None, task.name)]
 
 
-def _compare(context: Context, tables: _Tables, remarks: Sequence[str]) -> ComparisonTable:
-    table = compare(
-        tables.scores,
-        predictions=tables.predictions,
-        constant=tables.constant,
-        measures=[measure_of(task) for task in _judged(context)],
+def _figures(context: Context, tables: _Tables) -> dict[str, Any]:
+    """What the improvement is made of and how it is judged."""
+    return {
+        "constant": tables.constant,
+        "measures": [measure_of(task) for task in _judged(context)],
+        "margin": context.experiment.evaluation.margin,
+        "level": context.experiment.evaluation.level,
+        "test_to_train": _test_to_train(context),
         **_options(context),
-    )
+    }
+
+
+def _test_to_train(context: Context) -> float:
+    """Test cases for one training case, mean over seeds; NaN where all seeds have the same splits."""
+    if not context.experiment.dataset.splits.by_seed:
+        return math.nan
+    ratios = [len(own["test"]) / len(own["train"]) for own in context.splits.values()]
+    return math.fsum(ratios) / len(ratios)
+
+
+def _compare(context: Context, tables: _Tables, remarks: Sequence[str]) -> ComparisonTable:
+    table = compare(tables.scores, predictions=tables.predictions, **_figures(context, tables))
     return dataclasses.replace(table, remarks=(*remarks, *table.remarks))
 
 
 def _reported(
-    context: Context, specs: Sequence[RunSpec], tables: _Tables, table: ComparisonTable, remarks: Sequence[str]
+    context: Context,
+    specs: Sequence[RunSpec],
+    tables: _Tables,
+    table: ComparisonTable,
+    others: _OtherEpochs,
+    remarks: Sequence[str],
 ) -> Comparison:
     experiment, output = context.experiment, context.experiment.output_folder
+    epochs = others.compared(table, specs[0].experiment.judged_weights, _figures(context, tables))
+    said = [*(epochs.remarks if epochs else ()), *([others.remark] if others.remark else [])]
+    table = dataclasses.replace(table, remarks=(*table.remarks, *said))
     diagnosis = _diagnosis(context, tables.predictions, _judged(context), _options(context))
     if diagnosis is not None:
         diagnosis = dataclasses.replace(diagnosis, remarks=(*remarks, *diagnosis.remarks))
@@ -203,8 +268,9 @@ def _reported(
         output,
         diagnosis=diagnosis,
         characteristics=collect_characteristics(list(specs)),
+        epochs=epochs,
     )
-    return Comparison(experiment, table, tables.scores, tables.predictions, tables.constant, diagnosis)
+    return Comparison(experiment, table, tables.scores, tables.predictions, tables.constant, diagnosis, epochs)
 
 
 def _write_splits(context: Context) -> None:

@@ -18,7 +18,7 @@ from crosstask.pipeline.clinic import dataset_to_predict
 from crosstask.pipeline.listener import Listener
 from crosstask.prediction.predictor import Predictor
 from crosstask.registry import FORMATS
-from crosstask.runs import BEST, FINAL, load_spec, read_record, read_thresholds
+from crosstask.runs import load_spec, read_record, read_thresholds, weights_path
 from crosstask.store.fingerprint import digest_file
 
 
@@ -47,7 +47,7 @@ def predict_cases(
     cases: Sequence[str] = (),
     split: str | None = None,
     kind: str | None = None,
-    weights: str = "best",
+    weights: str | None = None,
     device: str = AUTO,
     onnx: Path | None = None,
     plan: Sequence[str] = (),
@@ -63,7 +63,8 @@ def predict_cases(
         cases: ids; empty for all.
         split: only the cases of this split, or None.
         kind: name of the output format; None for what fits the data set.
-        weights: ``best`` (by validation) or ``final``.
+        weights: ``best`` (by validation), ``final`` or ``average``; None for those
+            by which the run is judged (``evaluation.weights``).
         device: of the network; see :func:`crosstask.devices.find_device`.
         onnx: the run's network as ONNX, to compute with in its place.
         plan: of a patient's DICOM plans those of these labels or UIDs.
@@ -88,10 +89,10 @@ def predict_cases(
         raise InputError(f"{root}: has no {split} case; choose another --split")
     predictor = Predictor(run, weights=weights, device=device, dataset=dataset, onnx=onnx)
     listener.told(f"Device: {describe_device(predictor.device)}")
-    model = f"{experiment.name} {predictor.spec.name} ({weights})"
+    model = f"{experiment.name} {predictor.spec.name} ({predictor.weights})"
     outputs = writers(kind, output, predictor.assembly, dataset, model)
-    with PredictionFolder(output, model, _made_by(run, predictor, weights, onnx, outputs)) as folder:
-        _tell_before(run, root, predictor, weights, listener)
+    with PredictionFolder(output, model, _made_by(run, predictor, onnx, outputs)) as folder:
+        _tell_before(run, root, predictor, listener)
         batch = Batch(predictor, outputs, folder, model, listener)
         if not cases:
             batch.failed += [(name, InputError(reason)) for name, reason in dataset.left_out()]
@@ -111,21 +112,20 @@ def predict_cases(
     return Predicted(output, batch.done, batch.kept, tuple((name, str(error)) for name, error in batch.failed))
 
 
-def _tell_before(run: Path, root: Path, predictor: Predictor, weights: str, listener: Listener) -> None:
+def _tell_before(run: Path, root: Path, predictor: Predictor, listener: Listener) -> None:
     """What is to be known of all cases: files that cannot be read, thresholds that nobody has chosen."""
     dataset = predictor.dataset
     if lost := dataset.unreadable:
         listener.warned(f"{root}: {lost} files cannot be read; see crosstask check {dataset.name} {root}")
-    chosen_later = predictor.experiment.evaluation.fixed_threshold is None and not read_thresholds(run, weights)
+    given = predictor.experiment.evaluation.fixed_threshold is not None
+    chosen_later = not given and not read_thresholds(run, predictor.weights)
     if chosen_later and any(task.thresholds is not None for task in predictor.tasks):
         listener.warned("No thresholds were chosen on validation cases yet, so 0.5 decides; see crosstask evaluate")
 
 
-def _made_by(
-    run: Path, predictor: Predictor, weights: str, onnx: Path | None, outputs: Sequence[CaseWriter]
-) -> dict[str, Any]:
+def _made_by(run: Path, predictor: Predictor, onnx: Path | None, outputs: Sequence[CaseWriter]) -> dict[str, Any]:
     """What decides what is predicted, and how it is written: one folder holds predictions of one of these."""
-    network = onnx or run / {"best": BEST, "final": FINAL}[weights]
+    network = onnx or weights_path(run, predictor.weights)
     return {
         "run": predictor.spec.name,
         "network": digest_file(network),

@@ -14,6 +14,7 @@ import pandas as pd
 from crosstask.evaluation.comparison import Cell
 from crosstask.evaluation.comparison import Comparison as ComparisonTable
 from crosstask.evaluation.diagnosis import Diagnosis
+from crosstask.evaluation.epoch_rules import EpochRules
 from crosstask.experiment import Experiment
 from crosstask.report.markup import html_table
 from crosstask.report.notes import table_notes
@@ -54,6 +55,7 @@ class Comparison:
         predictions: image-level predictions of each case; empty where no task has any.
         constant: scores of the constant predictor.
         diagnosis: figures of a major classification, or None.
+        epochs: improvements under other rules for the epoch, or None where the runs were not scored so.
     """
 
     experiment: Experiment
@@ -62,6 +64,7 @@ class Comparison:
     predictions: pd.DataFrame
     constant: pd.DataFrame
     diagnosis: Diagnosis | None = None
+    epochs: EpochRules | None = None
 
     @cached_property
     def floor(self) -> Mapping[str, Cell]:

@@ -41,7 +41,7 @@ def score_run(
     run: Path,
     *,
     split: Split | Literal["all"] = "test",
-    weights: str = "best",
+    weights: str | None = None,
     output: Path | None = None,
     store: Path | None = None,
     device: str = AUTO,
@@ -53,7 +53,8 @@ def score_run(
     Args:
         run: the run folder.
         split: ``train``, ``validation``, ``test``, or ``all`` for every case of the store.
-        weights: ``best`` (by validation) or ``final``.
+        weights: ``best`` (by validation), ``final`` or ``average``; None for those
+            by which the run is judged (``evaluation.weights``).
         output: the table, ``.csv`` or ``.parquet``; None for a name of its own in the run folder.
         store: the prepared cases; None for those that the run was trained on.
         device: of the network; see :func:`crosstask.devices.find_device`.

@@ -78,7 +78,8 @@ class TrainedRun:
 
     Args:
         folder: the run folder.
-        weights: ``best`` (by validation) or ``final``.
+        weights: ``best`` (by validation), ``final`` or ``average``; None for those
+            by which the run is judged (``evaluation.weights``).
         device: ``auto``, ``cpu``, ``cuda``, ...; see :func:`crosstask.devices.find_device`.
 
     Attributes:
@@ -89,10 +90,8 @@ class TrainedRun:
         InputError: the folder is no complete run, or a file of it is damaged.
     """
 
-    def __init__(self, folder: str | Path, *, weights: str = "best", device: str = AUTO) -> None:
+    def __init__(self, folder: str | Path, *, weights: str | None = None, device: str = AUTO) -> None:
         self.folder = Path(folder)
-        if weights not in ("best", "final"):
-            raise InputError(f"weights: {weights!r} is not accepted; give best or final")
         self._predictor = Predictor(self.folder, weights=weights, device=device, alone=True)
         self.record = trained_record(self.folder)
 

@@ -68,7 +68,7 @@ class OnnxNetwork:
             tasks: names of the run's tasks.
             image: ``c *s`` of what it is given.
             run: name of the run's plan, such as ``ctan/seed0``.
-            weights: ``best`` or ``final``.
+            weights: ``best``, ``final`` or ``average``.
 
         Raises:
             InputError: it has other tasks or another input, or is of another run or other weights.

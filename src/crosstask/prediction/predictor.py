@@ -22,8 +22,6 @@ from crosstask.network import build_architecture, precision_of
 from crosstask.nn.weights_file import load_checked
 from crosstask.prediction.onnx import OnnxNetwork
 from crosstask.runs import (
-    BEST,
-    FINAL,
     RECORD,
     THRESHOLDS,
     RunSpec,
@@ -31,6 +29,7 @@ from crosstask.runs import (
     load_spec,
     read_record,
     read_thresholds,
+    weights_path,
 )
 from crosstask.tasks.base import Level, Task
 
@@ -64,7 +63,8 @@ class Predictor:
 
     Args:
         folder: the run folder.
-        weights: ``best`` (by validation) or ``final`` (the last epoch).
+        weights: ``best`` (by validation), ``final`` (the last epoch) or ``average``; None for those
+            by which the run is judged (``evaluation.weights``).
         device: of the network; see :func:`crosstask.devices.find_device`. ONNX Runtime computes on the CPU, which is
             its ``auto``.
         dataset: the data set, if not where the run was trained on it.
@@ -75,6 +75,7 @@ class Predictor:
         evaluation: how predictions are pooled and decided; by default as the run's own settings have it.
 
     Attributes:
+        weights: name of the weights.
         network: image ``b c *s``, windowed and resized, to raw outputs by task.
 
     Raises:
@@ -86,7 +87,7 @@ class Predictor:
         self,
         folder: Path,
         *,
-        weights: str = "best",
+        weights: str | None = None,
         device: str = AUTO,
         dataset: Dataset | None = None,
         onnx: Path | None = None,
@@ -100,6 +101,8 @@ class Predictor:
         experiment = self.spec.experiment
         if evaluation is not None:
             experiment = experiment.model_copy(update={"evaluation": evaluation})
+        self.weights: str = weights or experiment.judged_weights
+        path = weights_path(folder, self.weights)
         self.assembly: Assembly
         if alone:
             self.assembly = _recorded(folder, record)
@@ -111,7 +114,7 @@ class Predictor:
                 task.load_state(record["task_state"][task.name])
             except (KeyError, TypeError, ValueError):
                 raise InputError(f"{folder / RECORD}: is damaged; remove the folder and train the run anew") from None
-            if task.name in (thresholds := read_thresholds(folder, weights)):
+            if task.name in (thresholds := read_thresholds(folder, self.weights)):
                 if len(thresholds[task.name]) != len(task.classes):
                     raise InputError(
                         f"{folder / THRESHOLDS}: does not have one threshold a class of {task.name!r}; remove it, and "
@@ -123,11 +126,11 @@ class Predictor:
         self.device = find_device(CPU if onnx is not None and device == AUTO else device)
         self.network: nn.Module | OnnxNetwork
         if onnx is None:
-            self.network = self._trained(folder / {"best": BEST, "final": FINAL}[weights])
+            self.network = self._trained(path)
         else:
             self.network = OnnxNetwork(onnx)
             size = (self.assembly.in_channels, *experiment.sample.size)
-            self.network.check([task.name for task in self.tasks], size, self.spec.name, weights)
+            self.network.check([task.name for task in self.tasks], size, self.spec.name, self.weights)
 
     dataset: Dataset
     """Absent of one that predicts arrays alone."""

@@ -13,6 +13,7 @@ import pandas as pd
 
 from crosstask.evaluation.comparison import Cell, Comparison
 from crosstask.evaluation.diagnosis import Diagnosis
+from crosstask.evaluation.epoch_rules import EpochRules
 from crosstask.evaluation.kept import examples_of, history_of
 from crosstask.experiment import Experiment
 from crosstask.files import write_atomically
@@ -20,6 +21,7 @@ from crosstask.methods import label_of
 from crosstask.report.characteristics import characteristics_notes, characteristics_table, write_characteristics
 from crosstask.report.cohort_figures import cohort_pictures
 from crosstask.report.diagnosis import diagnosis_notes, diagnosis_table, write_diagnosis
+from crosstask.report.epoch_rules import epochs_markdown, epochs_parts, weights_note, write_epochs
 from crosstask.report.example_picture import example_picture
 from crosstask.report.figures import case_plot, improvement_plot, learning_curves
 from crosstask.report.markup import STYLE, html_table
@@ -52,10 +54,12 @@ def write_report(
     *,
     diagnosis: Diagnosis | None = None,
     characteristics: pd.DataFrame | None = None,
+    epochs: EpochRules | None = None,
 ) -> Path:
     """Write ``table.txt``, ``table.md``, ``table.csv``, ``table.tex`` and ``index.html``; return the page.
 
-    With a major classification also ``diagnosis.*``, and where characteristics were chosen ``characteristics.*``.
+    With a major classification also ``diagnosis.*``, where characteristics were chosen ``characteristics.*``, and where
+    runs were scored under other rules for the epoch ``epochs.*``.
 
     Args:
         experiment: the experiment.
@@ -67,9 +71,10 @@ def write_report(
         output: where to write.
         diagnosis: the table of the major classification, if there is one.
         characteristics: what was found of each characteristic, empty or None where nothing was chosen.
+        epochs: improvements under other rules for the epoch, or None.
     """
     tables = _tables(experiment, specs, scores, predictions, constant, comparison)
-    _write_tables(tables, comparison, output)
+    _write_tables(tables, comparison, output, epochs)
     parts = [f"<h1>{html.escape(experiment.name)}</h1>"]
     if diagnosis is not None:
         resamplings = experiment.evaluation.bootstrap
@@ -88,6 +93,9 @@ def write_report(
             f"<p class=note>{html.escape(characteristics_notes(major))}</p>",
         ]
     parts += _comparison_parts(tables)
+    write_epochs(epochs, output)
+    if epochs is not None:
+        parts += epochs_parts(epochs)
     for title, picture in pictures_of(comparison, specs, scores, predictions):
         parts.append(f"<h2>{html.escape(title)}</h2>{_image(picture, title)}")
     parts += [*_figure_parts(tables), "<h2>Runs</h2>", _runs(specs)]
@@ -144,7 +152,7 @@ def _tables(
     return _Tables(titles, rows, floor, metric_titles, metrics, by_class, table_notes([comparison]), notes)
 
 
-def _write_tables(tables: _Tables, comparison: Comparison, output: Path) -> None:
+def _write_tables(tables: _Tables, comparison: Comparison, output: Path, epochs: EpochRules | None) -> None:
     """The comparison in every form."""
     write_atomically(output / "table.txt", text_table(tables.titles, tables.rows) + remark_lines(tables.remarks))
     parts = [
@@ -155,6 +163,8 @@ def _write_tables(tables: _Tables, comparison: Comparison, output: Path) -> None
     if len(tables.by_class) > len(tables.metrics):
         classes = [row for row in tables.by_class if row[2] not in ("", "mean")]
         parts.append(markdown_table(tables.metric_titles, classes))
+    if epochs is not None:
+        parts.append(epochs_markdown(epochs))
     write_atomically(output / "table.md", "\n".join([*parts, markdown_text(tables.notes), ""]))
     write_atomically(output / "table.csv", csv_table([comparison], [tables.floor]))
     write_atomically(output / "table.tex", latex_table(tables.titles, tables.rows, tables.remarks))
@@ -198,8 +208,6 @@ def _notes(experiment: Experiment, comparison: Comparison, specs: Sequence[RunSp
     likeliest = "With classes that exclude each other the most probable one is decided for. " * ("softmax" in decided)
     own = ", each on test cases of its own" * comparison.by_seed
     against = "STL of the same variant, ranked within it" if experiment.variants else "STL"
-    epochs = experiment.training.smoothing
-    smoothing = f": the highest score of the {epochs} in a row with the highest mean" if epochs > 1 else ""
     seconds = sum(trained_record(spec.folder)["training"]["seconds"] for spec in specs)
     return (
         f"M: {measures}; mean over {comparison.seeds} seed{'s' * (comparison.seeds > 1)}{own}. "
@@ -208,7 +216,7 @@ def _notes(experiment: Experiment, comparison: Comparison, specs: Sequence[RunSp
         f"{drawn}, the same for all tasks: {COVERS}. "
         "± is the standard deviation over seeds. "
         f"constant: the best prediction that does not look at the image. {likeliest}"
-        f"The best epoch was chosen on validation cases{smoothing}. Training took {seconds / 60:.1f} minutes, all runs "
+        f"{weights_note(specs)} Training took {seconds / 60:.1f} minutes, all runs "
         "added."
     )
 

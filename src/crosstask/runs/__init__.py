@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from crosstask.runs.environment import environment
+from crosstask.runs.epochs import (
+    JOINT,
+    OTHER_RULES,
+    PER_TASK,
+    grid_of,
+    other_epochs,
+    snapshots_needed,
+    weights_of_epoch,
+)
 from crosstask.runs.folder import (
     check_data,
     check_settings,
@@ -12,9 +21,11 @@ from crosstask.runs.folder import (
     runs_without_normalisation,
 )
 from crosstask.runs.names import (
+    AVERAGE,
     BEST,
     CANDIDATES,
     CHARACTERISTICS,
+    EPOCHS,
     EXAMPLES,
     EXPERIMENT,
     FINAL,
@@ -24,32 +35,44 @@ from crosstask.runs.names import (
     PREVIOUS,
     RECORD,
     SCORES,
+    SNAPSHOTS,
     THRESHOLDS,
+    predictions_under,
+    scores_under,
 )
 from crosstask.runs.record import is_trained, learned_tasks, read_record, read_thresholds, trained_record, write_record
 from crosstask.runs.settings import CHANGED_DEFAULTS, evaluation_of, keep_evaluation, load_spec
 from crosstask.runs.spec import RunSpec, keys_of, method_of, run_specs
+from crosstask.runs.weights import WEIGHTS, remove_weights, weights_path
 
 __all__ = [
+    "AVERAGE",
     "BEST",
     "CANDIDATES",
     "CHANGED_DEFAULTS",
     "CHARACTERISTICS",
+    "EPOCHS",
     "EXAMPLES",
     "EXPERIMENT",
     "FINAL",
     "HISTORY",
+    "JOINT",
     "LAST",
+    "OTHER_RULES",
+    "PER_TASK",
     "PREDICTIONS",
     "PREVIOUS",
     "RECORD",
     "SCORES",
+    "SNAPSHOTS",
     "THRESHOLDS",
+    "WEIGHTS",
     "RunSpec",
     "check_data",
     "check_settings",
     "environment",
     "evaluation_of",
+    "grid_of",
     "has_checkpoint",
     "has_learned",
     "is_trained",
@@ -59,10 +82,17 @@ __all__ = [
     "load_spec",
     "method_of",
     "open_run",
+    "other_epochs",
+    "predictions_under",
     "read_record",
     "read_thresholds",
+    "remove_weights",
     "run_specs",
     "runs_without_normalisation",
+    "scores_under",
+    "snapshots_needed",
     "trained_record",
+    "weights_of_epoch",
+    "weights_path",
     "write_record",
 ]

@@ -11,10 +11,13 @@ import yaml
 from crosstask.errors import InputError
 from crosstask.files import write_atomically, writing
 from crosstask.runs.code import keep_plugins, plugins_at
+from crosstask.runs.epochs import OTHER_RULES
 from crosstask.runs.names import (
+    AVERAGE,
     BEST,
     CANDIDATES,
     CHARACTERISTICS,
+    EPOCHS,
     EXAMPLES,
     EXPERIMENT,
     FINAL,
@@ -24,12 +27,18 @@ from crosstask.runs.names import (
     PREVIOUS,
     RECORD,
     SCORES,
+    SNAPSHOTS,
+    predictions_under,
+    scores_under,
 )
-from crosstask.runs.record import read_record, trained_record
+from crosstask.runs.record import is_trained, read_record, trained_record
 from crosstask.runs.settings import changed_keys, read_settings, relevant_settings, settings_of, with_defaults
 from crosstask.runs.spec import RunSpec
 
-_OF_A_TRAINING = (LAST, PREVIOUS, BEST, FINAL, CANDIDATES, HISTORY, SCORES, PREDICTIONS, EXAMPLES)
+_OF_A_TRAINING = (
+    *(LAST, PREVIOUS, BEST, FINAL, AVERAGE, CANDIDATES, SNAPSHOTS, HISTORY, SCORES, PREDICTIONS, EXAMPLES, EPOCHS),
+    *(name(rule) for rule in OTHER_RULES for name in (scores_under, predictions_under)),
+)
 
 
 def open_run(spec: RunSpec) -> None:
@@ -85,6 +94,7 @@ def check_settings(spec: RunSpec) -> None:
         before["encoder"]["normalisation"] = "none"
     before["plugins"] = plugins_at(spec.folder, before.get("plugins") or ())
     before = with_defaults(before)
+    _pass_average(before, spec)
     changed = sorted(changed_keys(relevant_settings(before, spec), relevant_settings(settings_of(spec), spec)))
     if changed:
         more = f" and {len(changed) - 4} more" if len(changed) > 4 else ""
@@ -92,6 +102,26 @@ def check_settings(spec: RunSpec) -> None:
             f"{spec.folder}: was trained with other settings ({', '.join(changed[:4])}{more}); "
             "give another output=, or remove the folder to train anew"
         )
+
+
+def _pass_average(before: dict[str, Any], spec: RunSpec) -> None:
+    """Let a complete run do that was trained with another average of its weights, or without, where nobody asks for it.
+
+    The average changes nothing in training, but a complete run cannot get one.
+
+    Raises:
+        InputError: the run is to be judged by an average that it does not have.
+    """
+    wanted, had = spec.experiment.training.average, before["training"].get("average")
+    if had == wanted or not is_trained(spec):
+        return
+    if spec.experiment.judged_weights == "average":
+        what = "without training.average" if had is None else f"with training.average={had:g}, now {wanted:g}"
+        raise InputError(
+            f"{spec.folder}: was trained {what}, and a complete run cannot get another average of its weights; set "
+            "evaluation.weights=final, or give another output="
+        )
+    before["training"]["average"] = wanted
 
 
 def runs_without_normalisation(spec: RunSpec) -> list[Path]:
@@ -156,7 +186,7 @@ def _check_begun(folder: Path) -> None:
     Raises:
         InputError: the record is damaged, or missing beside weights, which training anew would replace.
     """
-    if not any((folder / name).exists() for name in (BEST, FINAL, LAST, PREVIOUS)):
+    if not any((folder / name).exists() for name in (BEST, FINAL, AVERAGE, LAST, PREVIOUS)):
         return
     if not (folder / RECORD).exists():
         raise InputError(f"{folder / RECORD}: is missing; remove the folder and train the run anew")

@@ -9,9 +9,22 @@ LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"
 BEST = "best.safetensors"
 FINAL = "final.safetensors"
+AVERAGE = "average.safetensors"
 CANDIDATES = "candidates"
+SNAPSHOTS = "snapshots"
 SCORES = "scores.csv"
 PREDICTIONS = "predictions.csv"
 THRESHOLDS = "thresholds.json"
 EXAMPLES = "examples.npz"
 CHARACTERISTICS = "characteristics.csv"
+EPOCHS = "epochs.json"
+
+
+def scores_under(rule: str) -> str:
+    """Name of the scores under another rule for the epoch than that by which the run is judged; empty for that one."""
+    return f"scores-{rule}.csv" if rule else SCORES
+
+
+def predictions_under(rule: str) -> str:
+    """Name of the image-level predictions that go with :func:`scores_under`."""
+    return f"predictions-{rule}.csv" if rule else PREDICTIONS

@@ -77,7 +77,7 @@ def read_thresholds(folder: Path, weights: str) -> dict[str, list[float]]:
 
     Args:
         folder: the run folder.
-        weights: ``best`` or ``final``.
+        weights: their name; see :mod:`crosstask.runs.weights`.
 
     Raises:
         InputError: the file is damaged.

@@ -61,7 +61,15 @@ def read_settings(folder: Path) -> dict[str, Any]:
     if not isinstance(settings, dict) or not all(isinstance(settings.get(key), dict) for key in sections):
         raise InputError(f"{path}: is damaged; remove the folder and train the run anew")
     methods = settings.get("methods")
-    return _with_options(settings, _architecture_of(methods), now=False)
+    return _with_options(_with_weights(settings), _architecture_of(methods), now=False)
+
+
+def _with_weights(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings that name the weights by which the run was judged: those of the best epoch, before one could choose."""
+    section = settings.get("evaluation") or {}
+    if not isinstance(section, dict) or "weights" in section:
+        return settings
+    return {**settings, "evaluation": {**section, "weights": "best"}}
 
 
 def _architecture_of(methods: Any) -> str:
@@ -133,6 +141,8 @@ def changed_keys(before: Any, after: Any, prefix: str = "") -> list[str]:
 def evaluation_of(folder: Path) -> EvaluationSection:
     """How a run's scores are made: the section of its settings, brought up to date whenever it is scored anew.
 
+    It names the weights that were scored.
+
     Raises:
         InputError: the settings are missing or damaged.
     """
@@ -142,7 +152,7 @@ def evaluation_of(folder: Path) -> EvaluationSection:
 @lru_cache(maxsize=1024)
 def _evaluation_at(folder: Path, changed: int) -> EvaluationSection:
     """The section as the file had it when it was changed last: whoever follows many runs asks again and again."""
-    return _experiment_of(folder).evaluation
+    return _experiment_of(folder).scoring
 
 
 def keep_evaluation(spec: RunSpec) -> None:

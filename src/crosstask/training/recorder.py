@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import math
@@ -17,7 +16,7 @@ from crosstask.errors import CrosstaskError
 from crosstask.files import write_atomically
 from crosstask.functional.best_epoch import BestEpoch, best_epoch, may_become_best
 from crosstask.nn import weights_file
-from crosstask.runs import BEST, CANDIDATES, FINAL, HISTORY, LAST
+from crosstask.runs import BEST, CANDIDATES, FINAL, HISTORY, LAST, SNAPSHOTS, remove_weights
 from crosstask.training.module import TrainingModule
 
 
@@ -53,6 +52,7 @@ class Recorder(L.Callback):
         smoothing: epochs whose validation scores are averaged before they are compared; see
             :func:`crosstask.functional.best_epoch.best_epoch`.
         patience: epochs without a better mean after which training stops; None for never.
+        snapshots: epochs whose weights are kept in a folder of their own.
         writer: a TensorBoard writer, or None.
         tell: told the row of each epoch once it is on disk.
     """
@@ -63,11 +63,12 @@ class Recorder(L.Callback):
         *,
         smoothing: int = 1,
         patience: int | None = None,
+        snapshots: Sequence[int] = (),
         writer: Any = None,
         tell: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self._folder, self._smoothing, self._patience, self._writer = folder, smoothing, patience, writer
-        self._tell = tell
+        self._tell, self._snapshots = tell, frozenset(snapshots)
         self._rows: list[dict[str, Any]] = []
         self._scores: list[float] = []
         self._started = 0.0
@@ -161,7 +162,11 @@ class Recorder(L.Callback):
         """The best epoch's weights under their name, and those of this epoch if it may become the best later."""
         epoch, best = len(self._scores) - 1, self.best_epoch
         candidate = epoch in may_become_best(self._scores, self._smoothing)
-        weights = weights_bytes(module) if candidate or best == epoch else b""
+        snapshot = epoch in self._snapshots
+        weights = weights_bytes(module) if candidate or snapshot or best == epoch else b""
+        if snapshot:
+            self._snapshot(epoch).parent.mkdir(exist_ok=True)
+            write_atomically(self._snapshot(epoch), weights)
         if candidate:
             self._candidate(epoch).parent.mkdir(exist_ok=True)
             write_atomically(self._candidate(epoch), weights)
@@ -176,22 +181,27 @@ class Recorder(L.Callback):
     def _candidate(self, epoch: int) -> Path:
         return self._folder / CANDIDATES / f"{epoch}.safetensors"
 
+    def _snapshot(self, epoch: int) -> Path:
+        return self._folder / SNAPSHOTS / f"{epoch}.safetensors"
+
     def _remove_candidates(self, kept: Sequence[int] = ()) -> None:
-        for path in (self._folder / CANDIDATES).glob("*.safetensors"):
-            if path.stem not in map(str, kept):
-                path.unlink()
-        if not kept:
-            with contextlib.suppress(OSError):
-                (self._folder / CANDIDATES).rmdir()
+        remove_weights(self._folder / CANDIDATES, kept)
 
     def finish(self, trainer: L.Trainer, module: TrainingModule) -> None:
         """Keep the last epoch's weights beside the best, also of a run that was killed after its last epoch."""
         if trainer.is_global_zero and not trainer.interrupted and self._rows:
             write_atomically(self._folder / FINAL, weights_bytes(module))
 
-    def clean(self) -> None:
-        """Remove what a complete run has no use for."""
+    def clean(self, kept: Sequence[int] = ()) -> None:
+        """Remove what a complete run has no use for.
+
+        Args:
+            kept: epochs whose weights are still wanted; those that have the name of best or final need no other.
+        """
         self._remove_candidates()
+        remove_weights(
+            self._folder / SNAPSHOTS, [epoch for epoch in kept if epoch not in (self.best_epoch, self.epochs - 1)]
+        )
 
     def _write_history(self) -> None:
         text = io.StringIO()

@@ -40,9 +40,12 @@ from crosstask.runs import (
     check_data,
     check_settings,
     environment,
+    grid_of,
     is_trained,
     open_run,
+    other_epochs,
     runs_without_normalisation,
+    snapshots_needed,
     trained_record,
     write_record,
 )
@@ -52,6 +55,7 @@ from crosstask.splits import splits_of
 from crosstask.store import Store
 from crosstask.store.statistics import channel_statistics
 from crosstask.training.augmentation import Augmentation, AugmentedSamples, check_augmentation
+from crosstask.training.average import WeightAverage
 from crosstask.training.cache import CachedSamples
 from crosstask.training.characteristics import check_ordered, levels_of, write_characteristics
 from crosstask.training.checkpoint import RunCheckpoints
@@ -229,6 +233,7 @@ def _train(spec: RunSpec, store: Store, show_progress: bool, tell: Callable[[str
     if weighting.characteristics:
         write_characteristics(spec.folder / CHARACTERISTICS, weighting.characteristics)
     train_loader, validation_loader = _loaders(spec, store, splits, assembly, whole)
+    average = None if settings.average is None else WeightAverage(spec.folder, settings.average)
     checkpoints = RunCheckpoints(spec.folder)
     done = checkpoints.find(module, settings.epochs, tell)
     writer = _writer(spec, done)
@@ -236,6 +241,7 @@ def _train(spec: RunSpec, store: Store, show_progress: bool, tell: Callable[[str
         spec.folder,
         smoothing=settings.smoothing,
         patience=settings.patience,
+        snapshots=grid_of(spec)[:-1],  # those of the last are kept in any case
         writer=writer,
         tell=None if show_progress else lambda row: tell(f"{spec.name}: {epoch_line(row, settings.epochs)}"),
     )
@@ -247,7 +253,7 @@ def _train(spec: RunSpec, store: Store, show_progress: bool, tell: Callable[[str
             precision=precision_of(experiment, device_of(settings)),
             accumulate_grad_batches=settings.accumulate,
             gradient_clip_val=settings.gradient_clip,
-            callbacks=[recorder, *([RichProgressBar()] if show_progress else [])],
+            callbacks=[*([average] if average else []), recorder, *([RichProgressBar()] if show_progress else [])],
             plugins=[checkpoints],
             enable_progress_bar=show_progress,
             num_sanity_val_steps=0,
@@ -255,6 +261,8 @@ def _train(spec: RunSpec, store: Store, show_progress: bool, tell: Callable[[str
         tell(f"{spec.name}: trains on {describe_device(trainer.strategy.root_device)}")
         trainer.fit(module, train_loader, validation_loader, ckpt_path=spec.folder / LAST if done else None)
         recorder.finish(trainer, module)
+        if average:
+            average.finish(trainer)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if recorder.epochs == 0:
@@ -266,8 +274,16 @@ def _train(spec: RunSpec, store: Store, show_progress: bool, tell: Callable[[str
         write_record(spec.folder, record)
         seal(spec.folder, RECORD, HISTORY)
         checkpoints.remove_checkpoint(spec.folder / LAST)
-        recorder.clean()
+        recorder.clean(kept=_snapshots_to_keep(spec))
     return record
+
+
+def _snapshots_to_keep(spec: RunSpec) -> list[int]:
+    """Epochs whose weights other rules may still ask for: of a run of all tasks it is known now which they take."""
+    grid = grid_of(spec)
+    if spec.method.run_per_task or not grid:
+        return grid
+    return snapshots_needed(other_epochs(spec, [spec]))
 
 
 def _new_record(
