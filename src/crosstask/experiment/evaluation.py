@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt, field_validator
 
 from crosstask.experiment.section import Section
+from crosstask.functional.improvement import LEVEL, MARGIN
 
 
 class EvaluationSection(Section):
@@ -28,6 +29,13 @@ class EvaluationSection(Section):
         default=False, description="leave out test cases that lack a label of any of the experiment's tasks"
     )
     bootstrap: PositiveInt = Field(default=2000, description="resamplings of the cases behind each interval")
+    margin: float = Field(
+        default=MARGIN,
+        ge=0,
+        allow_inf_nan=False,
+        description="percent; methods whose difference is certain to be smaller are called equivalent",
+    )
+    level: float = Field(default=LEVEL, gt=0.5, lt=1, description="confidence of intervals and verdicts")
     keep_predictions: bool = Field(default=False, description="keep the predicted volumes in the run folder")
 
     @field_validator("threshold", mode="before")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,9 @@ def _compared(context: Context, specs: Sequence[RunSpec], tables: _Tables, remar
         predictions=tables.predictions,
         constant=tables.constant,
         measures=[measure_of(task) for task in judged],
+        margin=experiment.evaluation.margin,
+        level=experiment.evaluation.level,
+        test_to_train=_test_to_train(context),
         **options,
     )
     table = dataclasses.replace(table, remarks=(*remarks, *table.remarks))
@@ -123,6 +127,14 @@ def _compared(context: Context, specs: Sequence[RunSpec], tables: _Tables, remar
         characteristics=collect_characteristics(list(specs)),
     )
     return Comparison(experiment, table, tables.scores, tables.predictions, tables.constant, diagnosis)
+
+
+def _test_to_train(context: Context) -> float:
+    """Test cases for one training case, mean over seeds; NaN where all seeds have the same splits."""
+    if not context.experiment.dataset.splits.by_seed:
+        return math.nan
+    ratios = [len(own["test"]) / len(own["train"]) for own in context.splits.values()]
+    return math.fsum(ratios) / len(ratios)
 
 
 def _write_splits(context: Context) -> None:
