@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from crosstask.evaluation.comparison import Comparison
+from crosstask.evaluation.comparison import MEAN, Comparison
 from crosstask.evaluation.scores import per_case
 from crosstask.evaluation.verdict import BETTER, EQUIVALENT, NO_VERDICT, UNDECIDED, WORSE
 from crosstask.methods import label_of
@@ -82,22 +82,22 @@ def improvement_plot(comparison: Comparison) -> bytes | None:
     if not rows:
         return None
     ticks: list[tuple[float, str, bool]] = []
-    found: dict[str, dict[str, Any]] = {}
+    found: set[str] = set()
     place = 0.0
-    figure, axis = plt.subplots()
+    figure, axis = plt.subplots(layout="constrained")
     for row in rows:
-        means = [("mean", row.mean)] if len(row.cells) > 1 else []
+        means = [(MEAN, row.mean)] if len(row.cells) > 1 else []
         for task, cell in [*means, *row.cells.items()]:
             if math.isnan(cell.improvement):
                 continue
-            style = found.setdefault(cell.verdict, _MARKS[cell.verdict])
-            mean = task == "mean"
+            style, mean = _MARKS[cell.verdict], task == MEAN
+            found.add(cell.verdict)
             axis.plot([cell.low, cell.high], [place, place], color=style["color"], linewidth=3.5 if mean else 1.8)
             axis.plot(cell.improvement, place, linestyle="none", markersize=9 if mean else 6.5, **style)
             ticks.append((place, f"{comparison.label(row.method)}, {task}", mean))
             place += 1
         place += 0.7  # a gap between methods
-    figure.set_size_inches(7.2, 1.3 + 0.3 * place)
+    figure.set_size_inches(7.2, 1.5 + 0.3 * place)
     axis.axvspan(-comparison.margin, comparison.margin, color="0.9", linewidth=0, zorder=0)
     axis.axvline(0, color="0.3", linewidth=0.8, zorder=1)
     axis.set_yticks([at for at, _, _ in ticks], [name for _, name, _ in ticks])
@@ -108,13 +108,12 @@ def improvement_plot(comparison: Comparison) -> bytes | None:
     axis.set_xlabel(f"improvement over {against}, % [{covered([comparison])}]")
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.tick_params(axis="y", length=0)
+    shown = {verdict: style for verdict, style in _MARKS.items() if verdict in found}
     handles: list[Any] = [
-        Line2D([], [], linestyle="none", markersize=8, label=verdict, **style) for verdict, style in found.items()
+        Line2D([], [], linestyle="none", markersize=8, label=verdict, **style) for verdict, style in shown.items()
     ]
     handles.append(Patch(color="0.9", label=f"margin of {comparison.margin:g} %"))
-    figure.legend(
-        handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=min(3, len(handles)), frameon=False
-    )
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(handles)), frameon=False)
     return png(figure)
 
 

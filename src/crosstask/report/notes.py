@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from crosstask.evaluation.comparison import Comparison, Row
+from crosstask.evaluation.comparison import Comparison
 from crosstask.evaluation.unpredicted import Unpredicted
 from crosstask.evaluation.verdict import UNDECIDED
 from crosstask.methods import BASELINE, label_of
@@ -87,7 +87,9 @@ def _of_intervals(comparisons: Sequence[Comparison]) -> list[str]:
     notes.append(
         "Difference: M less that of the baseline, in its own unit (points: percentage points). Runs won: share of the "
         "pairs of a run and one of the baseline in which it is better, ties counting one half; cases won: share of the "
-        "cases, mean over runs."
+        "cases, mean over runs. Seeds' share: of the variance of the improvement; the rest is the cases'"
+        + ", where seeds with splits of their own differ by their cases, too" * any(one.by_seed for one in comparisons)
+        + "."
     )
     if any(map(is_average, comparisons)):
         notes.append("Average: its intervals cover the runs and cases of these data sets, not other data sets.")
@@ -126,7 +128,8 @@ def _of_verdicts(comparisons: Sequence[Comparison]) -> list[str]:
     notes = [
         f"Verdict at level {level_text(first.level)} with a margin of {first.margin:g} %: better or worse where p is "
         f"at most {1 - first.level:.3g}; equivalent where two one-sided tests find the difference within the margin (p "
-        f"within margin); else {UNDECIDED}. p is adjusted by Holm for {_count(methods, 'method')}."
+        f"within margin); else {UNDECIDED}."
+        + f" p is adjusted by Holm for {_count(methods, 'method')}." * bool(told)
         + tasks * any(len(row.cells) > 1 for _, row in rows)
         + " Rank 1-3 means that these ranks cannot be told apart." * any(_tied(one) for one in comparisons)
     ]
@@ -136,19 +139,7 @@ def _of_verdicts(comparisons: Sequence[Comparison]) -> list[str]:
             "Better or worse with p within margin below the same bound: there is a difference, and it is too small to "
             f"matter by the margin of {first.margin:g} %."
         )
-    return [*notes, *_of_seeds(told, several=len(comparisons) > 1)]
-
-
-def _of_seeds(told: Sequence[tuple[Comparison, Row]], *, several: bool) -> list[str]:
-    """The seeds' share of the variance of each mean."""
-    shares = [
-        f"{comparison.label(row.method)}{f' ({comparison.dataset})' * several} {100 * share:.0f} %"
-        for comparison, row in told
-        if math.isfinite(share := row.mean.gain.spread.share_of_runs)
-    ]
-    return [f"The seeds' share of the variance of the mean, the rest being the cases': {', '.join(shares)}."] * bool(
-        shares
-    )
+    return notes
 
 
 def _tied(comparison: Comparison) -> bool:
