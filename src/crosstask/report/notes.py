@@ -91,8 +91,10 @@ def _of_intervals(comparisons: Sequence[Comparison]) -> list[str]:
         + ", where seeds with splits of their own differ by their cases, too" * any(one.by_seed for one in comparisons)
         + "."
     )
-    if any(map(is_average, comparisons)):
-        notes.append("Average: its intervals cover the runs and cases of these data sets, not other data sets.")
+    averages = dict.fromkeys(
+        covers.removesuffix(f": {NOTHING_TO_SAY}") for comparison, covers in found if is_average(comparison)
+    )
+    notes += [f"Average: its intervals cover {covers}." for covers in averages]
     if any(comparison.by_seed for comparison in comparisons) and not all(map(trained_once, comparisons)):
         notes.append(_of_splits(comparisons))
     return notes
