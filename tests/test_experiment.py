@@ -477,3 +477,21 @@ def test_a_fault_of_the_whole_names_the_line_of_its_key(path: Path):
     assert refused(path).startswith(f"{path}, line 19: major: 'stage' is no task")
     path.write_text(TEXT + "variants:\n  TL:\n    training:\n      epochs: 0\n")
     assert refused(path).startswith(f"{path}, line 22: variants.TL.training.epochs: 0 is not accepted")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("evaluation.margin=-1", "evaluation.margin"),
+        ("evaluation.margin=.inf", "evaluation.margin"),
+        ("evaluation.level=0.5", "evaluation.level"),
+        ("evaluation.level=1", "evaluation.level"),
+        ("evaluation.level=95", "evaluation.level"),
+    ],
+)
+def test_margin_and_level_are_numbers_that_mean_something(path: Path, change: str, said: str):
+    assert said in refused(path, change)
+    evaluation = load_experiment(path).evaluation
+    assert (evaluation.margin, evaluation.level) == (1.0, 0.95)
+    given = load_experiment(path, ["evaluation.margin=0", "evaluation.level=0.9"]).evaluation
+    assert (given.margin, given.level) == (0.0, 0.9)

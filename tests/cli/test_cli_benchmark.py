@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import html
 import json
 import os
 import re
@@ -17,7 +18,7 @@ from crosstask.evaluation.scores import COLUMNS, read_scores
 
 RUNS = ["stl/seed0/dose", "hps/seed0", "stl/seed1/dose", "hps/seed1"]
 KILLED = "hps/seed0"
-TABLES = ("table.txt", "table.md", "table.csv", "table.tex")
+TABLES = ("table.txt", "table.md", "table.csv", "table.tex", "verdict.csv")
 
 # Python imports a module of this name at its start: the process that trains the run is killed once, when it has begun.
 _KILL = f"""
@@ -59,7 +60,14 @@ def benched(raw, prepared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli-benchmark")
     results = folder / "results"
     write_experiment(folder, raw, prepared.store)
-    command = ("benchmark", "experiment.yaml", "seeds=[0,1]", "dataset.tasks={dose: {}}")
+    command = (
+        "benchmark",
+        "experiment.yaml",
+        "seeds=[0,1]",
+        "dataset.tasks={dose: {}}",
+        "evaluation.level=0.9",
+        "evaluation.margin=2",
+    )
     (folder / "site").mkdir()
     (folder / "site" / "sitecustomize.py").write_text(_KILL)
     variables = {
@@ -109,7 +117,12 @@ def test_tables_are_written_in_all_formats(benched):
     texts = {name: (benched.results / name).read_text(encoding="utf-8") for name in TABLES}
     assert all("stl" in text.lower() and "hps" in text.lower() for text in texts.values())
     assert texts["table.txt"].strip() in benched.finished.out
-    assert texts["table.md"].startswith("|") and "\\begin{tabular}" in texts["table.tex"]
+    assert texts["table.md"].startswith("- HPS: ") and "\\begin{tabular}" in texts["table.tex"]
+    for name, text in texts.items():
+        assert ("0.9" if name.endswith("csv") else "90") in text and "runs and cases" in text, name
+    assert "Verdict at level 90 % with a margin of 2 %" in texts["table.txt"]
+    (verdict,) = [row for row in csv.DictReader(texts["verdict.csv"].splitlines()) if row["task"] == "dose"]
+    assert verdict["verdict"] in texts["table.txt"] and (verdict["level"], verdict["margin"]) == ("0.9", "2.0")
     rows = list(csv.DictReader(texts["table.csv"].splitlines()))
     assert len(rows) == 3 and all(row.keys() == rows[0].keys() for row in rows)
     for suffix in ("csv", "parquet"):
@@ -124,6 +137,9 @@ def test_the_page_holds_pictures_and_needs_nothing_else(benched):
     page = benched.results / "index.html"
     assert f"Page: {page.resolve()}" in benched.finished.out
     text = page.read_text(encoding="utf-8")
+    body = text.partition("<body>")[2]
+    assert re.match(r"<h1>[^<]*</h1><h2>Verdict</h2><ul class=verdict><li><strong>HPS</strong>: \w", body)
+    assert "90 % interval: Student's t" in html.unescape(text) and "paired bootstrap" not in text and "95 %" not in text
     pictures = re.findall(r"src='data:image/png;base64,([^']+)'", text)
     assert len(pictures) >= 4  # improvement, two cases, all cases, learning curves
     assert all(base64.b64decode(picture).startswith(b"\x89PNG\r\n") for picture in pictures)

@@ -235,23 +235,28 @@ def test_every_form_of_the_table_says_what_the_interval_covers(tmp_path):
     rows = error("stl", [2.0, 2.2, 1.9]) + error("hps", [1.9, 2.0, 1.8])
     found = compared(rows)
     path = write_joint_table([found, found], [{}, {}], tmp_path)
-    for ending in ("txt", "md", "csv", "tex"):
-        assert "cases only, not training" in path.with_suffix(f".{ending}").read_text(encoding="utf-8"), ending
-        assert "one run each" not in path.with_suffix(f".{ending}").read_text(encoding="utf-8")
-    assert {row.rank for row in found.rows} == {1, 2}
+    for name in ("table.txt", "table.md", "table.csv", "table.tex", "verdict.csv"):
+        text = path.with_name(name).read_text(encoding="utf-8")
+        assert "runs and cases" in text and "of these data sets, not other data sets" in text, name
+        assert "one run each" not in text and "cases only" not in text, name
+    assert [row.rank for row in found.rows] == [(2, 2), (1, 1)]
 
 
 def test_with_one_seed_there_is_no_rank_and_no_interval_without_the_words(tmp_path):
     found = compared(error("stl", [2.0, 2.2, 1.9], seeds=(0,)) + error("hps", [1.9, 2.0, 1.8], seeds=(0,)))
     assert all(row.rank is None for row in found.rows)
     for line in body(found):
-        assert ("[" in "".join(line)) == (line[-1] == "one run each")
+        assert ("[" in "".join(line)) == (line[-1] == "one run each") == (line[-2] == "no verdict")
     path = write_joint_table([found, found], [{}, {}], tmp_path)
-    for ending in ("txt", "md", "csv", "tex"):
-        assert "one run each" in path.with_suffix(f".{ending}").read_text(encoding="utf-8"), ending
-    lines = list(csv.DictReader(io.StringIO(csv_table([found], [{}]))))
-    assert {line["interval_covers"] for line in lines} == {"cases only, not training; one run each"}
-    assert {(line["seeds"], line["rank"]) for line in lines} == {("1", "")}
+    for name in ("table.txt", "table.md", "table.csv", "table.tex", "verdict.csv"):
+        text = path.with_name(name).read_text(encoding="utf-8")
+        assert "cases only, one run each: no verdict and no rank" in text, name
+        assert not any(word in text for word in ("better than", "worse than", "equivalent to", "runs and cases")), name
+    lines = {line["method"]: line for line in csv.DictReader(io.StringIO(csv_table([found], [{}])))}
+    assert lines["hps"]["interval_covers"] == "cases only, one run each: no verdict and no rank"
+    assert lines["stl"]["interval_covers"] == ""  # it has no interval
+    assert {(line["seeds"], line["rank_low"], line["rank_high"]) for line in lines.values()} == {("1", "", "")}
+    assert [lines[name]["verdict"] for name in ("stl", "hps")] == ["", "no verdict"]
 
 
 def test_the_diagnosis_says_so_too():
@@ -290,6 +295,7 @@ def test_a_class_that_a_run_never_predicts_is_told_with_method_seed_and_class():
 def test_a_table_without_the_faults_has_none_of_the_words():
     values = np.random.default_rng(0).uniform(40, 90, 20).tolist()
     found = compared(dice("stl", {"a": values}) + dice("hps", {"a": [value + 2 for value in values]}))
-    assert found.remarks == () and found.unpredicted == () and len(table_notes([found])) == 1
+    assert found.remarks == () and found.unpredicted == ()
+    assert [note.partition(" ")[0] for note in table_notes([found])] == ["Intervals", "Difference:", "Verdict"]
     text = str(comparison_table([found], [{}]))
     assert "undefined" not in text and "incomplete" not in text and "one run" not in text

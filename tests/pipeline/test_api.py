@@ -68,9 +68,22 @@ def test_a_comparison_is_pandas_text_and_html(script):
     dice = scores[(scores["method"] == "hps") & (scores["metric"] == "dice")]["value"].mean()
     cell = table[(table["method"] == "hps") & (table["task"] == "segmentation")]["value"].item()
     assert cell == pytest.approx(dice) and cell > 50  # nothing learned is 0
-    assert "CTAN + equal" in str(comparison) and str(comparison).startswith("Data set")
+    assert "CTAN + equal" in str(comparison) and str(comparison).startswith("HPS: no verdict: ")
+    assert "cases only, one run each: no verdict and no rank" in str(comparison)
+    assert str(comparison) == (comparison.page.parent / "table.txt").read_text(encoding="utf-8")
+    assert str(comparison).startswith(comparison.remarks[0])
+    frame = comparison.to_frame()
+    assert list(frame.columns[:3]) == ["method", "task", "improvement"] and set(frame["verdict"]) <= {
+        "no verdict",
+        "no ratio: see the difference",
+    }
     html = comparison._repr_html_()
-    assert html.startswith("<table>") and "CTAN + equal" in html and all(word in html for word in ("Δ", "malignant"))
+    assert (
+        html.startswith("<ul class=verdict>")
+        and "<table>" in html
+        and "CTAN + equal" in html
+        and all(word in html for word in ("Δ", "malignant"))
+    )
     assert comparison.page.is_file()
 
 

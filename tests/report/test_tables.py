@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from crosstask.evaluation.comparison import Cell, Comparison, average, compare
 from crosstask.evaluation.scores import score_table
 from crosstask.methods import label_of
+from crosstask.report.forms import as_text
 from crosstask.report.joint import write_joint_table
 from crosstask.report.tables import (
     CONSTANT_LABEL,
@@ -30,6 +31,8 @@ from crosstask.report.tables import (
 
 DICE = ("organs", "c", "dice", "%", True)
 MAE = ("dose", "d", "mae", "Gy", False)
+
+FILES = ("table.csv", "table.md", "table.tex", "table.txt", "verdict.csv")
 
 words = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=8)
 grids = st.integers(2, 5).flatmap(
@@ -63,24 +66,25 @@ def test_rows_are_the_comparison():
         "Data set",
         "Method",
         "M organs: dice % (up)",
-        "Δ organs [95 % over cases]",
+        "Δ organs [95 %: runs and cases]",
         "M dose: mae Gy (down)",
-        "Δ dose [95 % over cases]",
-        "Δ mean [95 % over cases]",
+        "Δ dose [95 %: runs and cases]",
+        "Δ mean [95 %: runs and cases]",
+        "Verdict",
         "Rank",
     ]
     assert all(len(row) == len(titles) for row in rows)
     assert [row[1] for row in rows] == [CONSTANT_LABEL, "STL", "HPS", "CTAN"]
     assert {row[0] for row in rows} == {"phantom"}
     constant, stl, hps, ctan = rows
-    assert constant[2:] == ["0.000", "", "12.35", "", "", ""]
-    assert stl[2:] == ["80.50 ± 0.71", "", "0.500 ± 0.00", "", "", "2"]
+    assert constant[2:] == ["0.000", "", "12.35", "", "", "", ""]
+    assert stl[2:] == ["80.50 ± 0.71", "", "0.500 ± 0.00", "", "", "", "2"]
     assert hps[2] == "84.50 ± 0.71"
     assert hps[3].startswith("+4.97 % [+") and hps[3].endswith("]")  # 100 (84.5 - 80.5) / 80.5
     assert hps[5].startswith("-10.00 % [-10.00, -10.00]")
     assert ctan[5].startswith("+20.00 %")
     assert ctan[6].startswith("+11.24 %")  # the mean of 20 and 100 (82.5 - 80.5) / 80.5
-    assert (ctan[7], hps[7]) == ("1", "3")
+    assert (ctan[7:], hps[7:]) == (["better", "1"], ["worse", "3"])
 
 
 def test_the_constant_row_is_left_out_without_a_floor():
@@ -96,19 +100,24 @@ def test_an_improvement_over_zero_is_undefined_and_not_a_number():
     whole = comparison(stl_dice=0.0)
     stl, hps, _ = body(whole)
     assert stl[3] == ""
-    assert hps[3] == "undefined: STL is 0"
+    assert hps[3].startswith(
+        "no ratio: see the difference +84.50 points [-26.63, +195.63]"
+    )  # 84 and seeds 0 and 1, over 0
     assert hps[5].startswith("-10.00 %")
-    assert (hps[6], hps[7]) == ("", "")
+    assert hps[6:] == ["", "no ratio for organs", ""]
     lines = list(csv.DictReader(io.StringIO(csv_table([whole], [{}]))))
     organs = {line["method"]: line for line in lines if line["task"] == "organs"}
-    assert organs["hps"]["improvement_percent"] == organs["hps"]["rank"] == ""
+    assert organs["hps"]["improvement_percent"] == organs["hps"]["rank_low"] == organs["hps"]["rank_high"] == ""
+    assert float(organs["hps"]["difference"]) == 84.5
+    assert organs["hps"]["verdict"] == "no ratio: see the difference"
     assert "nan" not in csv_table([whole], [{}]).lower()
 
 
 def test_without_the_baseline_nothing_is_called_undefined():
     table = score_table([row for row in scores() if row[0] != "stl"])
     whole = compare(table, dataset="x", methods=("hps", "ctan"), resamplings=5)
-    assert all(row[3] == row[5] == row[6] == row[7] == "" for row in body(whole))
+    assert all(row[3] == row[5] == row[6] == row[7] == row[8] == "" for row in body(whole))
+    assert "Intervals" not in as_text([whole], [{}]) and "Verdict at" not in as_text([whole], [{}])
 
 
 def test_the_average_over_data_sets():
@@ -116,7 +125,8 @@ def test_the_average_over_data_sets():
     titles, rows = header(whole), body(whole)
     assert all(len(row) == len(titles) for row in rows)
     assert [row[0] for row in rows] == ["Average"] * 3
-    assert rows[2][3] == "+2.48 %"
+    assert rows[2][3].startswith("+2.48 % [+")
+    assert rows[2][7] == "better"
     assert rows[2][2] == ""
     assert "nan" not in text_table(titles, rows).lower()
 
@@ -160,14 +170,14 @@ def latex_cells(line: str) -> list[str]:
 def test_latex():
     titles, rows = header(comparison()), body(comparison(), FLOOR)
     lines = latex_table(titles, rows).splitlines()
-    assert lines[0] == r"\begin{tabular}{llrrrrrr}"
+    assert lines[0] == r"\begin{tabular}{llrrrrrrr}"
     assert lines[-1] == r"\end{tabular}"
     assert [lines[index] for index in (1, 3, -2)] == [r"\toprule", r"\midrule", r"\bottomrule"]
     written = [lines[2], *lines[4:-2]]
     assert len(written) == 1 + len(rows)
     assert all(len(latex_cells(line)) == len(titles) for line in written)
     assert latex_cells(written[0])[2].strip() == r"M organs: dice \% (up)"
-    assert r"$\Delta$ organs [95 \% over cases]" in written[0]
+    assert r"$\Delta$ organs [95 \%: runs and cases]" in written[0]
     assert r"80.50 $\pm$ 0.71" in written[2]
 
 
@@ -193,12 +203,15 @@ def test_every_latex_line_has_as_many_cells_and_no_open_brace(grid):
 def test_text_columns_line_up():
     titles, rows = header(comparison()), body(comparison(), FLOOR)
     lines = text_table(titles, rows).splitlines()
-    assert len(lines) == 2 + len(rows)
-    starts = [match.start() for match in re.finditer(r"-+", lines[1])]
+    rule = next(index for index, line in enumerate(lines) if line.startswith("-"))
+    assert len(lines) == rule + 1 + len(rows) and rule > 1  # titles are broken rather than the lines long
+    assert max(map(len, lines)) <= 160
+    starts = [match.start() for match in re.finditer(r"-+", lines[rule])]
     assert len(starts) == len(titles)
-    for line, cells in zip([lines[0], *lines[2:]], [titles, *rows], strict=True):
-        assert [line[start:].split("  ")[0].strip() for start in starts] == [cell.strip() for cell in cells]
-        assert line == line.rstrip()
+    told = [[line[start:].split("  ")[0].strip() for start in starts] for line in lines]
+    heads = [" ".join(filter(None, parts)) for parts in zip(*told[:rule], strict=True)]
+    assert [heads, *told[rule + 1 :]] == [titles, *([cell.strip() for cell in row] for row in rows)]
+    assert all(line == line.rstrip() for line in lines)
     assert text_table(["a", "b"], []) == "a  b\n-  -\n"
 
 
@@ -211,7 +224,8 @@ def test_csv_holds_every_figure_unrounded():
     assert {line["dataset"] for line in lines} == {"a", 'b, "c"\nd'}
     found = {(line["method"], line["task"]): line for line in lines if line["dataset"] == "a"}
     assert float(found[CONSTANT_LABEL, "dose"]["value"]) == 12.3456
-    assert found[CONSTANT_LABEL, "dose"]["rank"] == ""
+    assert found[CONSTANT_LABEL, "dose"]["rank_low"] == found[CONSTANT_LABEL, "dose"]["verdict"] == ""
+    assert "rank" not in lines[0]
     for row in one.rows:
         for measure in one.measures:
             line, cell = found[row.method, measure.task], row.cells[measure.task]
@@ -224,9 +238,20 @@ def test_csv_holds_every_figure_unrounded():
                 "improvement_low": cell.low,
                 "improvement_high": cell.high,
                 "mean_improvement_percent": row.mean.improvement,
+                "mean_improvement_low": row.mean.low,
+                "mean_improvement_high": row.mean.high,
+                "p_adjusted": cell.gain.p_adjusted,
+                "p_equivalent_adjusted": cell.gain.p_equivalent_adjusted,
+                "difference": cell.gain.difference.value,
+                "difference_low": cell.gain.difference.low,
+                "difference_high": cell.gain.difference.high,
+                "level": one.level,
+                "margin": one.margin,
             }.items():
                 assert line[key] == "" if math.isnan(figure) else float(line[key]) == figure
-            assert line["rank"] == str(row.rank)
+            assert (line["rank_low"], line["rank_high"]) == tuple(map(str, row.rank))
+            assert (line["verdict"], line["mean_verdict"]) == (cell.verdict, row.mean.verdict)
+            assert line["interval_covers"] == ("" if row.method == "stl" else "runs and cases")
 
 
 # What stands in them
@@ -302,13 +327,15 @@ def test_many_tasks_stand_below_each_other():
     floor = {kind[0]: Cell(10.0, math.nan, companion=20.0 if kind[0] == "kind" else math.nan) for kind in FOUR}
     titles, rows = comparison_table([four()], [floor])
     assert titles == ["Data set", "Task", "Figure", CONSTANT_LABEL, "STL", "HPS", "MTAN", "CTAN"]
-    assert [(row[1], row[2]) for row in rows[3:6]] == [
-        ("kind", "M: balanced_accuracy (accuracy) % (up)"), ("kind", "Δ"), ("kind", "Δ [95 % over cases]"),
+    assert [(row[1], row[2]) for row in rows[4:8]] == [
+        ("kind", "M: balanced_accuracy (accuracy) % (up)"), ("kind", "Δ"),
+        ("kind", "Δ [95 %: cases only, one run each]"), ("kind", "Verdict"),
     ]  # fmt: skip
-    assert rows[3][3:6] == ["10.00 (20.00)", "52.50 (80.00)", "54.50 (82.00)"]
-    assert rows[4][3:6] == ["", "", "+3.81 %"] and rows[5][5].startswith("[+")
+    assert rows[4][3:6] == ["10.00 (20.00)", "52.50 (80.00)", "54.50 (82.00)"]
+    assert rows[5][3:6] == ["", "", "+3.81 %"] and rows[6][5].startswith("[+")
+    assert rows[7][3:] == ["", "", "no verdict", "no verdict", "no verdict"]
     assert rows[-1] == ["ham", "", "Rank", "", "", "one run each", "one run each", "one run each"]
-    assert len(rows) == 3 * 4 + 2 + 1
+    assert len(rows) == 4 * 4 + 3 + 1
     assert max(map(len, text_table(titles, rows).splitlines())) <= 160
     for table in (text_table, markdown_table, latex_table):
         assert table(titles, rows).count("balanced") == 1
@@ -356,7 +383,7 @@ def test_the_joint_table_averages_data_sets_with_the_same_number_of_tasks(tmp_pa
     assert "M of a: organs by dice, %, dose by mae, Gy; b:" in text
     text = write_joint_table([four("a"), four("b")], [{}, {}], tmp_path).read_text(encoding="utf-8")
     assert "Average" in text and "task 4" in text
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["table.csv", "table.md", "table.tex", "table.txt"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(FILES)
 
 
 def test_the_joint_table_of_different_numbers_of_tasks_has_no_average_and_says_so(tmp_path):

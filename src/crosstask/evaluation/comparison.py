@@ -19,6 +19,7 @@ from crosstask.evaluation.resampling import Draws, Values, case_values, cohort_v
 from crosstask.evaluation.scores import over_seeds, per_case
 from crosstask.evaluation.unpredicted import OVERLAP, Unpredicted, unpredicted
 from crosstask.evaluation.verdict import Pair, Pairs, Rank, ranks_of
+from crosstask.functional.improvement import LEVEL, MARGIN
 from crosstask.methods import baseline_of, label_of
 from crosstask.tasks.base import Task
 
@@ -28,10 +29,6 @@ _HIGHEST = {"%": 100.0, "": 1.0}
 """The highest value of what is better the higher it is, by its unit."""
 MEAN = "mean"
 """Stands for the task in rows of the mean over all tasks."""
-MARGIN = 1.0
-"""A difference below so many percent is equivalence, unless told otherwise."""
-LEVEL = 0.95
-"""Confidence of intervals and verdicts, unless told otherwise."""
 _TOO_RARE = "no interval, since too many resamplings lack a class. Groups of test cases:"
 
 

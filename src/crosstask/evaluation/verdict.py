@@ -100,7 +100,9 @@ def outlook(gain: float, spread: Spread, *, margin: float, level: float) -> str:
 
 def _to_tell(gain: float, spread: Spread, *, margin: float, level: float) -> str:
     more = spread.runs_needed(abs(gain), level)
-    if more is not None and more > 0:
+    if more == 0:
+        return "alone it would be told from none, adjusted for the number of comparisons it is not"
+    if more is not None:
         return f"if the difference stays as it is, {_seeds(more)} would tell it from none"
     inside = spread.runs_needed(margin - abs(gain), level) if abs(gain) < margin else None
     if inside is not None:

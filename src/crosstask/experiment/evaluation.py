@@ -8,6 +8,7 @@ from pydantic import Field, PositiveInt, field_validator
 
 from crosstask.experiment.section import Section
 from crosstask.functional.cohort import LEAST_POSITIVES
+from crosstask.functional.improvement import LEVEL, MARGIN
 
 
 class EvaluationSection(Section):
@@ -48,6 +49,13 @@ class EvaluationSection(Section):
         "metric that is compared (balanced accuracy, F1, AUC and the like); groups are counted where several cases "
         "belong together; 1: every class that occurs counts",
     )
+    margin: float = Field(
+        default=MARGIN,
+        ge=0,
+        allow_inf_nan=False,
+        description="percent; methods whose difference is certain to be smaller are called equivalent",
+    )
+    level: float = Field(default=LEVEL, gt=0.5, lt=1, description="confidence of intervals and verdicts")
     keep_predictions: bool = Field(default=False, description="keep the predicted volumes in the run folder")
 
     @field_validator("threshold", mode="before")

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 
+MARGIN = 1.0
+"""A difference below so many percent is equivalence, unless told otherwise."""
+LEVEL = 0.95
+"""Confidence of intervals and verdicts, unless told otherwise."""
 _ERRORS = 4.0
 _LEAST_OF_HIGHEST = 0.05
 _LEAST_OF_CONSTANT = 0.01

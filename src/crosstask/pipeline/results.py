@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,10 +15,9 @@ from crosstask.evaluation.comparison import Comparison as ComparisonTable
 from crosstask.evaluation.diagnosis import Diagnosis
 from crosstask.evaluation.epoch_rules import EpochRules
 from crosstask.experiment import Experiment
-from crosstask.report.markup import html_table
-from crosstask.report.notes import table_notes
+from crosstask.report.forms import as_html, as_text, remarks
 from crosstask.report.page import pictures_of
-from crosstask.report.tables import comparison_table, csv_table, floor_of, remark_lines, text_table
+from crosstask.report.tables import csv_table, floor_of
 from crosstask.runs import RunSpec, run_specs
 
 
@@ -73,13 +71,20 @@ class Comparison:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row per method and task: M, its spread over seeds, improvement over STL with its interval, rank."""
+        """One row per method and task: M, its spread over seeds, improvement with interval and verdict, ranks."""
         return pd.read_csv(io.StringIO(csv_table([self.inner], [self.floor])))
+
+    def to_frame(self) -> pd.DataFrame:
+        """The verdicts, one row per method and task, and one for the mean.
+
+        Its columns are those of :meth:`crosstask.evaluation.comparison.Comparison.to_frame`.
+        """
+        return self.inner.to_frame()
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a reader of the figures must know, a sentence each."""
-        return tuple(table_notes([self.inner]))
+        """The verdict on each method, and what a reader of the figures must know; a sentence each."""
+        return tuple(remarks([self.inner]))
 
     @property
     def page(self) -> Path:
@@ -101,9 +106,7 @@ class Comparison:
         return [Picture(title, png) for title, png in drawn]
 
     def __str__(self) -> str:
-        return text_table(*comparison_table([self.inner], [self.floor])) + remark_lines(list(self.remarks))
+        return as_text([self.inner], [self.floor])
 
     def _repr_html_(self) -> str:
-        titles, rows = comparison_table([self.inner], [self.floor])
-        notes = "".join(f"<p>{html.escape(remark)}</p>" for remark in self.remarks)
-        return f"{html_table(titles, rows)}{notes}"
+        return as_html(self.inner, self.floor)

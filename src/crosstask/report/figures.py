@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
-from crosstask.evaluation.comparison import Comparison
+from crosstask.evaluation.comparison import MEAN, Comparison
 from crosstask.evaluation.scores import per_case
-from crosstask.methods import BASELINE, label_of
+from crosstask.evaluation.verdict import BETTER, EQUIVALENT, NO_VERDICT, UNDECIDED, WORSE
+from crosstask.methods import label_of
 from crosstask.report.drawing import COLOURS, legend, panels, plain, png, styles
-from crosstask.report.notes import covers
+from crosstask.report.words import covered
 
 _MOST_LINES = 300
+_MARKS: dict[str, dict[str, Any]] = {
+    BETTER: {"marker": "^", "color": "#0072b2"},
+    WORSE: {"marker": "v", "color": "#d55e00"},
+    EQUIVALENT: {"marker": "s", "color": "#117a5b"},
+    UNDECIDED: {"marker": "o", "color": "0.45", "markerfacecolor": "white", "markeredgewidth": 1.6},
+    NO_VERDICT: {"marker": "x", "color": "0.45", "markeredgewidth": 2},
+}
+"""Form and colour of each verdict, told apart without the colour as well."""
 
 
 def learning_curves(histories: Mapping[str, Sequence[pd.DataFrame]], tasks: Sequence[str]) -> bytes:
@@ -62,34 +74,48 @@ def case_plot(scores: pd.DataFrame, comparison: Comparison) -> bytes | None:
 
 
 def improvement_plot(comparison: Comparison) -> bytes | None:
-    """Improvement over STL (of its variant) per task with its interval; None without a baseline or another method."""
-    rows = [row for row in comparison.rows if comparison.baseline_of(row.method) != row.method]
-    if not rows or len(rows) == len(comparison.rows):
+    """Improvement over the baseline, the mean of the tasks and each of them, with intervals and verdicts.
+
+    The band is the margin of equivalence. None without a baseline or another method.
+    """
+    rows = [row for row in comparison.rows if any(math.isfinite(cell.improvement) for cell in row.cells.values())]
+    if not rows:
         return None
-    ticks: list[tuple[float, str]] = []
+    ticks: list[tuple[float, str, bool]] = []
+    found: set[str] = set()
     place = 0.0
-    figure, axis = plt.subplots()
+    figure, axis = plt.subplots(layout="constrained")
     for row in rows:
-        drawn = False
-        for index, measure in enumerate(comparison.measures):
-            cell = row.cells[measure.task]
+        means = [(MEAN, row.mean)] if len(row.cells) > 1 else []
+        for task, cell in [*means, *row.cells.items()]:
             if math.isnan(cell.improvement):
                 continue
-            drawn = True
-            axis.plot([cell.low, cell.high], [place, place], color=COLOURS[index % 10], linewidth=2.5, alpha=0.6)
-            axis.plot(cell.improvement, place, "o", color=COLOURS[index % 10], markersize=5)
-            ticks.append((place, f"{comparison.label(row.method)}, {measure.task}"))
+            style, mean = _MARKS[cell.verdict], task == MEAN
+            found.add(cell.verdict)
+            axis.plot([cell.low, cell.high], [place, place], color=style["color"], linewidth=3.5 if mean else 1.8)
+            axis.plot(cell.improvement, place, linestyle="none", markersize=9 if mean else 6.5, **style)
+            ticks.append((place, f"{comparison.label(row.method)}, {task}", mean))
             place += 1
-        place += 0.7 if drawn else 0  # a gap between methods
-    if not ticks:
-        plt.close(figure)
-        return None
-    figure.set_size_inches(6.4, 0.7 + 0.28 * place)
-    axis.axvline(0, color="0.3", linewidth=0.8)
-    axis.set_yticks([at for at, _ in ticks], [name for _, name in ticks])
+        place += 0.7  # a gap between methods
+    figure.set_size_inches(7.2, 1.5 + 0.3 * place)
+    axis.axvspan(-comparison.margin, comparison.margin, color="0.9", linewidth=0, zorder=0)
+    axis.axvline(0, color="0.3", linewidth=0.8, zorder=1)
+    axis.set_yticks([at for at, _, _ in ticks], [name for _, name, _ in ticks])
+    for text, (_, _, mean) in zip(axis.get_yticklabels(), ticks, strict=True):
+        text.set_fontweight("bold" if mean else "normal")
     axis.set_ylim(ticks[-1][0] + 0.6, -0.6)
-    axis.set_xlabel(
-        f"improvement over {comparison.label(comparison.baseline or BASELINE)}, % (95 % interval: {covers(comparison)})"
-    )
+    against = comparison.label(comparison.baseline_of(rows[0].method)) if _one_baseline(comparison) else "STL"
+    axis.set_xlabel(f"improvement over {against}, % [{covered([comparison])}]")
     axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.tick_params(axis="y", length=0)
+    shown = {verdict: style for verdict, style in _MARKS.items() if verdict in found}
+    handles: list[Any] = [
+        Line2D([], [], linestyle="none", markersize=8, label=verdict, **style) for verdict, style in shown.items()
+    ]
+    handles.append(Patch(color="0.9", label=f"margin of {comparison.margin:g} %"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(handles)), frameon=False)
     return png(figure)
+
+
+def _one_baseline(comparison: Comparison) -> bool:
+    return len({comparison.baseline_of(row.method) for row in comparison.rows}) == 1

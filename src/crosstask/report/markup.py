@@ -14,6 +14,7 @@ td:last-child { white-space: normal; }
 .t { text-align: left; }
 thead th { border-bottom: 2px solid #888; white-space: normal; }
 summary { cursor: pointer; margin: 1rem 0; } img { max-width: 100%; } .note { color: #555; font-size: 0.9rem; }
+.verdict { padding-left: 1.2rem; } .verdict li { margin: 0.3rem 0; }
 .warning { border-left: 4px solid #b00; padding-left: 0.7rem; }
 p, h1, h2 { overflow-wrap: break-word; }
 @media screen and (max-width: 50rem) {

@@ -2,49 +2,180 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 from crosstask.evaluation.comparison import Comparison
 from crosstask.evaluation.unpredicted import Unpredicted
-from crosstask.methods import label_of
+from crosstask.evaluation.verdict import UNDECIDED
+from crosstask.methods import BASELINE, label_of
+from crosstask.report import words
+from crosstask.report.verdicts import asked, within_margin
+from crosstask.report.words import (
+    CASES_ONLY,
+    NOTHING_TO_SAY,
+    RUNS_AND_CASES,
+    covered,
+    covers_of,
+    has_interval,
+    is_average,
+    level_text,
+    trained_once,
+)
 
 COVERS = "cases only, not training"
-"""What the interval covers."""
-ONE_RUN = "one run each"
+"""What an interval covers that knows nothing of the runs."""
+ONE_RUN = words.ONE_RUN
 """What a difference is worth where every method was trained once."""
 
 
-def covers(comparison: Comparison) -> str:
-    """What the intervals of a comparison cover, in a few words."""
-    return f"{COVERS}; {ONE_RUN}" if comparison.seeds == 1 else COVERS
-
-
-def never_predicted(found: Sequence[Unpredicted]) -> str:
+def never_predicted(found: Sequence[Unpredicted], label: Callable[[str], str] = label_of) -> str:
     """Classes that a run never predicts, with method, seed and task; empty where there are none."""
-    return "; ".join(f"{label_of(one.method)}, seed {one.seed}: {one.name or one.task} ({one.task})" for one in found)
+    return "; ".join(f"{label(one.method)}, seed {one.seed}: {one.name or one.task} ({one.task})" for one in found)
 
 
 def table_notes(comparisons: Sequence[Comparison]) -> list[str]:
     """Sentences to stand under a table of one or several data sets."""
-    cells = [cell for comparison in comparisons for row in comparison.rows for cell in row.cells.values()]
-    notes = [f"Intervals [95 %]: {COVERS}: which test cases were drawn, not how another training would end."]
-    if any(comparison.seeds == 1 for comparison in comparisons):
-        notes.append(
-            f"Single seed, {ONE_RUN}: another training of the same method may differ by more than the methods do, so "
-            "there is no rank."
-        )
-    if any("near 0" in cell.undefined for cell in cells):
-        notes.append(
-            "STL near 0: M of STL is within two standard errors (over cases) of zero, or below 5 % of the highest "
-            "value (of an error: 1 % of the constant predictor's), so that a ratio to it says nothing; nor do mean "
-            "and rank."
-        )
+    notes = [*_of_intervals(comparisons), *_of_verdicts(comparisons), *_of_near_zero(comparisons)]
     for comparison in comparisons:
         where = f"{comparison.dataset}: " if len(comparisons) > 1 else ""
-        notes += [f"{where}{remark}" for remark in comparison.remarks]
+        notes += [f"{where}{remark}" for remark in (*_without(comparison), *comparison.remarks)]
         if comparison.unpredicted:
             notes.append(
-                f"Warning: {where}never predicted where it is: {never_predicted(comparison.unpredicted)}. Such a "
-                "figure tells of a training that failed rather than of the method: train longer, or with other seeds."
+                f"Warning: {where}never predicted where it is: "
+                f"{never_predicted(comparison.unpredicted, comparison.label)}. Such a figure tells of a training that "
+                "failed rather than of the method: train longer, or with other seeds."
             )
+    return notes
+
+
+def _of_intervals(comparisons: Sequence[Comparison]) -> list[str]:
+    """What the intervals cover."""
+    found = [
+        (comparison, covers_of(row, cell, comparison))
+        for comparison in comparisons
+        for row in comparison.rows
+        for cell in (*row.cells.values(), row.mean)
+        if has_interval(cell)
+    ]
+    if not found:
+        return []
+    notes, brackets = [], covered(comparisons)
+    if any(RUNS_AND_CASES in covers for _, covers in found):
+        notes.append(
+            f"Intervals [{brackets}]: where the improvement may lie when both methods are trained anew and the test "
+            "cases are drawn anew. Each stands for itself, so one may leave out zero where the verdict, adjusted for "
+            "the number of methods, is not certain."
+        )
+    if all(map(trained_once, comparisons)):
+        notes.append(
+            f"Intervals [{level_text(comparisons[0].level)}]: {CASES_ONLY}: {NOTHING_TO_SAY}. Another training of the "
+            "same method may differ by more than the methods do; train each with several seeds."
+        )
+    elif any(NOTHING_TO_SAY in covers for _, covers in found):
+        names = dict.fromkeys(
+            comparison.label(row.method) + f" ({comparison.dataset})" * (len(comparisons) > 1)
+            for comparison in comparisons
+            if not is_average(comparison)
+            for row in comparison.rows
+            if row.mean.runs == 1
+        )
+        notes.append(
+            f"One run alone: {', '.join(names)}. Intervals of it, and of what is compared with it, do not cover its "
+            f"training: {NOTHING_TO_SAY}."
+        )
+    notes.append(
+        "Difference: M less that of the baseline, in its own unit (points: percentage points). Runs won: share of the "
+        "pairs of a run and one of the baseline in which it is better, ties counting one half; cases won: share of the "
+        "cases, mean over runs. Seeds' share: of the variance of the improvement; the rest is the cases'"
+        + ", where seeds with splits of their own differ by their cases, too" * any(one.by_seed for one in comparisons)
+        + "."
+    )
+    averages = dict.fromkeys(
+        covers.removesuffix(f": {NOTHING_TO_SAY}") for comparison, covers in found if is_average(comparison)
+    )
+    notes += [f"Average: its intervals cover {covers}." for covers in averages]
+    if any(comparison.by_seed for comparison in comparisons) and not all(map(trained_once, comparisons)):
+        notes.append(_of_splits(comparisons))
+    return notes
+
+
+def _of_splits(comparisons: Sequence[Comparison]) -> str:
+    cells = [cell for comparison in comparisons for row in comparison.rows for cell in (*row.cells.values(), row.mean)]
+    told = any(math.isfinite(cell.gain.corrected.low) for cell in cells)
+    beside = (
+        "the interval of Nadeau and Bengio (2003) stands beside, which corrects for that"
+        if told
+        else "an interval corrected for that (Nadeau and Bengio 2003) cannot be given here"
+    )
+    return (
+        "Every seed has a split of its own: methods are compared seed by seed. Training sets of the seeds overlap, of "
+        f"which the interval knows nothing; {beside}."
+    )
+
+
+def _of_verdicts(comparisons: Sequence[Comparison]) -> list[str]:
+    """How the verdicts were made, and what they are worth."""
+    rows = [(comparison, row) for comparison in comparisons for row in asked(comparison)]
+    told = [(comparison, row) for comparison, row in rows if math.isfinite(row.mean.gain.p)]
+    told_of_tasks = [cell for _, row in rows for cell in row.cells.values() if math.isfinite(cell.gain.p)]
+    if not told and not told_of_tasks:
+        return []
+    first = comparisons[0]
+    methods = max(sum(math.isfinite(row.mean.gain.p) for row in asked(one)) for one in comparisons)
+    pairs = max(
+        sum(math.isfinite(cell.gain.p) for row in asked(one) for cell in row.cells.values()) for one in comparisons
+    )
+    tasks = f" The mean decides; single tasks are secondary, adjusted for {_count(pairs, 'comparison')}."
+    notes = [
+        f"Verdict at level {level_text(first.level)} with a margin of {first.margin:g} %: better or worse where p is "
+        f"at most {1 - first.level:.3g}; equivalent where two one-sided tests find the difference within the margin (p "
+        f"within margin); else {UNDECIDED}."
+        + f" p is adjusted by Holm for {_count(methods, 'method')}." * bool(told)
+        + tasks * any(len(row.cells) > 1 for _, row in rows)
+        + " Rank 1-3 means that these ranks cannot be told apart." * any(_tied(one) for one in comparisons)
+    ]
+    cells = [(one, cell) for one, row in rows for cell in (*row.cells.values(), row.mean)]
+    if any(within_margin(cell, one) for one, cell in cells):
+        notes.append(
+            "Better or worse with p within margin below the same bound: there is a difference, and it is too small to "
+            f"matter by the margin of {first.margin:g} %."
+        )
+    return notes
+
+
+def _tied(comparison: Comparison) -> bool:
+    return any(row.rank is not None and row.rank[0] < row.rank[1] for row in comparison.rows)
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def _of_near_zero(comparisons: Sequence[Comparison]) -> list[str]:
+    """Why there is no ratio to a baseline."""
+    names = dict.fromkeys(
+        comparison.label(comparison.baseline or BASELINE)
+        for comparison in comparisons
+        for row in comparison.rows
+        for cell in row.cells.values()
+        if " near 0" in cell.undefined or " is 0" in cell.undefined
+    )
+    return [
+        f"{name} near 0: M of {name} is within four standard errors (over runs and cases) of zero, or below 5 % of "
+        "the highest value (of an error: 1 % of the constant predictor's), so that a ratio to it says nothing; in its "
+        "place stands the difference in the metric's own unit, and there is no mean and no rank."
+        for name in names
+    ]
+
+
+def _without(comparison: Comparison) -> list[str]:
+    """The mean with each task left out, where that is more than another task's own figure."""
+    if len(comparison.measures) < 3:
+        return []
+    notes = []
+    for row in asked(comparison):
+        parts = [f"{gain:+.2f} % without {task}" for task, gain in row.mean.gain.without.items()]
+        if parts:
+            notes.append(f"Mean of {comparison.label(row.method)}: {', '.join(parts)}.")
     return notes

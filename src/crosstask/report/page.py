@@ -24,22 +24,11 @@ from crosstask.report.diagnosis import diagnosis_notes, diagnosis_table, write_d
 from crosstask.report.epoch_rules import epochs_markdown, epochs_parts, weights_note, write_epochs
 from crosstask.report.example_picture import example_picture
 from crosstask.report.figures import case_plot, improvement_plot, learning_curves
+from crosstask.report.forms import as_html, write_forms
 from crosstask.report.markup import STYLE, html_table
 from crosstask.report.networks import network_notes
-from crosstask.report.notes import COVERS, table_notes
-from crosstask.report.tables import (
-    CONSTANT_LABEL,
-    all_metrics,
-    comparison_table,
-    csv_table,
-    floor_of,
-    latex_table,
-    markdown_notes,
-    markdown_table,
-    markdown_text,
-    remark_lines,
-    text_table,
-)
+from crosstask.report.tables import CONSTANT_LABEL, all_metrics, floor_of, markdown_table, markdown_text
+from crosstask.report.words import level_text, trained_once
 from crosstask.runs import RunSpec, keys_of, trained_record
 
 
@@ -56,7 +45,7 @@ def write_report(
     characteristics: pd.DataFrame | None = None,
     epochs: EpochRules | None = None,
 ) -> Path:
-    """Write ``table.txt``, ``table.md``, ``table.csv``, ``table.tex`` and ``index.html``; return the page.
+    """Write the tables (:func:`crosstask.report.forms.write_forms`) and ``index.html``; return the page.
 
     With a major classification also ``diagnosis.*``, where characteristics were chosen ``characteristics.*``, and where
     runs were scored under other rules for the epoch ``epochs.*``.
@@ -75,7 +64,7 @@ def write_report(
     """
     tables = _tables(experiment, specs, scores, predictions, constant, comparison)
     _write_tables(tables, comparison, output, epochs)
-    parts = [f"<h1>{html.escape(experiment.name)}</h1>"]
+    parts = [f"<h1>{html.escape(experiment.name)}</h1>", *_comparison_parts(tables, comparison)]
     if diagnosis is not None:
         resamplings = experiment.evaluation.bootstrap
         write_diagnosis(diagnosis, resamplings, output)
@@ -92,7 +81,6 @@ def write_report(
             html_table(*characteristics_table(characteristics)),
             f"<p class=note>{html.escape(characteristics_notes(major))}</p>",
         ]
-    parts += _comparison_parts(tables)
     write_epochs(epochs, output)
     if epochs is not None:
         parts += epochs_parts(epochs)
@@ -112,24 +100,19 @@ def write_report(
 
 @dataclass(frozen=True)
 class _Tables:
-    """The tables of a benchmark, as titles and rows, and what stands beside them.
+    """The tables of a benchmark beside the comparison, as titles and rows.
 
     Attributes:
-        titles, rows: the comparison.
         floor: of the constant predictor.
         metric_titles, metrics: every metric.
         by_class: the same, class by class; no more rows where no task has several.
-        remarks: what a reader must know, a sentence each.
         notes: how the figures came about.
     """
 
-    titles: list[str]
-    rows: list[list[str]]
     floor: Mapping[str, Cell]
     metric_titles: list[str]
     metrics: list[list[str]]
     by_class: list[list[str]]
-    remarks: list[str]
     notes: str
 
 
@@ -141,40 +124,31 @@ def _tables(
     constant: pd.DataFrame,
     comparison: Comparison,
 ) -> _Tables:
-    floor = floor_of(constant, comparison)
-    titles, rows = comparison_table([comparison], [floor])
     both = pd.concat([constant, scores], ignore_index=True)
     shown = [CONSTANT_LABEL, *keys_of(experiment)]
     tasks = [measure.task for measure in comparison.measures]
     metric_titles, metrics = all_metrics(both, shown, by_class=False, tasks=tasks)
     _, by_class = all_metrics(both, shown, tasks=tasks)
     notes = _notes(experiment, comparison, specs, predictions)
-    return _Tables(titles, rows, floor, metric_titles, metrics, by_class, table_notes([comparison]), notes)
+    return _Tables(floor_of(constant, comparison), metric_titles, metrics, by_class, notes)
 
 
 def _write_tables(tables: _Tables, comparison: Comparison, output: Path, epochs: EpochRules | None) -> None:
     """The comparison in every form."""
-    write_atomically(output / "table.txt", text_table(tables.titles, tables.rows) + remark_lines(tables.remarks))
-    parts = [
-        markdown_table(tables.titles, tables.rows),
-        markdown_notes(tables.remarks),
-        markdown_table(tables.metric_titles, tables.metrics),
-    ]
+    parts = [markdown_table(tables.metric_titles, tables.metrics)]
     if len(tables.by_class) > len(tables.metrics):
         classes = [row for row in tables.by_class if row[2] not in ("", "mean")]
         parts.append(markdown_table(tables.metric_titles, classes))
     if epochs is not None:
         parts.append(epochs_markdown(epochs))
-    write_atomically(output / "table.md", "\n".join([*parts, markdown_text(tables.notes), ""]))
-    write_atomically(output / "table.csv", csv_table([comparison], [tables.floor]))
-    write_atomically(output / "table.tex", latex_table(tables.titles, tables.rows, tables.remarks))
+    more = "\n".join([*parts, markdown_text(tables.notes), ""])
+    write_forms([comparison], [tables.floor], output, more=more)
 
 
-def _comparison_parts(tables: _Tables) -> list[str]:
+def _comparison_parts(tables: _Tables, comparison: Comparison) -> list[str]:
     return [
-        "<h2>Comparison</h2>",
-        html_table(tables.titles, tables.rows),
-        *(f"<p class={_mark(remark)}>{html.escape(remark)}</p>" for remark in tables.remarks),
+        "<h2>Verdict</h2>",
+        as_html(comparison, tables.floor),
         f"<p class=note>{html.escape(tables.notes)}</p>",
     ]
 
@@ -185,10 +159,6 @@ def _figure_parts(tables: _Tables) -> list[str]:
         rows = html_table(tables.metric_titles, tables.by_class)
         parts.append(f"<details><summary>By class</summary>{rows}</details>")
     return parts
-
-
-def _mark(remark: str) -> str:
-    return "warning" if remark.startswith("Warning") else "note"
 
 
 def _notes(experiment: Experiment, comparison: Comparison, specs: Sequence[RunSpec], predictions: pd.DataFrame) -> str:
@@ -208,12 +178,14 @@ def _notes(experiment: Experiment, comparison: Comparison, specs: Sequence[RunSp
     likeliest = "With classes that exclude each other the most probable one is decided for. " * ("softmax" in decided)
     own = ", each on test cases of its own" * comparison.by_seed
     against = "STL of the same variant, ranked within it" if experiment.variants else "STL"
+    sources = "of the cases" if trained_once(comparison) else "between runs and that of the cases"
     seconds = sum(trained_record(spec.folder)["training"]["seconds"] for spec in specs)
     return (
         f"M: {measures}; mean over {comparison.seeds} seed{'s' * (comparison.seeds > 1)}{own}. "
         f"Δ: improvement over {against}, eq. (3) of Kim et al. (2023), positive is better, from unrounded M; in "
-        f"brackets its 95 % interval by a paired bootstrap ({experiment.evaluation.bootstrap} resamplings) over "
-        f"{drawn}, the same for all tasks: {COVERS}. "
+        f"brackets its {level_text(comparison.level)} interval: Student's t with the degrees of freedom of "
+        f"Satterthwaite, and the variance {sources} over {experiment.evaluation.bootstrap} bootstrap draws of {drawn}, "
+        "the same for all methods and tasks. "
         "± is the standard deviation over seeds. "
         f"constant: the best prediction that does not look at the image. {likeliest}"
         f"{weights_note(specs)} Training took {seconds / 60:.1f} minutes, all runs "

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
+from typing import Any
 
 import pandas as pd
 
@@ -13,7 +16,20 @@ from crosstask.errors import one_line
 from crosstask.evaluation.comparison import Cell, Comparison, Measure, Row, companions, constant_means
 from crosstask.evaluation.scores import over_seeds, per_case
 from crosstask.methods import label_of
-from crosstask.report.notes import ONE_RUN, covers
+from crosstask.report.words import (
+    ONE_RUN,
+    covered,
+    covers_of,
+    difference_text,
+    gain_text,
+    has_interval,
+    interval_text,
+    number,
+    rank_text,
+    short_of_runs,
+    trained_once,
+    verdict_text,
+)
 
 CONSTANT_LABEL = "constant"
 
@@ -29,18 +45,32 @@ _CSV_COLUMNS = (
     "improvement_percent",
     "improvement_low",
     "improvement_high",
+    "verdict",
+    "p_adjusted",
+    "p_equivalent_adjusted",
+    "difference",
+    "difference_low",
+    "difference_high",
     "mean_improvement_percent",
-    "rank",
+    "mean_improvement_low",
+    "mean_improvement_high",
+    "mean_verdict",
+    "rank_low",
+    "rank_high",
     "companion_metric",
     "companion_value",
     "remarks",
     "seeds",
+    "level",
+    "margin",
     "interval_covers",
     "never_predicted",
 )
-_OVER = "[95 % over cases]"
 _WIDEST = 2
 """Tasks side by side; more of them stand below each other."""
+_LINE = 120
+_NARROWEST = 12
+"""Titles of a text table that is wider than a line are broken, down to so many characters."""
 
 
 _MARKDOWN = str.maketrans(
@@ -54,6 +84,7 @@ _LATEX = str.maketrans(
         "^": r"\textasciicircum{}",
         "±": r"$\pm$",
         "Δ": r"$\Delta$",
+        "<": r"\textless{}",
     }
 )
 
@@ -68,69 +99,97 @@ def comparison_table(
         floors: M of the constant predictor of each, empty where there is none.
     """
     if all(len(comparison.measures) <= _WIDEST for comparison in comparisons):
+        brackets = covered(comparisons)
         titles = header(comparisons[0])
         if len(comparisons) > 1:
             tasks = range(1, len(comparisons[0].measures) + 1)
-            middle = [title for task in tasks for title in (f"M task {task}", f"Δ task {task} {_OVER}")]
-            titles = [*titles[:2], *middle, *titles[-2:]]
+            middle = [title for task in tasks for title in (f"M task {task}", f"Δ task {task} [{brackets}]")]
+            titles = [*titles[:2], *middle, *titles[-3:]]
         return titles, [
-            row for comparison, floor in zip(comparisons, floors, strict=True) for row in body(comparison, floor)
+            row
+            for comparison, floor in zip(comparisons, floors, strict=True)
+            for row in body(comparison, floor, brackets)
         ]
     return _by_task(comparisons, floors)
 
 
 def header(comparison: Comparison) -> list[str]:
     """Column titles, of tasks side by side."""
-    titles = ["Data set", "Method"]
+    titles, brackets = ["Data set", "Method"], covered([comparison])
     for measure in comparison.measures:
-        titles += [f"M {measure.task}: {_measure(measure)}", f"Δ {measure.task} {_OVER}"]
-    return [*titles, f"Δ mean {_OVER}", "Rank"]
+        titles += [f"M {measure.task}: {_measure(measure)}", f"Δ {measure.task} [{brackets}]"]
+    return [*titles, f"Δ mean [{brackets}]", "Verdict", "Rank"]
 
 
-def body(comparison: Comparison, floor: Mapping[str, Cell] | None = None) -> list[list[str]]:
-    """Rows of the table with tasks side by side; ``floor`` is M of the constant predictor per task, put first."""
-    rows = []
+def body(comparison: Comparison, floor: Mapping[str, Cell] | None = None, titled: str = "") -> list[list[str]]:
+    """Rows of the table with tasks side by side.
+
+    Args:
+        comparison: of one data set.
+        floor: M of the constant predictor per task, put first.
+        titled: what the titles say that intervals cover, if it is not as in :func:`header`.
+    """
+    rows, titled = [], titled or covered([comparison])
     if floor:
         cells = [text for measure in comparison.measures for text in (_value(floor[measure.task], measure), "")]
-        rows.append([comparison.dataset, CONSTANT_LABEL, *cells, "", ""])
+        rows.append([comparison.dataset, CONSTANT_LABEL, *cells, "", "", ""])
     for row in comparison.rows:
         cells = []
         for measure in comparison.measures:
             cell = row.cells[measure.task]
-            gain = _gain(cell.improvement) or cell.undefined
-            cells += [_value(cell, measure), " ".join(filter(None, [gain, _interval(cell)]))]
-        mean = " ".join(filter(None, [_gain(row.mean.improvement), _interval(row.mean)]))
-        rows.append([comparison.dataset, label_of(row.method), *cells, mean, _rank(comparison, row)])
+            texts = [_gain(cell), _interval(cell, measure), short_of_runs(row, cell, comparison, titled)]
+            cells += [_value(cell, measure), " ".join(filter(None, texts))]
+        texts = [gain_text(row.mean.improvement), _interval(row.mean), short_of_runs(row, row.mean, comparison, titled)]
+        mean = " ".join(filter(None, texts))
+        rows.append(
+            [
+                comparison.dataset,
+                comparison.label(row.method),
+                *cells,
+                mean,
+                verdict_text(row.mean),
+                _rank(comparison, row),
+            ]
+        )
     return rows
 
 
 def _rank(comparison: Comparison, row: Row) -> str:
-    """The rank, or why there is none: the words stand in every row that has an interval."""
-    if comparison.seeds == 1 and any(math.isfinite(cell.improvement) for cell in (row.mean, *row.cells.values())):
+    """The rank, or why there is none: the words stand in every row that has an interval of single runs."""
+    if trained_once(comparison) and any(map(has_interval, (row.mean, *row.cells.values()))):
         return ONE_RUN
-    return str(row.rank or "")
+    return rank_text(row.rank)
 
 
 def _by_task(
     comparisons: Sequence[Comparison], floors: Sequence[Mapping[str, Cell]]
 ) -> tuple[list[str], list[list[str]]]:
-    """Titles and rows with a column a method, and of each task M, the improvement and its interval below each other."""
-    constant = any(floors)
+    """Titles and rows with a column a method, and of each task M, improvement, interval and verdict one by one."""
+    constant, brackets = any(floors), covered(comparisons)
     titles = ["Data set", "Task", "Figure", *([CONSTANT_LABEL] if constant else [])]
-    titles += [label_of(row.method) for row in comparisons[0].rows]
+    titles += [comparisons[0].label(row.method) for row in comparisons[0].rows]
     rows = []
     for comparison, floor in zip(comparisons, floors, strict=True):
         lines: list[tuple[str, str, str, list[str]]] = []
+
+        def told(task: str, cells: Sequence[Cell], measure: Measure | None, of: Comparison = comparison) -> list[Any]:
+            intervals = [
+                " ".join(filter(None, [_interval(cell, measure), short_of_runs(row, cell, of, brackets)]))
+                for row, cell in zip(of.rows, cells, strict=True)
+            ]
+            return [
+                (task, "Δ", "", [_gain(cell) for cell in cells]),
+                (task, f"Δ [{brackets}]", "", intervals),
+                (task, "Verdict", "", [verdict_text(cell) for cell in cells]),
+            ]
+
         for measure in comparison.measures:
             cells = [row.cells[measure.task] for row in comparison.rows]
             first = _value(floor[measure.task], measure) if floor else ""
             values = [_value(cell, measure) for cell in cells]
             lines.append((measure.task, f"M: {_measure(measure)}", first, values))
-            gains = [_gain(cell.improvement) or cell.undefined for cell in cells]
-            lines.append((measure.task, "Δ", "", gains))
-            lines.append((measure.task, f"Δ {_OVER}", "", [_interval(cell) for cell in cells]))
-        lines.append(("mean", "Δ", "", [_gain(row.mean.improvement) for row in comparison.rows]))
-        lines.append(("mean", f"Δ {_OVER}", "", [_interval(row.mean) for row in comparison.rows]))
+            lines += told(measure.task, cells, measure)
+        lines += told("mean", [row.mean for row in comparison.rows], None)
         lines.append(("", "Rank", "", [_rank(comparison, row) for row in comparison.rows]))
         for task, figure, first, texts in lines:
             if any(texts) or first:
@@ -150,34 +209,42 @@ def _value(cell: Cell, measure: Measure) -> str:
     """M, what it is not shown without, and its deviation over seeds; an average over data sets has none."""
     if not math.isfinite(cell.value):
         return "undefined" if measure.metric else ""
-    beside = f" ({_number(cell.companion)})" if math.isfinite(cell.companion) else ""
+    beside = f" ({number(cell.companion)})" if math.isfinite(cell.companion) else ""
     spread = f" ± {cell.deviation:.2f}" if math.isfinite(cell.deviation) else ""
-    return _number(cell.value) + spread + beside
+    return number(cell.value) + spread + beside
 
 
-def _number(value: float) -> str:
-    if not math.isfinite(value):
-        return ""
-    return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
+def _gain(cell: Cell) -> str:
+    """The improvement; where it is not defined the words for that."""
+    return gain_text(cell.improvement) or (verdict_text(cell) if cell.undefined else "")
 
 
-def _gain(value: float) -> str:
-    return f"{value:+.2f} %" if math.isfinite(value) else ""
-
-
-def _interval(cell: Cell) -> str:
-    return f"[{cell.low:+.2f}, {cell.high:+.2f}]" if math.isfinite(cell.low) else ""
+def _interval(cell: Cell, measure: Measure | None = None) -> str:
+    """The interval of the improvement; where there is no ratio the difference in the metric's unit with its own."""
+    if cell.undefined and measure is not None:
+        return difference_text(cell.gain.difference, measure.unit)
+    return interval_text(cell.low, cell.high)
 
 
 def text_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns of equal width, for a terminal or a log."""
+    """Columns of equal width, for a terminal or a log; titles are broken where the lines would be long."""
     titles, *rows = [list(map(one_line, cells)) for cells in (titles, *rows)]
-    widths = [max(len(row[index]) for row in [titles, *rows]) for index in range(len(titles))]
+    heads = [titles]
+    if sum(max(map(len, column)) + 2 for column in zip(titles, *rows, strict=True)) > _LINE:
+        columns = [_broken(title, [row[index] for row in rows]) for index, title in enumerate(titles)]
+        heads = [list(line) for line in zip_longest(*columns, fillvalue="")]
+    widths = [max(len(row[index]) for row in [*heads, *rows]) for index in range(len(titles))]
 
     def line(cells: Sequence[str]) -> str:
         return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
-    return "\n".join([line(titles), line(["-" * width for width in widths]), *map(line, rows)]) + "\n"
+    return "\n".join([*map(line, heads), line(["-" * width for width in widths]), *map(line, rows)]) + "\n"
+
+
+def _broken(title: str, cells: Sequence[str]) -> list[str]:
+    """A title in lines about as long as its column's cells."""
+    width = max(_NARROWEST, *map(len, cells)) if cells else len(title)
+    return textwrap.wrap(title, max(width, 1), break_long_words=False, break_on_hyphens=False) or [title]
 
 
 def markdown_text(text: str) -> str:
@@ -228,21 +295,58 @@ def csv_table(comparisons: Sequence[Comparison], floors: Sequence[Mapping[str, C
     for comparison, floor in zip(comparisons, floors, strict=True):
         remarks = " ".join(comparison.remarks)
         for measure in comparison.measures:
-            head = [measure.task, measure.metric, measure.unit, measure.higher_is_better]
-            runs = [comparison.seeds, covers(comparison)]
+            head: dict[str, object] = {
+                "dataset": comparison.dataset,
+                "task": measure.task,
+                "metric": measure.metric,
+                "unit": measure.unit,
+                "higher_is_better": measure.higher_is_better,
+                "companion_metric": measure.companion,
+                "remarks": remarks,
+                "level": comparison.level,
+                "margin": comparison.margin,
+            }
             if floor:
                 cell = floor[measure.task]
-                shown = ["" if math.isnan(figure) else figure for figure in (cell.value, cell.companion)]
-                line: list[object] = [*head, shown[0], *[""] * 6, measure.companion, shown[1], remarks]
-                rows.append([comparison.dataset, CONSTANT_LABEL, *line, comparison.seeds, "", ""])
-            for row in comparison.rows:
-                cell = row.cells[measure.task]
-                figures = [cell.value, cell.deviation, cell.improvement, cell.low, cell.high, row.mean.improvement]
-                shown = ["" if math.isnan(figure) else figure for figure in figures]
-                companion = "" if math.isnan(cell.companion) else cell.companion
-                beside = [measure.companion, companion, remarks, *runs, _never(comparison, row, measure)]
-                rows.append([comparison.dataset, row.method, *head, *shown, row.rank or "", *beside])
+                own = {"method": CONSTANT_LABEL, "value": cell.value, "companion_value": cell.companion}
+                rows.append(_csv_row(head | own | {"seeds": comparison.seeds}))
+            rows += [_csv_row(head | _csv_figures(comparison, row, measure)) for row in comparison.rows]
     return csv_text(rows)
+
+
+def _csv_figures(comparison: Comparison, row: Row, measure: Measure) -> dict[str, object]:
+    cell, mean = row.cells[measure.task], row.mean
+    gain = cell.gain
+    ranks = dict(zip(("rank_low", "rank_high"), row.rank, strict=True)) if row.rank else {}
+    return {
+        "method": row.method,
+        "value": cell.value,
+        "seed_deviation": cell.deviation,
+        "improvement_percent": cell.improvement,
+        "improvement_low": cell.low,
+        "improvement_high": cell.high,
+        "verdict": cell.verdict,
+        "p_adjusted": gain.p_adjusted,
+        "p_equivalent_adjusted": gain.p_equivalent_adjusted,
+        "difference": gain.difference.value,
+        "difference_low": gain.difference.low,
+        "difference_high": gain.difference.high,
+        "mean_improvement_percent": mean.improvement,
+        "mean_improvement_low": mean.low,
+        "mean_improvement_high": mean.high,
+        "mean_verdict": mean.verdict,
+        **ranks,
+        "companion_value": cell.companion,
+        "seeds": cell.runs,
+        "interval_covers": covers_of(row, cell, comparison),
+        "never_predicted": _never(comparison, row, measure),
+    }
+
+
+def _csv_row(figures: Mapping[str, object]) -> list[object]:
+    """The figures in the order of the columns; what is missing or no number stays empty."""
+    values = [figures.get(column, "") for column in _CSV_COLUMNS]
+    return ["" if isinstance(value, float) and math.isnan(value) else value for value in values]
 
 
 def _never(comparison: Comparison, row: Row, measure: Measure) -> str:
@@ -262,7 +366,12 @@ def floor_of(constant: pd.DataFrame, comparison: Comparison) -> dict[str, Cell]:
 
 
 def all_metrics(
-    scores: pd.DataFrame, methods: Sequence[str], *, by_class: bool = True, tasks: Sequence[str] = ()
+    scores: pd.DataFrame,
+    methods: Sequence[str],
+    *,
+    by_class: bool = True,
+    tasks: Sequence[str] = (),
+    label: Callable[[str], str] = label_of,
 ) -> tuple[list[str], list[list[str]]]:
     """Every metric of every method: mean over cases and seeds, by class where a task has several.
 
@@ -274,8 +383,9 @@ def all_metrics(
         methods: which, in order.
         by_class: also a row for each class.
         tasks: which come first, in order.
+        label: how a method is written; see :meth:`Comparison.label`.
     """
-    titles = ["Task", "Metric", "Class", "Unit", *map(label_of, methods)]
+    titles = ["Task", "Metric", "Class", "Unit", *map(label, methods)]
     rows = []
     order = {task: index for index, task in enumerate(dict.fromkeys([*tasks, *scores["task"]]))}
     groups = scores.groupby(["task", "metric"], sort=False)
@@ -315,5 +425,5 @@ def _means(values: pd.DataFrame, cells: pd.DataFrame, methods: Sequence[str]) ->
         elif own.total() < wanted:
             texts.append(f"incomplete: {own.total()} of {wanted}")
         else:
-            texts.append(_number(means[method]) + few)
+            texts.append(number(means[method]) + few)
     return texts
