@@ -17,6 +17,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from crosstask.evaluation.comparison import Comparison, average, compare
+from crosstask.evaluation.contrast import Part, Spread
 from crosstask.evaluation.scores import score_table
 from crosstask.evaluation.verdict import outlook
 from crosstask.report import figures
@@ -110,6 +111,13 @@ def test_ranks_that_cannot_be_told_apart_stand_as_intervals():
     assert "Rank 1-3 means that these ranks cannot be told apart." in as_text([found], [{}])
     titles, rows = comparison_table([compared(tasks=3)], [{}])
     assert dict(zip(titles, rows[-1], strict=True)) | ranks == dict(zip(titles, rows[-1], strict=True))
+
+
+def test_what_fails_by_the_adjustment_alone_is_not_said_to_be_beyond_any_number_of_seeds():
+    spread = Spread((Part("runs", 0.1, 5), Part("runs", 0.1, 5), Part("cases", 0.1, 100)))
+    gain = 1.05 * spread.half_width(0.95)  # its own interval leaves out zero
+    assert outlook(gain, spread, margin=0.1, level=0.95).startswith("alone it would be told from none, adjusted ")
+    assert "would tell it from none;" in outlook(0.9 * gain, spread, margin=0.1, level=0.95)
 
 
 # Every form
