@@ -1,6 +1,7 @@
 """``benchmark --until``: seeds are added, an interrupted call goes on, and what is left out of a comparison is said."""
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -86,5 +87,6 @@ def test_what_cannot_be_aimed_at_is_one_line(experiment, call, tmp_path, options
 def test_what_is_no_number_is_refused(experiment, call):
     outcome = call("benchmark", experiment, "--until", "significant")
     assert outcome.code == 2
-    assert "--until" in outcome.err
-    assert "significant" in outcome.err
+    words = re.sub("[^a-z]", "", outcome.err)  # without the frame, and what it breaks
+    assert "until" in words
+    assert re.search("valid(float|number)", words)

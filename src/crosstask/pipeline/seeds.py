@@ -16,7 +16,7 @@ from crosstask.evaluation.comparison import Comparison, Row
 
 FEWEST = 5
 """Seeds before the width is looked at first, if as many are allowed: begun with 3, the 95 % interval at the end covers
-92.8 % in the worst case, and begun with 5 it covers 93.4 % (``benchmarks/until.py``)."""
+92.8 % in the worst case, and begun with 5 it covers 93.6 % (docs/seeds.md, ``benchmarks/until.py``)."""
 MAX_SEEDS = 20
 """Where it ends, unless told otherwise."""
 _LEAST = 3  # the variance of two runs has one degree of freedom
