@@ -56,7 +56,7 @@ def test_output_is_a_page_with_tables_and_may_be_written_again(call: Call, table
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"index.html", "table.txt", "table.md", "table.csv", "table.tex", "verdict.csv"}
     page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == 2 and "Verdicts" in page and "better" in page
+    assert page.count("data:image/png;base64,") == 2 and "<h2>Verdict</h2>" in page and "better" in page
     with (tmp_path / "out" / "verdict.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["task"] for row in rows] == ["organs", "dose", "mean"]
@@ -123,7 +123,8 @@ def test_options_that_say_what_a_table_does_not(call: Call, tmp_path):
     shown = call("compare", "colleague.xlsx", *columns, "--better", "dice=higher", "--better", "mae=lower", "--json")
     assert shown.code == 0, shown.err
     long_table().to_csv(tmp_path / "same.csv", index=False)
-    assert json.loads(shown.out)["rows"] == json.loads(call("compare", "same.csv", "--json").out)["rows"]
+    rows, same = (json.loads(text)["rows"] for text in (shown.out, call("compare", "same.csv", "--json").out))
+    assert [{**row, "dataset": "same"} for row in rows] == same  # a data set is called as its table
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from crosstask.errors import InputError
-from crosstask.evaluation.comparison import Comparison
+from crosstask.evaluation.comparison import LEVEL, MARGIN, Comparison
 from crosstask.evaluation.comparison import compare as compare_methods
 from crosstask.evaluation.foreign import Scores, clean_scores, known_baseline
 from crosstask.methods import BASELINE
@@ -21,8 +21,8 @@ def compare(
     frame: pd.DataFrame,
     *,
     baseline: str = BASELINE,
-    margin: float = 1.0,
-    level: float = 0.95,
+    margin: float = MARGIN,
+    level: float = LEVEL,
     columns: Mapping[str, str] | None = None,
     metrics: Mapping[str, str] | None = None,
     better: Mapping[str, str] | None = None,
@@ -56,7 +56,7 @@ def compare(
 
 
 def compare_scores(
-    scores: Scores, *, baseline: str = BASELINE, margin: float = 1.0, level: float = 0.95, name: str = NAME
+    scores: Scores, *, baseline: str = BASELINE, margin: float = MARGIN, level: float = LEVEL, name: str = NAME
 ) -> Comparison:
     """The same of scores that were looked at: :func:`crosstask.evaluation.foreign.read_tables` reads them from files.
 

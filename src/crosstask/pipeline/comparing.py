@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crosstask.evaluation.comparison import Comparison
+from crosstask.evaluation.comparison import LEVEL, MARGIN, Comparison
 from crosstask.evaluation.foreign import Scores, read_tables
 from crosstask.evaluation.scores_compare import NAME, compare_scores
 from crosstask.methods import BASELINE
 from crosstask.report.compared import must_be_own, write_compared
-from crosstask.report.notes import table_notes
-from crosstask.report.tables import comparison_table, floor_of, remark_lines, text_table
+from crosstask.report.forms import as_text, remarks
+from crosstask.report.tables import floor_of
+from crosstask.report.verdicts import verdict_frame
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,7 @@ class Compared:
 
     def __str__(self) -> str:
         floor = {} if self.scores.constant is None else floor_of(self.scores.constant, self.comparison)
-        table = text_table(*comparison_table([self.comparison], [floor]))
-        return table + remark_lines(table_notes([self.comparison]))
+        return as_text([self.comparison], [floor])
 
     def to_json(self) -> str:
         """Verdicts, what they are of, and remarks; figures that are not there are null."""
@@ -54,8 +54,8 @@ class Compared:
                 }
                 for measure in comparison.measures
             ],
-            "rows": [_plain(row) for row in comparison.to_frame().to_dict("records")],
-            "remarks": table_notes([comparison]),
+            "rows": [_plain(row) for row in verdict_frame([comparison]).to_dict("records")],
+            "remarks": remarks([comparison]),
         }
         return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
 
@@ -64,8 +64,8 @@ def compare_tables(
     tables: Sequence[str | Path],
     *,
     baseline: str = BASELINE,
-    margin: float = 1.0,
-    level: float = 0.95,
+    margin: float = MARGIN,
+    level: float = LEVEL,
     columns: Mapping[str, str] | None = None,
     metrics: Mapping[str, str] | None = None,
     better: Mapping[str, str] | None = None,
