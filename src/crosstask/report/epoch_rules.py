@@ -41,9 +41,8 @@ def _judged(spec: RunSpec) -> str:
     if weights == "final":
         return "Judged: the weights of the last epoch."
     if weights == "average":
-        return (
-            f"Judged: the moving average of the weights, time constant {training.average:g} epochs, at the last epoch."
-        )
+        constant = f"{training.average:g} epoch{'s' * (training.average != 1)}"
+        return f"Judged: the moving average of the weights (time constant: {constant}) at the last epoch."
     epochs = training.smoothing
     smoothing = f": the highest score of the {epochs} in a row with the highest mean" if epochs > 1 else ""
     return f"Judged: the weights of the best epoch, chosen on validation cases{smoothing}."
