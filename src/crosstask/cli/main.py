@@ -211,20 +211,57 @@ def train(
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            help="Run folder; with --on also a benchmark: its output folder or experiment.", metavar="RUN_OR_BENCHMARK"
+        ),
+    ],
     split: Annotated[str, typer.Option(help="train, validation, test, or all cases of the store.")] = "test",
     weights: Weights = None,
     output: Annotated[Optional[Path], typer.Option("--output", "-o", help="Table: .csv or .parquet.")] = None,  # noqa: UP045
     store: Annotated[Optional[Path], typer.Option(help="Prepared cases, if others or not where they were.")] = None,  # noqa: UP045
     device: Device = "auto",
+    on: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="Labelled cases that were never met: an experiment, a cohort file, a folder, DATASET=FOLDER, or a "
+            "name under external of the experiment.",
+            metavar="EXPERIMENT_OR_COHORT",
+        ),
+    ] = None,
+    classes: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--class", help="With --on: which class of theirs is which of ours.", metavar="TASK.THEIRS=OURS"),
+    ] = None,
+    tasks: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--task", help="With --on: which task of theirs is which of ours.", metavar="THEIRS=OURS"),
+    ] = None,
+    name: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="With --on: what the cases are called; default: after their file or folder."),
+    ] = None,
     overrides: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Argument(help="evaluation.KEY=value, in the place of what the run's settings have."),
+        typer.Argument(
+            help="evaluation.KEY=value, in the place of what the run's settings have; of a benchmark any key.",
+            metavar="[KEY=VALUE]...",
+        ),
     ] = None,
 ) -> None:
-    """Score a run on whole cases: one row per case, class and metric, and a summary."""
+    """Score a run on whole cases: one row per case, class and metric, and a summary. With --on: on external cases."""
     one_of("--split", split, (*SPLITS, "all"))
     one_of("--weights", weights, WEIGHTS)
+    if on is not None:
+        from crosstask.cli.external import evaluate_on
+
+        one_of("--split", split, ("test",))  # every external case is a test case
+        evaluate_on(run, on, classes or (), tasks or (), name, weights, output, store, device, overrides or ())
+        return
+    for option, given in (("--class", classes), ("--task", tasks), ("--name", name)):
+        if given:
+            raise InputError(f"{option}: is of external cases; give these with --on")
     from crosstask.cli.listening import Terminal
     from crosstask.pipeline.scoring import score_run
 

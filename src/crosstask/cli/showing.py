@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 
 def show_comparison(comparison: Comparison) -> None:
     """The tables of a benchmark, and where its page is."""
-    output = comparison.experiment.output_folder
+    output = comparison.page.parent
     more = {"diagnosis.txt": comparison.diagnosis, "epochs.txt": comparison.epochs}
     for name in ("table.txt", *(name for name, part in more.items() if part is not None)):
         out.print((output / name).read_text(encoding="utf-8"), markup=False)
     out.print(f"Page: {comparison.page.resolve()}", markup=False)
+    for name, external in comparison.external.items():
+        out.print(f"External cases: {name}", markup=False)
+        show_comparison(external)
 
 
 def show_scores(scoring: Scoring, split: str) -> None:

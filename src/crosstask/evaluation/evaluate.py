@@ -208,6 +208,68 @@ def evaluate_constant(
     for task in assembly.tasks:
         task.fit(channel_statistics(store, splits["train"], task.array, task.classes, assembly.region_array))
     fix_thresholds(assembly.tasks, experiment.evaluation)
+    return _constant(assembly, store, cases, seed, dataset, progress)
+
+
+def evaluate_cases(
+    predictor: Predictor,
+    store: Store,
+    cases: Sequence[str],
+    tasks: Sequence[str],
+    *,
+    dataset: Dataset | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Predict given cases and score some tasks of them, whatever store they are in; nothing is chosen or kept.
+
+    Args:
+        predictor: the run.
+        store: the prepared cases, in the run's own words.
+        cases: which.
+        tasks: which of the run's tasks.
+        dataset: whose own scores are added; by default none.
+        progress: told (done, total, case) after each case.
+    """
+    spec = predictor.spec
+    table = _Table(spec.key, spec.seed, dataset, predictor.assembly.only(tasks).for_scoring())
+    for done, case_id in enumerate(cases, 1):
+        arrays = store.open(case_id)
+        table.add(case_id, arrays_of(store, case_id), predictor.predict(case_id, arrays, arrays.geometry).values)
+        if progress:
+            progress(done, len(cases), case_id)
+    return table.finish()
+
+
+def constant_of_cases(
+    assembly: Assembly,
+    store: Store,
+    cases: Sequence[str],
+    *,
+    seed: int,
+    dataset: Dataset | None = None,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Scores of the constant predictor on given cases, by tasks that know their training cases already.
+
+    Args:
+        assembly: the tasks, with their state.
+        store: the prepared cases, in the tasks' own words.
+        cases: which.
+        seed: that the rows carry.
+        dataset: whose own scores are added; by default none.
+        progress: told (done, total, case) after each case.
+    """
+    return _constant(assembly, store, cases, seed, dataset, progress).scores
+
+
+def _constant(
+    assembly: Assembly,
+    store: Store,
+    cases: Sequence[str],
+    seed: int,
+    dataset: Dataset | None,
+    progress: Progress | None,
+) -> Evaluation:
     table = _Table(CONSTANT, seed, dataset, assembly.for_scoring())
     for done, case_id in enumerate(cases, 1):
         case = arrays_of(store, case_id)
@@ -228,7 +290,7 @@ def arrays_of(store: Store, case_id: str) -> CaseData:
 class _Table:
     """Rows of scores and of predictions, case by case."""
 
-    def __init__(self, method: str, seed: int, dataset: Dataset, assembly: Assembly) -> None:
+    def __init__(self, method: str, seed: int, dataset: Dataset | None, assembly: Assembly) -> None:
         self._head = (method, seed)
         self._dataset, self._assembly = dataset, assembly
         self._scores: list[tuple[object, ...]] = []
@@ -266,9 +328,9 @@ class _Table:
 
 
 def score_case(
-    dataset: Dataset, assembly: Assembly, case: CaseData, values: dict[str, np.ndarray]
+    dataset: Dataset | None, assembly: Assembly, case: CaseData, values: dict[str, np.ndarray]
 ) -> Iterator[tuple[str, str, str, float, str, bool]]:
-    """Rows (task, class, metric, value, unit, higher is better) of one case: the tasks' own and the data set's."""
+    """Rows (task, class, metric, value, unit, higher is better) of one case: of the tasks, and the data set's own."""
     region = assembly.region(case)
     for task in assembly.tasks:
         target, present = assembly.target(task, case)
@@ -278,7 +340,7 @@ def score_case(
             yield task.name, name, metric, value, direction.unit, direction.higher_is_better
     classes = {task.name: task.classes for task in assembly.tasks}
     units: dict[str, Task] = {task.name: task for task in assembly.tasks}
-    for task_name, name, metric, value in dataset.scores(case, values, classes):
+    for task_name, name, metric, value in dataset.scores(case, values, classes) if dataset is not None else ():
         yield task_name, name, metric, value, units[task_name].unit, False
 
 

@@ -13,7 +13,7 @@ from crosstask.assembly import Assembly, Readable, Slices, assembly_of, lesion_o
 from crosstask.devices import AUTO
 from crosstask.files import write_atomically
 from crosstask.prediction.predictor import Predictor
-from crosstask.runs import EXAMPLES
+from crosstask.runs import EXAMPLES, read_record
 from crosstask.seals import seal
 from crosstask.store import Store
 from crosstask.store.statistics import labels_of
@@ -58,7 +58,16 @@ def _labelled(case: Readable, assembly: Assembly) -> int:
     return sum(bool(set(task.classes) & set(case.channels.get(task.scored_array, ()))) for task in assembly.tasks)
 
 
-def save_examples(folder: Path, store: Store, case_ids: Sequence[str], *, device: str = AUTO) -> None:
+def save_examples(
+    folder: Path,
+    store: Store,
+    case_ids: Sequence[str],
+    *,
+    device: str = AUTO,
+    weights: str | None = None,
+    into: Path | None = None,
+    tasks: Sequence[str] | None = None,
+) -> None:
     """Write of each case image, target, presence, prediction and decision, the same image for all runs.
 
     Of a volume it is one slice; where patches of lesions are learned from, the patch by which the case is judged. Of
@@ -66,9 +75,21 @@ def save_examples(folder: Path, store: Store, case_ids: Sequence[str], *, device
 
     Arrays are named ``<case>/image`` (``y x``, or ``3 y x`` in colour, in [-1, 1]), ``<case>/spacing``,
     ``<case>/<task>/target`` and so on; masks are probabilities.
+
+    Args:
+        folder: the run folder.
+        store: the prepared cases.
+        case_ids: which.
+        device: of the network.
+        weights: which; by default those by which the run is judged.
+        into: the folder to write to; by default that of the run.
+        tasks: which of the run's; by default all.
     """
-    predictor = Predictor(folder, device=device)
-    whole = assembly_of(predictor.experiment, predictor.dataset)
+    predictor = Predictor(
+        folder, weights=weights, device=device, alone=into is not None and "assembly" in read_record(folder)
+    )
+    whole = assembly_of(predictor.experiment, predictor.dataset) if into is None else predictor.assembly
+    into = into or folder
     scored, sample = predictor.assembly.for_scoring(), predictor.experiment.sample
     arrays: dict[str, np.ndarray] = {"cases": np.array(list(case_ids))}
     for case_id in case_ids:
@@ -82,6 +103,8 @@ def save_examples(folder: Path, store: Store, case_ids: Sequence[str], *, device
         arrays[f"{case_id}/image"] = _shown(whole, image)
         arrays[f"{case_id}/spacing"] = np.array(spacing)
         for task in predictor.tasks:
+            if tasks is not None and task.name not in tasks:
+                continue
             target, present = scored.target(task, case, plane)
             values = prediction.values[task.name]
             if task.level == "pixel":
@@ -97,8 +120,8 @@ def save_examples(folder: Path, store: Store, case_ids: Sequence[str], *, device
             arrays[f"{case_id}/{task.name}/picture"] = np.array([task.picture, task.unit])
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    write_atomically(folder / EXAMPLES, buffer.getvalue())
-    seal(folder, EXAMPLES)
+    write_atomically(into / EXAMPLES, buffer.getvalue())
+    seal(into, EXAMPLES)
 
 
 def _shown(assembly: Assembly, image: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from crosstask.experiment.dataset import DatasetSection, SplitSection
 from crosstask.experiment.encoder import EncoderSection
 from crosstask.experiment.evaluation import EvaluationSection
 from crosstask.experiment.experiment import Experiment
+from crosstask.experiment.external import ExternalDataset, ExternalSection
 from crosstask.experiment.loading import experiment_from, load_experiment, override_values, with_evaluation
 from crosstask.experiment.sample import LesionSection, SampleSection
 from crosstask.experiment.training import AugmentationSection, TrainingSection
@@ -17,6 +18,8 @@ __all__ = [
     "EncoderSection",
     "EvaluationSection",
     "Experiment",
+    "ExternalDataset",
+    "ExternalSection",
     "LesionSection",
     "SampleSection",
     "SplitSection",

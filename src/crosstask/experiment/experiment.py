@@ -14,6 +14,7 @@ from crosstask.errors import InputError
 from crosstask.experiment.dataset import DatasetSection
 from crosstask.experiment.encoder import EncoderSection
 from crosstask.experiment.evaluation import EvaluationSection
+from crosstask.experiment.external import EXTERNAL_NAME, ExternalSection
 from crosstask.experiment.faults import no_mapping, reason_of
 from crosstask.experiment.sample import SampleSection
 from crosstask.experiment.section import Section
@@ -79,6 +80,13 @@ class Experiment(Section):
         min_length=1,
         description="every method is trained once for each; of initial weights, order of samples and dropout",
     )
+    external: dict[str, ExternalSection] = Field(
+        default={},
+        description="labelled cases of another origin by a name of their own, on which all runs are scored and "
+        "compared "
+        "too, in OUTPUT/external/NAME; cases that trained a run are refused by their pixels. No run depends on it, so "
+        "it can be added after training",
+    )
     store: Path | None = Field(default=None, description="prepared cases; None: OUTPUT/store")
     output: Path | None = Field(default=None, description="results; None: runs/NAME")
     _origins: Origins = PrivateAttr(default_factory=dict)
@@ -121,8 +129,31 @@ class Experiment(Section):
                     raise ValueError(f"variant {name!r} cannot change {key!r}; it may change {allowed}")
         return variants
 
+    @field_validator("external")
+    @classmethod
+    def _folders(cls, external: dict[str, ExternalSection]) -> dict[str, ExternalSection]:
+        for name in external:
+            if not re.fullmatch(EXTERNAL_NAME, name):
+                raise ValueError(f"{name!r} cannot name external cases; take letters, digits, dots, _ and -")
+        return external
+
+    def _check_external(self) -> None:
+        tasks = self.dataset.tasks
+        for name, section in self.external.items():
+            for theirs, ours in section.tasks.items():
+                if ours not in tasks:
+                    near = did_you_mean(ours, tasks)
+                    known = ", ".join(tasks)
+                    raise ValueError(f"external.{name}.tasks.{theirs}: {ours!r} is no task; {near}there is {known}")
+            for task in section.classes:
+                if task not in tasks and task not in section.tasks:
+                    near = did_you_mean(task, tasks)
+                    known = ", ".join(tasks)
+                    raise ValueError(f"external.{name}.classes.{task}: is no task; {near}there is {known}")
+
     @model_validator(mode="after")
     def _fitting(self) -> Experiment:
+        self._check_external()
         if self.major is not None and self.major not in self.dataset.tasks:
             raise ValueError(f"major: {self.major!r} is no task; dataset.tasks has {', '.join(self.dataset.tasks)}")
         try:
@@ -165,7 +196,7 @@ class Experiment(Section):
             ValueError: the variant's changes are not accepted.
         """
         values = self.model_dump(mode="json")
-        values["variants"] = {}
+        values["variants"], values["external"] = {}, {}
         for section, changes in self.variants.get(variant, {}).items():
             if changes is not None and not isinstance(changes, Mapping):
                 raise ValueError(f"variants.{variant}.{section}: {no_mapping(changes, section)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -55,13 +55,18 @@ def reason_of(fault: Mapping[str, Any], model: type[BaseModel]) -> str:
 def section_at(model: type[BaseModel], keys: Sequence[Any]) -> type[BaseModel] | None:
     """The section that stands at these keys of a model, or None if no section does."""
     section = model
+    named = False  # by a name of the user's own, as external cases are
     for key in keys:
+        if named:
+            named = False
+            continue
         annotation = section.model_fields[key].annotation if key in section.model_fields else None
+        named = get_origin(annotation) is dict
         found = [kind for kind in (annotation, *get_args(annotation)) if _is_section(kind)]  # some may be None instead
         if not found:
             return None
         section = found[0]
-    return section
+    return None if named else section
 
 
 def _is_section(kind: Any) -> bool:

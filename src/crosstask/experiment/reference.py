@@ -73,8 +73,9 @@ def _keys(model: type[BaseModel], prefix: str) -> Iterator[Key]:
             yield Key(path, _kind(field.annotation), _default(field), field.description or "", _range(field))
         else:
             text = field.description or summary_of(section)
-            yield Key(path, "section", "", text)
-            yield from _keys(section, f"{path}.")
+            named = get_origin(field.annotation) is dict
+            yield Key(path, "sections by name" if named else "section", "", text)
+            yield from _keys(section, f"{path}.NAME." if named else f"{path}.")
 
 
 def options_of_entry(registry: Registry[Any], name: str, prefix: str) -> list[Key]:
@@ -146,6 +147,11 @@ def schema() -> dict[str, Any]:
     tasks["anyOf"] = [by_name, {"type": "array", "items": {"type": "string"}}]
     for name in ("type", "additionalProperties"):
         tasks.pop(name, None)
+    external = found["$defs"]["ExternalSection"]["properties"]
+    external["dataset"] = {"anyOf": [external["dataset"], {"type": "string"}]}
+    names = {"type": "object", "additionalProperties": {"type": ["string", "number"]}}
+    external["tasks"] = {**external["tasks"], **names}
+    external["classes"]["additionalProperties"] = names
     precision = found["$defs"]["TrainingSection"]["properties"]["precision"]
     precision["enum"] = [*precision["enum"], 32]  # as YAML reads it without quotes
     precision.pop("type", None)

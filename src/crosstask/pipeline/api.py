@@ -16,11 +16,13 @@ from crosstask.experiment import Experiment, experiment_from, load_experiment
 from crosstask.files import write_atomically
 from crosstask.pipeline.benchmark import run_benchmark
 from crosstask.pipeline.context import Context
+from crosstask.pipeline.external import compare_on, score_run_on
 from crosstask.pipeline.listener import Listener
 from crosstask.pipeline.predicting import Predicted, predict_cases
 from crosstask.pipeline.results import Comparison
 from crosstask.pipeline.scoring import score_run
 from crosstask.pipeline.seeds import MAX_SEEDS, Aim
+from crosstask.pipeline.subject import benchmark_at, check_trained, is_run
 from crosstask.pipeline.trained import TrainedRun
 from crosstask.pipeline.training import train_runs
 
@@ -124,8 +126,12 @@ def train(
 
 
 def evaluate(
-    run: str | Path | TrainedRun,
+    run: str | Path | TrainedRun | ExperimentLike,
     *,
+    on: str | Path | Mapping[str, Any] | None = None,
+    tasks: Mapping[str, str] | None = None,
+    classes: Mapping[str, Mapping[str, str]] | None = None,
+    name: str | None = None,
     split: str = "test",
     weights: str | None = None,
     store: str | Path | None = None,
@@ -133,11 +139,20 @@ def evaluate(
     device: str = AUTO,
     overrides: Sequence[str] = (),
     listener: Listener | None = None,
-) -> pd.DataFrame:
+) -> pd.DataFrame | Comparison:
     """Score a run on whole cases: one row per case, task, class and metric. The table is also written.
 
+    With ``on`` the cases are others than the run has ever met, and ``run`` may be a whole benchmark, whose methods are
+    then compared on them. A class is what it is called, or what ``classes`` says; cases that trained a run are refused
+    by their pixels.
+
     Args:
-        run: a run, or its folder.
+        run: a run, or its folder; with ``on`` also a benchmark: its output folder, experiment file or experiment.
+        on: external cases: an experiment file, a cohort file, a folder, ``DATASET=FOLDER``, the name of external cases
+            of the experiment, or a mapping with ``name``, ``root`` and ``options`` of their data set.
+        tasks: with ``on``: ``{their task: ours}`` where the names differ.
+        classes: with ``on``: ``{our task: {their class: ours}}`` where the names differ.
+        name: with ``on``: what the cases are called; by default after their file or folder.
         split: ``train``, ``validation``, ``test`` or ``all``.
         weights: ``best`` (by validation), ``final`` or ``average``; None for those
             by which the run is judged (``evaluation.weights``).
@@ -147,9 +162,28 @@ def evaluate(
         overrides: ``evaluation.KEY=value``.
         listener: told what happens; None for nobody.
 
+    Returns:
+        The scores; of a benchmark the comparison.
+
     Raises:
         InputError: the folder is no complete run, or an argument cannot be used.
     """
+    if on is not None:
+        if split != "test":
+            raise InputError(f"split: {split!r} says nothing with on, which scores every case; leave it out")
+        return _evaluate_on(
+            run,
+            on,
+            {"tasks": tasks, "classes": classes, "name": name, "weights": weights, "device": device},
+            None if store is None else Path(store),
+            None if output is None else Path(output),
+            overrides,
+            listener,
+        )
+    if tasks or classes or name:
+        raise InputError("tasks, classes and name are of external cases; give these with on")
+    if not isinstance(run, (str, Path, TrainedRun)):
+        raise InputError("run: give a run or its folder; a benchmark is scored on external cases alone (on)")
     if split not in (*SPLITS, "all"):
         raise InputError(f"split: {split!r} is not accepted; one of {', '.join(SPLITS)}, all")
     scoring = score_run(
@@ -163,6 +197,33 @@ def evaluate(
         listener=listener,
     )
     return scoring.evaluation.scores
+
+
+def _evaluate_on(
+    run: str | Path | TrainedRun | ExperimentLike,
+    on: str | Path | Mapping[str, Any],
+    about: dict[str, Any],
+    store: Path | None,
+    output: Path | None,
+    overrides: Sequence[str],
+    listener: Listener | None,
+) -> pd.DataFrame | Comparison:
+    """Scores of a run, or the comparison of a benchmark, on external cases."""
+    about["listener"] = listener
+    if isinstance(run, TrainedRun) or (isinstance(run, (str, Path)) and is_run(Path(run))):
+        folder = _folder_of(run)
+        scoring = score_run_on(folder, on, output=output, store=store, overrides=overrides, workers=1, **about)
+        return scoring.evaluation.scores
+    if output is not None:
+        raise InputError("output: a benchmark's tables lie in external/NAME of its output; leave it out")
+    if isinstance(run, (str, Path)):
+        experiment = benchmark_at(Path(run), overrides)
+    else:
+        experiment = as_experiment(run, overrides)
+        check_trained(experiment)
+    if store is not None:
+        experiment = experiment.model_copy(update={"store": store})
+    return compare_on(experiment, on, workers=1, **about)
 
 
 def predict(

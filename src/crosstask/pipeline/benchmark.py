@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,16 +32,18 @@ from crosstask.evaluation.run import (
 )
 from crosstask.evaluation.scored import scored_cases, scoring_remarks
 from crosstask.evaluation.scores import write_scores
+from crosstask.files import write_atomically
 from crosstask.methods import baseline_of
 from crosstask.network import check_names
 from crosstask.pipeline.context import Context
+from crosstask.pipeline.external import ExternalBenchmark, externals_of
 from crosstask.pipeline.results import Comparison
 from crosstask.pipeline.seeds import Aim, add_seeds
 from crosstask.pipeline.telling import other_seeds, tell_splits, tell_trained
 from crosstask.processes import cores
 from crosstask.report.joint import write_joint_table
 from crosstask.report.page import write_report
-from crosstask.runs import OTHER_RULES, PREDICTIONS, RunSpec, learned_tasks, read_record
+from crosstask.runs import EXPERIMENT, OTHER_RULES, PREDICTIONS, RunSpec, learned_tasks, read_record
 from crosstask.splits import SPLIT_FILE, SPLIT_FOLDER, write_splits
 from crosstask.tasks.base import Task
 from crosstask.training.device import scoring_device
@@ -67,8 +69,11 @@ def run_benchmark(
     check_aim(context, aim)
     check_names(context.experiment)
     check_specs(context.specs, context.dataset)
+    externals = externals_of(context.experiment, context.listener)
+    for external in externals:  # what is wrong with them is told now, and not after hours
+        external.check(context.assembly, workers=workers)
     context.prepare(workers=workers)
-    work = _Work(context, jobs=jobs, apart=apart)
+    work = _Work(context, jobs=jobs, apart=apart, externals=externals)
     if aim is None:
         work.look(context.experiment.seeds)
     else:
@@ -98,10 +103,13 @@ class _Work:
         context: the experiment, its cases prepared.
         jobs: runs at a time.
         apart: each run in a process of its own.
+        externals: external cases, prepared.
     """
 
-    def __init__(self, context: Context, *, jobs: int, apart: bool) -> None:
-        self._context, self._jobs, self._apart = context, jobs, apart
+    def __init__(
+        self, context: Context, *, jobs: int, apart: bool, externals: Sequence[ExternalBenchmark] = ()
+    ) -> None:
+        self._context, self._jobs, self._apart, self._externals = context, jobs, apart, externals
         self._constants: dict[int, pd.DataFrame] = {}
         self._trained: list[int] = []
 
@@ -126,6 +134,7 @@ class _Work:
             own = {seed: splits[seed] for seed in seeds}
             tell_splits(context, own, context.lacking(own))
         _write_splits(context)
+        write_atomically(context.experiment.output_folder / EXPERIMENT, context.experiment.dump())
         self._specs = [
             _with_threads(spec, max(1, cores() // self._jobs)) if self._jobs > 1 else spec for spec in context.specs
         ]
@@ -152,8 +161,18 @@ class _Work:
         others = _other_epochs(context, self._specs, jobs=self._jobs, apart=self._apart)
         self._tables.write()
         _draw_examples(context, self._specs)
+        external = self._on_externals()
         with context.listener.progress("Reporting", at_once=False):
-            return _reported(context, self._specs, self._tables, self._table, others, self._remarks)
+            return _reported(context, self._specs, self._tables, self._table, others, self._remarks, external)
+
+    def _on_externals(self) -> dict[str, Comparison]:
+        """The methods on external cases, by the name of these, with all seeds that were looked at."""
+        experiment = self._context.experiment
+        device = scoring_device(experiment.training)
+        return {
+            one.external.name: ExternalBenchmark(experiment, one.external).compare(device=device)
+            for one in self._externals
+        }
 
 
 class _Tables:
@@ -250,6 +269,7 @@ def _reported(
     table: ComparisonTable,
     others: _OtherEpochs,
     remarks: Sequence[str],
+    external: Mapping[str, Comparison],
 ) -> Comparison:
     experiment, output = context.experiment, context.experiment.output_folder
     epochs = others.compared(table, specs[0].experiment.judged_weights, _figures(context, tables))
@@ -269,8 +289,11 @@ def _reported(
         diagnosis=diagnosis,
         characteristics=collect_characteristics(list(specs)),
         epochs=epochs,
+        external={name: other.inner for name, other in external.items()},
     )
-    return Comparison(experiment, table, tables.scores, tables.predictions, tables.constant, diagnosis, epochs)
+    return Comparison(
+        experiment, table, tables.scores, tables.predictions, tables.constant, diagnosis, epochs, external=external
+    )
 
 
 def _write_splits(context: Context) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 
 from crosstask.assembly import Assembly, assembly_of, dataset_of
 from crosstask.datasets.base import Dataset, Split
@@ -98,20 +99,10 @@ class Context:
             InputError: no case could be prepared.
             CrosstaskError: with ``strict``, see there.
         """
-        folder, listener = self.experiment.store_folder, self.listener
+        folder = self.experiment.store_folder
         _ = self.assembly  # or it is refused
-        if is_of_earlier_version(folder):
-            listener.warned(f"{folder}: is of an earlier version, so all cases are prepared anew")
-        with listener.progress("Looking", at_once=False) as looking:
-            self.dataset.find(looking)
-        with listener.progress("Preparing") as progress:
-            done = prepare(self.dataset, folder, workers=workers, verify=verify, progress=progress)
-        self._tell(done)
+        done = prepare_cases(self.dataset, folder, self.listener, workers=workers, verify=verify)
         self._store = Store(folder)
-        if not len(self._store):
-            raise InputError(
-                f"{self.experiment.dataset.root}: no case could be prepared; see crosstask check {self.dataset.name}"
-            )
         if strict and done.outdated:
             more = f" and {len(done.outdated) - 1} more" if len(done.outdated) > 1 else ""
             raise CrosstaskError(
@@ -120,16 +111,39 @@ class Context:
             )
         return self._store
 
-    def _tell(self, done: PrepareReport) -> None:
-        listener = self.listener
-        for case, message in done.warned:
-            listener.warned(f"Warning: {case}: {message}")
-        for case, message in done.failed:
-            listener.warned(f"Skipped {case}: {message}")
-        for case, message in done.outdated:
-            listener.warned(f"Kept {case} as it was prepared before: {message}")
-        outdated = f", {len(done.outdated)} kept that cannot be read any more" if done.outdated else ""
-        listener.told(
-            f"Store {self.experiment.store_folder}: {len(done.written)} written, {len(done.rebuilt)} rebuilt, "
-            f"{len(done.kept)} kept, {len(done.removed)} removed, {len(done.failed)} failed{outdated}"
-        )
+
+def prepare_cases(
+    dataset: Dataset, folder: Path, listener: Listener, *, workers: int | None = None, verify: bool = False
+) -> PrepareReport:
+    """Prepare the cases of a data set in a folder, and say what was done.
+
+    Args:
+        dataset: the raw data set.
+        folder: of the store.
+        listener: told what happens.
+        workers: processes; None for as many as there are cores.
+        verify: recompute every checksum.
+
+    Raises:
+        InputError: no case could be prepared.
+    """
+    if is_of_earlier_version(folder):
+        listener.warned(f"{folder}: is of an earlier version, so all cases are prepared anew")
+    with listener.progress("Looking", at_once=False) as looking:
+        dataset.find(looking)
+    with listener.progress("Preparing") as progress:
+        done = prepare(dataset, folder, workers=workers, verify=verify, progress=progress)
+    for case, message in done.warned:
+        listener.warned(f"Warning: {case}: {message}")
+    for case, message in done.failed:
+        listener.warned(f"Skipped {case}: {message}")
+    for case, message in done.outdated:
+        listener.warned(f"Kept {case} as it was prepared before: {message}")
+    outdated = f", {len(done.outdated)} kept that cannot be read any more" if done.outdated else ""
+    listener.told(
+        f"Store {folder}: {len(done.written)} written, {len(done.rebuilt)} rebuilt, "
+        f"{len(done.kept)} kept, {len(done.removed)} removed, {len(done.failed)} failed{outdated}"
+    )
+    if not len(Store(folder)):
+        raise InputError(f"{dataset.root}: no case could be prepared; see crosstask check {dataset.name}")
+    return done

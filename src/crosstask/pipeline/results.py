@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -54,6 +54,8 @@ class Comparison:
         constant: scores of the constant predictor.
         diagnosis: figures of a major classification, or None.
         epochs: improvements under other rules for the epoch, or None where the runs were not scored so.
+        external: the same methods on external cases, by the name of these.
+        folder: where tables and page are; None for the experiment's output.
     """
 
     experiment: Experiment
@@ -63,6 +65,8 @@ class Comparison:
     constant: pd.DataFrame
     diagnosis: Diagnosis | None = None
     epochs: EpochRules | None = None
+    external: Mapping[str, Comparison] = field(default_factory=dict)
+    folder: Path | None = None
 
     @cached_property
     def floor(self) -> Mapping[str, Cell]:
@@ -89,7 +93,7 @@ class Comparison:
     @property
     def page(self) -> Path:
         """The report, one HTML file."""
-        return self.experiment.output_folder / "index.html"
+        return (self.folder or self.experiment.output_folder) / "index.html"
 
     @cached_property
     def runs(self) -> dict[str, Path]:
@@ -102,7 +106,8 @@ class Comparison:
 
     def pictures(self) -> list[Picture]:
         """The pictures of the report: improvements with intervals, cases, curves; drawn anew."""
-        drawn = pictures_of(self.inner, self._specs, self.scores, self.predictions)
+        kept = None if self.folder is None else self.folder / "runs"
+        drawn = pictures_of(self.inner, self._specs, self.scores, self.predictions, kept)
         return [Picture(title, png) for title, png in drawn]
 
     def __str__(self) -> str:

@@ -69,7 +69,7 @@ def score_run(
     settings = with_evaluation(spec.experiment, overrides).evaluation
     given = output is not None
     output = output or run / f"scores-{split}.csv"
-    _check_output(output)
+    check_output(output)
     if store is None and not spec.experiment.store_folder.exists():
         raise InputError(
             f"{spec.experiment.store_folder}: the run's prepared cases are not there; give their folder with --store"
@@ -93,7 +93,12 @@ def score_run(
     return Scoring(evaluation, settings, output, beside)
 
 
-def _check_output(output: Path) -> None:
+def check_output(output: Path) -> None:
+    """Make sure that a table can be written there.
+
+    Raises:
+        InputError: it has another ending, or its folder is not there.
+    """
     if output.suffix not in (".csv", ".parquet"):
         raise InputError(f"--output: {output} must end in .csv or .parquet")
     if not output.parent.is_dir():

@@ -105,15 +105,12 @@ class Predictor:
         path = weights_path(folder, self.weights)
         self.assembly: Assembly
         if alone:
-            self.assembly = _recorded(folder, record)
+            self.assembly = recorded_assembly(folder, record)
         else:
             self.dataset = dataset or dataset_of(experiment)
             self.assembly = assembly_of(experiment, self.dataset).only(learned_tasks(record))
+        load_states(self.assembly, folder, record)
         for task in self.assembly.tasks:
-            try:
-                task.load_state(record["task_state"][task.name])
-            except (KeyError, TypeError, ValueError):
-                raise InputError(f"{folder / RECORD}: is damaged; remove the folder and train the run anew") from None
             if task.name in (thresholds := read_thresholds(folder, self.weights)):
                 if len(thresholds[task.name]) != len(task.classes):
                     raise InputError(
@@ -280,7 +277,20 @@ class Predictor:
             return self.network(image)
 
 
-def _recorded(folder: Path, record: Mapping[str, Any]) -> Assembly:
+def load_states(assembly: Assembly, folder: Path, record: Mapping[str, Any]) -> None:
+    """Let the tasks know what they learned from the run's training cases.
+
+    Raises:
+        InputError: the record is damaged.
+    """
+    for task in assembly.tasks:
+        try:
+            task.load_state(record["task_state"][task.name])
+        except (KeyError, TypeError, ValueError):
+            raise InputError(f"{folder / RECORD}: is damaged; remove the folder and train the run anew") from None
+
+
+def recorded_assembly(folder: Path, record: Mapping[str, Any]) -> Assembly:
     """How a run looks at a case, by its record.
 
     Raises:

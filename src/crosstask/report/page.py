@@ -31,6 +31,9 @@ from crosstask.report.tables import CONSTANT_LABEL, all_metrics, floor_of, markd
 from crosstask.report.words import level_text, trained_once
 from crosstask.runs import RunSpec, keys_of, trained_record
 
+EXTERNAL = "external"
+"""Folder of what was found on external cases, in that of a benchmark."""
+
 
 def write_report(
     experiment: Experiment,
@@ -44,6 +47,8 @@ def write_report(
     diagnosis: Diagnosis | None = None,
     characteristics: pd.DataFrame | None = None,
     epochs: EpochRules | None = None,
+    external: Mapping[str, Comparison] | None = None,
+    examples: Path | None = None,
 ) -> Path:
     """Write the tables (:func:`crosstask.report.forms.write_forms`) and ``index.html``; return the page.
 
@@ -61,10 +66,15 @@ def write_report(
         diagnosis: the table of the major classification, if there is one.
         characteristics: what was found of each characteristic, empty or None where nothing was chosen.
         epochs: improvements under other rules for the epoch, or None.
+        external: the same methods on external cases, by the name of these; each has a page of its own in
+            ``external/NAME``.
+        examples: folder of the examples, below it as runs are below theirs; by default they are the runs' own.
     """
     tables = _tables(experiment, specs, scores, predictions, constant, comparison)
     _write_tables(tables, comparison, output, epochs)
     parts = [f"<h1>{html.escape(experiment.name)}</h1>", *_comparison_parts(tables, comparison)]
+    for name, other in (external or {}).items():
+        parts += _external_parts(name, other)
     if diagnosis is not None:
         resamplings = experiment.evaluation.bootstrap
         write_diagnosis(diagnosis, resamplings, output)
@@ -84,7 +94,7 @@ def write_report(
     write_epochs(epochs, output)
     if epochs is not None:
         parts += epochs_parts(epochs)
-    for title, picture in pictures_of(comparison, specs, scores, predictions):
+    for title, picture in pictures_of(comparison, specs, scores, predictions, examples):
         parts.append(f"<h2>{html.escape(title)}</h2>{_image(picture, title)}")
     parts += [*_figure_parts(tables), "<h2>Runs</h2>", _runs(specs)]
     page = output / "index.html"
@@ -153,6 +163,16 @@ def _comparison_parts(tables: _Tables, comparison: Comparison) -> list[str]:
     ]
 
 
+def _external_parts(name: str, comparison: Comparison) -> list[str]:
+    """The verdict on external cases, with what is to be known of it, and the way to their page."""
+    link = f"{EXTERNAL}/{name}/index.html"
+    return [
+        f"<h2>External cases: {html.escape(name)}</h2>",
+        as_html(comparison, {}),
+        f"<p class=note><a href='{html.escape(link)}'>All figures of {html.escape(name)}</a></p>",
+    ]
+
+
 def _figure_parts(tables: _Tables) -> list[str]:
     parts = ["<h2>All figures</h2>", html_table(tables.metric_titles, tables.metrics)]
     if len(tables.by_class) > len(tables.metrics):
@@ -194,16 +214,20 @@ def _notes(experiment: Experiment, comparison: Comparison, specs: Sequence[RunSp
 
 
 def pictures_of(
-    comparison: Comparison, specs: Sequence[RunSpec], scores: pd.DataFrame, predictions: pd.DataFrame
+    comparison: Comparison,
+    specs: Sequence[RunSpec],
+    scores: pd.DataFrame,
+    predictions: pd.DataFrame,
+    kept: Path | None = None,
 ) -> list[tuple[str, bytes]]:
-    """The pictures of the page, each a title and a PNG."""
+    """The pictures of the page, each a title and a PNG; ``kept`` is the folder of the examples, if not the runs'."""
     pictures: list[tuple[str, bytes]] = []
     gains = improvement_plot(comparison)
     if gains is not None:
         pictures.append(("Improvement over single-task learning", gains))
     examples: dict[str, list[Any]] = {}
     for spec in specs:
-        if spec.seed == specs[0].seed and (arrays := examples_of(spec.folder)) is not None:
+        if spec.seed == specs[0].seed and (arrays := examples_of(_examples_at(spec, kept))) is not None:
             examples.setdefault(spec.key, []).append(arrays)
     if examples:
         first = next(iter(examples.values()))[0]
@@ -224,6 +248,10 @@ def pictures_of(
         curves = learning_curves(histories, [measure.task for measure in comparison.measures])
         pictures.append(("Learning curves on validation (0: constant predictor, 1: perfect)", curves))
     return pictures
+
+
+def _examples_at(spec: RunSpec, kept: Path | None) -> Path:
+    return spec.folder if kept is None else kept / spec.name
 
 
 def _units(scores: pd.DataFrame) -> dict[str, str]:

@@ -20,6 +20,7 @@ from crosstask.runs.folder import (
     open_run,
     runs_without_normalisation,
 )
+from crosstask.runs.images import read_images, write_images
 from crosstask.runs.names import (
     AVERAGE,
     BEST,
@@ -30,6 +31,7 @@ from crosstask.runs.names import (
     EXPERIMENT,
     FINAL,
     HISTORY,
+    IMAGES,
     LAST,
     PREDICTIONS,
     PREVIOUS,
@@ -56,6 +58,7 @@ __all__ = [
     "EXPERIMENT",
     "FINAL",
     "HISTORY",
+    "IMAGES",
     "JOINT",
     "LAST",
     "OTHER_RULES",
@@ -84,6 +87,7 @@ __all__ = [
     "open_run",
     "other_epochs",
     "predictions_under",
+    "read_images",
     "read_record",
     "read_thresholds",
     "remove_weights",
@@ -94,5 +98,6 @@ __all__ = [
     "trained_record",
     "weights_of_epoch",
     "weights_path",
+    "write_images",
     "write_record",
 ]

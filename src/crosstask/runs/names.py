@@ -18,6 +18,7 @@ THRESHOLDS = "thresholds.json"
 EXAMPLES = "examples.npz"
 CHARACTERISTICS = "characteristics.csv"
 EPOCHS = "epochs.json"
+IMAGES = "images.json"
 
 
 def scores_under(rule: str) -> str:

@@ -54,7 +54,7 @@ def channel_statistics(
             of it, or a file is damaged.
     """
     ids = sorted(set(case_ids))
-    return _cached(
+    return cached(
         store,
         ["statistics", store.fingerprint_of(ids), source, list(classes), region_array],
         set(classes),
@@ -81,7 +81,7 @@ def labels_of(store: Store, case_ids: Sequence[str], source: str) -> dict[str, d
             found[case_id] = dict(zip(names, values, strict=True))
         return found
 
-    return _cached(store, ["labels", store.fingerprint_of(ids), source], set(ids), find)
+    return cached(store, ["labels", store.fingerprint_of(ids), source], set(ids), find)
 
 
 def digests_of(store: Store, case_ids: Sequence[str], name: str) -> dict[str, str]:
@@ -96,7 +96,7 @@ def digests_of(store: Store, case_ids: Sequence[str], name: str) -> dict[str, st
         cases = {case_id: store.open(case_id) for case_id in ids}
         return {case_id: case.digest(name) if name in case else "" for case_id, case in cases.items()}
 
-    found = _cached(store, ["digests", store.fingerprint_of(ids), name], set(ids), find)
+    found = cached(store, ["digests", store.fingerprint_of(ids), name], set(ids), find)
     return {case: value for case, value in found.items() if value}
 
 
@@ -125,10 +125,10 @@ def slices_with(
                     found[case_id][name] = np.flatnonzero(hits).tolist()
         return found
 
-    return _cached(store, ["slices", store.fingerprint_of(ids), source, list(classes)], set(ids), find)
+    return cached(store, ["slices", store.fingerprint_of(ids), source, list(classes)], set(ids), find)
 
 
-def _cached(store: Store, key: Sequence[Any], names: set[str], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def cached(store: Store, key: Sequence[Any], names: set[str], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What ``compute`` gives, kept under the key; ``names`` are the keys of a whole result.
 
     It is kept in the store's folder, or with the user's own caches if nothing may be written there: the key tells the
@@ -137,9 +137,9 @@ def _cached(store: Store, key: Sequence[Any], names: set[str], compute: Callable
     folder = store.root if is_writable(store.root) else cache_folder()
     path = folder / STATISTICS_NAME / f"{digest([_CACHE_VERSION, *key])}.json"
     try:
-        cached = json.loads(path.read_bytes())
-        if set(cached) == names:
-            return dict(cached)
+        kept = json.loads(path.read_bytes())
+        if set(kept) == names:
+            return dict(kept)
     except (OSError, ValueError, TypeError):
         pass
     result = compute()

@@ -47,13 +47,14 @@ from crosstask.runs import (
     runs_without_normalisation,
     snapshots_needed,
     trained_record,
+    write_images,
     write_record,
 )
 from crosstask.sample import Sample, collate
 from crosstask.seals import seal
 from crosstask.splits import splits_of
 from crosstask.store import Store
-from crosstask.store.statistics import channel_statistics
+from crosstask.store.statistics import channel_statistics, digests_of
 from crosstask.training.augmentation import Augmentation, AugmentedSamples, check_augmentation
 from crosstask.training.average import WeightAverage
 from crosstask.training.cache import CachedSamples
@@ -230,6 +231,8 @@ def _train(spec: RunSpec, store: Store, show_progress: bool, tell: Callable[[str
     record = _new_record(spec, store, dataset, splits, weighting, assembly, architecture)
     check_data(spec, record["data"]["fingerprint"])
     write_record(spec.folder, record)
+    met = [case for cases in splits.values() for case in cases]
+    write_images(spec.folder, digests_of(store, met, assembly.image_array))
     if weighting.characteristics:
         write_characteristics(spec.folder / CHARACTERISTICS, weighting.characteristics)
     train_loader, validation_loader = _loaders(spec, store, splits, assembly, whole)
