@@ -146,7 +146,7 @@ def test_a_finding_is_decided_by_thresholds_of_the_runs_own_validation_cases(wor
     table = pd.read_csv(tmp_path / "scores-predictions.csv")
     wet = table[table["task"] == "wet"]
     assert len(wet) == AWAY
-    assert (wet["decision"] == (wet["prediction"] > before["best"]["wet"][0])).all()
+    assert (wet["decision"] == (wet["prediction"] > before["final"]["wet"][0])).all()
 
 
 def test_thresholds_that_were_not_chosen_yet_are_chosen_on_the_runs_own_cases(fresh: Path, world: World) -> None:
@@ -219,13 +219,14 @@ def test_what_is_scored_is_kept_until_weights_mapping_or_cases_change(
     every = ["stl/seed0/outline", "stl/seed0/kind", "stl/seed0/wet", "hps/seed0"]
     assert scored() == []
     run = output / "runs" / "hps" / "seed0"
-    with (run / "best.safetensors").open("r+b") as file:  # other weights
+    with (run / "final.safetensors").open("r+b") as file:  # other weights
         file.seek(-4, 2)
         file.write(b"\0\0\0\0")
     monkeypatch.setattr("crosstask.prediction.predictor.load_checked", lambda path: load_file(path))
     assert scored() == ["hps/seed0"] and scored() == []
     stated = {**CLASSES, "kind": {**CLASSES["kind"], "odd": "blue"}}
     assert scored(classes=stated) == every and scored(classes=stated) == []
+    assert scored(classes=stated, weights="best") == every and scored(classes=stated) == every
     (world.away / "extra.txt").write_text("no case")  # changes nothing
     assert scored(classes=stated) == []
     make_away(tmp_path / "away")

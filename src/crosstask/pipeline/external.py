@@ -187,7 +187,7 @@ class ExternalBenchmark:
         if not findings.tasks:
             return []
         names = ", ".join(task.name for task in findings.tasks)
-        said = [f"{names}: {decided_by(self.experiment.evaluation)} of the runs' own."]
+        said = [f"{names}: {decided_by(self.experiment.evaluation)}, the same as on the runs' own test cases."]
         splits = {spec.seed: read_record(spec.folder)["data"]["cases"] for spec in self.specs}
         prepared = own_store(self.specs[0].folder, self.experiment.store_folder)
         if prepared is None or not all(case in prepared for own in splits.values() for case in own["validation"]):
