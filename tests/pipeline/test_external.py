@@ -19,6 +19,7 @@ import crosstask as ct
 from crosstask.cli.main import main
 from crosstask.errors import InputError
 from crosstask.evaluation.scores import read_scores
+from crosstask.pipeline.api import as_experiment
 from crosstask.pipeline.external_set import find_external
 from crosstask.pipeline.subject import benchmark_at
 from crosstask.runs import IMAGES, run_specs
@@ -426,6 +427,21 @@ def test_a_name_is_of_one_set_of_cases(world: World, tmp_path: Path) -> None:
     make_away(tmp_path / "other")
     with pytest.raises(InputError, match="give these cases another name"):
         ct.evaluate(world.run, on=tmp_path / "other", tasks=TASKS, classes=CLASSES, device="cpu", name="taken")
+
+
+def test_a_name_of_the_experiment_goes_before_the_same_path_and_not_before_another(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(world.folder)
+    for root, taken in (("away", True), ("away/cohort.yaml", True), ("elsewhere/cohort.yaml", False)):
+        values = home_experiment(world.home, tmp_path, external={"away": {"dataset": root, "classes": CLASSES}})
+        known = as_experiment(values).external
+        if taken:
+            assert find_external("away", own="cohort", known=known) == ("away", known["away"])
+        else:
+            with pytest.raises(InputError, match=r"and a path to others; give \./away"):
+                find_external("away", own="cohort", known=known)
+        assert find_external("./away", own="cohort", known=known)[1].classes == {}
 
 
 # --- the command line ---

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from crosstask.assembly import Assembly
 from crosstask.csv_cells import csv_text
-from crosstask.datasets import Cohort, Dataset, open_dataset
+from crosstask.datasets import Dataset, open_dataset
 from crosstask.datasets.cohort.dataset import COHORT_FILE
 from crosstask.errors import InputError
 from crosstask.evaluation.external import Cases, check_images, choose_cases
@@ -79,9 +79,7 @@ class ExternalSet:
             InputError: the folder holds other cases of that name, or none could be prepared.
         """
         source = self.section.dataset
-        inside = source.root / COHORT_FILE
-        root = inside if source.name == Cohort.name and inside.is_file() else source.root
-        wanted = {"dataset": source.name, "root": str(root.resolve()), "options": source.options}
+        wanted = {"dataset": source.name, "root": str(_whole(source.root)), "options": source.options}
         path = self.folder / _SOURCE
         known: Any = None
         if path.exists():
@@ -190,8 +188,14 @@ def find_external(
     if isinstance(on, Mapping):
         found, called = on, str(name or Path(str(on.get("root", "cases"))).stem)
         section = _section({"dataset": dict(found)})
-    elif str(on) in (known or {}) and not Path(on).exists():
+    elif str(on) in (known or {}):
         called, section = str(on), (known or {})[str(on)]
+        path = Path(on)
+        if path.exists() and _whole(path) != _whole(section.dataset.root):
+            raise InputError(
+                f"--on: {on}: is the name of external cases of the experiment, and a path to others; give ./{on} for "
+                "these"
+            )
     else:
         called, dataset = _described(str(on), own)
         section = _section({"dataset": dataset.model_dump(mode="json")})
@@ -215,6 +219,12 @@ def _section(values: Mapping[str, Any]) -> ExternalSection:
         fault = error.errors()[0]
         key = ".".join(map(str, fault["loc"]))
         raise InputError(f"on: {key}: {str(fault['msg']).removeprefix('Value error, ')}") from None
+
+
+def _whole(root: Path) -> Path:
+    """The same path for a cohort's folder and its file."""
+    inside = root / COHORT_FILE
+    return (inside if inside.is_file() else root).resolve()
 
 
 def _described(text: str, own: str) -> tuple[str, ExternalDataset]:
