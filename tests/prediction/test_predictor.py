@@ -136,7 +136,7 @@ def test_thresholds_that_were_chosen_are_used(tmp_path: Path) -> None:
     assert next(task for task in Predictor(folder).tasks if task.name == "signs").thresholds == (0.5, 0.5)
     (folder / "thresholds.json").write_text('{"final": {"signs": [0.2, 0.9]}}')
     assert next(task for task in Predictor(folder).tasks if task.name == "signs").thresholds == (0.2, 0.9)
-    best = Predictor(folder, weights="final")  # of other weights, other thresholds
+    best = Predictor(folder, weights="best")  # of other weights, other thresholds
     assert next(task for task in best.tasks if task.name == "signs").thresholds == (0.5, 0.5)
 
 
