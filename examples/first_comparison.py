@@ -20,7 +20,6 @@ comparison = ct.benchmark(
 )
 print(comparison)
 print(comparison.table[["method", "task", "value", "improvement_percent"]])
-
 run = ct.load_run(comparison.runs["hps/seed0"])
 prediction = run.predict(np.full((40, 56), 128.0))
 print(prediction.labels, {name: mask.sum() for name, mask in prediction.masks("segmentation").items()})
