@@ -25,7 +25,7 @@ PYTHON = $(shell for range in '(3, 10) <= v < (3, 14)' '(3, 10) <= v'; do \
 done)
 endif
 
-.PHONY: help demo test lint format coverage bench starts clean install install-dev
+.PHONY: help demo test lint format coverage bench starts intervals clean install install-dev
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -54,6 +54,9 @@ bench: install-dev ## measure training steps and store reads (minutes)
 
 starts: install-dev ## train ten seeds of each method on the demo's phantoms: does any miss a structure? (half an hour)
 	$(ONE_THREAD) $(BIN)/python benchmarks/starts.py demo/starts stl hps mtan ctan -j $(JOBS) --set training.epochs=8
+
+intervals: install-dev ## simulate benchmarks with known effects: do intervals hold them, and verdicts? (two hours)
+	$(ONE_THREAD) $(BIN)/python benchmarks/coverage.py -j $(JOBS)
 
 clean: ## remove caches and build output; keeps .venv, data and runs
 	rm -rf build dist htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
