@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from scipy.stats import t as student
 
 from crosstask.errors import InputError
-from crosstask.evaluation.comparison import Comparison, Measure, Row, average, compare, measures_of
+from crosstask.evaluation.average import average
+from crosstask.evaluation.comparison import Comparison, Measure, Row, compare, measures_of
 from crosstask.evaluation.scores import score_table
 
 DICE = ("organs", "organ", "dice", "%", True)

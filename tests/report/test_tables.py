@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crosstask.evaluation.comparison import Cell, Comparison, average, compare
+from crosstask.evaluation.average import average
+from crosstask.evaluation.comparison import Cell, Comparison, compare
 from crosstask.evaluation.scores import score_table
 from crosstask.methods import label_of
 from crosstask.report.forms import as_text

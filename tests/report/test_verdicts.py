@@ -16,7 +16,8 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-from crosstask.evaluation.comparison import Comparison, average, compare
+from crosstask.evaluation.average import average
+from crosstask.evaluation.comparison import Comparison, compare
 from crosstask.evaluation.contrast import Part, Spread
 from crosstask.evaluation.scores import score_table
 from crosstask.evaluation.verdict import outlook

@@ -46,13 +46,7 @@ def score_cells(
     for method in methods:
         if method not in set(part["method"]):
             raise InputError(f"method {method!r} has no score {metric!r} for task {task!r}; evaluate it")
-    for column in ("unit", "higher_is_better"):
-        if part[column].astype(str).nunique() > 1:
-            first, other = part.drop_duplicates(column).iloc[:2].to_dict("records")
-            raise InputError(
-                f"task {task!r}: {column} of {metric} is {first[column]!r} for method {first['method']!r} and "
-                f"{other[column]!r} for {other['method']!r}; score one of them anew: {_ANEW}"
-            )
+    _same_kind(part, task, metric)
     part = _once(part.assign(**{"class": part["class"].fillna("")}), "value", task)
     frame = part.pivot(index=["case", "class"], columns=["method", "seed"], values="value").astype(float)
     frame = frame.where(np.isfinite(frame))
@@ -66,19 +60,36 @@ def score_cells(
             )
     by_seed_known: dict[object, np.ndarray] = {}
     for seed in sorted({seed for _, seed in runs}):
-        places = {name: place for place, (name, other) in enumerate(runs) if other == seed}
-        own = known[:, list(places.values())]
-        wanted = by_seed_known[seed] = np.asarray(own.any(axis=1))
-        if (lacking := wanted & ~own.all(axis=1)).any():
-            row = int(lacking.argmax())
-            method = next(method for method in methods if method in places and not known[row, places[method]])
+        own = {name: known[:, place] for place, (name, other) in enumerate(runs) if other == seed}
+        by_seed_known[seed] = np.any(list(own.values()), axis=0)
+        lacking = _lacking(own, methods, same_seeds=same_seeds)
+        if lacking is not None:
+            method, row = lacking
             raise _missing(part, task, metric, method, seed, *frame.index[row])
-        if same_seeds and len(places) < len(methods) and wanted.any():
-            method = next(one for one in methods if one not in places)
-            raise _missing(part, task, metric, method, seed, *frame.index[int(wanted.argmax())])
     if not by_seed:
         _same_of_every_seed(frame.index, by_seed_known, task)
     return frame
+
+
+def _lacking(known: Mapping[str, np.ndarray], methods: Sequence[str], *, same_seeds: bool) -> tuple[str, int] | None:
+    """A method without a cell of its seed that another has, and which; ``known`` says which cells each has."""
+    wanted = np.any(list(known.values()), axis=0)
+    for method in methods:
+        own = known.get(method, np.zeros_like(wanted))
+        if (method in known or same_seeds) and (lacking := wanted & ~own).any():
+            return method, int(lacking.argmax())
+    return None
+
+
+def _same_kind(part: pd.DataFrame, task: str, metric: str) -> None:
+    """Refuse methods that differ in the unit or direction of a metric."""
+    for column in ("unit", "higher_is_better"):
+        if part[column].astype(str).nunique() > 1:
+            first, other = part.drop_duplicates(column).iloc[:2].to_dict("records")
+            raise InputError(
+                f"task {task!r}: {column} of {metric} is {first[column]!r} for method {first['method']!r} and "
+                f"{other[column]!r} for {other['method']!r}; score one of them anew: {_ANEW}"
+            )
 
 
 def _once(part: pd.DataFrame, value: str, task: str) -> pd.DataFrame:

@@ -1,9 +1,25 @@
-"""The papers' Table 2: M per task, improvement over single-task learning, mean, rank; with intervals. No torch here."""
+"""The papers' Table 2: M per task, improvement over single-task learning, mean, rank; with intervals. No torch here.
+
+M of a method is the mean over cases (of the mean over their classes), or a figure of all cases together, then the
+mean over runs. The improvement is computed from unrounded M. Its interval holds both chances: of training each
+method anew and of drawing the cases (groups of those that belong together) anew, see
+:mod:`crosstask.evaluation.contrast`; with one run of a method the cases' alone, and then there is no verdict and no
+rank. All tasks share the draws, so that the interval of the mean knows how they go together.
+
+Verdicts are adjusted by Holm: of the means over methods, of the tasks over methods and tasks. Ranks are by the
+mean, from all pairs of methods of one variant.
+
+Where M of the baseline is zero, or near it by :func:`crosstask.functional.improvement.near_zero`, there is no
+improvement to speak of: it stays NaN, and so do the method's mean and every rank.
+
+Where every seed has test cases of its own, M is that of each seed on its own cases, and the mean over seeds; the
+draws are of the groups of all seeds together, and each seed counts those of its cases that were drawn.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Literal
@@ -12,8 +28,8 @@ import numpy as np
 import pandas as pd
 
 from crosstask.errors import InputError
-from crosstask.evaluation.contrast import mean_of
-from crosstask.evaluation.gains import NO_GAIN, Gain, Gains, Scale, gain_of, judged
+from crosstask.evaluation.frame import COLUMNS, line_of
+from crosstask.evaluation.gains import NO_GAIN, Gain, Gains, Scale
 from crosstask.evaluation.predictions import COHORT_CASE
 from crosstask.evaluation.resampling import Draws, Values, case_values, cohort_values, draw, too_rare
 from crosstask.evaluation.scores import over_seeds, per_case
@@ -170,53 +186,20 @@ class Comparison:
         """
         units = {measure.task: measure.unit for measure in self.measures}
         lines = [
-            _line(row, task, cell, units.get(task, ""))
+            line_of(
+                row.method,
+                task,
+                cell.gain,
+                runs=cell.runs,
+                groups=cell.groups,
+                unit=units.get(task, ""),
+                rank=row.rank if task == MEAN else None,
+            )
             for row in self.rows
             if self.baseline_of(row.method) != row.method
             for task, cell in [*row.cells.items(), (MEAN, row.mean)]
         ]
-        return pd.DataFrame(lines, columns=list(_FRAME))
-
-
-_FRAME = (
-    "method",
-    "task",
-    "improvement",
-    "low",
-    "high",
-    "p",
-    "p_adjusted",
-    "verdict",
-    "seeds",
-    "groups",
-    "p_equivalent_adjusted",
-    "difference",
-    "difference_low",
-    "difference_high",
-    "unit",
-    "log_ratio",
-    "log_ratio_low",
-    "log_ratio_high",
-    "share_of_seeds",
-    "runs_won",
-    "cases_won",
-    "rank_low",
-    "rank_high",
-    "low_nadeau_bengio",
-    "high_nadeau_bengio",
-)
-
-
-def _line(row: Row, task: str, cell: Cell, unit: str) -> tuple[object, ...]:
-    """A row of the frame, in the order of its columns."""
-    gain, ranks = cell.gain, row.rank if task == MEAN and row.rank else (None, None)
-    values = [gain.improvement, gain.low, gain.high, gain.p, gain.p_adjusted]
-    beside = [gain.difference.value, gain.difference.low, gain.difference.high]
-    ratio = [gain.log_ratio.value, gain.log_ratio.low, gain.log_ratio.high]
-    won = [gain.spread.share_of_runs, gain.runs_won, gain.cases_won]
-    corrected = [gain.corrected.low, gain.corrected.high]
-    head = [row.method, task, *values, gain.verdict, cell.runs, cell.groups, gain.p_equivalent_adjusted]
-    return (*head, *beside, unit, *ratio, *won, *ranks, *corrected)
+        return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
 def measure_of(task: Task) -> Measure:
@@ -261,20 +244,7 @@ def compare(
 ) -> Comparison:
     """Compare methods on the same cells: every run, case and class that one was scored on, or a refusal.
 
-    M of a method is the mean over cases (of the mean over their classes), or a figure of all cases together, then the
-    mean over runs. The improvement is computed from unrounded M. Its interval holds both chances: of training each
-    method anew and of drawing the cases (groups of those that belong together) anew, see
-    :mod:`crosstask.evaluation.contrast`; with one run of a method the cases' alone, and then there is no verdict and no
-    rank. All tasks share the draws, so that the interval of the mean knows how they go together.
-
-    Verdicts are adjusted by Holm: of the means over methods, of the tasks over methods and tasks. Ranks are by the
-    mean, from all pairs of methods of one variant.
-
-    Where M of the baseline is zero, or near it by :func:`crosstask.functional.improvement.near_zero`, there is no
-    improvement to speak of: it stays NaN, and so do the method's mean and every rank.
-
-    Where every seed has test cases of its own, M is that of each seed on its own cases, and the mean over seeds; the
-    draws are of the groups of all seeds together, and each seed counts those of its cases that were drawn.
+    How, is said at the head of this module.
 
     Args:
         table: long table of scores.
@@ -303,36 +273,13 @@ def compare(
     """
     measures, groups = tuple(measures if measures is not None else measures_of(table)), groups or {}
     empty = {measure.task: empty_structures(constant, measure) for measure in measures}
-    values = {
-        measure.task: cohort_values(
-            predictions,
-            measure.task,
-            measure.metric,
-            methods,
-            by_seed=by_seed,
-            same_seeds=same_seeds,
-            least=least_positives,
-            groups=groups,
-        )
-        if measure.of == "cohort"
-        else case_values(
-            table,
-            measure.task,
-            measure.metric,
-            methods,
-            by_seed=by_seed,
-            same_seeds=same_seeds,
-            without=empty[measure.task],
-        )
-        for measure in measures
-    }
-    runs = _runs(values, methods)
+    cells = _Cells(by_seed, same_seeds, least_positives, groups)
+    values = {measure.task: cells.of(measure, methods, table, predictions, empty[measure.task]) for measure in measures}
     draws = draw(values, groups, resamplings, np.random.default_rng(seed))
     baselines = {method: baseline or baseline_of(method, methods) for method in methods}
     gains = Gains(
         values,
-        draws.weights,
-        draws.groups,
+        draws,
         _scales(measures, constant_means(constant, measures, empty)),
         baselines,
         margin=margin,
@@ -341,35 +288,14 @@ def compare(
         test_to_train=test_to_train,
         label=str if baseline is not None else label_of,
     )
-    by_task, overall = gains.adjusted()
-    pairs = _pairs(gains, baselines)
-    ranks = _ranks(pairs, baselines, level)
     beside = {measure.task: companions(table, measure, methods) for measure in measures}
-    rows = []
-    for method in methods:
-        cells = {
-            task: Cell(
-                float(gains.means[method][at]),
-                _deviation(gains.single[method][:, at]),
-                beside[task][method],
-                by_task[method][task],
-                runs[method],
-                draws.groups[task],
-            )
-            for at, task in enumerate(values)
-        }
-        mean = Cell(math.nan, math.nan, gain=overall[method], runs=runs[method], groups=min(draws.groups.values()))
-        rows.append(Row(method, cells, mean, ranks.get(method)))
-    remarks = [remark for found in values.values() for remark in found.remarks]
-    return Comparison(
-        dataset=dataset,
-        measures=measures,
-        rows=tuple(rows),
-        cases={task: len(found.cases) for task, found in values.items()},
-        groups=draws.number,
-        seeds=min(runs.values()),
+    pairs = _pairs(gains, baselines)
+    rows = _rows(gains, _runs(values, methods), draws.groups, beside, ranks_by_baseline(pairs, baselines, level))
+    found = Comparison(dataset, measures, rows, _cases(values), draws.number, min(row.mean.runs for row in rows))
+    return replace(
+        found,
         by_seed=by_seed,
-        remarks=(*remarks, *_too_rare(rows, values, groups, draws)),
+        remarks=_remarks(rows, values, groups, draws),
         unpredicted=unpredicted(table, predictions, methods, constant),
         empty=empty,
         margin=margin,
@@ -377,6 +303,81 @@ def compare(
         baseline=baseline,
         pairs=pairs,
     )
+
+
+def _cases(values: Mapping[str, Values]) -> dict[str, int]:
+    """Number of cases behind each task's figure."""
+    return {task: len(found.cases) for task, found in values.items()}
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Which cells of each run count; see :func:`compare`."""
+
+    by_seed: bool
+    same_seeds: bool
+    least: int
+    groups: Mapping[str, str]
+
+    def of(
+        self,
+        measure: Measure,
+        methods: Sequence[str],
+        table: pd.DataFrame,
+        predictions: pd.DataFrame | None,
+        without: Collection[str],
+    ) -> Values:
+        """What M is made of: figures of all cases together, or of each, without some structures."""
+        task, metric = measure.task, measure.metric
+        if measure.of == "case":
+            return case_values(
+                table, task, metric, methods, by_seed=self.by_seed, same_seeds=self.same_seeds, without=without
+            )
+        return cohort_values(
+            predictions,
+            task,
+            metric,
+            methods,
+            by_seed=self.by_seed,
+            same_seeds=self.same_seeds,
+            least=self.least,
+            groups=self.groups,
+        )
+
+
+def _rows(
+    gains: Gains,
+    runs: Mapping[str, int],
+    groups: Mapping[str, int],
+    beside: Mapping[str, Mapping[str, float]],
+    ranks: Mapping[str, Rank],
+) -> tuple[Row, ...]:
+    """A row a method.
+
+    Args:
+        gains: improvements of all methods.
+        runs: number of runs of each.
+        groups: number of groups of cases of each task.
+        beside: ``{task: {method: the figure that M is not shown without}}``.
+        ranks: of the methods that have any.
+    """
+    by_task, overall = gains.adjusted()
+    rows = []
+    for method, number in runs.items():
+        cells = {
+            task: Cell(
+                float(gains.means[method][at]),
+                _deviation(gains.single[method][:, at]),
+                beside[task][method],
+                by_task[method][task],
+                number,
+                groups[task],
+            )
+            for at, task in enumerate(gains.tasks)
+        }
+        mean = Cell(math.nan, math.nan, gain=overall[method], runs=number, groups=min(groups.values()))
+        rows.append(Row(method, cells, mean, ranks.get(method)))
+    return tuple(rows)
 
 
 def _runs(values: Mapping[str, Values], methods: Sequence[str]) -> dict[str, int]:
@@ -422,7 +423,7 @@ def _pairs(gains: Gains, baselines: Mapping[str, str]) -> dict[tuple[str, str], 
     return pairs
 
 
-def _ranks(pairs: Pairs, baselines: Mapping[str, str], level: float) -> dict[str, Rank]:
+def ranks_by_baseline(pairs: Pairs, baselines: Mapping[str, str], level: float) -> dict[str, Rank]:
     """Ranks by the mean improvement, among the methods with the same baseline."""
     ranks: dict[str, Rank] = {}
     for baseline in dict.fromkeys(baselines.values()):
@@ -431,15 +432,17 @@ def _ranks(pairs: Pairs, baselines: Mapping[str, str], level: float) -> dict[str
     return ranks
 
 
-def _too_rare(rows: Sequence[Row], values: Mapping[str, Values], groups: Mapping[str, str], draws: Draws) -> list[str]:
-    """What to say of tasks that have an improvement, and for want of a class no interval."""
-    remarks = []
+def _remarks(
+    rows: Sequence[Row], values: Mapping[str, Values], groups: Mapping[str, str], draws: Draws
+) -> tuple[str, ...]:
+    """What to say of the figures; of tasks that have an improvement and for want of a class no interval, too."""
+    remarks = [remark for found in values.values() for remark in found.remarks]
     for task, found in values.items():
         cells = [row.cells[task] for row in rows]
         if any(math.isfinite(cell.improvement) and math.isnan(cell.low) for cell in cells):
             rare = too_rare(found, groups, draws.number)
             remarks += [f"{task}: {_TOO_RARE} {rare}."] if rare else []
-    return remarks
+    return tuple(remarks)
 
 
 def empty_structures(constant: pd.DataFrame | None, measure: Measure) -> frozenset[str]:
@@ -473,85 +476,3 @@ def companions(table: pd.DataFrame, measure: Measure, methods: Sequence[str]) ->
     part = table[(table["task"] == measure.task) & (table["metric"] == measure.companion)]
     means = over_seeds(per_case(part))
     return {method: float(means.get(method, float("nan"))) for method in methods}
-
-
-def average(comparisons: Sequence[Comparison]) -> Comparison:
-    """Average improvement per task position over several data sets, as the last block of the papers' Table 2.
-
-    Raises:
-        InputError: the data sets differ in methods or number of tasks.
-    """
-    first = comparisons[0]
-    methods = [row.method for row in first.rows]
-    for other in comparisons[1:]:
-        if [row.method for row in other.rows] != methods:
-            raise InputError(f"{other.dataset} and {first.dataset} differ in methods: no average; set methods=[...]")
-        if len(other.measures) != len(first.measures):
-            raise InputError(
-                f"{first.dataset} has {len(first.measures)} tasks and {other.dataset} {len(other.measures)}: no "
-                "average, which goes by the position of tasks; compare them one by one, or set dataset.tasks"
-            )
-    positions = [f"task {index + 1}" for index in range(len(first.measures))]
-    level, margin = first.level, first.margin
-    rows = []
-    for index, method in enumerate(methods):
-        cells = {
-            position: _average([one.rows[index].cells[one.measures[place].task] for one in comparisons], level, margin)
-            for place, position in enumerate(positions)
-        }
-        rows.append(Row(method, cells, _average([one.rows[index].mean for one in comparisons], level, margin), None))
-    pairs = {
-        names: Pair(
-            float(np.mean([one.pairs[names].gain for one in comparisons])),
-            mean_of([one.pairs[names].spread for one in comparisons]),
-        )
-        for names in first.pairs
-        if all(names in one.pairs for one in comparisons)
-    }
-    ranks = _ranks(pairs, {method: first.baseline_of(method) for method in methods}, level)
-    rows = [replace(row, rank=ranks.get(row.method)) for row in _adjusted(rows, level)]
-    return Comparison(
-        dataset="Average",
-        measures=tuple(Measure(name, "", "", higher_is_better=True) for name in positions),
-        rows=tuple(rows),
-        cases={},
-        groups=0,
-        seeds=min(comparison.seeds for comparison in comparisons),
-        by_seed=first.by_seed,
-        margin=margin,
-        level=level,
-        baseline=first.baseline,
-        pairs=pairs,
-    )
-
-
-def _average(cells: Sequence[Cell], level: float, margin: float) -> Cell:
-    """The mean of improvements on different data sets, which have neither runs nor cases in common."""
-    improvements = [cell.improvement for cell in cells]
-    if any(math.isnan(one) for one in improvements):
-        lacking = next((cell.undefined for cell in cells if cell.undefined), "")
-        return Cell(math.nan, math.nan, gain=Gain(undefined=lacking), runs=min(cell.runs for cell in cells))
-    gain = gain_of(
-        float(np.mean(improvements)), mean_of([cell.gain.spread for cell in cells]), level=level, margin=margin
-    )
-    return Cell(
-        math.nan, math.nan, gain=gain, runs=min(cell.runs for cell in cells), groups=sum(cell.groups for cell in cells)
-    )
-
-
-def _adjusted(rows: Sequence[Row], level: float) -> list[Row]:
-    """The same rows with verdicts, adjusted as in a comparison of one data set."""
-    asked = [row for row in rows if math.isfinite(row.mean.improvement) or row.mean.undefined]
-    means = iter(judged([row.mean.gain for row in asked], level=level))
-    cells = iter(judged([cell.gain for row in asked for cell in row.cells.values()], level=level))
-    names = {row.method for row in asked}
-    return [
-        row
-        if row.method not in names
-        else replace(
-            row,
-            mean=replace(row.mean, gain=next(means)),
-            cells={task: replace(cell, gain=next(cells)) for task, cell in row.cells.items()},
-        )
-        for row in rows
-    ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from crosstask.evaluation.contrast import Spread, holm, nadeau_bengio, spread_of
-from crosstask.evaluation.resampling import Values
+from crosstask.evaluation.resampling import Draws, Values
 from crosstask.evaluation.verdict import NO_RATIO, Pair, verdict_of
 from crosstask.functional.improvement import near_zero, relative_improvement
 
@@ -92,8 +92,7 @@ class Gains:
 
     Args:
         values: ``{task: M of every method and run}``.
-        weights: ``{task: how often each draw has each case}``, ``r n``.
-        groups: ``{task: number of groups of its cases}``.
+        draws: how often each bootstrap draw has each case.
         scales: what M is measured by, for each task.
         baselines: ``{method: its baseline}``; a baseline is its own.
         margin: of equivalence, in percent.
@@ -110,8 +109,7 @@ class Gains:
     def __init__(
         self,
         values: Mapping[str, Values],
-        weights: Mapping[str, np.ndarray],
-        groups: Mapping[str, int],
+        draws: Draws,
         scales: Mapping[str, Scale],
         baselines: Mapping[str, str],
         *,
@@ -122,7 +120,7 @@ class Gains:
         label: Callable[[str], str] = str,
     ) -> None:
         self.tasks = tuple(values)
-        self._values, self._groups, self._scales, self._baselines = values, groups, scales, baselines
+        self._values, self._groups, self._scales, self._baselines = values, draws.groups, scales, baselines
         self._margin, self._level, self._by_seed, self._test_to_train = margin, level, by_seed, test_to_train
         self._label = label
         self.single: dict[str, np.ndarray] = {}
@@ -130,7 +128,9 @@ class Gains:
         for method in baselines:
             figures = [values[task].figures[method] for task in self.tasks]
             self.single[method] = np.array([[figure(None)[0] for figure in own] for own in figures]).T
-            drawn = [[figure(weights[task]) for figure in own] for task, own in zip(self.tasks, figures, strict=True)]
+            drawn = [
+                [figure(draws.weights[task]) for figure in own] for task, own in zip(self.tasks, figures, strict=True)
+            ]
             self._drawn[method] = np.transpose(np.array(drawn), (1, 0, 2))
         self.means = {method: own.mean(0) for method, own in self.single.items()}
 

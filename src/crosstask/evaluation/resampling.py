@@ -164,34 +164,53 @@ def cohort_values(
     cohorts = {run: cohort_of(rows, cases, names)[2] for run, rows in runs.items()}
     of_case = [(groups or {}).get(case, case) for case in cases]
     counts = fewest(cohorts.values(), of_case)
-    figures: dict[str, list[Figure]] = {method: [] for method in methods}
     seeds = {method: tuple(sorted(seed for other, seed in runs if other == method)) for method in methods}
-    sides: dict[str, frozenset[str]] = {}
-    remarks: list[str] = []
-    for seed in sorted({seed for _, seed in runs}):
-        for method in methods:
-            if (method, seed) not in runs:
-                continue
-            cohort = cohorts[method, seed]
-
-            def figure(weight: np.ndarray | None, cohort: Cohort = cohort) -> np.ndarray:
-                if index is None:
-                    return task_metric(metric, cohort, weight, least=least, counts=counts)
-                counted = comparable(metric, cohort, least, counts)
-                values = np.where(counted, cohort_metric(metric, cohort, weight), np.nan)
-                return values[:, min(index, values.shape[1] - 1)]
-
-            figures[method].append(figure)
-        own = _sides(cohort, names, cases) if sides_of(metric, exclusive=cohort.exclusive) else {}
-        remarks += _left_out(task, metric, cohort, own, f", seed {seed}" if by_seed else "")
-        for name, there in own.items():
-            if there and (name not in sides or len(there) < len(sides[name])):
-                sides[name] = there
-    for name in left_out(metric, cohort, names, counts, least):
-        sides = {side: there for side, there in sides.items() if side not in (name, f"without {name}")}
+    figures = {
+        method: [_cohort_figure(metric, cohorts[method, seed], index, least, counts) for seed in seeds[method]]
+        for method in methods
+    }
+    of_seed = {seed: cohort for (_, seed), cohort in sorted(cohorts.items(), key=lambda item: item[0][1])}
+    sides, remarks = _known_sides(task, metric, of_seed, names, cases, by_seed=by_seed)
+    uncounted = left_out(metric, next(iter(of_seed.values())), names, counts, least)
+    sides = {side: there for side, there in sides.items() if side.removeprefix("without ") not in uncounted}
     grouped = len(set(of_case)) < len(cases)
     remarks += rare_remarks(task, metric, list(cohorts.values()), names, counts, least, grouped=grouped)
     return Values(cases, figures, seeds, sides=sides, remarks=tuple(dict.fromkeys(remarks)))
+
+
+def _known_sides(
+    task: str, metric: str, of_seed: Mapping[int, Cohort], names: Sequence[str], cases: Sequence[str], *, by_seed: bool
+) -> tuple[dict[str, frozenset[str]], list[str]]:
+    """The cases without which a metric is not defined, the fewest of any seed, and what to say of those that lack."""
+    sides: dict[str, frozenset[str]] = {}
+    remarks: list[str] = []
+    for seed, cohort in of_seed.items():  # labels are the same for all methods
+        own = _sides(cohort, names, cases) if sides_of(metric, exclusive=cohort.exclusive) else {}
+        remarks += _left_out(task, metric, cohort, own, f", seed {seed}" if by_seed else "")
+        sides = _rarer(sides, own)
+    return sides, remarks
+
+
+def _cohort_figure(metric: str, cohort: Cohort, index: int | None, least: int, counts: np.ndarray) -> Figure:
+    """A metric of one run: the mean over its classes, or that of one of them."""
+
+    def figure(weight: np.ndarray | None) -> np.ndarray:
+        if index is None:
+            return task_metric(metric, cohort, weight, least=least, counts=counts)
+        counted = comparable(metric, cohort, least, counts)
+        values = np.where(counted, cohort_metric(metric, cohort, weight), np.nan)
+        return np.asarray(values[:, min(index, values.shape[1] - 1)])
+
+    return figure
+
+
+def _rarer(sides: Mapping[str, frozenset[str]], own: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
+    """Of each side the smaller of two sets of cases; an empty one says nothing."""
+    found = dict(sides)
+    for name, there in own.items():
+        if there and (name not in found or len(there) < len(found[name])):
+            found[name] = there
+    return found
 
 
 def _sides(cohort: Cohort, names: Sequence[str], cases: Sequence[str]) -> dict[str, frozenset[str]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from crosstask.evaluation.comparison import Cell, Comparison, average
+from crosstask.evaluation.average import average
+from crosstask.evaluation.comparison import Cell, Comparison
 from crosstask.report.forms import write_forms
 
 
