@@ -13,7 +13,7 @@ from crosstask.evaluation.cells import prediction_cells
 from crosstask.evaluation.contrast import Part, Spread, spread_of
 from crosstask.evaluation.predictions import cohort_of
 from crosstask.evaluation.rare import fewest
-from crosstask.evaluation.resampling import Figure, cohort_values, draw, too_rare
+from crosstask.evaluation.resampling import Figure, Values, cohort_values, draw, too_rare
 from crosstask.functional.delong import delong, logit_interval
 from crosstask.methods import baseline_of
 from crosstask.tasks.base import Task
@@ -119,37 +119,22 @@ def diagnose(
     draws = draw(values, groups or {}, resamplings, np.random.default_rng(seed))
     runs = prediction_cells(predictions, task.name, methods, by_seed=by_seed)
     cases = {method: _Cases(task, own, groups or {}) for method, own in _by_method(runs).items()}
-    number = draws.number
-    rows: dict[str, dict[str, Estimate]] = {}
-    differences: dict[str, Estimate] = {}
-    for name, found in values.items():
-        of = _Drawn(found.figures, draws.weights[name], draws.groups[name], by_seed=by_seed)
-        for method in methods:
-            spread = of.spread({method: 1.0})
-            if name == "auc" and index is not None and not by_seed and cases[method].independent:
-                spread = cases[method].delong(index)
-            rows.setdefault(method, {})[name] = _estimate(of.mean(method), spread, cases[method].counts(name, index))
-            baseline = baseline_of(method, methods)
-            if name == "auc" and method != baseline and baseline in methods:
-                half, gain = of.spread({method: 1.0, baseline: -1.0}).half_width(), of.mean(method) - of.mean(baseline)
-                differences[method] = Estimate(gain, gain - half, gain + half)
+    drawn = {
+        name: _Drawn(found.figures, draws.weights[name], draws.groups[name], by_seed=by_seed)
+        for name, found in values.items()
+    }
+    rows = {method: _estimates(drawn, method, cases[method], index, by_seed=by_seed) for method in methods}
     first = values[FIGURES[0]]
-    remarks = list(dict.fromkeys(remark for found in values.values() for remark in found.remarks))
-    rare = too_rare(first, groups or {}, number)
-    if rare and any(math.isnan(found.low) for figures in rows.values() for found in figures.values()):
-        remarks.append(
-            f"Some figures have no interval: too many resamplings lack a class. Groups of test cases: {rare}."
-        )
     return Diagnosis(
         dataset=dataset,
         task=task.name,
         positive="" if index is None else task.classes[index],
         rows=rows,
-        differences=differences,
+        differences=_differences(drawn["auc"], methods),
         cases=len(first.cases),
-        groups=number,
+        groups=draws.number,
         seeds=len(first.figures[methods[0]]),
-        remarks=tuple(remarks),
+        remarks=_remarks(values, rows, too_rare(first, groups or {}, draws.number)),
     )
 
 
@@ -224,6 +209,42 @@ def _by_method(runs: Mapping[tuple[str, int], pd.DataFrame]) -> dict[str, list[p
     for (method, _), rows in sorted(runs.items(), key=lambda item: item[0]):
         found.setdefault(method, []).append(rows)
     return found
+
+
+def _estimates(
+    drawn: Mapping[str, _Drawn], method: str, cases: _Cases, index: int | None, *, by_seed: bool
+) -> dict[str, Estimate]:
+    """All figures of one method; ``index`` is the class that they are of, or None for means over the classes."""
+    found = {}
+    for name, of in drawn.items():
+        if name == "auc" and index is not None and not by_seed and cases.independent:
+            spread = cases.delong(index)
+        else:
+            spread = of.spread({method: 1.0})
+        found[name] = _estimate(of.mean(method), spread, cases.counts(name, index))
+    return found
+
+
+def _differences(auc: _Drawn, methods: Sequence[str]) -> dict[str, Estimate]:
+    """What the AUC of each method is above that of its baseline, with an interval."""
+    found = {}
+    for method in methods:
+        baseline = baseline_of(method, methods)
+        if method != baseline and baseline in methods:
+            gain = auc.mean(method) - auc.mean(baseline)
+            half = auc.spread({method: 1.0, baseline: -1.0}).half_width()
+            found[method] = Estimate(gain, gain - half, gain + half)
+    return found
+
+
+def _remarks(values: Mapping[str, Values], rows: Mapping[str, Mapping[str, Estimate]], rare: str) -> tuple[str, ...]:
+    """What is said of the figures, once each, and for want of which classes some have no interval."""
+    remarks = list(dict.fromkeys(remark for found in values.values() for remark in found.remarks))
+    if rare and any(math.isnan(found.low) for figures in rows.values() for found in figures.values()):
+        remarks.append(
+            f"Some figures have no interval: too many resamplings lack a class. Groups of test cases: {rare}."
+        )
+    return tuple(remarks)
 
 
 def _estimate(value: float, spread: Spread, counts: tuple[int, ...]) -> Estimate:

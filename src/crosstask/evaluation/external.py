@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +29,10 @@ _LOOKED_AT = 16
 """Cases whose image values are held against the windows."""
 _CLIPPED = 0.9
 _NARROW = 0.02
+_LEFT_OUT = "left out"
+
+Row = tuple[str, str, str, str, int, str]
+"""Of a mapping: our task, their task, their class, our class, cases, what becomes of it."""
 
 
 def assembly_at(folder: Path) -> Assembly:
@@ -61,14 +65,14 @@ class Cases:
         ids: of the scored cases.
         scored: ``{task: number of cases that count}``.
         remarks: a sentence each, to stand beside every figure.
-        rows: the mapping as a table: (our task, their task, their class, our class, cases, what becomes of it).
+        rows: the mapping as a table.
     """
 
     store: TranslatedStore
     ids: tuple[str, ...]
     scored: dict[str, int]
     remarks: tuple[str, ...]
-    rows: tuple[tuple[str, str, str, str, int, str], ...]
+    rows: tuple[Row, ...]
 
 
 def choose_cases(
@@ -118,47 +122,57 @@ def counts(store: TranslatedStore, case_id: str, task: str, mapping: LabelMap) -
     return bool(set(one.ours.classes) & set(store.open(case_id).channels.get(one.ours.scored_array, ())))
 
 
-def _mapped(
-    store: TranslatedStore, mapping: LabelMap, case_ids: Sequence[str]
-) -> tuple[list[str], list[tuple[str, str, str, str, int, str]]]:
+def _mapped(store: TranslatedStore, mapping: LabelMap, case_ids: Sequence[str]) -> tuple[list[str], list[Row]]:
     """What is taken as what, with numbers of cases: sentences, and rows of a table."""
     said: list[str] = []
-    rows: list[tuple[str, str, str, str, int, str]] = []
+    rows: list[Row] = []
     for one in mapping.tasks:
         number = _occurring(store, one, case_ids)
-        name, theirs = one.ours.name, one.theirs.name
-        pairs = [(source, ours) for ours in one.ours.classes for source in one.sources(ours)]
-        for source, ours in pairs:
-            how = "stated" if source in one.stated else "the same name" if source == ours else "the one quantity"
-            rows.append((name, theirs, source, ours, number[source], how))
-        aside = _fate(one)
-        rows += [(name, theirs, source, "", number[source], aside) for source in one.unknown]
-        rows += [(name, theirs, "", ours, 0, "nobody there has it") for ours in one.without]
-        taken = ", ".join(
-            f"{source} as {ours} ({number[source]})" if source != ours else f"{source} ({number[source]})"
-            for source, ours in pairs
-        )
-        of = f" of their {theirs}" if theirs != name else ""
-        sentences = [f"{name}: labels{of} are taken as follows, with numbers of cases: {taken}"]
-        unknown = [f"{source} ({number[source]})" for source in one.unknown]
-        if unknown:
-            sentences.append(f"none of ours, {aside}: {', '.join(unknown)}{suggestions(one)}")
-        nobody = [ours for ours in one.ours.classes if not any(number[source] for source in one.sources(ours))]
-        if nobody:
-            sentences.append(f"ours that nobody there has: {', '.join(nobody)}")
-        if "left out" in aside and (lost := sum(number[source] for source in one.unknown)):
-            sentences.append(f"{lost} cases are left out of {name} by that")
-        said.append(". ".join(sentences[:1] + [text[0].upper() + text[1:] for text in sentences[1:]]) + ".")
+        said.append(_taken(one, number))
+        rows += _rows(one, number)
     said += [f"{name} is not judged: {reason}." for name, reason in mapping.reasons.items()]
     if mapping.strangers:
         said.append(f"Their tasks that are none of ours: {', '.join(mapping.strangers)}.")
     return said, rows
 
 
+def _rows(one: TaskMap, number: Counter[str]) -> Iterator[Row]:
+    """The mapping of one task as a table, with the number of cases of each of their classes."""
+    name, theirs = one.ours.name, one.theirs.name
+    for source, ours in one.pairs:
+        how = "stated" if source in one.stated else "the same name" if source == ours else "the one quantity"
+        yield name, theirs, source, ours, number[source], how
+    for source in one.unknown:
+        yield name, theirs, source, "", number[source], _fate(one)
+    for ours in one.without:
+        yield name, theirs, "", ours, 0, "nobody there has it"
+
+
+def _taken(one: TaskMap, number: Counter[str]) -> str:
+    """The mapping of one task in sentences, with the number of cases of each of their classes."""
+    name, theirs, fate = one.ours.name, one.theirs.name, _fate(one)
+    of = f" of their {theirs}" if theirs != name else ""
+    pairs = [(source if source == ours else f"{source} as {ours}", number[source]) for source, ours in one.pairs]
+    sentences = [f"{name}: labels{of} are taken as follows, with numbers of cases: {_listed(pairs)}"]
+    if one.unknown:
+        unknown = [(source, number[source]) for source in one.unknown]
+        sentences.append(f"None of ours, {fate}: {_listed(unknown)}{suggestions(one)}")
+    nobody = [ours for ours in one.ours.classes if not any(number[source] for source in one.sources(ours))]
+    if nobody:
+        sentences.append(f"Ours that nobody there has: {', '.join(nobody)}")
+    if fate == _LEFT_OUT and (lost := sum(number[source] for source in one.unknown)):
+        sentences.append(f"{lost} cases are left out of {name} by that")
+    return ". ".join(sentences) + "."
+
+
+def _listed(counts: Iterable[tuple[str, int]]) -> str:
+    return ", ".join(f"{what} ({count})" for what, count in counts)
+
+
 def _fate(one: TaskMap) -> str:
     """What becomes of their classes that are none of ours."""
     if one.ours.values == "softmax" and one.excludes:
-        return "left out"
+        return _LEFT_OUT
     if one.excludes:
         return "negative for ours"
     return "not looked at"

@@ -38,6 +38,11 @@ class TaskMap:
         return tuple(theirs for theirs, ours in self.classes.items() if ours == name)
 
     @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """(Their class, ours), in the order of ours."""
+        return tuple((theirs, ours) for ours in self.ours.classes for theirs in self.sources(ours))
+
+    @property
     def unknown(self) -> tuple[str, ...]:
         """Their classes that are none of ours."""
         return tuple(name for name in self.known if name not in self.classes)

@@ -7,7 +7,7 @@ each epoch once, and one whose scores are there already not at all. No torch her
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,21 +89,28 @@ def planned(specs: Sequence[RunSpec], methods: Sequence[str]) -> tuple[list[Othe
     read = [spec for spec in keeping if history_of(spec.folder) is not None]
     plans = [OtherEpochs(spec, other_epochs(spec, read)) for spec in read]
     able = {plan.spec.name for plan in plans if plan.is_scored() or plan.can_be_scored()}
-    unable = [spec for spec in keeping if spec.name not in able]
-    lost = {spec.key for spec in specs if spec.name not in able}
+    kept = _whole_methods(methods, lost={spec.key for spec in specs if spec.name not in able})
+    remark = _left_out([spec for spec in keeping if spec.name not in able], methods, kept)
+    return [plan for plan in plans if plan.spec.key in kept], kept, remark
+
+
+def _whole_methods(methods: Sequence[str], lost: Set[str]) -> list[str]:
+    """The methods that have lost no run, nor has their baseline; none where no method is left beside the baselines."""
     baselines = {key: baseline_of(key, methods) for key in methods}
     kept = [key for key in methods if not {key, baselines[key]} & lost and baselines[key] in methods]
-    if all(baselines[key] == key for key in kept):  # nothing is left to compare
-        kept = []
-    remark = ""
-    if unable and any(baselines[key] != key for key in methods):
-        left = "is left out" if not kept else f"leaves out {', '.join(key for key in methods if key not in kept)}"
-        more = f" and {len(unable) - 1} more runs" if len(unable) > 1 else ""
-        remark = (
-            f"The comparison under other rules for the epoch {left}: of {unable[0].name}{more} the weights of the "
-            "epochs that are needed were never kept, or are gone since they were scored otherwise."
-        )
-    return [plan for plan in plans if plan.spec.key in kept], kept, remark
+    return [] if all(baselines[key] == key for key in kept) else kept
+
+
+def _left_out(unable: Sequence[RunSpec], methods: Sequence[str], kept: Sequence[str]) -> str:
+    """What to say of runs that cannot be scored; empty where there are none, or no comparison was to be had."""
+    if not unable or all(baseline_of(key, methods) == key for key in methods):
+        return ""
+    left = "is left out" if not kept else f"leaves out {', '.join(key for key in methods if key not in kept)}"
+    more = f" and {len(unable) - 1} more runs" if len(unable) > 1 else ""
+    return (
+        f"The comparison under other rules for the epoch {left}: of {unable[0].name}{more} the weights of the "
+        "epochs that are needed were never kept, or are gone since they were scored otherwise."
+    )
 
 
 def score_otherwise(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -38,6 +39,57 @@ def left_out(metric: str, cohort: Cohort, names: Sequence[str], counts: np.ndarr
     return [name for name, fewest_of in zip(names, counts[sides].T, strict=True) if (fewest_of < least).any()]
 
 
+@dataclass(frozen=True)
+class _Sides:
+    """The sides of each class that a metric is made of (positives, negatives or both), and their cases, in words.
+
+    Attributes:
+        metric: its name.
+        exclusive: whether the classes exclude each other.
+        names: of the classes.
+        counts: by :func:`fewest`.
+        cases: what is counted: test cases, or groups of them.
+    """
+
+    metric: str
+    exclusive: bool
+    names: Sequence[str]
+    counts: np.ndarray
+    cases: str
+
+    @property
+    def made_of(self) -> tuple[int, ...]:
+        """Which rows of the counts; see :func:`crosstask.functional.cohort.sides_of`."""
+        return sides_of(self.metric, exclusive=self.exclusive)
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """What the sides are called; nothing where a case of a class is all that it can be."""
+        return ("", "") if self.exclusive and self.made_of == (0,) else _WORDS
+
+    @property
+    def several(self) -> bool:
+        """Whether the metric takes two classes to say anything."""
+        return self.exclusive and len(self.made_of) == 1 and self.metric not in ("sensitivity", "specificity")
+
+    @property
+    def whole(self) -> bool:
+        """Whether the metric is of all cases, whatever they are."""
+        return self.exclusive and self.metric == "accuracy"
+
+    def called(self, joint: str) -> str:
+        """The cases of the sides, with a word between these."""
+        return f"{joint.join(self.words[side] for side in self.made_of)} {self.cases}".strip()
+
+    def listed(self, low: int, high: int) -> str:
+        """The classes that occur and have at least ``low`` and fewer than ``high`` cases on a side, with these."""
+        there = [at for at in range(len(self.names)) if (self.counts[list(self.made_of), at] > 0).all()]
+        found = [
+            (self.names[at], int(self.counts[side, at]), self.words[side]) for at in there for side in self.made_of
+        ]
+        return ", ".join(f"{name} ({f'{count} {word}'.strip()})" for name, count, word in found if low <= count < high)
+
+
 def rare_remarks(
     task: str,
     metric: str,
@@ -60,38 +112,44 @@ def rare_remarks(
         grouped: several cases belong together somewhere, so that groups of them are counted.
     """
     cohort = cohorts[0]
-    sides = sides_of(metric, exclusive=cohort.exclusive)
     cases = "groups of test cases" if grouped else "test cases"
-    words = ("", "") if cohort.exclusive and sides == (0,) else _WORDS  # a case of a class is all that it can be
-    few, enough = (f"{word.join(words[side] for side in sides)} {cases}".strip() for word in (" or ", " and "))
+    sides = _Sides(metric, cohort.exclusive, names, counts, cases)
     counted, every, usual = (comparable(metric, cohort, number, counts) for number in (least, 1, LEAST_POSITIVES))
-    several = cohort.exclusive and len(sides) == 1 and metric not in ("sensitivity", "specificity")
-
-    def listed(low: int, high: int) -> str:
-        there = [at for at in range(len(names)) if (counts[list(sides), at] > 0).all()]
-        found = [(names[at], int(counts[side, at]), words[side]) for at in there for side in sides]
-        return ", ".join(f"{name} ({f'{count} {word}'.strip()})" for name, count, word in found if low <= count < high)
-
     if not every.any():
         alone = not any(comparable(metric, own).any() for own in cohorts)
-        what = "no two classes are" if several else "no class is"
-        return [] if alone else [f"{task}: {metric} is not defined, since {what} in the test cases of every seed."]
-    if not counted.any():
-        lack = "fewer than two classes have" if several else "no class has"
-        return [
-            f"{task}: {metric} is not defined, since {lack} at least {least} {enough} ({listed(1, least)}); "
-            f"{_KEY}=1 counts them all."
-        ]
-    whole = cohort.exclusive and metric == "accuracy"  # of all cases, whatever they are
-    remarks = []
-    if not whole and listed(1, least):
-        remarks.append(
-            f"{task}: {metric} leaves out classes with fewer than {least} {few}: {listed(1, least)}; "
-            f"{_KEY}=1 counts them too."
-        )
-    if listed(least, LEAST_POSITIVES) and not (whole and usual.all()):
-        remarks.append(
-            f"{task}: {metric} counts classes with fewer than {LEAST_POSITIVES} {few}, as asked "
-            f"({_KEY}={least}): {listed(least, LEAST_POSITIVES)}."
-        )
-    return remarks
+        said = [] if alone else [_never_defined(sides)]
+    elif not counted.any():
+        said = [_not_defined(sides, least)]
+    else:
+        said = [*_leaving_out(sides, least), *_as_asked(sides, least, all_usual=bool(usual.all()))]
+    return [f"{task}: {metric} {words}." for words in said]
+
+
+def _never_defined(sides: _Sides) -> str:
+    """That no class can be told from others, however few cases it may have."""
+    what = "no two classes are" if sides.several else "no class is"
+    return f"is not defined, since {what} in the test cases of every seed"
+
+
+def _not_defined(sides: _Sides, least: int) -> str:
+    """That every class has too few cases."""
+    lack = "fewer than two classes have" if sides.several else "no class has"
+    few = sides.listed(1, least)
+    return f"is not defined, since {lack} at least {least} {sides.called(' and ')} ({few}); {_KEY}=1 counts them all"
+
+
+def _leaving_out(sides: _Sides, least: int) -> list[str]:
+    """Which classes have too few cases to count, if any."""
+    few = sides.listed(1, least)
+    if sides.whole or not few:
+        return []
+    return [f"leaves out classes with fewer than {least} {sides.called(' or ')}: {few}; {_KEY}=1 counts them too"]
+
+
+def _as_asked(sides: _Sides, least: int, *, all_usual: bool) -> list[str]:
+    """Which classes count though they have few cases, if any; ``all_usual`` where every class counts by default."""
+    few = sides.listed(least, LEAST_POSITIVES)
+    if not few or (sides.whole and all_usual):
+        return []
+    words = f"classes with fewer than {LEAST_POSITIVES} {sides.called(' or ')}"
+    return [f"counts {words}, as asked ({_KEY}={least}): {few}"]

@@ -144,23 +144,16 @@ class TranslatedCase(CaseArrays):
         there = {name: index for index, name in enumerate(self._inner.channels.get(source, ()))}
         if not there:
             return {}
-        sources = {ours: [there[name] for name in one.sources(ours) if name in there] for ours in one.ours.classes}
         if one.theirs.level == "pixel" or one.ours.values == "quantity":
             return dict(self._union(source, {ours: one.sources(ours) for ours in one.ours.classes}))
-        values = self._inner.read(source)
+        sources = {ours: tuple(there[name] for name in one.sources(ours) if name in there) for ours in one.ours.classes}
+        positive = self._inner.read(source) > 0.5
         if one.ours.values == "softmax":
-            known = any(values[index] > 0.5 for own in sources.values() for index in own)
-            return {ours: tuple(own) for ours, own in sources.items()} if known else {}
+            known = any(positive[index] for own in sources.values() for index in own)
+            return sources if known else {}
         if one.excludes:
-            return {ours: tuple(own) for ours, own in sources.items() if one.sources(ours)}
-        found = {}
-        for ours, own in sources.items():
-            positive = tuple(index for index in own if values[index] > 0.5)
-            if positive or (
-                own and len(own) == len(one.sources(ours))
-            ):  # one that is there tells; else all must lack it
-                found[ours] = positive or tuple(own)
-        return found
+            return {ours: own for ours, own in sources.items() if one.sources(ours)}
+        return _known_findings(one, sources, positive)
 
     def __contains__(self, name: object) -> bool:
         return name in self._source
@@ -205,6 +198,24 @@ class TranslatedCase(CaseArrays):
         values = self._inner.read(theirs, None, slices)
         parts = [values[list(own)].max(0) if own else np.zeros_like(values[0]) for _, own in wanted]
         return np.stack(parts) if parts else np.empty((0, *values.shape[1:]), values.dtype)
+
+
+def _known_findings(
+    one: TaskMap, sources: Mapping[str, tuple[int, ...]], positive: np.ndarray
+) -> dict[str, tuple[int, ...]]:
+    """Our findings that are known of a case: one of theirs that is there tells; else all of them must lack.
+
+    Args:
+        one: the task.
+        sources: their channels of each of ours.
+        positive: of each channel of theirs, whether the case has it.
+    """
+    found = {}
+    for ours, own in sources.items():
+        there = tuple(index for index in own if positive[index])
+        if there or (own and len(own) == len(one.sources(ours))):
+            found[ours] = there or own
+    return found
 
 
 def _label_arrays(one: TaskMap) -> dict[str, str]:

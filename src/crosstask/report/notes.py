@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from crosstask.evaluation.comparison import Comparison
+from crosstask.evaluation.comparison import Cell, Comparison
 from crosstask.evaluation.unpredicted import Unpredicted
 from crosstask.evaluation.verdict import UNDECIDED
 from crosstask.methods import BASELINE, label_of
@@ -50,7 +50,7 @@ def table_notes(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def _of_intervals(comparisons: Sequence[Comparison]) -> list[str]:
-    """What the intervals cover."""
+    """What the intervals cover, and what stands beside them."""
     found = [
         (comparison, covers_of(row, cell, comparison))
         for comparison in comparisons
@@ -60,47 +60,67 @@ def _of_intervals(comparisons: Sequence[Comparison]) -> list[str]:
     ]
     if not found:
         return []
-    notes, brackets = [], covered(comparisons)
-    if any(RUNS_AND_CASES in covers for _, covers in found):
-        notes.append(
-            f"Intervals [{brackets}]: where the improvement may lie when both methods are trained anew and the test "
-            "cases are drawn anew. Each stands for itself, so one may leave out zero where the verdict, adjusted for "
-            "the number of methods, is not certain."
-        )
+    kinds = [covers for _, covers in found]
+    averages = dict.fromkeys(
+        covers.removesuffix(f": {NOTHING_TO_SAY}") for comparison, covers in found if is_average(comparison)
+    )
+    return [
+        *_of_both_chances(comparisons, kinds),
+        *_of_single_runs(comparisons, kinds),
+        _of_figures_beside(comparisons),
+        *(f"Average: its intervals cover {covers}." for covers in averages),
+        *_of_splits(comparisons),
+    ]
+
+
+def _of_both_chances(comparisons: Sequence[Comparison], kinds: Sequence[str]) -> list[str]:
+    """What an interval says that covers runs and cases; ``kinds`` is what each covers, in words."""
+    if not any(RUNS_AND_CASES in covers for covers in kinds):
+        return []
+    return [
+        f"Intervals [{covered(comparisons)}]: where the improvement may lie when both methods are trained anew and the "
+        "test cases are drawn anew. Each stands for itself, so one may leave out zero where the verdict, adjusted for "
+        "the number of methods, is not certain."
+    ]
+
+
+def _of_single_runs(comparisons: Sequence[Comparison], kinds: Sequence[str]) -> list[str]:
+    """Which methods were trained once, so that no interval of theirs covers the training; ``kinds`` as above."""
     if all(map(trained_once, comparisons)):
-        notes.append(
+        return [
             f"Intervals [{level_text(comparisons[0].level)}]: {CASES_ONLY}: {NOTHING_TO_SAY}. Another training of the "
             "same method may differ by more than the methods do; train each with several seeds."
-        )
-    elif any(NOTHING_TO_SAY in covers for _, covers in found):
-        names = dict.fromkeys(
-            comparison.label(row.method) + f" ({comparison.dataset})" * (len(comparisons) > 1)
-            for comparison in comparisons
-            if not is_average(comparison)
-            for row in comparison.rows
-            if row.mean.runs == 1
-        )
-        notes.append(
-            f"One run alone: {', '.join(names)}. Intervals of it, and of what is compared with it, do not cover its "
-            f"training: {NOTHING_TO_SAY}."
-        )
-    notes.append(
+        ]
+    if not any(NOTHING_TO_SAY in covers for covers in kinds):
+        return []
+    names = dict.fromkeys(
+        comparison.label(row.method) + f" ({comparison.dataset})" * (len(comparisons) > 1)
+        for comparison in comparisons
+        if not is_average(comparison)
+        for row in comparison.rows
+        if row.mean.runs == 1
+    )
+    return [
+        f"One run alone: {', '.join(names)}. Intervals of it, and of what is compared with it, do not cover its "
+        f"training: {NOTHING_TO_SAY}."
+    ]
+
+
+def _of_figures_beside(comparisons: Sequence[Comparison]) -> str:
+    """What the figures beside the improvement are."""
+    return (
         "Difference: M less that of the baseline, in its own unit (points: percentage points). Runs won: share of the "
         "pairs of a run and one of the baseline in which it is better, ties counting one half; cases won: share of the "
         "cases, mean over runs. Seeds' share: of the variance of the improvement; the rest is the cases'"
         + ", where seeds with splits of their own differ by their cases, too" * any(one.by_seed for one in comparisons)
         + "."
     )
-    averages = dict.fromkeys(
-        covers.removesuffix(f": {NOTHING_TO_SAY}") for comparison, covers in found if is_average(comparison)
-    )
-    notes += [f"Average: its intervals cover {covers}." for covers in averages]
-    if any(comparison.by_seed for comparison in comparisons) and not all(map(trained_once, comparisons)):
-        notes.append(_of_splits(comparisons))
-    return notes
 
 
-def _of_splits(comparisons: Sequence[Comparison]) -> str:
+def _of_splits(comparisons: Sequence[Comparison]) -> list[str]:
+    """What seeds with splits of their own mean for the intervals; nothing where there are none, or one run each."""
+    if not any(comparison.by_seed for comparison in comparisons) or all(map(trained_once, comparisons)):
+        return []
     cells = [cell for comparison in comparisons for row in comparison.rows for cell in (*row.cells.values(), row.mean)]
     told = any(math.isfinite(cell.gain.corrected.low) for cell in cells)
     beside = (
@@ -108,40 +128,46 @@ def _of_splits(comparisons: Sequence[Comparison]) -> str:
         if told
         else "an interval corrected for that (Nadeau and Bengio 2003) cannot be given here"
     )
-    return (
+    return [
         "Every seed has a split of its own: methods are compared seed by seed. Training sets of the seeds overlap, of "
         f"which the interval knows nothing; {beside}."
-    )
+    ]
 
 
 def _of_verdicts(comparisons: Sequence[Comparison]) -> list[str]:
     """How the verdicts were made, and what they are worth."""
-    rows = [(comparison, row) for comparison in comparisons for row in asked(comparison)]
-    told = [(comparison, row) for comparison, row in rows if math.isfinite(row.mean.gain.p)]
-    told_of_tasks = [cell for _, row in rows for cell in row.cells.values() if math.isfinite(cell.gain.p)]
-    if not told and not told_of_tasks:
+    rows = [asked(comparison) for comparison in comparisons]
+    methods = max((_judged(row.mean for row in own) for own in rows), default=0)
+    pairs = max((_judged(cell for row in own for cell in row.cells.values()) for own in rows), default=0)
+    if not methods and not pairs:
         return []
     first = comparisons[0]
-    methods = max(sum(math.isfinite(row.mean.gain.p) for row in asked(one)) for one in comparisons)
-    pairs = max(
-        sum(math.isfinite(cell.gain.p) for row in asked(one) for cell in row.cells.values()) for one in comparisons
-    )
     tasks = f" The mean decides; single tasks are secondary, adjusted for {_count(pairs, 'comparison')}."
-    notes = [
+    return [
         f"Verdict at level {level_text(first.level)} with a margin of {first.margin:g} %: better or worse where p is "
         f"at most {1 - first.level:.3g}; equivalent where two one-sided tests find the difference within the margin (p "
         f"within margin); else {UNDECIDED}."
-        + f" p is adjusted by Holm for {_count(methods, 'method')}." * bool(told)
-        + tasks * any(len(row.cells) > 1 for _, row in rows)
-        + " Rank 1-3 means that these ranks cannot be told apart." * any(_tied(one) for one in comparisons)
+        + f" p is adjusted by Holm for {_count(methods, 'method')}." * bool(methods)
+        + tasks * any(len(row.cells) > 1 for own in rows for row in own)
+        + " Rank 1-3 means that these ranks cannot be told apart." * any(map(_tied, comparisons)),
+        *_too_small_to_matter(comparisons),
     ]
-    cells = [(one, cell) for one, row in rows for cell in (*row.cells.values(), row.mean)]
-    if any(within_margin(cell, one) for one, cell in cells):
-        notes.append(
-            "Better or worse with p within margin below the same bound: there is a difference, and it is too small to "
-            f"matter by the margin of {first.margin:g} %."
-        )
-    return notes
+
+
+def _judged(cells: Iterable[Cell]) -> int:
+    """How many of them have a probability, for which it was adjusted."""
+    return sum(math.isfinite(cell.gain.p) for cell in cells)
+
+
+def _too_small_to_matter(comparisons: Sequence[Comparison]) -> list[str]:
+    """What it means where a difference is certain, and certain to be within the margin; nothing where none is."""
+    cells = [(one, cell) for one in comparisons for row in asked(one) for cell in (*row.cells.values(), row.mean)]
+    if not any(within_margin(cell, one) for one, cell in cells):
+        return []
+    return [
+        "Better or worse with p within margin below the same bound: there is a difference, and it is too small to "
+        f"matter by the margin of {comparisons[0].margin:g} %."
+    ]
 
 
 def _tied(comparison: Comparison) -> bool:

@@ -6,7 +6,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -203,12 +203,11 @@ def train(
 
 
 def _train(spec: RunSpec, store: Store, show_progress: bool, tell: Callable[[str], None]) -> dict[str, Any]:
-    experiment, settings = spec.experiment, spec.experiment.training
-    dataset = dataset_of(experiment)
-    whole = assembly_of(experiment, dataset)
-    splits = splits_of(store, experiment.dataset, dataset.image_array, needed=("train", "validation"))
-    if experiment.sample.kind == "lesion":  # also of test cases, before hours are spent
-        check_outlines(store, [case for cases in splits.values() for case in cases], experiment.sample.lesion.outline)
+    """Train a run that is not complete; see :func:`train`."""
+    settings = spec.experiment.training
+    dataset = dataset_of(spec.experiment)
+    whole = assembly_of(spec.experiment, dataset)
+    splits = _splits(spec.experiment, store, dataset)
     weighting = _weighting(spec, store, splits["train"], whole)
     assembly = whole.only(weighting.tasks)
     for task in assembly.tasks:
@@ -216,10 +215,42 @@ def _train(spec: RunSpec, store: Store, show_progress: bool, tell: Callable[[str
     seed_everything(spec.seed, verbose=False)
     if settings.threads:
         torch.set_num_threads(settings.threads)
+    module = _module(spec, assembly, weighting)
+    record = _new_record(spec, store, dataset, splits, weighting, assembly, module.architecture)
+    _write_new(spec, store, record, splits, weighting, assembly)
+    trained = _fit(spec, module, _loaders(spec, store, splits, assembly, whole), show_progress, tell)
+    record["trained"] = True
+    # of its checkpoint, where the run went on from one
+    record["normalisation"] = describe_normalisation(module.architecture)
+    record["training"] = trained.outcome()
+    if trained.trainer.is_global_zero:
+        write_record(spec.folder, record)
+        seal(spec.folder, RECORD, HISTORY)
+        trained.checkpoints.remove_checkpoint(spec.folder / LAST)
+        trained.recorder.clean(kept=_snapshots_to_keep(spec))
+    return record
+
+
+def _cases(splits: Mapping[Split, list[str]]) -> list[str]:
+    """The cases of all splits."""
+    return [case for cases in splits.values() for case in cases]
+
+
+def _splits(experiment: Experiment, store: Store, dataset: RawData) -> Mapping[Split, list[str]]:
+    """Which cases train, choose and test; of samples of lesions each must have an outline."""
+    splits = splits_of(store, experiment.dataset, dataset.image_array, needed=("train", "validation"))
+    if experiment.sample.kind == "lesion":  # also of test cases, before hours are spent
+        check_outlines(store, _cases(splits), experiment.sample.lesion.outline)
+    return splits
+
+
+def _module(spec: RunSpec, assembly: Assembly, weighting: Weighting) -> TrainingModule:
+    """The network as it is before its first epoch, with what trains it."""
+    experiment, settings = spec.experiment, spec.experiment.training
     architecture = build_architecture(spec, assembly, pretrained=True)
     if settings.channels_last and spatial_dims(experiment) == 2:
         architecture = architecture.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    module = TrainingModule(
+    return TrainingModule(
         architecture,
         assembly.tasks,
         weighting,
@@ -228,24 +259,80 @@ def _train(spec: RunSpec, store: Store, show_progress: bool, tell: Callable[[str
         major=experiment.major,
         seed=spec.seed,
     )
-    record = _new_record(spec, store, dataset, splits, weighting, assembly, architecture)
+
+
+def _write_new(
+    spec: RunSpec,
+    store: Store,
+    record: dict[str, Any],
+    splits: Mapping[Split, list[str]],
+    weighting: Weighting,
+    assembly: Assembly,
+) -> None:
+    """Leave on disk what is known of a run before its first epoch, if it is of the same data as what lies there."""
     check_data(spec, record["data"]["fingerprint"])
     write_record(spec.folder, record)
-    met = [case for cases in splits.values() for case in cases]
-    write_images(spec.folder, digests_of(store, met, assembly.image_array))
+    write_images(spec.folder, digests_of(store, _cases(splits), assembly.image_array))
     if weighting.characteristics:
         write_characteristics(spec.folder / CHARACTERISTICS, weighting.characteristics)
-    train_loader, validation_loader = _loaders(spec, store, splits, assembly, whole)
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A training that has come to its end.
+
+    Attributes:
+        trainer: that trained.
+        recorder: of every epoch.
+        checkpoints: what the training could have gone on from.
+        started: when, by :func:`time.perf_counter`.
+    """
+
+    trainer: Trainer
+    recorder: Recorder
+    checkpoints: RunCheckpoints
+    started: float
+
+    def outcome(self) -> dict[str, Any]:
+        """What the record says of it."""
+        recorder = self.recorder
+        return {
+            "epochs": recorder.epochs,
+            "best_epoch": recorder.best_epoch,
+            "unscored": recorder.unscored,
+            "best_score": recorder.best_score if math.isfinite(recorder.best_score) else None,
+            "seconds": round(recorder.seconds, 1),
+            "seconds_of_last_start": round(time.perf_counter() - self.started, 1),
+            "device": str(self.trainer.strategy.root_device),
+            "precision": str(self.trainer.precision),
+            "threads": torch.get_num_threads(),
+            "machine": platform.machine(),
+        }
+
+
+def _fit(
+    spec: RunSpec,
+    module: TrainingModule,
+    loaders: tuple[DataLoader[Any], DataLoader[Any]],
+    show_progress: bool,
+    tell: Callable[[str], None],
+) -> _Trained:
+    """Train to the end of the schedule, from the first epoch or from a checkpoint.
+
+    Raises:
+        KeyboardInterrupt: the training was interrupted.
+        CrosstaskError: no epoch could be trained.
+    """
+    settings = spec.experiment.training
     average = None if settings.average is None else WeightAverage(spec.folder, settings.average)
     checkpoints = RunCheckpoints(spec.folder)
     done = checkpoints.find(module, settings.epochs, tell)
-    writer = _writer(spec, done)
     recorder = Recorder(
         spec.folder,
         smoothing=settings.smoothing,
         patience=settings.patience,
         snapshots=grid_of(spec)[:-1],  # those of the last are kept in any case
-        writer=writer,
+        writer=_writer(spec, done),
         tell=None if show_progress else lambda row: tell(f"{spec.name}: {epoch_line(row, settings.epochs)}"),
     )
     started = time.perf_counter()
@@ -253,7 +340,7 @@ def _train(spec: RunSpec, store: Store, show_progress: bool, tell: Callable[[str
         trainer = open_trainer(
             settings,
             max_epochs=settings.epochs,
-            precision=precision_of(experiment, device_of(settings)),
+            precision=precision_of(spec.experiment, device_of(settings)),
             accumulate_grad_batches=settings.accumulate,
             gradient_clip_val=settings.gradient_clip,
             callbacks=[*([average] if average else []), recorder, *([RichProgressBar()] if show_progress else [])],
@@ -262,7 +349,7 @@ def _train(spec: RunSpec, store: Store, show_progress: bool, tell: Callable[[str
             num_sanity_val_steps=0,
         )
         tell(f"{spec.name}: trains on {describe_device(trainer.strategy.root_device)}")
-        trainer.fit(module, train_loader, validation_loader, ckpt_path=spec.folder / LAST if done else None)
+        trainer.fit(module, *loaders, ckpt_path=spec.folder / LAST if done else None)
         recorder.finish(trainer, module)
         if average:
             average.finish(trainer)
@@ -270,15 +357,7 @@ def _train(spec: RunSpec, store: Store, show_progress: bool, tell: Callable[[str
         raise KeyboardInterrupt
     if recorder.epochs == 0:
         raise CrosstaskError(f"{spec.folder}: no epoch was trained; give more training samples than one batch")
-    record["trained"] = True
-    record["normalisation"] = describe_normalisation(architecture)  # of its checkpoint, where the run went on from one
-    record["training"] = _outcome(recorder, trainer, started)
-    if trainer.is_global_zero:
-        write_record(spec.folder, record)
-        seal(spec.folder, RECORD, HISTORY)
-        checkpoints.remove_checkpoint(spec.folder / LAST)
-        recorder.clean(kept=_snapshots_to_keep(spec))
-    return record
+    return _Trained(trainer, recorder, checkpoints, started)
 
 
 def _snapshots_to_keep(spec: RunSpec) -> list[int]:
@@ -313,7 +392,7 @@ def _new_record(
         "task_state": {task.name: task.state() for task in assembly.tasks},
         "data": {
             "dataset": dataset.name,
-            "fingerprint": store.fingerprint_of([case for cases in splits.values() for case in cases]),
+            "fingerprint": store.fingerprint_of(_cases(splits)),
             "cases": splits,
             "licence": dataset.licence,
             "source": dataset.source,
@@ -321,22 +400,6 @@ def _new_record(
         },
         "environment": environment(),
         "plugins": [asdict(plugin) for plugin in (*installed(), *load(spec.experiment.plugins))],
-    }
-
-
-def _outcome(recorder: Recorder, trainer: Trainer, started: float) -> dict[str, Any]:
-    """What the record says of the training once it is complete; ``started`` by :func:`time.perf_counter`."""
-    return {
-        "epochs": recorder.epochs,
-        "best_epoch": recorder.best_epoch,
-        "unscored": recorder.unscored,
-        "best_score": recorder.best_score if math.isfinite(recorder.best_score) else None,
-        "seconds": round(recorder.seconds, 1),
-        "seconds_of_last_start": round(time.perf_counter() - started, 1),
-        "device": str(trainer.strategy.root_device),
-        "precision": str(trainer.precision),
-        "threads": torch.get_num_threads(),
-        "machine": platform.machine(),
     }
 
 
