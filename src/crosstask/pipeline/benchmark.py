@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from crosstask.errors import InputError
 from crosstask.evaluation.characteristics import collect_characteristics
 from crosstask.evaluation.comparison import Comparison as ComparisonTable
-from crosstask.evaluation.comparison import compare, measure_of
-from crosstask.evaluation.diagnosis import Diagnosis, diagnose
-from crosstask.evaluation.epoch_rules import EpochRules, compare_rules
-from crosstask.evaluation.evaluate import evaluate_constant
+from crosstask.evaluation.comparison import compare
 from crosstask.evaluation.examples import choose_examples, save_examples
 from crosstask.evaluation.kept import examples_of, without_history
-from crosstask.evaluation.other_epochs import Tables, planned, score_otherwise, tables_under
-from crosstask.evaluation.predictions import write_predictions
-from crosstask.evaluation.run import (
-    check_belonging,
-    collect_predictions,
-    collect_scores,
-    judged_otherwise,
-    run_all,
-    run_here,
-)
+from crosstask.evaluation.run import check_belonging, judged_otherwise, run_all, run_here
 from crosstask.evaluation.scored import scored_cases, scoring_remarks
-from crosstask.evaluation.scores import write_scores
 from crosstask.files import write_atomically
 from crosstask.methods import baseline_of
 from crosstask.network import check_names
+from crosstask.pipeline.benchmark_tables import (
+    LongTables,
+    UnderOtherRules,
+    diagnosis_of,
+    improvement_options,
+    score_under_other_rules,
+    write_split_tables,
+)
 from crosstask.pipeline.context import Context
 from crosstask.pipeline.external import ExternalBenchmark, externals_of
 from crosstask.pipeline.results import Comparison
@@ -43,9 +35,7 @@ from crosstask.pipeline.telling import other_seeds, tell_splits, tell_trained
 from crosstask.processes import cores
 from crosstask.report.joint import write_joint_table
 from crosstask.report.page import write_report
-from crosstask.runs import EXPERIMENT, OTHER_RULES, PREDICTIONS, RunSpec, learned_tasks, read_record
-from crosstask.splits import SPLIT_FILE, SPLIT_FOLDER, write_splits
-from crosstask.tasks.base import Task
+from crosstask.runs import EXPERIMENT, RunSpec
 from crosstask.training.device import scoring_device
 from crosstask.training.run import check_specs
 
@@ -118,7 +108,7 @@ class _Work:
         self._context = self._context.with_seeds(seeds)
         self._train([seed for seed in seeds if seed not in self._trained])
         self._trained = list(seeds)
-        self._tables = _Tables(self._context, self._specs, self._constants)
+        self._tables = LongTables(self._context, self._specs, self._constants)
         with self._context.listener.progress("Comparing", at_once=False):
             self._table = _compare(self._context, self._tables, self._remarks)
         return self._table
@@ -133,7 +123,7 @@ class _Work:
         if not self._trained or context.experiment.dataset.splits.by_seed:
             own = {seed: splits[seed] for seed in seeds}
             tell_splits(context, own, context.lacking(own))
-        _write_splits(context)
+        write_split_tables(context)
         write_atomically(context.experiment.output_folder / EXPERIMENT, context.experiment.dump())
         self._specs = [
             _with_threads(spec, max(1, cores() // self._jobs)) if self._jobs > 1 else spec for spec in context.specs
@@ -158,7 +148,7 @@ class _Work:
         context = self._context
         for line in (*without_history(self._specs), *other_seeds(context)):
             context.listener.warned(line)
-        others = _other_epochs(context, self._specs, jobs=self._jobs, apart=self._apart)
+        others = score_under_other_rules(context, self._specs, jobs=self._jobs, apart=self._apart)
         self._tables.write()
         _draw_examples(context, self._specs)
         external = self._on_externals()
@@ -175,107 +165,25 @@ class _Work:
         }
 
 
-class _Tables:
-    """The long tables of a benchmark: scores, image-level predictions, and scores of the constant predictor."""
-
-    def __init__(self, context: Context, specs: list[RunSpec], constants: dict[int, pd.DataFrame]) -> None:
-        self.scores, self.predictions = collect_scores(specs), collect_predictions(specs)
-        self.constant = _constant(context, specs, constants)
-        self._output = context.experiment.output_folder
-
-    def write(self) -> None:
-        write_scores(self.constant, self._output / "constant.csv")
-        write_scores(self.scores, self._output / "scores.csv")
-        write_scores(self.scores, self._output / "scores.parquet")
-        if len(self.predictions):
-            write_predictions(self.predictions, self._output / PREDICTIONS)
-
-
-@dataclass(frozen=True)
-class _OtherEpochs:
-    """What is compared under other rules for the epoch: methods, tables of each rule, and why some are left out."""
-
-    methods: list[str]
-    tables: dict[str, Tables]
-    remark: str
-
-    def compared(self, judged: ComparisonTable, weights: str, options: dict[str, Any]) -> EpochRules | None:
-        """The methods under each rule; None where there are none."""
-        if not self.methods:
-            return None
-        return compare_rules(judged, weights, self.tables, **{**options, "methods": self.methods})
-
-
-def _other_epochs(context: Context, specs: list[RunSpec], *, jobs: int, apart: bool) -> _OtherEpochs:
-    """Score the runs under other rules for the epoch, which need them all trained: see :mod:`crosstask.runs.epochs`."""
-    plans, methods, remark = planned(specs, context.keys)
-    if remark:
-        context.listener.warned(remark)
-    with context.listener.progress("Scoring other epochs", at_once=False) as progress:
-        score_otherwise(
-            plans, context.store.root, jobs=jobs, apart=apart, progress=progress, tell=context.listener.warned
-        )
-    tables = {rule: tables_under(plans, rule) for rule in OTHER_RULES} if plans else {}
-    return _OtherEpochs(methods, tables, remark)
-
-
-def _options(context: Context) -> dict[str, Any]:
-    """How methods are compared, by whatever figure."""
-    experiment = context.experiment
-    return {
-        "dataset": experiment.name,
-        "methods": context.keys,
-        "groups": {case.id: case.group for case in context.store.cases},
-        "by_seed": experiment.dataset.splits.by_seed,
-        "resamplings": experiment.evaluation.bootstrap,
-        "least_positives": experiment.evaluation.least_positives,
-    }
-
-
-def _judged(context: Context) -> list[Task]:
-    """The tasks that methods are compared by: single-task learning knows the major task alone."""
-    return [task for task in context.assembly.tasks if context.experiment.major in (None, task.name)]
-
-
-def _figures(context: Context, tables: _Tables) -> dict[str, Any]:
-    """What the improvement is made of and how it is judged."""
-    return {
-        "constant": tables.constant,
-        "measures": [measure_of(task) for task in _judged(context)],
-        "margin": context.experiment.evaluation.margin,
-        "level": context.experiment.evaluation.level,
-        "test_to_train": _test_to_train(context),
-        **_options(context),
-    }
-
-
-def _test_to_train(context: Context) -> float:
-    """Test cases for one training case, mean over seeds; NaN where all seeds have the same splits."""
-    if not context.experiment.dataset.splits.by_seed:
-        return math.nan
-    ratios = [len(own["test"]) / len(own["train"]) for own in context.splits.values()]
-    return math.fsum(ratios) / len(ratios)
-
-
-def _compare(context: Context, tables: _Tables, remarks: Sequence[str]) -> ComparisonTable:
-    table = compare(tables.scores, predictions=tables.predictions, **_figures(context, tables))
+def _compare(context: Context, tables: LongTables, remarks: Sequence[str]) -> ComparisonTable:
+    table = compare(tables.scores, predictions=tables.predictions, **improvement_options(context, tables))
     return dataclasses.replace(table, remarks=(*remarks, *table.remarks))
 
 
 def _reported(
     context: Context,
     specs: Sequence[RunSpec],
-    tables: _Tables,
+    tables: LongTables,
     table: ComparisonTable,
-    others: _OtherEpochs,
+    others: UnderOtherRules,
     remarks: Sequence[str],
     external: Mapping[str, Comparison],
 ) -> Comparison:
     experiment, output = context.experiment, context.experiment.output_folder
-    epochs = others.compared(table, specs[0].experiment.judged_weights, _figures(context, tables))
+    epochs = others.compared(table, specs[0].experiment.judged_weights, improvement_options(context, tables))
     said = [*(epochs.remarks if epochs else ()), *([others.remark] if others.remark else [])]
     table = dataclasses.replace(table, remarks=(*table.remarks, *said))
-    diagnosis = _diagnosis(context, tables.predictions, _judged(context), _options(context))
+    diagnosis = diagnosis_of(context, tables.predictions)
     if diagnosis is not None:
         diagnosis = dataclasses.replace(diagnosis, remarks=(*remarks, *diagnosis.remarks))
     write_report(
@@ -296,16 +204,6 @@ def _reported(
     )
 
 
-def _write_splits(context: Context) -> None:
-    """One file, or one a seed where each has splits of its own."""
-    experiment, output = context.experiment, context.experiment.output_folder
-    if not experiment.dataset.splits.by_seed:
-        write_splits(output / SPLIT_FILE, context.store.cases, context.splits[experiment.seeds[0]])
-        return
-    for seed, own in context.splits.items():
-        write_splits(output / SPLIT_FOLDER / f"seed{seed}.csv", context.store.cases, own)
-
-
 def _with_threads(spec: RunSpec, threads: int) -> RunSpec:
     """The spec with so many threads, if it does not say how many."""
     training = spec.experiment.training
@@ -313,23 +211,6 @@ def _with_threads(spec: RunSpec, threads: int) -> RunSpec:
         return spec
     changed = spec.experiment.model_copy(update={"training": training.model_copy(update={"threads": threads})})
     return dataclasses.replace(spec, experiment=changed)
-
-
-def _constant(context: Context, specs: Sequence[RunSpec], known: dict[int, pd.DataFrame]) -> pd.DataFrame:
-    """Scores of the constant predictor, of each seed where each has splits of its own; kept in ``known``."""
-    experiment = context.experiment
-    seeds = experiment.seeds if experiment.dataset.splits.by_seed else experiment.seeds[:1]
-    for seed in seeds:
-        if seed in known:
-            continue
-        own = [spec for spec in specs if spec.seed == seed]
-        learned = [task for spec in own for task in learned_tasks(read_record(spec.folder))]
-        with context.listener.progress("Scoring the constant") as progress:
-            evaluation = evaluate_constant(
-                own[0].experiment, context.store, seed=seed, tasks=learned, progress=progress
-            )
-        known[seed] = evaluation.scores
-    return pd.concat([known[seed] for seed in seeds], ignore_index=True)
 
 
 def _draw_examples(context: Context, specs: Sequence[RunSpec]) -> None:
@@ -343,15 +224,6 @@ def _draw_examples(context: Context, specs: Sequence[RunSpec]) -> None:
             if examples_of(spec.folder) is None:
                 save_examples(spec.folder, store, examples, device=scoring_device(spec.experiment.training))
             progress(done, len(shown), spec.name)
-
-
-def _diagnosis(
-    context: Context, predictions: pd.DataFrame, judged: Sequence[Task], options: dict[str, Any]
-) -> Diagnosis | None:
-    """The table of the major task, if that is a classification of whole cases."""
-    if context.experiment.major is None or judged[0].level != "image" or judged[0].values == "quantity":
-        return None
-    return diagnose(predictions, task=judged[0], **options)
 
 
 def check_together(contexts: Sequence[Context]) -> None:
