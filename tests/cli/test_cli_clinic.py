@@ -90,8 +90,9 @@ def test_check_finds_twelve_patients(clinic: Clinic):
 def test_the_benchmark_compares_both_tasks(clinic: Clinic):
     assert clinic.benchmark.code == 0, clinic.benchmark.err
     assert "12 written" in clinic.benchmark.out
-    told = " ".join(clinic.benchmark.out.split())
-    assert "M segmentation:" in told and "dice %" in told and "M dose: mae" in told and "Gy (down)" in told
+    table = (clinic.folder / "runs" / "clinic" / "table.md").read_text(encoding="utf-8")
+    assert "| M segmentation: dice % (up) |" in table and "| M dose: mae Gy (down) |" in table
+    assert "\nHPS: " in clinic.benchmark.out  # the verdict on it, in words
     scores = (clinic.folder / "runs" / "clinic" / "scores.csv").read_text()
     assert "dvh_error_D_95" in scores and "rectum" in scores
 
