@@ -10,7 +10,8 @@ worse, and how often an effect of three percent is found.
 Every score is the sum of how hard the case is, a method's own way with the case, how the run turned out (the same for
 all cases of a task, related between tasks), and what is left of run and case. Spreads of runs are 1 % (low) or 2.5 %
 (high) of M; methods differ in it (0.7 to 1.4 times). Kinds: means (Dice and an absolute error), skewed (the same with
-long tails, and cases in groups of one to three), cohort (AUC of a finding, balanced accuracy of three classes).
+long tails, and cases in groups of one to three), cohort (AUC of a finding, balanced accuracy of three classes; tables
+in which a class is too rare for an interval do not count).
 """
 
 from __future__ import annotations
@@ -193,6 +194,8 @@ def outcome(setting: Setting, seed: int) -> Outcome:
             continue
         effect = setting.effects[row.method]
         for name, cell in zip(held, [*row.cells.values(), row.mean], strict=True):
+            if not cell.gain.spread.parts:  # a class too rare: no interval, and no claim
+                continue
             held[name].append(float(cell.low <= effect <= cell.high))
             width[name].append((cell.high - cell.low) / 2)
             cases = cell.gain.spread.parts[-1]
@@ -200,7 +203,10 @@ def outcome(setting: Setting, seed: int) -> Outcome:
             by_cases[name].append(float(abs(cell.improvement - effect) <= alone))
     equal = [row for row in found.rows if row.method != "stl" and setting.effects[row.method] == 0]
     largest = next(row for row in found.rows if row.method == "b")
-    means = [{name: float(np.mean(own)) for name, own in kind.items()} for kind in (held, by_cases, width)]
+    means = [
+        {name: float(np.mean(own)) if own else math.nan for name, own in kind.items()}
+        for kind in (held, by_cases, width)
+    ]
     return Outcome(
         *means,
         better=any(row.mean.verdict == "better" for row in equal),
@@ -233,9 +239,9 @@ def repeated(pool: ProcessPoolExecutor, setting: Setting, repetitions: int) -> l
 def coverage_line(setting: Setting, outcomes: Sequence[Outcome]) -> list[str]:
     """A row of the table of coverage."""
     held, alone = ([getattr(one, name) for one in outcomes] for name in ("held", "held_by_cases"))
-    cells = [f"{100 * np.mean([one[name] for one in held]):.1f}" for name in ("first", "second", "mean")]
-    before = f"{100 * np.mean([one['mean'] for one in alone]):.0f}"
-    width = f"{np.mean([one.width['mean'] for one in outcomes]):.2f}"
+    cells = [f"{100 * np.nanmean([one[name] for one in held]):.1f}" for name in ("first", "second", "mean")]
+    before = f"{100 * np.nanmean([one['mean'] for one in alone]):.0f}"
+    width = f"{np.nanmean([one.width['mean'] for one in outcomes]):.2f}"
     power = f"{100 * np.mean([one.found for one in outcomes]):.0f}"
     return [setting.kind, setting.spread, str(setting.seeds), str(setting.groups), *cells, before, width, power]
 
