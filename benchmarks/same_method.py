@@ -22,6 +22,7 @@ from scipy.stats import norm
 
 from crosstask.evaluation.contrast import Spread, spread_of
 from crosstask.evaluation.foreign import Scores, read_tables
+from crosstask.evaluation.gains import derivatives
 from crosstask.evaluation.resampling import case_values, cohort_values, draw
 
 _SEED = 0
@@ -56,10 +57,10 @@ class Runs:
         single = {"ours": self.single[list(ours)], "theirs": self.single[list(theirs)]}
         drawn = {"ours": self.drawn[list(ours)], "theirs": self.drawn[list(theirs)]}
         m, b = single["ours"].mean(0), single["theirs"].mean(0)
-        gains, by_ours = 100 * self.signs * (m - b) / abs(b), 100 * self.signs / abs(b)
+        gains, (by_ours, by_theirs) = 100 * self.signs * (m - b) / abs(b), derivatives(m, b, self.signs)
         number = len(self.tasks)
         for name, share in [*zip(self.tasks, np.eye(number), strict=True), ("mean", np.full(number, 1 / number))]:
-            contrast = {"ours": share * by_ours, "theirs": -share * by_ours * m / b}
+            contrast = {"ours": share * by_ours, "theirs": share * by_theirs}
             whole = sum(np.einsum("str,t->sr", drawn[side], own).mean(0) for side, own in contrast.items())
             yield name, float(gains @ share), spread_of(contrast, single, drawn, self.groups), float(np.std(whole))
 

@@ -209,7 +209,7 @@ def test_what_is_scored_is_kept_until_weights_mapping_or_cases_change(
     def stop(*arguments: object) -> None:
         raise StoppedError
 
-    monkeypatch.setattr("crosstask.pipeline.external.ExternalBenchmark._write", stop)
+    monkeypatch.setattr("crosstask.pipeline.external.write_long_tables", stop)
 
     def scored(**more: Any) -> list[str]:
         heard = Heard()

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from crosstask.evaluation.comparison import Cell, compare
-from crosstask.evaluation.diagnosis import FIGURES, Diagnosis, Estimate
+from crosstask.evaluation.diagnosis import FIGURES, Diagnosis
+from crosstask.evaluation.gains import Estimate
 from crosstask.evaluation.scores import score_table
 from crosstask.report.diagnosis import write_diagnosis
 from crosstask.report.joint import write_joint_table

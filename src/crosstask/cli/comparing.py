@@ -10,6 +10,7 @@ import typer
 
 from crosstask.cli.terminal import out, progress_bar
 from crosstask.errors import InputError
+from crosstask.functional.improvement import LEVEL, MARGIN
 
 
 def compare(
@@ -23,8 +24,8 @@ def compare(
         ),
     ],
     baseline: Annotated[str, typer.Option(help="The method that the others are compared with.")] = "stl",
-    margin: Annotated[float, typer.Option(help="A difference below so many percent is equivalence.")] = 1.0,
-    level: Annotated[float, typer.Option(help="Of confidence of intervals and verdicts.")] = 0.95,
+    margin: Annotated[float, typer.Option(help="A difference below so many percent is equivalence.")] = MARGIN,
+    level: Annotated[float, typer.Option(help="Of confidence of intervals and verdicts.")] = LEVEL,
     metric: Annotated[
         Optional[list[str]],  # noqa: UP045 - typer reads annotations at run time, also on Python 3.10
         typer.Option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from crosstask.cli.showing import show_comparison, show_scores
 from crosstask.errors import InputError
@@ -31,21 +32,16 @@ def evaluate_on(
     from crosstask.pipeline.external import compare_on, score_run_on
     from crosstask.pipeline.subject import benchmark_at, is_run
 
-    listener = Terminal()
+    how: dict[str, Any] = {
+        "tasks": by_task,
+        "classes": by_class,
+        "name": name,
+        "weights": weights,
+        "device": device,
+        "listener": Terminal(),
+    }
     if is_run(run):
-        scoring = score_run_on(
-            run,
-            on,
-            tasks=by_task,
-            classes=by_class,
-            name=name,
-            weights=weights,
-            output=output,
-            store=store,
-            device=device,
-            overrides=overrides,
-            listener=listener,
-        )
+        scoring = score_run_on(run, on, output=output, store=store, overrides=overrides, **how)
         show_scores(scoring, "external")
         return
     experiment = benchmark_at(run, overrides)
@@ -53,18 +49,7 @@ def evaluate_on(
         raise InputError("--output: a benchmark's tables lie in external/NAME of its output; leave it out")
     if store is not None:
         experiment = experiment.model_copy(update={"store": store})
-    show_comparison(
-        compare_on(
-            experiment,
-            on,
-            tasks=by_task,
-            classes=by_class,
-            name=name,
-            weights=weights,
-            device=device,
-            listener=listener,
-        )
-    )
+    show_comparison(compare_on(experiment, on, **how))
 
 
 def task_pairs(given: Sequence[str]) -> dict[str, str]:

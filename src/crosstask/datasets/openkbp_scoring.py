@@ -12,7 +12,7 @@ import numpy as np
 
 from crosstask.datasets.openkbp import patient_folders, patient_number, split_folders
 from crosstask.datasets.phantom import grid_shape
-from crosstask.errors import InputError
+from crosstask.errors import InputError, listed
 from crosstask.functional.openkbp_score import aggregate, dose_score, dvh_errors
 from crosstask.io import openkbp_csv
 from crosstask.io.openkbp_csv import DOSE_FILE, REGION_FILE, SPACING_FILE, STRUCTURE_FILES
@@ -159,6 +159,4 @@ def _predictions(folder: Path) -> dict[str, Path]:
 
 def _first(names: Iterable[str], limit: int = 3) -> str:
     """The first few of many names, for a message; empty where there is none."""
-    ordered = sorted(names, key=patient_number)
-    more = f" and {len(ordered) - limit} more" if len(ordered) > limit else ""
-    return ", ".join(ordered[:limit]) + more
+    return listed(sorted(names, key=patient_number), limit)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crosstask.assembly import Assembly
-from crosstask.errors import InputError
+from crosstask.errors import InputError, listed
 from crosstask.experiment import Experiment, SplitSection
 from crosstask.runs import read_record
 from crosstask.store import Store
@@ -105,8 +105,7 @@ def _plain(name: str) -> str:
 
 
 def _list(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return ", ".join(names[:_MOST_NAMES]) + more
+    return listed(names, _MOST_NAMES)
 
 
 def check_images(store: Store, assembly: Assembly, spatial_dims: int, case_ids: Sequence[str]) -> None:

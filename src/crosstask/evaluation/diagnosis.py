@@ -11,6 +11,7 @@ import pandas as pd
 
 from crosstask.evaluation.cells import prediction_cells
 from crosstask.evaluation.contrast import Part, Spread, spread_of
+from crosstask.evaluation.gains import Estimate
 from crosstask.evaluation.predictions import cohort_of
 from crosstask.evaluation.rare import fewest
 from crosstask.evaluation.resampling import Figure, Values, cohort_values, draw, too_rare
@@ -20,15 +21,6 @@ from crosstask.tasks.base import Task
 
 FIGURES = ("auc", "accuracy", "sensitivity", "specificity")
 """The paper's columns."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure with its 95 % interval; NaN where it is not defined."""
-
-    value: float
-    low: float = math.nan
-    high: float = math.nan
 
 
 @dataclass(frozen=True)

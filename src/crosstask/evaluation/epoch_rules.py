@@ -10,11 +10,8 @@ from typing import Any
 import pandas as pd
 
 from crosstask.errors import InputError
-from crosstask.evaluation.comparison import Comparison, compare
+from crosstask.evaluation.comparison import MEAN, Comparison, compare
 from crosstask.methods import label_of
-
-MEAN = "mean"
-"""In the place of a task: the mean over all of them."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +21,7 @@ class RuleGain:
     Attributes:
         rule: the weights by which the runs are judged (``final``, ``best`` or ``average``), ``joint`` or ``per_task``.
         method: its key.
-        task: the task, or :data:`MEAN`.
+        task: the task, or :data:`crosstask.evaluation.comparison.MEAN`.
         improvement: in percent; NaN where there is none.
     """
 

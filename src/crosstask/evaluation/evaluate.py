@@ -208,7 +208,7 @@ def evaluate_constant(
     for task in assembly.tasks:
         task.fit(channel_statistics(store, splits["train"], task.array, task.classes, assembly.region_array))
     fix_thresholds(assembly.tasks, experiment.evaluation)
-    return _constant(assembly, store, cases, seed, dataset, progress)
+    return constant_of_cases(assembly, store, cases, seed=seed, dataset=dataset, progress=progress)
 
 
 def evaluate_cases(
@@ -248,8 +248,8 @@ def constant_of_cases(
     seed: int,
     dataset: Dataset | None = None,
     progress: Progress | None = None,
-) -> pd.DataFrame:
-    """Scores of the constant predictor on given cases, by tasks that know their training cases already.
+) -> Evaluation:
+    """What the constant predictor is worth on given cases, by tasks that know their training cases already.
 
     Args:
         assembly: the tasks, with their state.
@@ -259,17 +259,6 @@ def constant_of_cases(
         dataset: whose own scores are added; by default none.
         progress: told (done, total, case) after each case.
     """
-    return _constant(assembly, store, cases, seed, dataset, progress).scores
-
-
-def _constant(
-    assembly: Assembly,
-    store: Store,
-    cases: Sequence[str],
-    seed: int,
-    dataset: Dataset | None,
-    progress: Progress | None,
-) -> Evaluation:
     table = _Table(CONSTANT, seed, dataset, assembly.for_scoring())
     for done, case_id in enumerate(cases, 1):
         case = arrays_of(store, case_id)

@@ -123,6 +123,7 @@ class Gains:
         self._values, self._groups, self._scales, self._baselines = values, draws.groups, scales, baselines
         self._margin, self._level, self._by_seed, self._test_to_train = margin, level, by_seed, test_to_train
         self._label = label
+        self._near: dict[tuple[str, str], bool] = {}
         self.single: dict[str, np.ndarray] = {}
         self._drawn: dict[str, np.ndarray] = {}
         for method in baselines:
@@ -133,6 +134,7 @@ class Gains:
             ]
             self._drawn[method] = np.transpose(np.array(drawn), (1, 0, 2))
         self.means = {method: own.mean(0) for method, own in self.single.items()}
+        self._reasons = {method: self._undefined(method) for method in baselines if self.asked(method)}
 
     def asked(self, method: str) -> bool:
         """Whether a method has a baseline to improve on."""
@@ -161,7 +163,7 @@ class Gains:
             "runs_won": self._runs_won(method, only),
             "cases_won": self._cases_won(method, task),
         }
-        if reason := self._undefined(method, at):
+        if reason := self._reasons[method][at]:
             return replace(Gain(undefined=reason), **shared)  # type: ignore[arg-type]
         value = relative_improvement(float(theirs), float(ours), higher_is_better=scale.higher_is_better)
         return self._gain(method, only, value, [task], **shared)
@@ -169,7 +171,7 @@ class Gains:
     def mean(self, method: str) -> Gain:
         """The mean of a method's improvements, its verdict not given yet; none where a task has none."""
         number = len(self.tasks)
-        lacking = [task for at, task in enumerate(self.tasks) if self._undefined(method, at)]
+        lacking = [task for task, reason in zip(self.tasks, self._reasons[method], strict=True) if reason]
         if lacking:
             return Gain(undefined=f"undefined: no ratio for {', '.join(lacking)}")
         single = self._improvements(method)
@@ -203,10 +205,7 @@ class Gains:
     def _contrast(self, method: str, share: np.ndarray) -> dict[str, np.ndarray]:
         """Derivatives of the improvement with respect to M of the method and of its baseline."""
         baseline = self._baselines[method]
-        ours, theirs = self.means[method], self.means[baseline]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            by_ours = 100 * self._signs / np.abs(theirs)
-            by_theirs = -by_ours * ours / theirs
+        by_ours, by_theirs = derivatives(self.means[method], self.means[baseline], self._signs)
         return {method: _parts(by_ours, share), baseline: _parts(by_theirs, share)}
 
     def pair(self, one: str, other: str) -> Pair:
@@ -223,7 +222,7 @@ class Gains:
 
     def defined(self, method: str) -> bool:
         """Whether a method has a mean improvement, or needs none."""
-        return not self.asked(method) or not any(self._undefined(method, at) for at in range(len(self.tasks)))
+        return not any(self._reasons.get(method, ()))
 
     def _log_ratio(self, method: str, share: np.ndarray, tasks: Sequence[str]) -> Estimate:
         baseline = self._baselines[method]
@@ -269,19 +268,44 @@ class Gains:
             return math.nan
         return _won(self._scales[task].sign * (cases[method] - cases[self._baselines[method]]))
 
-    def _undefined(self, method: str, at: int) -> str:
-        """Why there is no improvement in a task; empty where there is one."""
-        baseline, ours = self.means[self._baselines[method]][at], self.means[method][at]
-        if not (math.isfinite(baseline) and math.isfinite(ours)):
-            return "undefined"
-        name = self._label(self._baselines[method])
-        if baseline == 0:
-            return f"undefined: {name} is 0"
-        task, only = self.tasks[at], np.eye(len(self.tasks))[at]
-        error = self._spread({self._baselines[method]: only}, [task]).error
-        scale = self._scales[task]
-        near = near_zero(float(baseline), error=error, higher_is_better=scale.higher_is_better, scale=scale.small)
-        return f"undefined: {name} near 0" if near else ""
+    def _undefined(self, method: str) -> list[str]:
+        """Why there is no improvement, of each task; empty where there is one."""
+        baseline = self._baselines[method]
+        name, reasons = self._label(baseline), []
+        for task, theirs, ours in zip(self.tasks, self.means[baseline], self.means[method], strict=True):
+            if not (math.isfinite(theirs) and math.isfinite(ours)):
+                reasons.append("undefined")
+            elif theirs == 0:
+                reasons.append(f"undefined: {name} is 0")
+            else:
+                reasons.append(f"undefined: {name} near 0" if self._near_zero(baseline, task) else "")
+        return reasons
+
+    def _near_zero(self, baseline: str, task: str) -> bool:
+        """Whether M of a baseline is too near zero to be divided by; the same for all methods, so looked at once."""
+        if (baseline, task) not in self._near:
+            at, scale = self.tasks.index(task), self._scales[task]
+            error = self._spread({baseline: np.eye(len(self.tasks))[at]}, [task]).error
+            self._near[baseline, task] = near_zero(
+                float(self.means[baseline][at]),
+                error=error,
+                higher_is_better=scale.higher_is_better,
+                scale=scale.small,
+            )
+        return self._near[baseline, task]
+
+
+def derivatives(ours: np.ndarray, theirs: np.ndarray, signs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of the improvement in percent, 100 s (M - B) / |B|, with respect to M and to B of each task.
+
+    Args:
+        ours: M, ``t``.
+        theirs: B, ``t``.
+        signs: +1 where higher is better, else -1.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        by_ours = 100 * signs / np.abs(theirs)
+        return by_ours, -by_ours * ours / theirs
 
 
 def _parts(values: np.ndarray, share: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from crosstask.datasets.base import Dataset
-from crosstask.errors import InputError
+from crosstask.errors import InputError, listed
 from crosstask.registry import did_you_mean
 from crosstask.tasks.base import Task
 
@@ -262,5 +262,4 @@ def _plain(name: str) -> str:
 
 
 def _list(names: Iterable[str], most: int = 8) -> str:
-    names = list(names)
-    return (", ".join(names[:most]) or "none") + (f" and {len(names) - most} more" if len(names) > most else "")
+    return listed(names, most) or "none"

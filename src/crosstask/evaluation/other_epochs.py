@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from crosstask.evaluation.kept import history_of, predictions_of, scores_of
-from crosstask.evaluation.predictions import write_predictions
+from crosstask.evaluation.predictions import joined_predictions, write_predictions
 from crosstask.evaluation.run import in_processes
 from crosstask.evaluation.scored import what_decides
 from crosstask.evaluation.scores import write_scores
@@ -205,5 +205,4 @@ def tables_under(plans: Sequence[OtherEpochs], rule: str) -> Tables:
     """
     scores = [scores_of(plan.spec, rule) for plan in plans]
     predictions = [predictions_of(plan.spec, rule) for plan in plans]
-    filled = [table for table in predictions if len(table)] or predictions[:1]
-    return pd.concat(scores, ignore_index=True), pd.concat(filled, ignore_index=True)
+    return pd.concat(scores, ignore_index=True), joined_predictions(predictions)

@@ -74,6 +74,11 @@ def read_predictions(path: Path, *, remedy: str = "run evaluate again") -> pd.Da
     return true_frame(table)
 
 
+def joined_predictions(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Tables of predictions in one; those that are empty have no say in the types of the columns."""
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
+
+
 def cohort_of(
     part: pd.DataFrame, cases: Sequence[str] | None = None, classes: Sequence[str] | None = None
 ) -> tuple[list[str], list[str], Cohort]:

@@ -16,7 +16,6 @@ from crosstask.functional.cohort import Cohort, cohort_metric, comparable, sides
 
 Figure = Callable[[np.ndarray | None], np.ndarray]
 """From weights ``r n`` of the cases (None: each once) to a metric, ``r``."""
-_MOST_UNDEFINED = 0.05
 _OFTEN = 0.01  # share of the resamplings from which a class is missing that is worth a word
 
 
@@ -288,17 +287,3 @@ def draw(
         {task: len(set(own)) for task, own in of_task.items()},
         len(names),
     )
-
-
-def interval(draws: np.ndarray, groups: int) -> tuple[float, float]:
-    """The middle 95 % of resampled values; NaN if more than one in twenty is not defined (no case of a rare class).
-
-    Args:
-        draws: the values.
-        groups: number of groups that were drawn from; a single one has no spread to show.
-    """
-    defined = draws[np.isfinite(draws)]
-    if groups < 2 or len(defined) < (1 - _MOST_UNDEFINED) * len(draws):
-        return float("nan"), float("nan")
-    low, high = np.percentile(defined, [2.5, 97.5])
-    return float(low), float(high)

@@ -16,7 +16,7 @@ import pandas as pd
 from crosstask.datasets.base import SPLITS, Split
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.evaluation.kept import predictions_of, scores_of
-from crosstask.evaluation.predictions import write_predictions
+from crosstask.evaluation.predictions import joined_predictions, write_predictions
 from crosstask.evaluation.scored import same_scores
 from crosstask.evaluation.scores import write_scores
 from crosstask.faults import FOR_MEMORY, told_plainly
@@ -277,8 +277,7 @@ def collect_scores(specs: list[RunSpec]) -> pd.DataFrame:
 
 def collect_predictions(specs: list[RunSpec]) -> pd.DataFrame:
     """Image-level predictions of all runs in one table; empty where there are none."""
-    tables = [predictions_of(spec) for spec in specs]
-    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
+    return joined_predictions([predictions_of(spec) for spec in specs])
 
 
 def train_and_score(spec: RunSpec, store_root: Path, *, tell: Callable[[str], None] = _unheard) -> None:

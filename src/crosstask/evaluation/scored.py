@@ -12,6 +12,7 @@ from crosstask.datasets.base import Split
 from crosstask.errors import InputError
 from crosstask.experiment import EvaluationSection, Experiment
 from crosstask.store import Store
+from crosstask.store.statistics import labels_of
 from crosstask.tasks.base import Task
 
 _OF_PREDICTIONS = ("overlap", "pooling", "threshold", "complete_cases")
@@ -132,14 +133,13 @@ def few_to_decide(
     """
     if experiment.evaluation.fixed_threshold is not None:
         return []
-    scoring = assembly.for_scoring()
     chosen_on = {tuple(own["validation"]) for own in splits.values()}
     beside = ", the fewest of any seed" if len(chosen_on) > 1 else ""
     remarks = []
-    for task in scoring.tasks:
+    for task in assembly.tasks:
         if task.thresholds is None:
             continue
-        counts = np.min([_sides(task, scoring, store, cases) for cases in chosen_on], axis=0).tolist()
+        counts = np.min([_sides(task, store, cases) for cases in chosen_on], axis=0).tolist()
         few = [
             f"{name} ({positive} positive, {negative} negative{'' if positive and negative else ': 0.5 decides'})"
             for name, positive, negative in zip(task.classes, *counts, strict=True)
@@ -153,13 +153,11 @@ def few_to_decide(
     return remarks
 
 
-def _sides(task: Task, assembly: Assembly, store: Store, case_ids: Sequence[str]) -> np.ndarray:
+def _sides(task: Task, store: Store, case_ids: Sequence[str]) -> np.ndarray:
     """How many cases are positive of each class, and how many negative: ``2 c``."""
-    counts = np.zeros((2, len(task.classes)), dtype=int)
-    for case_id in case_ids:
-        target, present = assembly.target(task, store.open(case_id))
-        counts += np.stack([present & (target > 0.5), present & (target <= 0.5)])
-    return counts
+    labels = [one.get(name) for one in labels_of(store, case_ids, task.scored_array).values() for name in task.classes]
+    known = np.array(labels, dtype=float).reshape(-1, len(task.classes))
+    return np.stack([(known > 0.5).sum(0), (known <= 0.5).sum(0)])
 
 
 def chosen_without(tasks: Sequence[str]) -> str:

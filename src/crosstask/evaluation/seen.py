@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from crosstask.errors import listed
+from crosstask.evaluation.coverage import is_own_store
 from crosstask.evaluation.translated import TranslatedStore
 from crosstask.runs import load_spec, read_images, read_record
 from crosstask.store import Store
@@ -17,6 +19,8 @@ from crosstask.store.thumbnails import thumbnails_of
 ALIKE = 0.995
 """Correlation of two thumbnails above which one image may be a copy of the other, saved anew."""
 _LEARNED = ("train", "validation")
+_MOST = 5
+"""Names that a sentence holds."""
 
 
 @dataclass(frozen=True)
@@ -82,15 +86,13 @@ def met_by(folders: Sequence[Path], image_array: str, store: Path | None = None)
 
 def own_store(folder: Path, store: Path | None) -> Store | None:
     """The run's prepared cases as they were when it was trained; None where they are gone or are others now."""
-    data = read_record(folder).get("data", {})
-    ids = [case for cases in data.get("cases", {}).values() for case in cases]
+    cases = read_record(folder).get("data", {}).get("cases", {})
+    ids = [case for own in cases.values() for case in own]
     root = store or load_spec(folder).experiment.store_folder
     if not ids or not root.exists():
         return None
     found = Store(root)
-    if not all(case in found for case in ids):
-        return None
-    return found if data.get("fingerprint") in (None, found.fingerprint_of(ids)) else None
+    return found if all(case in found for case in ids) and is_own_store(folder, found) else None
 
 
 @dataclass(frozen=True)
@@ -125,10 +127,9 @@ class Overlap:
             )
         if self.met.unknown:
             said.append(
-                f"Warning: it cannot be told which cases trained {_some(self.met.unknown)}: the runs kept no digests "
-                "of "
-                "their images, and their prepared cases are gone; if some of these are among them, the figures are no "
-                "test."
+                f"Warning: it cannot be told which cases trained {listed(self.met.unknown, _MOST)}: the runs kept no "
+                "digests of their images, and their prepared cases are gone; if some of these are among them, the "
+                "figures are no test."
             )
         if self.alike:
             said.append(
@@ -144,7 +145,7 @@ class Overlap:
         if self.named:
             said.append(
                 f"{len(self.named)} cases have the id of a case that trained a run but other pixels, and are scored: "
-                f"{_some(self.named)}."
+                f"{listed(self.named, _MOST)}."
             )
         if self.tested:
             said.append(f"{len(self.tested)} of {total} cases are test cases of the runs too: {_pairs(self.tested)}.")
@@ -185,8 +186,4 @@ def _alike(theirs: Mapping[str, np.ndarray], ours: Mapping[str, np.ndarray]) -> 
 
 
 def _pairs(pairs: Mapping[str, str]) -> str:
-    return _some([case if case == ours else f"{case} ({ours})" for case, ours in pairs.items()])
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return listed((case if case == ours else f"{case} ({ours})" for case, ours in pairs.items()), _MOST)

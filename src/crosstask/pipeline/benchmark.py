@@ -24,6 +24,8 @@ from crosstask.pipeline.benchmark_tables import (
     UnderOtherRules,
     diagnosis_of,
     improvement_options,
+    judged_tasks,
+    options_of,
     score_under_other_rules,
     write_split_tables,
 )
@@ -183,7 +185,7 @@ def _reported(
     epochs = others.compared(table, specs[0].experiment.judged_weights, improvement_options(context, tables))
     said = [*(epochs.remarks if epochs else ()), *([others.remark] if others.remark else [])]
     table = dataclasses.replace(table, remarks=(*table.remarks, *said))
-    diagnosis = diagnosis_of(context, tables.predictions)
+    diagnosis = diagnosis_of(experiment, judged_tasks(context), tables.predictions, options_of(context))
     if diagnosis is not None:
         diagnosis = dataclasses.replace(diagnosis, remarks=(*remarks, *diagnosis.remarks))
     write_report(

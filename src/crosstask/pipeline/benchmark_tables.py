@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,14 +14,16 @@ from crosstask.evaluation.comparison import Comparison as ComparisonTable
 from crosstask.evaluation.comparison import measure_of
 from crosstask.evaluation.diagnosis import Diagnosis, diagnose
 from crosstask.evaluation.epoch_rules import EpochRules, compare_rules
-from crosstask.evaluation.evaluate import evaluate_constant
+from crosstask.evaluation.evaluate import CONSTANT, evaluate_constant
 from crosstask.evaluation.other_epochs import Tables, planned, score_otherwise, tables_under
 from crosstask.evaluation.predictions import write_predictions
 from crosstask.evaluation.run import collect_predictions, collect_scores
 from crosstask.evaluation.scores import write_scores
+from crosstask.experiment import Experiment
 from crosstask.pipeline.context import Context
-from crosstask.runs import OTHER_RULES, PREDICTIONS, RunSpec, learned_tasks, read_record
+from crosstask.runs import OTHER_RULES, PREDICTIONS, RunSpec, keys_of, learned_tasks, read_record
 from crosstask.splits import SPLIT_FILE, SPLIT_FOLDER, write_splits
+from crosstask.store import Store
 from crosstask.tasks.base import Task
 
 
@@ -50,11 +53,16 @@ class LongTables:
 
     def write(self) -> None:
         """Write them into the folder of the results; predictions only where a task has any."""
-        write_scores(self.constant, self._output / "constant.csv")
-        write_scores(self.scores, self._output / "scores.csv")
-        write_scores(self.scores, self._output / "scores.parquet")
-        if len(self.predictions):
-            write_predictions(self.predictions, self._output / PREDICTIONS)
+        write_long_tables(self._output, self.scores, self.predictions, self.constant)
+
+
+def write_long_tables(folder: Path, scores: pd.DataFrame, predictions: pd.DataFrame, constant: pd.DataFrame) -> None:
+    """Write scores, image-level predictions if there are any, and scores of the constant predictor into a folder."""
+    write_scores(constant, folder / f"{CONSTANT}.csv")
+    write_scores(scores, folder / "scores.csv")
+    write_scores(scores, folder / "scores.parquet")
+    if len(predictions):
+        write_predictions(predictions, folder / PREDICTIONS)
 
 
 def _constant(context: Context, specs: Sequence[RunSpec], known: dict[int, pd.DataFrame]) -> pd.DataFrame:
@@ -114,16 +122,38 @@ def score_under_other_rules(context: Context, specs: list[RunSpec], *, jobs: int
     return UnderOtherRules(methods, tables, remark)
 
 
-def comparison_options(context: Context) -> dict[str, Any]:
-    """How methods are compared, by whatever figure."""
-    experiment = context.experiment
+def comparison_options(experiment: Experiment, store: Store, *, name: str, by_seed: bool) -> dict[str, Any]:
+    """How methods are compared, by whatever figure.
+
+    Args:
+        experiment: the experiment.
+        store: the cases that they are scored on.
+        name: what these are called.
+        by_seed: every seed has test cases of its own.
+    """
     return {
-        "dataset": experiment.name,
-        "methods": context.keys,
-        "groups": {case.id: case.group for case in context.store.cases},
-        "by_seed": experiment.dataset.splits.by_seed,
+        "dataset": name,
+        "methods": keys_of(experiment),
+        "groups": {case.id: case.group for case in store.cases},
+        "by_seed": by_seed,
         "resamplings": experiment.evaluation.bootstrap,
         "least_positives": experiment.evaluation.least_positives,
+    }
+
+
+def judging_options(experiment: Experiment, judged: Sequence[Task], constant: pd.DataFrame) -> dict[str, Any]:
+    """What the improvement is made of, and what is called equivalent and certain.
+
+    Args:
+        experiment: the experiment.
+        judged: the tasks that methods are compared by.
+        constant: scores of the constant predictor.
+    """
+    return {
+        "constant": constant,
+        "measures": [measure_of(task) for task in judged],
+        "margin": experiment.evaluation.margin,
+        "level": experiment.evaluation.level,
     }
 
 
@@ -132,15 +162,19 @@ def judged_tasks(context: Context) -> list[Task]:
     return [task for task in context.assembly.tasks if context.experiment.major in (None, task.name)]
 
 
+def options_of(context: Context) -> dict[str, Any]:
+    """How methods are compared on the benchmark's own test cases, by whatever figure."""
+    experiment = context.experiment
+    by_seed = experiment.dataset.splits.by_seed
+    return comparison_options(experiment, context.store, name=experiment.name, by_seed=by_seed)
+
+
 def improvement_options(context: Context, tables: LongTables) -> dict[str, Any]:
-    """What the improvement is made of and how it is judged."""
+    """The same with what the improvement is made of and how it is judged."""
     return {
-        "constant": tables.constant,
-        "measures": [measure_of(task) for task in judged_tasks(context)],
-        "margin": context.experiment.evaluation.margin,
-        "level": context.experiment.evaluation.level,
+        **judging_options(context.experiment, judged_tasks(context), tables.constant),
         "test_to_train": _test_to_train(context),
-        **comparison_options(context),
+        **options_of(context),
     }
 
 
@@ -152,9 +186,17 @@ def _test_to_train(context: Context) -> float:
     return math.fsum(ratios) / len(ratios)
 
 
-def diagnosis_of(context: Context, predictions: pd.DataFrame) -> Diagnosis | None:
-    """The table of the major task, if that is a classification of whole cases."""
-    judged = judged_tasks(context)
-    if context.experiment.major is None or judged[0].level != "image" or judged[0].values == "quantity":
+def diagnosis_of(
+    experiment: Experiment, judged: Sequence[Task], predictions: pd.DataFrame, options: dict[str, Any]
+) -> Diagnosis | None:
+    """The table of the major task, if that is a classification of whole cases.
+
+    Args:
+        experiment: the experiment.
+        judged: the tasks that methods are compared by.
+        predictions: image-level predictions.
+        options: by :func:`comparison_options`.
+    """
+    if experiment.major is None or judged[0].level != "image" or judged[0].values == "quantity":
         return None
-    return diagnose(predictions, task=judged[0], **comparison_options(context))
+    return diagnose(predictions, task=judged[0], **options)

@@ -6,32 +6,36 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from crosstask.assembly import Assembly
 from crosstask.devices import AUTO, describe_device, find_device
 from crosstask.errors import InputError, one_line
-from crosstask.evaluation.comparison import compare, measure_of
-from crosstask.evaluation.diagnosis import Diagnosis, diagnose
-from crosstask.evaluation.evaluate import CONSTANT, constant_of_cases
+from crosstask.evaluation.comparison import compare
+from crosstask.evaluation.evaluate import constant_of_cases
 from crosstask.evaluation.examples import choose_examples, save_examples
 from crosstask.evaluation.external import Cases, assembly_at, evaluate_external, signature
 from crosstask.evaluation.kept import examples_of
-from crosstask.evaluation.predictions import read_predictions, write_predictions
+from crosstask.evaluation.predictions import joined_predictions, read_predictions, write_predictions
 from crosstask.evaluation.scored import decided_by, few_to_decide
 from crosstask.evaluation.scores import read_scores, write_scores
 from crosstask.evaluation.seen import own_store
 from crosstask.experiment import Experiment, with_evaluation
 from crosstask.files import write_atomically, writing
+from crosstask.pipeline.benchmark_tables import (
+    comparison_options,
+    diagnosis_of,
+    judging_options,
+    write_long_tables,
+)
 from crosstask.pipeline.external_set import ExternalSet, find_external, write_mapping
 from crosstask.pipeline.listener import Listener
 from crosstask.pipeline.results import Comparison
-from crosstask.pipeline.scoring import Scoring, check_output
+from crosstask.pipeline.scoring import Scoring, check_output, written
 from crosstask.prediction.predictor import fix_thresholds
 from crosstask.report.page import EXTERNAL, write_report
-from crosstask.runs import EXAMPLES, PREDICTIONS, SCORES, WEIGHTS, RunSpec, keys_of, load_spec, read_record, run_specs
+from crosstask.runs import EXAMPLES, PREDICTIONS, SCORES, WEIGHTS, RunSpec, load_spec, read_record, run_specs
 from crosstask.seals import check_seal, seal
 
 _SCORED = "scored.txt"
@@ -98,14 +102,10 @@ def score_run_on(
         )
     for remark in evaluation.remarks:
         listener.warned(remark)
-    write_scores(evaluation.scores, output)
-    beside = None
-    if len(evaluation.predictions):
-        beside = output.with_name(f"{output.stem}-predictions.csv")
-        write_predictions(evaluation.predictions, beside)
+    scoring = written(evaluation, settings, output)
     write_mapping(cases, output.with_name(f"{output.stem}-mapping.csv"))
     write_atomically(output.with_name(f"{output.stem}-notes.txt"), _lines(evaluation.remarks))
-    return Scoring(evaluation, settings, output, beside)
+    return scoring
 
 
 def _folder_of(run: Path, spec: RunSpec) -> Path:
@@ -173,7 +173,7 @@ class ExternalBenchmark:
         remarks = [*self._decided(cases, whole), *self._score(cases, device)]
         scores, predictions = self._collected()
         constant = self._constant(cases, whole)
-        self._write(scores, predictions, constant)
+        write_long_tables(self.folder, scores, predictions, constant)
         write_mapping(cases, self.folder / "mapping.csv")
         write_atomically(self.folder / "notes.txt", _lines([*cases.remarks, *remarks]))
         self._draw(cases, whole, device)
@@ -245,8 +245,7 @@ class ExternalBenchmark:
                 check_seal(place / name, remedy)
             scores.append(read_scores(place / SCORES, remedy=remedy))
             predictions.append(read_predictions(place / PREDICTIONS, remedy=remedy))
-        filled = [table for table in predictions if len(table)] or predictions[:1]
-        return pd.concat(scores, ignore_index=True), pd.concat(filled, ignore_index=True)
+        return pd.concat(scores, ignore_index=True), joined_predictions(predictions)
 
     def _constant(self, cases: Cases, whole: Assembly) -> pd.DataFrame:
         """Scores of the constant predictor of the first seed, which knows the training cases of the benchmark."""
@@ -256,14 +255,7 @@ class ExternalBenchmark:
         with self.listener.progress("Scoring the constant") as progress:
             return constant_of_cases(
                 judged, cases.store, cases.ids, seed=self.specs[0].seed, dataset=dataset, progress=progress
-            )
-
-    def _write(self, scores: pd.DataFrame, predictions: pd.DataFrame, constant: pd.DataFrame) -> None:
-        write_scores(constant, self.folder / f"{CONSTANT}.csv")
-        write_scores(scores, self.folder / "scores.csv")
-        write_scores(scores, self.folder / "scores.parquet")
-        if len(predictions):
-            write_predictions(predictions, self.folder / PREDICTIONS)
+            ).scores
 
     def _draw(self, cases: Cases, whole: Assembly, device: str) -> None:
         """What the runs of the first seed make of a few cases, for the pictures."""
@@ -295,28 +287,14 @@ class ExternalBenchmark:
                 "are compared"
             )
         title = f"{self.experiment.name} on {self.external.name}"
-        evaluation = self.experiment.evaluation
-        options: dict[str, Any] = {
-            "dataset": title,
-            "methods": keys_of(self.experiment),
-            "groups": {case.id: case.group for case in cases.store.cases},
-            "by_seed": False,  # every run is scored on the same cases, whatever it was trained on
-            "resamplings": evaluation.bootstrap,
-            "least_positives": evaluation.least_positives,
-        }
+        # every run is scored on the same cases, whatever it was trained on
+        options = comparison_options(self.experiment, cases.store, name=title, by_seed=False)
         table = compare(
-            scores,
-            predictions=predictions,
-            constant=constant,
-            measures=[measure_of(task) for task in judged],
-            margin=evaluation.margin,
-            level=evaluation.level,
-            **options,
+            scores, predictions=predictions, **judging_options(self.experiment, judged, constant), **options
         )
         table = dataclasses.replace(table, remarks=(*remarks, *table.remarks))
-        diagnosis: Diagnosis | None = None
-        if major is not None and judged[0].level == "image" and judged[0].values != "quantity":
-            diagnosis = diagnose(predictions, task=judged[0], **options)
+        diagnosis = diagnosis_of(self.experiment, judged, predictions, options)
+        if diagnosis is not None:
             diagnosis = dataclasses.replace(diagnosis, remarks=(*remarks, *diagnosis.remarks))
         write_report(
             self.experiment.model_copy(update={"name": title}),

@@ -85,6 +85,11 @@ def score_run(
         )
     for remark in evaluation.remarks:
         listener.warned(remark)
+    return written(evaluation, settings, output)
+
+
+def written(evaluation: Evaluation, settings: EvaluationSection, output: Path) -> Scoring:
+    """Write what was scored: the table of scores, and beside it that of predictions if there are any."""
     write_scores(evaluation.scores, output)
     beside = None
     if len(evaluation.predictions):

@@ -6,11 +6,12 @@ import math
 from pathlib import Path
 
 from crosstask.csv_cells import csv_text
-from crosstask.evaluation.diagnosis import FIGURES, Diagnosis, Estimate
+from crosstask.evaluation.diagnosis import FIGURES, Diagnosis
+from crosstask.evaluation.gains import Estimate
 from crosstask.files import write_atomically
 from crosstask.methods import label_of
-from crosstask.report.notes import ONE_RUN
 from crosstask.report.tables import latex_table, markdown_table, markdown_text, remark_lines, text_table
+from crosstask.report.words import ONE_RUN
 
 _TITLES = {"auc": "AUC", "accuracy": "Accuracy", "sensitivity": "Sensitivity", "specificity": "Specificity"}
 

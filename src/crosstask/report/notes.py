@@ -9,7 +9,6 @@ from crosstask.evaluation.comparison import Cell, Comparison
 from crosstask.evaluation.unpredicted import Unpredicted
 from crosstask.evaluation.verdict import UNDECIDED
 from crosstask.methods import BASELINE, label_of
-from crosstask.report import words
 from crosstask.report.verdicts import asked, within_margin
 from crosstask.report.words import (
     CASES_ONLY,
@@ -22,11 +21,6 @@ from crosstask.report.words import (
     level_text,
     trained_once,
 )
-
-COVERS = "cases only, not training"
-"""What an interval covers that knows nothing of the runs."""
-ONE_RUN = words.ONE_RUN
-"""What a difference is worth where every method was trained once."""
 
 
 def never_predicted(found: Sequence[Unpredicted], label: Callable[[str], str] = label_of) -> str:

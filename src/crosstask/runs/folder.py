@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from crosstask.errors import InputError
+from crosstask.errors import InputError, listed
 from crosstask.files import write_atomically, writing
 from crosstask.runs.code import keep_plugins, plugins_at
 from crosstask.runs.epochs import OTHER_RULES
@@ -97,9 +97,8 @@ def check_settings(spec: RunSpec) -> None:
     _pass_average(before, spec)
     changed = sorted(changed_keys(relevant_settings(before, spec), relevant_settings(settings_of(spec), spec)))
     if changed:
-        more = f" and {len(changed) - 4} more" if len(changed) > 4 else ""
         raise InputError(
-            f"{spec.folder}: was trained with other settings ({', '.join(changed[:4])}{more}); "
+            f"{spec.folder}: was trained with other settings ({listed(changed, 4)}); "
             "give another output=, or remove the folder to train anew"
         )
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from crosstask.errors import InputError
+from crosstask.errors import InputError, listed
 from crosstask.evaluation.foreign.given import Given
 
 _TRUE = frozenset({"true", "1", "1.0", "yes", "y", "higher", "up", "max", "maximize", "maximise"})
@@ -17,6 +17,7 @@ _MISSING = frozenset({"", "nan", "na", "n/a", "n.a.", "none", "null", "-", "--",
 _WHOLE = re.compile(r"[+-]?[0-9]{1,15}(\.0*)?")  # so many digits a float has
 _DIGITS = re.compile(r"(\d+)")
 HIGHER, LOWER = "higher", "lower"
+_MOST_LABELS = 10
 
 
 def texts(column: pd.Series) -> pd.Series:
@@ -136,9 +137,8 @@ def seeds(given: Given) -> tuple[np.ndarray, tuple[str, ...]]:
     if all(_WHOLE.fullmatch(label) for label in labels):
         return cells.map(lambda cell: int(float(cell))).to_numpy(dtype="int64"), ()
     order = {label: number for number, label in enumerate(sorted(labels, key=natural))}
-    said = ", ".join(f"{label!r} is {number}" for label, number in list(order.items())[:10])
-    more = f" and {len(order) - 10} more" if len(order) > 10 else ""
-    return cells.map(order).to_numpy(dtype="int64"), (f"Seeds are labels, numbered in their order: {said}{more}.",)
+    said = listed((f"{label!r} is {number}" for label, number in order.items()), _MOST_LABELS)
+    return cells.map(order).to_numpy(dtype="int64"), (f"Seeds are labels, numbered in their order: {said}.",)
 
 
 def natural(label: str) -> list[tuple[int, int, str]]:

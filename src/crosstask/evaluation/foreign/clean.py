@@ -10,15 +10,12 @@ import pandas as pd
 
 from crosstask.errors import InputError
 from crosstask.evaluation.cells import describe
-from crosstask.evaluation.comparison import Measure, measures_of
+from crosstask.evaluation.comparison import MEAN, Measure, measures_of
 from crosstask.evaluation.foreign import cells, checks
 from crosstask.evaluation.foreign.columns import with_columns
 from crosstask.evaluation.foreign.given import Given, given_of
 from crosstask.evaluation.predictions import COHORT_CASE
 from crosstask.registry import did_you_mean
-
-MEAN = "mean"
-"""The task that results call the mean of all; no task may be called so."""
 
 
 @dataclass(frozen=True)

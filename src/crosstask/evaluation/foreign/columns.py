@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from crosstask.errors import InputError
+from crosstask.errors import InputError, listed
 from crosstask.evaluation.foreign.given import COLUMNS, REQUIRED, Given
 from crosstask.registry import closest
 
@@ -64,7 +64,7 @@ def with_columns(given: Given, columns: Mapping[str, str], constants: Mapping[st
     )
     unused = tuple(name for name in names if name not in {*taken.values(), *told})
     if unused:
-        remarks.append(f"{_head(table)}not used: {_listed(unused)}.{_group_hint(unused, taken)}")
+        remarks.append(f"{_head(table)}not used: {listed(unused, _MOST_NAMES)}.{_group_hint(unused, taken)}")
     return Given(whole, given.tables, given.table, given.number, (*given.remarks, *remarks), unused)
 
 
@@ -116,11 +116,11 @@ def _what_is_missing(
     if missing == ["case"]:
         return (
             f"{what}; values of single cases are needed, since means do not say how far the test cases carry: give one "
-            f"row a case (columns here: {_listed(names)})"
+            f"row a case (columns here: {listed(names, _MOST_NAMES)})"
         )
     prefix = [name for name in missing if name in ("method", "seed")]
     advice = "or give METHOD:SEED=TABLE on the command line" if prefix == missing else "or --column NAME=YOURS"
-    return f"{what}; add it, {advice} (columns here: {_listed(names)})"
+    return f"{what}; add it, {advice} (columns here: {listed(names, _MOST_NAMES)})"
 
 
 def _wide(missing: Sequence[str], taken: Mapping[str, str], free: Sequence[str], frame: pd.DataFrame) -> str:
@@ -134,7 +134,7 @@ def _wide(missing: Sequence[str], taken: Mapping[str, str], free: Sequence[str],
     name = "metric" if "metric" in missing else "task"
     other = " and add a column 'task'" if {"metric", "task"} <= set(missing) else ""
     return (
-        f"has a column for each figure ({_listed(figures)}), and one row a value is needed; in pandas: "
+        f"has a column for each figure ({listed(figures, _MOST_NAMES)}), and one row a value is needed; in pandas: "
         f"long = table.melt(id_vars={keys}, value_vars={figures}, var_name={name!r}, value_name='value'){other}"
     )
 
@@ -168,8 +168,3 @@ def _plain(name: str) -> str:
 
 def _head(table: str) -> str:
     return f"{table}: " if table else ""
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return ", ".join(names[:_MOST_NAMES]) + more
