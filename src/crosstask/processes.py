@@ -5,7 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
 
 
 def cores() -> int:
@@ -13,6 +19,29 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def context_with(modules: Sequence[str], *, on_cpu: bool) -> SpawnContext | ForkServerContext:
+    """How to start processes that need modules which take seconds to import.
+
+    On Linux and without a GPU they are forked off one process that has imported them and does nothing else. A process
+    that uses a GPU cannot be forked, nor can libraries of other systems: there each is new and imports them itself.
+
+    Args:
+        modules: names of modules.
+        on_cpu: the processes compute on the CPU, whatever else is there.
+    """
+    if sys.platform == "linux" and (on_cpu or not _has_gpu()):
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(list(modules))
+        return context
+    return multiprocessing.get_context("spawn")
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
 def follow_parent() -> None:

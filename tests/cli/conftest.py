@@ -79,10 +79,10 @@ def experiment(raw: Path, prepared: Prepared, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
-    """The command in this process: its answer without the time that imports take."""
+    """The command in this process, and in a folder: its answer without the time that imports take."""
 
-    def command(*arguments: object) -> Outcome:
-        monkeypatch.chdir(tmp_path)
+    def command(*arguments: object, folder: Path = tmp_path) -> Outcome:
+        monkeypatch.chdir(folder)
         monkeypatch.setattr(sys, "argv", ["crosstask", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as stop:

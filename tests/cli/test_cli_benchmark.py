@@ -21,6 +21,7 @@ KILLED = "hps/seed0"
 TABLES = ("table.txt", "table.md", "table.csv", "table.tex", "verdict.csv")
 
 # Python imports a module of this name at its start: the process that trains the run is killed once, when it has begun.
+# It is a new process, or forked off one of multiprocessing's.
 _KILL = f"""
 import os, signal, sys, threading, time
 from pathlib import Path
@@ -35,8 +36,13 @@ def wait():
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(0.01)
 
-if "KILL_IN" in os.environ and any("spawn_main" in part for part in sys.orig_argv):
+def watch():
     threading.Thread(target=wait, daemon=True).start()
+
+if "KILL_IN" in os.environ and any("spawn_main" in part for part in sys.orig_argv):
+    watch()
+if "KILL_IN" in os.environ and any("forkserver" in part for part in sys.orig_argv):
+    os.register_at_fork(after_in_child=watch)
 """
 
 
@@ -170,7 +176,7 @@ def test_a_third_call_trains_and_scores_nothing(benched):
 )
 def test_other_settings_are_refused_and_named(benched, call, monkeypatch, change, key):
     """Also where all runs are done: their scores are not those of the new settings."""
-    monkeypatch.setattr("crosstask.evaluation.run.SpawnContext.Process", None)  # nothing is to be started
+    monkeypatch.setattr("crosstask.evaluation.run.context_with", None)  # nothing is to be started
     before = _times(benched.results, "*")
     arguments = (*benched.command[2:], f"output={benched.results}", "methods=[hps]", change)
     shown = call("benchmark", benched.folder / "experiment.yaml", *arguments)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from cli_runner import Outcome, run
+from cli_runner import Call, Outcome, run
 from pydicom import dcmread
 
 from crosstask.cli.demo import demo_experiment
@@ -45,6 +45,8 @@ EXPERIMENT = {
     "methods": ["stl", "hps"],
     "seeds": [0],
 }
+
+PREDICT = ("predict", "runs/clinic/runs/hps/seed0")
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
     (folder / "names.yaml").write_text(yaml.safe_dump(NAMES, sort_keys=False))
     check = run(folder, "check", "dicom_rt", "raw", "structures=names.yaml", "--notes")
     benchmark = run(folder, "benchmark", "clinic.yaml")
-    predict = run(folder, "predict", "runs/clinic/runs/hps/seed0", "new", "-o", "plan")
+    predict = run(folder, *PREDICT, "new", "-o", "plan")
     yield Clinic(folder, patients, new, check, benchmark, predict, before)
     shutil.rmtree(folder)
 
@@ -114,13 +116,13 @@ def test_a_new_ct_gets_structures_and_dose_in_its_own_space(clinic: Clinic):
     assert (folder / "plan.png").stat().st_size > 50_000
 
 
-def test_a_second_prediction_overwrites_nothing(clinic: Clinic):
+def test_a_second_prediction_overwrites_nothing(clinic: Clinic, call: Call):
     files = {path: path.read_bytes() for path in (clinic.folder / "plan").rglob("*") if path.is_file()}
-    again = run(clinic.folder, "predict", "runs/clinic/runs/hps/seed0", "new", "-o", "plan")
+    again = call(*PREDICT, "new", "-o", "plan", folder=clinic.folder)
     assert again.code == 0 and "0 cases predicted, 1 were there already: plan" in again.out
-    other = run(clinic.folder, "predict", "runs/clinic/runs/stl/seed0/dose", "new", "-o", "plan")
+    other = call("predict", "runs/clinic/runs/stl/seed0/dose", "new", "-o", "plan", folder=clinic.folder)
     assert other.code == 2 and "plan: holds predictions of clinic hps/seed0 (final)" in other.error
-    inside = run(clinic.folder, "predict", "runs/clinic/runs/hps/seed0", "new", "-o", "new/plan")
+    inside = call(*PREDICT, "new", "-o", "new/plan", folder=clinic.folder)
     assert inside.code == 2 and "holds the input" in inside.error
     assert all(path.read_bytes() == content for path, content in files.items())
 
@@ -152,7 +154,7 @@ def test_nobody_is_known_but_in_the_tables_of_pseudonyms_and_the_dicom_files(cli
     assert clinic.new.identity.patient_id in (clinic.folder / "plan.pseudonyms.csv").read_text()
 
 
-def test_a_damaged_plan_does_not_keep_its_ct_from_being_predicted(clinic: Clinic):
+def test_a_damaged_plan_does_not_keep_its_ct_from_being_predicted(clinic: Clinic, call: Call):
     patient = write_patient(clinic.folder / "damaged", seed=77, shape=(12, 32, 32), spacing=(10.0, 9.0, 12.0))
     dose = patient.files["RTDOSE"][0]
     changed = dcmread(dose)
@@ -162,7 +164,7 @@ def test_a_damaged_plan_does_not_keep_its_ct_from_being_predicted(clinic: Clinic
     changed = dcmread(dose)
     changed.DoseGridScaling = "-1"
     changed.save_as(dose)
-    shown = run(clinic.folder, "predict", "runs/clinic/runs/hps/seed0", "damaged", "-o", "still")
+    shown = call(*PREDICT, "damaged", "-o", "still", folder=clinic.folder)
     shutil.rmtree(clinic.folder / "damaged")
     assert shown.code == 0, shown.err
     choice, line, *others = shown.err.splitlines()
@@ -178,7 +180,7 @@ def test_a_damaged_plan_does_not_keep_its_ct_from_being_predicted(clinic: Clinic
     (clinic.folder / "still.pseudonyms.csv").unlink()
 
 
-def test_one_patient_does_not_end_the_batch(clinic: Clinic):
+def test_one_patient_does_not_end_the_batch(clinic: Clinic, call: Call):
     """A slice is missing of one, another has no CT, the headers of a third are not valid: each is one line."""
     sizes: dict[str, Any] = {"shape": (12, 32, 32), "spacing": (10.0, 9.0, 12.0)}
     batch = clinic.folder / "batch"
@@ -194,7 +196,7 @@ def test_one_patient_does_not_end_the_batch(clinic: Clinic):
             header.save_as(path)
     for path in patients[3].files["CT"][1:]:
         path.unlink()  # one slice is a CT, too
-    shown = run(clinic.folder, "predict", "runs/clinic/runs/hps/seed0", "batch", "-o", "several")
+    shown = call(*PREDICT, "batch", "-o", "several", folder=clinic.folder)
     names = dict(csv.reader((clinic.folder / "several.pseudonyms.csv").open()))
     of = {identity: name for name, identity in names.items()}
     missing, without, broken, thin = (of[patient.identity.patient_id] for patient in patients)
@@ -215,16 +217,18 @@ def test_one_patient_does_not_end_the_batch(clinic: Clinic):
     (clinic.folder / "several.pseudonyms.csv").unlink()
 
 
-def test_a_network_goes_to_onnx_and_predicts_the_same(clinic: Clinic):
+def test_a_network_goes_to_onnx_and_predicts_the_same(clinic: Clinic, call: Call):
     pytest.importorskip("onnxruntime")
-    exported = run(clinic.folder, "export", "runs/clinic/runs/hps/seed0", "net.onnx")
+    exported = call("export", "runs/clinic/runs/hps/seed0", "net.onnx", folder=clinic.folder)
     assert exported.code == 0, exported.err
     assert "net.onnx: differs from PyTorch by" in exported.out
-    shown = run(clinic.folder, "predict", "runs/clinic/runs/hps/seed0", "new", "-o", "other", "--onnx", "net.onnx")
+    shown = call(*PREDICT, "new", "-o", "other", "--onnx", "net.onnx", folder=clinic.folder)
     assert shown.code == 0, shown.err
     first, second = (read_dose(clinic.folder / name / "patient001" / "RTDOSE.dcm").dose for name in ("plan", "other"))
     assert first == pytest.approx(second, abs=0.005)
-    single = run(clinic.folder, "predict", "runs/clinic/runs/stl/seed0/dose", "new", "-o", "x", "--onnx", "net.onnx")
+    single = call(
+        "predict", "runs/clinic/runs/stl/seed0/dose", "new", "-o", "x", "--onnx", "net.onnx", folder=clinic.folder
+    )
     assert single.code == 2 and "net.onnx" in single.error
 
 

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
-from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pandas as pd
@@ -22,7 +22,7 @@ from crosstask.evaluation.scores import write_scores
 from crosstask.faults import FOR_MEMORY, told_plainly
 from crosstask.files import writing
 from crosstask.plugins import load
-from crosstask.processes import follow_parent
+from crosstask.processes import context_with, follow_parent
 from crosstask.runs import (
     EXAMPLES,
     HISTORY,
@@ -41,6 +41,8 @@ from crosstask.splits import splits_of
 from crosstask.store import Store
 
 _SIGKILL = 9  # the signal module of Windows does not know it
+_IMPORTED = ("crosstask.training.run", "crosstask.evaluation.evaluate")
+"""What every run needs of modules: imported once for all of them, where processes can be forked."""
 
 
 @dataclass(frozen=True)
@@ -96,15 +98,17 @@ def in_processes(
     Raises:
         CrosstaskError: something failed, or its process was killed.
     """
-    context = SpawnContext()
+    context = context_with(_IMPORTED, on_cpu=all(spec.experiment.training.device == "cpu" for spec, *_ in work))
     waiting = list(work)
-    at_work: list[tuple[RunSpec, SpawnProcess]] = []
+    at_work: list[tuple[RunSpec, BaseProcess]] = []
     failed: list[tuple[RunSpec, int]] = []
     try:
         while waiting or at_work:
             while waiting and len(at_work) < jobs:
                 spec, target, arguments = waiting.pop(0)
-                process = context.Process(target=_work, args=(spec, target, arguments), name=spec.name)
+                process: BaseProcess = context.Process(
+                    target=_work, args=(spec, target, arguments, dict(os.environ)), name=spec.name
+                )
                 process.start()
                 at_work.append((spec, process))
             wait([process.sentinel for _, process in at_work], timeout=1)
@@ -303,8 +307,12 @@ def train_and_score(spec: RunSpec, store_root: Path, *, tell: Callable[[str], No
         keep_evaluation(spec)
 
 
-def _work(spec: RunSpec, target: Callable[..., None], arguments: tuple[object, ...]) -> None:
+def _work(
+    spec: RunSpec, target: Callable[..., None], arguments: tuple[object, ...], environment: dict[str, str]
+) -> None:
     follow_parent()
+    os.environ.clear()
+    os.environ.update(environment)  # of now: a forked process has that of the time when modules were imported
     threads = spec.experiment.training.threads
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
