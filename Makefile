@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 # Number of test processes, and what else pytest should get: make test JOBS=4 PYTEST_ARGS="-k dice".
 JOBS ?= 2
 PYTEST_ARGS ?=
+# The tests of a file go to one process, so that what they share (trained runs, above all) is made once.
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # One thread a process: several thread pools on few cores are slower than one thread each.
 ONE_THREAD := OMP_NUM_THREADS=1
 
@@ -34,7 +36,7 @@ demo: install ## train and compare STL, HPS, MTAN and CTAN on generated phantoms
 	$(BIN)/crosstask demo
 
 test: install-dev ## run the tests
-	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+	$(ONE_THREAD) $(PYTEST) $(PYTEST_ARGS)
 
 lint: install-dev ## check style and types; changes nothing
 	$(BIN)/ruff check .
@@ -46,7 +48,7 @@ format: install-dev ## mend style where ruff can
 	$(BIN)/ruff format .
 
 coverage: install-dev ## run the tests and show the lines that none of them runs
-	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term --cov-report=html $(PYTEST_ARGS)
+	$(ONE_THREAD) $(PYTEST) --cov --cov-report=term --cov-report=html $(PYTEST_ARGS)
 
 bench: install-dev ## measure training steps and store reads (minutes)
 	$(ONE_THREAD) $(BIN)/python benchmarks/step_time.py

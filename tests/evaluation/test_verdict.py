@@ -85,6 +85,16 @@ def test_what_it_would_take():
     )
     inside = outlook(0.05, LARGE, margin=2.0, level=0.95)
     assert f"{LARGE.runs_needed(1.95)} more seeds would show it to be within 2 %" in inside
+    nearer = outlook(0.9, LARGE, margin=3.0, level=0.95)  # fewer seeds show that it is small than that it is there
+    assert f"{LARGE.runs_needed(2.1)} more seeds would show it to be within 3 %" in nearer
+    assert LARGE.runs_needed(2.1) < LARGE.runs_needed(0.9)
+    many = Spread((Part("runs", 1.0, 4), Part("runs", 1.0, 4), Part("cases", 1e-6, 30)))
+    assert many.runs_needed(0.15) > 100
+    assert "stays as it is, more than 100 more seeds would tell it from none;" in outlook(
+        0.15, many, margin=0.1, level=0.95
+    )
+    known = Spread((Part("runs", 1e-4, 4), Part("runs", 1e-4, 4), Part("cases", 1e-4, 30)))
+    assert "alone it would be shown to be within 1 %" in outlook(0.01, known, margin=1.0, level=0.95)
     assert outlook(1.0, Spread((Part("cases", 1.0, 30),), ("stl",)), margin=1.0, level=0.95) == ""
     assert outlook(math.nan, LARGE, margin=1.0, level=0.95) == ""
 

@@ -25,7 +25,7 @@ import numpy as np
 Coefficients = Mapping[str, np.ndarray]
 """``{method: t}``, one a task."""
 _MOST_UNDEFINED = 0.05
-_MOST_RUNS = 1000
+_MOST_RUNS = 1_000_000
 _ROUNDING = 1e-24  # variance below this share of the squares is none, but rounding
 
 

@@ -84,6 +84,10 @@ def ranks_of(pairs: Pairs, *, level: float) -> dict[str, Rank]:
     return {method: (1 + beaten[method], len(methods) - beats[method]) for method in methods}
 
 
+_MANY = 100
+"""Seeds that nobody trains: a larger number says no more."""
+
+
 def outlook(gain: float, spread: Spread, *, margin: float, level: float) -> str:
     """What it would take to tell a difference that cannot be told: a clause, or nothing to say.
 
@@ -99,15 +103,20 @@ def outlook(gain: float, spread: Spread, *, margin: float, level: float) -> str:
 
 
 def _to_tell(gain: float, spread: Spread, *, margin: float, level: float) -> str:
+    """Whatever takes fewer seeds: to tell the difference from none, or to show that it is no larger than the margin."""
     more = spread.runs_needed(abs(gain), level)
-    if more == 0:
-        return "alone it would be told from none, adjusted for the number of comparisons it is not"
-    if more is not None:
-        return f"if the difference stays as it is, {_seeds(more)} would tell it from none"
     inside = spread.runs_needed(margin - abs(gain), level) if abs(gain) < margin else None
-    if inside is not None:
-        return f"{_seeds(inside)} would show it to be within {margin:g} %"
-    return "no number of seeds would tell it from none on these cases, if it stays as it is"
+    if inside is not None and (more is None or inside < more):
+        done, what = f"would show it to be within {margin:g} %", f"it would be shown to be within {margin:g} %"
+    else:
+        done, what = "would tell it from none", "it would be told from none"
+    fewest = min((number for number in (more, inside) if number is not None), default=None)
+    if fewest is None:
+        return "no number of seeds would tell it from none on these cases, if it stays as it is"
+    if fewest == 0:
+        return f"alone {what}, adjusted for the number of comparisons it is not"
+    seeds = f"more than {_MANY} more seeds" if fewest > _MANY else _seeds(fewest)
+    return f"if the difference stays as it is, {seeds} {done}"
 
 
 def _to_halve(spread: Spread, level: float) -> str:
