@@ -61,6 +61,26 @@ def test_the_cases_part_of_means_is_that_of_the_analysis_of_variance():
     assert spread(stl, hps).parts[-1].variance == pytest.approx(whole - together, rel=0.1)
 
 
+def test_runs_that_are_alike_by_chance_do_not_make_the_cases_certain():
+    # the same mean in every run, other cases wrong in each: what run and case have together is all that there is
+    wrong = 100 * (1 - np.eye(4)[:, np.arange(40) % 4])
+    stl, hps = wrong[:2], wrong[1:3]
+    found = spread(stl, hps)
+    assert found.parts[0].variance == found.parts[1].variance == 0
+    expected = np.var(hps.mean(0) - stl.mean(0)) / 39
+    assert expected > 10
+    assert found.variance == pytest.approx(expected, rel=0.1)
+
+
+@given(st.integers(0, 10_000), st.integers(2, 5), st.floats(0, 3), st.floats(0, 3))
+def test_it_is_never_less_than_of_the_cases_alone(seed: int, runs: int, of_run: float, of_both: float):
+    stl, hps = (fake(seed + own, runs, 20, of_run, of_both) for own in (0, 20_000))
+    found = spread(stl, hps)
+    whole = drawn(hps)[:, 0].mean(0) - drawn(stl)[:, 0].mean(0)
+    assert found.variance >= np.var(whole, ddof=1) * (1 - 1e-9)
+    assert found.parts[-1].variance >= 0
+
+
 def test_cases_that_all_methods_find_equally_hard_are_no_uncertainty():
     stl = fake(4, of_both=0.0)
     found = spread(stl, stl + 5)

@@ -6,16 +6,18 @@ import csv
 import io
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
 
 from crosstask.errors import InputError
 from crosstask.evaluation.comparison import Comparison, Measure, Row, compare
-from crosstask.evaluation.diagnosis import diagnose
+from crosstask.evaluation.diagnosis import FIGURES, Diagnosis, diagnose
 from crosstask.evaluation.predictions import prediction_table
 from crosstask.evaluation.scores import score_table
-from crosstask.report.diagnosis import diagnosis_csv, diagnosis_notes
+from crosstask.report.diagnosis import diagnosis_csv, diagnosis_notes, diagnosis_table
 from crosstask.report.joint import write_joint_table
 from crosstask.report.notes import table_notes
 from crosstask.report.tables import all_metrics, body, comparison_table, csv_table, floor_of
@@ -267,9 +269,38 @@ def test_the_diagnosis_says_so_too():
         for row in kinds(method, "xxxxyyyy", decided, seeds=(0,), classes="xy")
     ]
     found = diagnose(prediction_table(rows), dataset="d", task=task, methods=("stl", "hps"), resamplings=50)
-    assert "(cases only, not training; one run each)" in diagnosis_notes(found, 50)
+    assert "(cases only, one run each)" in diagnosis_notes(found, 50)
     assert "Single seed, one run each" in diagnosis_notes(found, 50)
-    assert "cases only, not training; one run each" in diagnosis_csv(found)
+    assert "cases only, one run each" in diagnosis_csv(found)
+
+
+def test_the_diagnosis_has_the_level_that_is_asked_for():
+    task = ClassificationTask("kind", "kind", ("x", "y"), exclusive=True)
+    said = {"stl": ("xyxyxyyx", "xxyyxyxy"), "hps": ("xxxyxyyy", "xyxxyyyy")}
+    rows = [
+        row
+        for method, runs in said.items()
+        for seed, decided in enumerate(runs)
+        for row in kinds(method, "xxxxyyyy", decided, seeds=(seed,), classes="xy")
+    ]
+
+    def at(level: float) -> Diagnosis:
+        options: Any = {"dataset": "d", "task": task, "methods": ("stl", "hps"), "resamplings": 50, "level": level}
+        return diagnose(prediction_table(rows), **options)
+
+    found, narrower = at(0.95), at(0.8)
+    for figure in FIGURES:
+        wide, narrow = (one.rows["hps"][figure] for one in (found, narrower))
+        assert wide.value == narrow.value
+        assert wide.low < narrow.low < narrow.value < narrow.high < wide.high
+    wide, narrow = (one.differences["hps"] for one in (found, narrower))
+    factor = student.ppf(0.975, 1e6) / student.ppf(0.9, 1e6)  # with few degrees of freedom it is more
+    assert (wide.high - wide.value) / (narrow.high - narrow.value) > factor
+    assert "In brackets 80 % intervals (runs and cases)" in diagnosis_notes(narrower, 50)
+    assert diagnosis_table(narrower)[0][1:] == [
+        "AUC % [80 %]", "Accuracy % [80 %]", "Sensitivity % [80 %]", "Specificity % [80 %]", "AUC - STL [80 %]",
+    ]  # fmt: skip
+    assert {line["level"] for line in csv.DictReader(io.StringIO(diagnosis_csv(narrower)))} == {"0.8"}
 
 
 # Classes that are never predicted

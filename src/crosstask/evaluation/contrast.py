@@ -167,6 +167,10 @@ def spread_of(
 ) -> Spread:
     """The variance of a contrast.
 
+    From the cases' part is taken what run and case have together, as the runs' part holds it too; but runs that are
+    alike by chance hold less of it, so no more than the runs' part is taken: in all there is never less variance than
+    the cases alone give.
+
     Where every seed has test cases of its own (``paired``), runs of one seed have these cases in common, so the runs'
     part is that of the differences seed by seed. It then holds the scatter of cases as well, of which nothing is taken
     off again: the interval is rather too wide than too narrow.
@@ -200,7 +204,8 @@ def spread_of(
             Part("runs", float(np.var(runs[method], ddof=1)) / len(runs[method]), len(runs[method]))
             for method in several
         ]
-        cases -= sum(_in_common(draws[method]) for method in several)
+        own = sum(_in_common(draws[method]) for method in several)
+        cases = max(cases - own, cases - math.fsum(part.variance for part in parts))
     parts.append(Part("cases", max(cases, 0.0) * groups / (groups - 1), groups))
     return Spread(tuple(parts), once)
 

@@ -37,6 +37,7 @@ class Diagnosis:
         cases: number of test cases, of all seeds together.
         groups: number of independent groups of them.
         seeds: number of seeds.
+        level: of the intervals.
         remarks: what must be said beside the figures wherever they are shown, a sentence each.
     """
 
@@ -48,12 +49,8 @@ class Diagnosis:
     cases: int
     groups: int
     seeds: int
+    level: float = 0.95
     remarks: tuple[str, ...] = ()
-
-    @property
-    def covers(self) -> str:
-        """What the intervals cover, in a few words."""
-        return "cases only, not training; one run each" if self.seeds == 1 else "training and cases"
 
 
 def diagnose(
@@ -65,6 +62,7 @@ def diagnose(
     groups: Mapping[str, str] | None = None,
     by_seed: bool = False,
     least_positives: int = 1,
+    level: float = 0.95,
     resamplings: int = 2000,
     seed: int = 0,
 ) -> Diagnosis:
@@ -87,6 +85,7 @@ def diagnose(
         by_seed: every seed has test cases of its own.
         least_positives: cases that a class must have for its figures; see
             :func:`crosstask.functional.cohort.comparable`.
+        level: of the intervals.
         resamplings: number of bootstrap samples.
         seed: of the bootstrap.
 
@@ -115,17 +114,18 @@ def diagnose(
         name: _Drawn(found.figures, draws.weights[name], draws.groups[name], by_seed=by_seed)
         for name, found in values.items()
     }
-    rows = {method: _estimates(drawn, method, cases[method], index, by_seed=by_seed) for method in methods}
+    rows = {method: _estimates(drawn, method, cases[method], index, by_seed=by_seed, level=level) for method in methods}
     first = values[FIGURES[0]]
     return Diagnosis(
         dataset=dataset,
         task=task.name,
         positive="" if index is None else task.classes[index],
         rows=rows,
-        differences=_differences(drawn["auc"], methods),
+        differences=_differences(drawn["auc"], methods, level),
         cases=len(first.cases),
         groups=draws.number,
         seeds=len(first.figures[methods[0]]),
+        level=level,
         remarks=_remarks(values, rows, too_rare(first, groups or {}, draws.number)),
     )
 
@@ -181,7 +181,8 @@ class _Cases:
     def delong(self, index: int) -> Spread:
         """The variance of the mean AUC of one class over runs, in percent squared.
 
-        What run and case have together is in the scatter of the runs, so that the cases' part is what two runs share.
+        What run and case have together is in the scatter of the runs, so that the cases' part is what two runs share;
+        but in all it is no less than the cases alone give, see :func:`crosstask.evaluation.contrast.spread_of`.
         """
         labelled = self._cohorts[0].labelled[:, index]
         predictions = np.stack([cohort.prediction[labelled, index] for cohort in self._cohorts])
@@ -191,8 +192,9 @@ class _Cases:
             return Spread()
         if number == 1:
             return Spread((Part("cases", 1e4 * float(covariance[0, 0]), rarer),), ("",))
-        shared = max(0.0, float(covariance.sum() - covariance.trace()) / (number * (number - 1)))
+        shared = float(covariance.sum() - covariance.trace()) / (number * (number - 1))
         runs = float(np.var(areas, ddof=1)) / number
+        shared = max(0.0, shared, float(covariance.sum()) / number**2 - runs)
         return Spread((Part("runs", 1e4 * runs, number), Part("cases", 1e4 * shared, rarer)))
 
 
@@ -204,7 +206,7 @@ def _by_method(runs: Mapping[tuple[str, int], pd.DataFrame]) -> dict[str, list[p
 
 
 def _estimates(
-    drawn: Mapping[str, _Drawn], method: str, cases: _Cases, index: int | None, *, by_seed: bool
+    drawn: Mapping[str, _Drawn], method: str, cases: _Cases, index: int | None, *, by_seed: bool, level: float
 ) -> dict[str, Estimate]:
     """All figures of one method; ``index`` is the class that they are of, or None for means over the classes."""
     found = {}
@@ -213,18 +215,18 @@ def _estimates(
             spread = cases.delong(index)
         else:
             spread = of.spread({method: 1.0})
-        found[name] = _estimate(of.mean(method), spread, cases.counts(name, index))
+        found[name] = _estimate(of.mean(method), spread, cases.counts(name, index), level)
     return found
 
 
-def _differences(auc: _Drawn, methods: Sequence[str]) -> dict[str, Estimate]:
+def _differences(auc: _Drawn, methods: Sequence[str], level: float) -> dict[str, Estimate]:
     """What the AUC of each method is above that of its baseline, with an interval."""
     found = {}
     for method in methods:
         baseline = baseline_of(method, methods)
         if method != baseline and baseline in methods:
             gain = auc.mean(method) - auc.mean(baseline)
-            half = auc.spread({method: 1.0, baseline: -1.0}).half_width()
+            half = auc.spread({method: 1.0, baseline: -1.0}).half_width(level)
             found[method] = Estimate(gain, gain - half, gain + half)
     return found
 
@@ -239,11 +241,11 @@ def _remarks(values: Mapping[str, Values], rows: Mapping[str, Mapping[str, Estim
     return tuple(remarks)
 
 
-def _estimate(value: float, spread: Spread, counts: tuple[int, ...]) -> Estimate:
+def _estimate(value: float, spread: Spread, counts: tuple[int, ...], level: float) -> Estimate:
     """A figure in percent with its interval on the logit scale."""
     if math.isnan(value):
         return Estimate(value)
     known = [replace(part, number=min(part.number, *counts)) if part.of == "cases" else part for part in spread.parts]
     spread = replace(spread, parts=tuple(known))
-    low, high = logit_interval(value / 100, spread.variance / 1e4, spread.degrees, counts=counts)
+    low, high = logit_interval(value / 100, spread.variance / 1e4, spread.degrees, level, counts=counts)
     return Estimate(value, 100 * low, 100 * high)

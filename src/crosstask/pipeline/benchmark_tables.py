@@ -199,4 +199,4 @@ def diagnosis_of(
     """
     if experiment.major is None or judged[0].level != "image" or judged[0].values == "quantity":
         return None
-    return diagnose(predictions, task=judged[0], **options)
+    return diagnose(predictions, task=judged[0], level=experiment.evaluation.level, **options)

@@ -11,16 +11,17 @@ from crosstask.evaluation.gains import Estimate
 from crosstask.files import write_atomically
 from crosstask.methods import label_of
 from crosstask.report.tables import latex_table, markdown_table, markdown_text, remark_lines, text_table
-from crosstask.report.words import ONE_RUN
+from crosstask.report.words import CASES_ONLY, ONE_RUN, RUNS_AND_CASES, level_text
 
 _TITLES = {"auc": "AUC", "accuracy": "Accuracy", "sensitivity": "Sensitivity", "specificity": "Specificity"}
 
 
 def diagnosis_table(diagnosis: Diagnosis) -> tuple[list[str], list[list[str]]]:
-    """Titles and rows: a row a method, figures in percent with their 95 % intervals."""
-    titles = ["Method", *(f"{_TITLES[name]} % [95 %]" for name in FIGURES)]
+    """Titles and rows: a row a method, figures in percent with their intervals."""
+    level = level_text(diagnosis.level)
+    titles = ["Method", *(f"{_TITLES[name]} % [{level}]" for name in FIGURES)]
     if diagnosis.differences:
-        titles.append("AUC - STL [95 %]")
+        titles.append(f"AUC - STL [{level}]")
     rows = []
     for method, figures in diagnosis.rows.items():
         row = [label_of(method), *(_text(figures[name], "") for name in FIGURES)]
@@ -53,9 +54,14 @@ def diagnosis_notes(diagnosis: Diagnosis, resamplings: int) -> str:
     chance = "of drawing other cases" if diagnosis.seeds == 1 else "of training anew and of drawing other cases"
     return (
         f"{diagnosis.task} in {diagnosis.dataset}, {diagnosis.cases} test cases, mean over {seeds}. {whose} {against}"
-        f"In brackets 95 % intervals ({diagnosis.covers}), which hold the chance {chance}: {drawn}, drawn "
-        f"{resamplings} times, the same for all methods, or as DeLong has it for an AUC.{once}{_remarks(diagnosis)}"
+        f"In brackets {level_text(diagnosis.level)} intervals ({_covers(diagnosis)}), which hold the chance {chance}: "
+        f"{drawn}, drawn {resamplings} times, the same for all methods, or as DeLong has it for an AUC."
+        f"{once}{_remarks(diagnosis)}"
     )
+
+
+def _covers(diagnosis: Diagnosis) -> str:
+    return CASES_ONLY if diagnosis.seeds == 1 else RUNS_AND_CASES
 
 
 def _remarks(diagnosis: Diagnosis) -> str:
@@ -65,8 +71,8 @@ def _remarks(diagnosis: Diagnosis) -> str:
 def diagnosis_csv(diagnosis: Diagnosis) -> str:
     """Every figure unrounded, one row per method and figure."""
     columns = ["dataset", "task", "positive", "method", "figure", "unit", "value", "low", "high", "remarks"]
-    rows: list[list[object]] = [[*columns, "seeds", "interval_covers"]]
-    rest = [_remarks(diagnosis).strip(), diagnosis.seeds, diagnosis.covers]
+    rows: list[list[object]] = [[*columns, "seeds", "interval_covers", "level"]]
+    rest = [_remarks(diagnosis).strip(), diagnosis.seeds, _covers(diagnosis), diagnosis.level]
     head = [diagnosis.dataset, diagnosis.task, diagnosis.positive]
     for method, figures in diagnosis.rows.items():
         lines = [(name, "%", figures[name]) for name in FIGURES]
