@@ -50,6 +50,7 @@ MTAN = Method("mtan", "MTAN", "mtan")
 CTAN = Method("ctan", "CTAN", "ctan")
 CROSS_STITCH = Method("cross_stitch", "Cross-stitch", "cross_stitch")
 NDDR = Method("nddr", "NDDR-CNN", "nddr")
+SEQUENTIAL = Method("sequential", "Sequential", "sequential")
 AUXILIARY = Method("auxiliary", "MTL", "auxiliary", needs_major=True, single="auxiliary")
 
 

@@ -125,8 +125,9 @@ def build_architecture(spec: RunSpec, assembly: Assembly, *, pretrained: bool) -
         **options,
     )
     if pretrained:
-        section, masks = experiment.encoder, len(assembly.structures)
+        section = experiment.encoder
         for encoder in network.all_encoders():
+            masks = len(assembly.structures) + encoder.in_channels - assembly.in_channels
             load_weights(encoder, section.weights, normalisation=section.normalisation, masks=masks)
         network.load_more(section.weights)
     return network

@@ -137,6 +137,7 @@ ARCHITECTURES: Registry[Any] = Registry(
         "ctan": "crosstask.architectures.ctan:CTAN",
         "cross_stitch": "crosstask.architectures.cross_stitch:CrossStitchNetwork",
         "nddr": "crosstask.architectures.nddr:NDDRNetwork",
+        "sequential": "crosstask.architectures.sequential:Sequential",
         "auxiliary": "crosstask.architectures.auxiliary:Auxiliary",
     },
 )
@@ -149,6 +150,7 @@ METHODS: Registry[Any] = Registry(
         "ctan": "crosstask.methods:CTAN",
         "cross_stitch": "crosstask.methods:CROSS_STITCH",
         "nddr": "crosstask.methods:NDDR",
+        "sequential": "crosstask.methods:SEQUENTIAL",
         "auxiliary": "crosstask.methods:AUXILIARY",
     },
 )

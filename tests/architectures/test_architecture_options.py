@@ -55,6 +55,7 @@ def test_the_advice_for_each_option_works(name: str) -> None:
         "scaled_bottleneck": True,
         "open_masks": False,
         "units": "layer",
+        "order": ["dose", "organs"],
         "upsampling_blocks": 4,
     }
     values |= {"form": "paper", "fully_connected": "imagenet"}

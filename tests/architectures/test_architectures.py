@@ -11,8 +11,11 @@ from architecture_tester import PIXEL, ArchitectureTester, Levels, loss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from crosstask.architectures import ARCHITECTURES, Architecture
+from crosstask.architectures import ARCHITECTURES, Architecture, build
+from crosstask.architectures.options import check_options
 from crosstask.errors import InputError
+from crosstask.nn.encoder import Encoder
+from crosstask.tasks.base import Head
 
 
 def conv_norm(layers: nn.Sequential, features: Tensor, padding: int = 0) -> Tensor:
@@ -223,6 +226,61 @@ class TestNDDR(ArchitectureTester):
         blocks = weight.split(16, dim=1)
         for block, share in zip(blocks, (0.05, 0.9, 0.05), strict=True):
             torch.testing.assert_close(block, share * torch.eye(16))
+
+
+class TestSequential(ArchitectureTester):
+    name = "sequential"
+    encoder = "resnet18-narrow"
+
+    def test_each_network_sees_the_image_and_what_was_predicted_before_it(self) -> None:
+        heads = {"age": Head("image", 1), "dose": Head("pixel", 1), "organs": Head("pixel", 3, values="sigmoid"),
+                 "body": Head("pixel", 2, values="softmax")}  # fmt: skip
+        network = build("sequential", encoder=self.encoder, tasks=heads, in_channels=2).eval()
+        assert network.order == ("organs", "body", "dose", "age")
+        assert {task: encoder.in_channels for task, encoder in network.encoders.items()} == {
+            "organs": 2, "body": 5, "dose": 7, "age": 8,
+        }  # fmt: skip
+        image = torch.randn(2, 2, 50, 64)
+        outputs = network(image)
+        seen = image
+        for task, shown in (("organs", torch.sigmoid), ("body", lambda raw: raw.softmax(1)), ("dose", lambda raw: raw)):
+            expected = network.decode(task, network.encoders[task](seen), image)
+            torch.testing.assert_close(outputs[task], expected)
+            seen = torch.cat([seen, shown(expected)], dim=1)
+        torch.testing.assert_close(outputs["age"], network.decode("age", network.encoders["age"](seen), image))
+
+    def test_the_first_is_learned_as_alone(self) -> None:
+        torch.manual_seed(0)
+        network = self.network(2, "pixel").train()
+        alone = build("stl", encoder=self.encoder, tasks={"organs": PIXEL["organs"]}).train()
+        own = {key: value for key, value in network.state_dict().items() if ".organs." in key}
+        alone.load_state_dict(own)
+        image = torch.randn(2, 1, 32, 32)
+        loss(network(image)).backward()
+        loss(alone(image)).backward()
+        for key, value in alone.named_parameters():
+            torch.testing.assert_close(network.get_parameter(key).grad, value.grad)
+
+    def test_another_order(self) -> None:
+        network = self.network(2, "pixel", order=["dose", "organs"])
+        assert network.order == ("dose", "organs") and list(network.heads) == ["organs", "dose"]
+        assert network.encoders["organs"].in_channels == 2 and network.describe() == "dose, then organs"
+        with pytest.raises(InputError, match=r"sequential.order: \['dose'\] is not an order of the tasks organs, dose"):
+            self.network(2, "pixel", order=["dose"])
+        with pytest.raises(InputError, match=r"sequential.order: 'dose' is not accepted; give a list of names"):
+            check_options({"sequential": {"order": "dose"}}, ["sequential"])
+
+    def test_encoder_weights_are_loaded(self, tmp_path: Path) -> None:
+        torch.manual_seed(1)
+        state = Encoder(self.encoder, in_channels=1).state_dict()
+        torch.save(state, tmp_path / "weights.pth")
+        network = self.network(2, "pixel", weights=tmp_path / "weights.pth")
+        for task, encoder in network.encoders.items():
+            loaded = encoder.state_dict()
+            assert all(torch.equal(value, state[key]) for key, value in loaded.items() if key != "conv1.weight"), task
+            channels = encoder.in_channels
+            expected = state["conv1.weight"].expand(-1, channels, -1, -1) / channels
+            torch.testing.assert_close(loaded["conv1.weight"], expected)
 
 
 class TestAuxiliary(ArchitectureTester):

@@ -8,6 +8,7 @@ from typing import Any
 
 from crosstask.nn.encoder import build_encoder, build_extractor
 from crosstask.nn.encoder_base import EncoderBase, Staged
+from crosstask.nn.pretrained import load_weights
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,21 @@ class Parts:
     upsampling_blocks: int = 3
     made: list[EncoderBase] = field(default_factory=list, init=False, compare=False)
 
-    def encoder(self) -> Staged:
+    def encoder(self, *, more_channels: int = 0) -> Staged:
         """A new encoder whose stages can be had one by one; see :class:`crosstask.nn.encoder_base.Staged`.
+
+        Args:
+            more_channels: of its input, behind those of the image: predictions, say. Weights take them for masks.
 
         Raises:
             InputError: there is no such encoder, it has no stages, or weights cannot be had or do not fit.
         """
-        encoder = build_encoder(self.name, **self._options)
+        if not more_channels:
+            encoder = build_encoder(self.name, **self._options)
+        else:
+            channels = self.in_channels + more_channels
+            encoder = build_encoder(self.name, **self._options | {"in_channels": channels, "weights": None})
+            load_weights(encoder, self.weights, masks=more_channels)
         self.made.append(encoder)
         return encoder
 
