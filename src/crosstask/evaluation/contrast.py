@@ -26,6 +26,8 @@ Coefficients = Mapping[str, np.ndarray]
 """``{method: t}``, one a task."""
 _MOST_UNDEFINED = 0.05
 _MOST_RUNS = 1_000_000
+LEAST = 0.25
+"""Of the variance that the cases alone give, what there is in all."""
 _ROUNDING = 1e-24  # variance below this share of the squares is none, but rounding
 
 
@@ -167,9 +169,10 @@ def spread_of(
 ) -> Spread:
     """The variance of a contrast.
 
-    From the cases' part is taken what run and case have together, as the runs' part holds it too; but runs that are
-    alike by chance hold less of it, so no more than the runs' part is taken: in all there is never less variance than
-    the cases alone give.
+    From the cases' part is taken what run and case have together, as the runs' part holds it too. Runs that are alike
+    by chance hold none of it, and nothing would be left; so in all there is never less than a quarter of the variance
+    that the cases alone give: no interval is narrower than half of theirs. (With all of it for the least, 3 seeds and
+    an AUC, 97 to 99 of 100 intervals would hold the truth.)
 
     Where every seed has test cases of its own (``paired``), runs of one seed have these cases in common, so the runs'
     part is that of the differences seed by seed. It then holds the scatter of cases as well, of which nothing is taken
@@ -205,7 +208,7 @@ def spread_of(
             for method in several
         ]
         own = sum(_in_common(draws[method]) for method in several)
-        cases = max(cases - own, cases - math.fsum(part.variance for part in parts))
+        cases = max(cases - own, LEAST * cases - math.fsum(part.variance for part in parts))
     parts.append(Part("cases", max(cases, 0.0) * groups / (groups - 1), groups))
     return Spread(tuple(parts), once)
 

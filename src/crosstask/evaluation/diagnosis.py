@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from crosstask.evaluation.cells import prediction_cells
-from crosstask.evaluation.contrast import Part, Spread, spread_of
+from crosstask.evaluation.contrast import LEAST, Part, Spread, spread_of
 from crosstask.evaluation.gains import Estimate
 from crosstask.evaluation.predictions import cohort_of
 from crosstask.evaluation.rare import fewest
@@ -182,7 +182,7 @@ class _Cases:
         """The variance of the mean AUC of one class over runs, in percent squared.
 
         What run and case have together is in the scatter of the runs, so that the cases' part is what two runs share;
-        but in all it is no less than the cases alone give, see :func:`crosstask.evaluation.contrast.spread_of`.
+        for the least that there is in all see :func:`crosstask.evaluation.contrast.spread_of`.
         """
         labelled = self._cohorts[0].labelled[:, index]
         predictions = np.stack([cohort.prediction[labelled, index] for cohort in self._cohorts])
@@ -194,7 +194,7 @@ class _Cases:
             return Spread((Part("cases", 1e4 * float(covariance[0, 0]), rarer),), ("",))
         shared = float(covariance.sum() - covariance.trace()) / (number * (number - 1))
         runs = float(np.var(areas, ddof=1)) / number
-        shared = max(0.0, shared, float(covariance.sum()) / number**2 - runs)
+        shared = max(0.0, shared, LEAST * float(covariance.sum()) / number**2 - runs)
         return Spread((Part("runs", 1e4 * runs, number), Part("cases", 1e4 * shared, rarer)))
 
 
