@@ -164,7 +164,7 @@ def prospects(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
 
     No rows where nothing is known of the chance of training.
     """
-    half = f"Half of the {covered([comparison])} interval"
+    half = f"Half-width [{covered([comparison])}]"
     titles = [
         "Method",
         "Variance from seeds",
