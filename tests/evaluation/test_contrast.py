@@ -168,6 +168,32 @@ def test_more_runs_and_more_cases():
     assert found.runs_needed(found.half_width()) == 0
 
 
+def test_more_cases_make_what_run_and_case_have_together_smaller():
+    found = Spread((Part("runs", 0.9, 3, mixed=0.6), Part("runs", 0.6, 3, mixed=0.6), Part("cases", 0.5, 40)))
+    more = found.with_numbers(cases=4.0)
+    assert [part.variance for part in more.parts] == pytest.approx([0.3 + 0.6 / 4, 0.6 / 4, 0.5 / 4])
+    assert [part.mixed for part in more.parts] == pytest.approx([0.15, 0.15, 0])
+    assert [part.number for part in more.parts] == [3, 3, 160]
+    both = found.with_numbers(more_runs=3, cases=2.0)
+    assert [part.variance for part in both.parts] == pytest.approx([0.15 + 0.15, 0.15, 0.25])
+    assert found.share_of_runs == pytest.approx(0.75) and found.share_of_both == pytest.approx(0.6)
+    assert mean_of([found, found]).share_of_both == pytest.approx(0.6)
+
+
+def test_four_times_the_cases_do_what_was_said():
+    def of(cases: int, seed: int) -> Spread:
+        options = {"runs": 6, "cases": cases, "of_run": 0.4, "of_both": 8.0}
+        stl, hps = (fake(2 * seed + own, **options) for own in (0, 1))
+        return spread(stl, hps + np.random.default_rng(seed).normal(0, 4, cases))
+
+    few, many = ([of(cases, seed) for seed in range(40)] for cases in (40, 160))
+    told = np.mean([one.with_numbers(cases=4.0).variance for one in few])
+    came = np.mean([one.variance for one in many])
+    assert 0.9 < told / came < 1.4  # rather too wide: of runs that are alike by chance less can be taken off
+    plain = np.mean([math.fsum(part.variance for part in one.parts if part.of == "runs") for one in few])
+    assert plain > 2 * came  # with the runs' part as it was, it would be that at the least
+
+
 def test_a_mean_over_data_sets_adds_their_variances():
     one = Spread((Part("runs", 0.8, 3), Part("cases", 0.4, 30)))
     other = Spread((Part("runs", 0.2, 5), Part("cases", 0.6, 90)))

@@ -246,7 +246,8 @@ def test_prospects_are_what_more_runs_and_cases_would_make_of_the_interval():
     _, rows = prospects(found)
     spread = found.rows[4].mean.gain.spread
     assert rows[3][1:] == [
-        f"{100 * spread.share_of_runs:.0f} %",
+        f"{100 * (spread.share_of_runs - spread.share_of_both):.0f} %",
+        f"{100 * spread.share_of_both:.0f} %",
         f"{100 - 100 * spread.share_of_runs:.0f} %",
         *(f"± {wide.half_width():.2f} %" for wide in (
             spread, spread.with_numbers(more_runs=5), spread.with_numbers(cases=4),

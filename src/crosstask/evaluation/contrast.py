@@ -39,20 +39,33 @@ class Part:
         of: ``runs`` or ``cases``.
         variance: what it adds.
         number: how many runs (of one method) or groups of cases are behind it.
+        mixed: of the runs' variance, what run and case have together: a run that is lucky with these cases. More cases
+            make it smaller, too.
     """
 
     of: Literal["runs", "cases"]
     variance: float
     number: int
+    mixed: float = 0.0
 
     @property
     def degrees(self) -> float:
         """Degrees of freedom of the variance."""
         return max(self.number - 1, 0)
 
+    def scaled(self, factor: float) -> Part:
+        """A multiple of it."""
+        return replace(self, variance=self.variance * factor, mixed=self.mixed * factor)
+
     def of_number(self, number: int) -> Part:
         """What it would add with so many of them."""
-        return replace(self, variance=self.variance * self.number / number, number=number)
+        return replace(self.scaled(self.number / number), number=number)
+
+    def with_cases(self, factor: float) -> Part:
+        """What it would add with so many times the cases, in one of which every run has the same luck."""
+        if self.of == "cases":
+            return self.of_number(max(2, round(self.number * factor)))
+        return replace(self, variance=self.variance - self.mixed * (1 - 1 / factor), mixed=self.mixed / factor)
 
 
 @dataclass(frozen=True)
@@ -92,9 +105,16 @@ class Spread:
 
     @property
     def share_of_runs(self) -> float:
-        """Part of the variance that is the runs'; NaN where there is none."""
-        runs = math.fsum(part.variance for part in self.parts if part.of == "runs")
-        return runs / self.variance if self.covers_runs and self.variance > 0 else math.nan
+        """Part of the variance that is the runs', and would be less with more of them; NaN where there is none."""
+        return self._share([part.variance for part in self.parts if part.of == "runs"])
+
+    @property
+    def share_of_both(self) -> float:
+        """Part of the variance that run and case have together, in the runs' share; NaN where there is none."""
+        return self._share([part.mixed for part in self.parts])
+
+    def _share(self, variances: Sequence[float]) -> float:
+        return math.fsum(variances) / self.variance if self.covers_runs and self.variance > 0 else math.nan
 
     def half_width(self, level: float = 0.95) -> float:
         """Half of the interval at a level; NaN where nothing is known."""
@@ -127,11 +147,8 @@ class Spread:
 
     def with_numbers(self, *, more_runs: int = 0, cases: float = 1.0) -> Spread:
         """What the variance would be with so many more runs of each method, or with so many times the cases."""
-        parts = [
-            part.of_number(part.number + more_runs if part.of == "runs" else max(2, round(part.number * cases)))
-            for part in self.parts
-        ]
-        return replace(self, parts=tuple(parts))
+        runs = (part.of_number(part.number + more_runs) if part.of == "runs" else part for part in self.parts)
+        return replace(self, parts=tuple(part.with_cases(cases) for part in runs))
 
     def runs_needed(self, half_width: float, level: float = 0.95) -> int | None:
         """How many more runs of each method make the interval so narrow; None where no number does."""
@@ -153,7 +170,7 @@ class Spread:
 def mean_of(spreads: Sequence[Spread]) -> Spread:
     """The variance of the mean of contrasts that have neither runs nor cases in common."""
     factor = len(spreads) ** 2
-    parts = [replace(part, variance=part.variance / factor) for spread in spreads for part in spread.parts]
+    parts = [part.scaled(1 / factor) for spread in spreads for part in spread.parts]
     once = dict.fromkeys(name for spread in spreads for name in spread.trained_once)
     known = all(spread.parts for spread in spreads)
     return Spread(tuple(parts) if known else (), tuple(once))
@@ -203,14 +220,17 @@ def spread_of(
         parts = [Part("runs", float(np.var(differences, ddof=1)) / len(differences), len(differences))]
     elif not paired:
         several = [method for method in runs if method not in once]
-        parts = [
-            Part("runs", float(np.var(runs[method], ddof=1)) / len(runs[method]), len(runs[method]))
-            for method in several
-        ]
-        own = sum(_in_common(draws[method]) for method in several)
-        cases = max(cases - own, LEAST * cases - math.fsum(part.variance for part in parts))
+        mixed = {method: _in_common(draws[method]) for method in several}
+        parts = [_of_runs(runs[method], mixed[method]) for method in several]
+        cases = max(cases - math.fsum(mixed.values()), LEAST * cases - math.fsum(part.variance for part in parts))
     parts.append(Part("cases", max(cases, 0.0) * groups / (groups - 1), groups))
     return Spread(tuple(parts), once)
+
+
+def _of_runs(figures: np.ndarray, mixed: float) -> Part:
+    """What a method's runs add, from the figure of each ``s`` and what they have together with the cases."""
+    variance = float(np.var(figures, ddof=1)) / len(figures)
+    return Part("runs", variance, len(figures), min(mixed, variance))
 
 
 def _in_common(draws: np.ndarray) -> float:

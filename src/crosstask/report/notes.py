@@ -105,7 +105,8 @@ def _of_figures_beside(comparisons: Sequence[Comparison]) -> str:
     return (
         "Difference: M less that of the baseline, in its own unit (points: percentage points). Runs won: share of the "
         "pairs of a run and one of the baseline in which it is better, ties counting one half; cases won: share of the "
-        "cases, mean over runs. Seeds' share: of the variance of the improvement; the rest is the cases'"
+        "cases, mean over runs. Seeds' share: of the variance of the improvement, what more seeds would make smaller; "
+        "the rest is the cases'"
         + ", where seeds with splits of their own differ by their cases, too" * any(one.by_seed for one in comparisons)
         + "."
     )

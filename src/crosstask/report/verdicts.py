@@ -162,12 +162,15 @@ def verdict_frame(comparisons: Sequence[Comparison]) -> pd.DataFrame:
 def prospects(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     """Titles and rows: how wide the interval of the mean is, where that comes from, and what more would make of it.
 
+    What run and case have together (a run that is lucky with these cases) is less with more of either.
+
     No rows where nothing is known of the chance of training.
     """
     half = f"Half-width [{covered([comparison])}]"
     titles = [
         "Method",
         "Variance from seeds",
+        "from both",
         "from cases",
         half,
         f"with {_MORE_RUNS} more seeds",
@@ -179,13 +182,14 @@ def prospects(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
         spread = row.mean.gain.spread
         if not spread.covers_runs or math.isnan(row.mean.low):
             continue
-        share = spread.share_of_runs
+        share, both = spread.share_of_runs, spread.share_of_both
         ways = [(0, 1.0), (_MORE_RUNS, 1.0), (0, float(_MORE_CASES)), (_MORE_RUNS, float(_MORE_CASES))]
         widths = [spread.with_numbers(more_runs=runs, cases=cases).half_width(comparison.level) for runs, cases in ways]
         rows.append(
             [
                 comparison.label(row.method),
-                percent(share),
+                percent(share - both),
+                percent(both),
                 percent(1 - share),
                 *(f"± {width:.2f} %" if math.isfinite(width) else "" for width in widths),
             ]
