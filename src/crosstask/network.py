@@ -72,7 +72,7 @@ def check_networks(specs: Sequence[RunSpec], dataset: Dataset) -> None:
         if not ARCHITECTURES.is_built_in(network.name):
             check_declared(*_tried(spec, assembly, network))
         if any(other.key == spec.key and not is_trained(other) for other in specs):
-            check_weights_there(spec.experiment.encoder.weights)
+            check_weights_there(spec.experiment.encoder.weights, spec.experiment.encoder.name)
 
 
 def _tried(spec: RunSpec, assembly: Assembly, network: Architecture) -> tuple[Architecture, dict[str, torch.Tensor]]:

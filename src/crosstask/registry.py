@@ -39,10 +39,12 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
     Args:
         kind: what an entry is, for messages: ``architecture``.
         built_in: ``{name: entry}``, where an entry may be ``"module:attribute"``, imported when it is first asked for.
+        absent: ``{beginning of a name: why there is none like it, and what to do}``, for names that people may expect.
     """
 
-    def __init__(self, kind: str, built_in: Mapping[str, Entry | str]) -> None:
+    def __init__(self, kind: str, built_in: Mapping[str, Entry | str], absent: Mapping[str, str] | None = None) -> None:
         self.kind = kind
+        self._absent = dict(absent or {})
         self._entries: dict[str, Entry | str] = dict(built_in)
         self._built_in = frozenset(built_in)
 
@@ -76,6 +78,9 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         """
         if not isinstance(name, str) or name not in self:
             what = f"{where}: {name!r} is not known" if where else f"there is no {self.kind} {name!r}"
+            for beginning, reason in self._absent.items():
+                if isinstance(name, str) and name.startswith(beginning):
+                    raise InputError(f"{what}; {reason}")
             near = did_you_mean(name, self)
             raise InputError(f"{what}; {near}{'There' if near else 'there'} are {', '.join(self)}{excuse()}")
         return self[name]
@@ -185,6 +190,28 @@ ENCODERS: Registry[Any] = Registry(
         "resnet50": "crosstask.nn.encoder:RESNET50",
         "resnet101": "crosstask.nn.encoder:RESNET101",
         "alexnet": "crosstask.nn.alexnet:AlexNet",
+        "efficientnet-lite0": "crosstask.nn.efficientnet_lite:LITE0",
+        "efficientnet-lite1": "crosstask.nn.efficientnet_lite:LITE1",
+        "efficientnet-lite2": "crosstask.nn.efficientnet_lite:LITE2",
+        "monai/densenet121": "crosstask.nn.monai_encoders:DENSENET121",
+        "monai/densenet169": "crosstask.nn.monai_encoders:DENSENET169",
+        "monai/densenet201": "crosstask.nn.monai_encoders:DENSENET201",
+        "monai/densenet264": "crosstask.nn.monai_encoders:DENSENET264",
+        "monai/efficientnet-b0": "crosstask.nn.monai_encoders:B0",
+        "monai/efficientnet-b1": "crosstask.nn.monai_encoders:B1",
+        "monai/efficientnet-b2": "crosstask.nn.monai_encoders:B2",
+        "monai/efficientnet-b3": "crosstask.nn.monai_encoders:B3",
+        "monai/efficientnet-b4": "crosstask.nn.monai_encoders:B4",
+        "monai/efficientnet-b5": "crosstask.nn.monai_encoders:B5",
+        "monai/efficientnet-b6": "crosstask.nn.monai_encoders:B6",
+        "monai/efficientnet-b7": "crosstask.nn.monai_encoders:B7",
+        "monai/seresnet50": "crosstask.nn.monai_encoders:SERESNET50",
+        "monai/seresnet101": "crosstask.nn.monai_encoders:SERESNET101",
+        "monai/seresnet152": "crosstask.nn.monai_encoders:SERESNET152",
+    },
+    {
+        "timm/": "timm imports torchvision, whose build must be that of PyTorch to the letter, so its networks are not "
+        "in the table; choose one of monai/ or add a network as a plugin, see docs/encoders.md",
     },
 )
 FORMATS: Registry[Any] = Registry(

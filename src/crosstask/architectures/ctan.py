@@ -31,7 +31,7 @@ class CTAEStage(nn.Module):
         open_masks: see :class:`crosstask.nn.attention.MaskAttention`.
 
     Shapes:
-        shared: ``b c *s``, U^j.  state: ``b c *s``, P^j.  attended: ``{task: b d *s}``, empty at the first stage.
+        shared: ``b u *s``, U^j.  state: ``b c *s``, P^j.  attended: ``{task: b d *s}``, empty at the first stage.
         returns: the skips :math:`A_{t'}^j \odot P^j`, ``{task: b c *s}``, and :math:`\hat A_t^j`, ``{task: b e *r}``.
     """
 
@@ -101,12 +101,13 @@ class CTAN(Architecture):
         bottleneck = min(widths[-1], BOTTLENECK_CHANNELS)
         self.stages = nn.ModuleList()
         attended = 0
-        for stage, width, following in zip(STAGES, widths, [*widths[1:], bottleneck], strict=True):
+        inputs = self.encoder.shared_channels
+        for stage, wide, width, following in zip(STAGES, inputs, widths, [*widths[1:], bottleneck], strict=True):
             stride = 1 if stage == STAGES[-1] else 2
             self.stages.append(
                 CTAEStage(
                     tasks,
-                    width + attended,
+                    wide + attended,
                     width,
                     following,
                     spatial_dims=parts.spatial_dims,

@@ -49,7 +49,8 @@ class MTAN(Architecture):
         super().__init__(tasks, parts)
         self.encoder = parts.encoder()
         _, *widths = self.encoder.channels
-        inputs = [widths[0], *(2 * width for width in widths[1:])]
+        carried = [0, *widths[1:]]
+        inputs = [wide + more for wide, more in zip(self.encoder.shared_channels, carried, strict=True)]
         self.masks = nn.ModuleDict(
             {
                 task: nn.ModuleList(

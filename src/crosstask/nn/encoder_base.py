@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from crosstask.nn.normalisation import InputNormalisation
+from crosstask.nn.normalisation import IMAGENET_DEVIATION, IMAGENET_MEAN, InputNormalisation
 from crosstask.registry import ENCODERS, Registry
 
 STAGES = (1, 2, 3, 4)
@@ -32,6 +32,7 @@ class EncoderBase(nn.Module):
             others' weights are loaded; empty: they are not.
         first_constant: key of what absorbs a constant of the first convolution's output, and its sign there.
         classifier: what keys of the original's classifier begin with; they are left out.
+        imagenet: mean and deviation of red, green and blue in [0, 1] on which its ImageNet weights were learned.
 
     Shapes:
         forward: ``b c *s`` to a list of features ``b channels *r``, from fine to coarse.
@@ -44,6 +45,7 @@ class EncoderBase(nn.Module):
     first_convolution: ClassVar[str] = ""
     first_constant: ClassVar[tuple[str, int]] = ("", 1)
     classifier: ClassVar[str] = "classifier."
+    imagenet: ClassVar[tuple[tuple[float, ...], tuple[float, ...]]] = (IMAGENET_MEAN, IMAGENET_DEVIATION)
 
     name: str
     channels: tuple[int, ...]
@@ -60,9 +62,21 @@ class Staged(EncoderBase):
 
     Every stage halves the image, rounding up: the stem to 1/2, stages 1 to 4 to 1/4, 1/8, 1/16 and 1/32.
     :attr:`channels` are those of the stem and of the four stages.
+
+    Attributes:
+        shared_channels: of U^1 to U^4; by default those of P^1 to P^4.
     """
 
     has_stages = True
+    _shared_channels: tuple[int, ...] | None = None
+
+    @property
+    def shared_channels(self) -> tuple[int, ...]:
+        return self.channels[1:] if self._shared_channels is None else self._shared_channels
+
+    @shared_channels.setter
+    def shared_channels(self, channels: tuple[int, ...]) -> None:
+        self._shared_channels = channels
 
     def stem(self, image: Tensor) -> Tensor:
         """What comes before the first stage, on the normalised image: ``b c *s`` to ``b c0 *ceil(s/2)``."""
@@ -73,7 +87,7 @@ class Staged(EncoderBase):
         raise NotImplementedError
 
     def last(self, stage: int, features: Tensor) -> Tensor:
-        """P^j: the last block of a stage, on U^j; same shape."""
+        """P^j: the last block of a stage, on U^j; same size."""
         raise NotImplementedError
 
     def forward(self, image: Tensor) -> list[Tensor]:

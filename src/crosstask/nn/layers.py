@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 CONVOLUTION: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 BATCH_NORM: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -37,6 +38,16 @@ def conv_norm_relu(
 def halve(spatial_dims: int) -> nn.MaxPool2d | nn.MaxPool3d:
     """Max pooling by two that keeps the last odd row: ``s`` to ``ceil(s / 2)``, the size of a ResNet's next stage."""
     return MAX_POOL[spatial_dims](2, ceil_mode=True)
+
+
+def same_padding(features: Tensor, kernel: int) -> Tensor:
+    """Zeros around ``b c *s`` as in TensorFlow's SAME, for an odd kernel of stride 2: s then becomes ceil(s / 2).
+
+    Behind the image there is half a kernel, before it as much, or one less where the side is even.
+    """
+    half = kernel // 2
+    sides = reversed(features.shape[2:])
+    return pad(features, [amount for side in sides for amount in (half - 1 + side % 2, half)])
 
 
 class Bottleneck(nn.Module):

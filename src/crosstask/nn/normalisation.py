@@ -72,9 +72,10 @@ def describe_normalisation(network: nn.Module) -> dict[str, list[float]] | None:
     return next((found for layer in layers if (found := layer.describe()) is not None), None)
 
 
-def imagenet_figures() -> tuple[Tensor, Tensor]:
-    """Mean and deviation of red, green and blue in ImageNet, of values in [-1, 1]: ``3`` each."""
-    return 2 * torch.tensor(IMAGENET_MEAN) - 1, 2 * torch.tensor(IMAGENET_DEVIATION)
+def signed(figures: Sequence[Sequence[float]]) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of values in [0, 1] as those of the same values in [-1, 1]: ``c`` each."""
+    mean, deviation = figures
+    return 2 * torch.tensor(mean) - 1, 2 * torch.tensor(deviation)
 
 
 def fitted(
@@ -114,17 +115,24 @@ def fitted(
     return weight, (mean, deviation), offset
 
 
-def figures_of(state: Mapping[str, Tensor], channels: int, *, imagenet: bool) -> tuple[Tensor, Tensor]:
+def figures_of(
+    state: Mapping[str, Tensor], channels: int, *, imagenet: Sequence[Sequence[float]] | None
+) -> tuple[Tensor, Tensor]:
     """Mean and deviation, ``c`` each, on which an encoder's weights were learned: the file's own, ImageNet's or none.
 
     Weights that were learned on another number of channels than three have the mean of ImageNet's three.
+
+    Args:
+        state: names and tensors of the encoder's weights.
+        channels: c, that they were learned on.
+        imagenet: mean and deviation of red, green and blue in [0, 1], if they are ImageNet's.
     """
     own = state.get("normalisation.mean"), state.get("normalisation.deviation")
     if own[0] is not None and own[1] is not None and own[0].shape == own[1].shape == (channels,):
         return own[0], own[1]
-    if not imagenet:
+    if imagenet is None:
         return torch.zeros(channels), torch.ones(channels)
-    mean, deviation = imagenet_figures()
+    mean, deviation = signed(imagenet)
     return (mean, deviation) if channels == 3 else (mean.mean().repeat(channels), deviation.mean().repeat(channels))
 
 

