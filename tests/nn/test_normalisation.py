@@ -9,25 +9,26 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from crosstask.nn.alexnet import AlexNet
-from crosstask.nn.encoder import Encoder, build_extractor
+from crosstask.nn.encoder import Encoder, EncoderBase, Staged, build_extractor
 from crosstask.nn.normalisation import describe_normalisation
 from crosstask.nn.pretrained import load_weights
 
 State = dict[str, Tensor]
-NAMES = ("resnet18-narrow", "alexnet")
-MEAN, DEVIATION = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+NAMES = ("resnet18-narrow", "alexnet", "efficientnet-lite0")
+TORCHVISION = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+TENSORFLOW = torch.full((3,), 127 / 255), torch.full((3,), 128 / 255)
+FIGURES = {"efficientnet-lite0": TENSORFLOW}
+LAST = {"alexnet": "classifier.6.weight", "efficientnet-lite0": "_fc.weight"}
 
 
 def imagenet_file(path: Path, name: str, *, classes: int = 1000, channels: int = 3) -> tuple[Path, State]:
-    """Random weights with a classifier of so many classes behind them, as torchvision's files have one."""
+    """Random weights with a classifier of so many classes behind them, as the original files have one."""
     torch.manual_seed(0)
     state = build_extractor(name, in_channels=channels).state_dict()
     for value in state.values():
         if value.is_floating_point():
             value += 0.3 * torch.rand(value.shape)
-    last = "fc.weight" if name != "alexnet" else "classifier.6.weight"
-    torch.save({**state, last: torch.zeros(classes, 4)}, path)
+    torch.save({**state, LAST.get(name, "fc.weight"): torch.zeros(classes, 4)}, path)
     return path, state
 
 
@@ -41,15 +42,16 @@ def test_imagenet_s_weights_see_the_input_as_they_were_learned(tmp_path: Path, n
     plain = build_extractor(name, in_channels=3)
     plain.load_state_dict(state)
     image = colour()
-    wanted = plain.eval()((image - MEAN.view(3, 1, 1)) / DEVIATION.view(3, 1, 1))
+    mean, deviation = FIGURES.get(name, TORCHVISION)
+    wanted = plain.eval()((image - mean.view(3, 1, 1)) / deviation.view(3, 1, 1))
     found = build_extractor(name, in_channels=3, weights=path).eval()(2 * image - 1)
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
-def first(encoder: Encoder | AlexNet, image: Tensor) -> Tensor:
+def first(encoder: EncoderBase, image: Tensor) -> Tensor:
     """The first convolution's output away from the border, normalised where the encoder does that."""
-    output = encoder.stem(image) if isinstance(encoder, Encoder) else encoder.features[0](encoder.normalisation(image))
+    output = encoder.stem(image) if isinstance(encoder, Staged) else encoder.features[0](encoder.normalisation(image))
     return output[:, :, 4:-4, 4:-4]
 
 

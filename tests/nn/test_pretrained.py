@@ -163,7 +163,13 @@ def encoder_state(name: str = "resnet18", **options: int) -> State:
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("resnet18", {}), ("resnet18", {"spatial_dims": 3, "in_channels": 2}), ("alexnet", {"in_channels": 3})],
+    [
+        ("resnet18", {}),
+        ("resnet18", {"spatial_dims": 3, "in_channels": 2}),
+        ("alexnet", {"in_channels": 3}),
+        ("efficientnet-lite0", {}),
+        ("monai/efficientnet-b0", {"spatial_dims": 3}),
+    ],
 )
 @pytest.mark.parametrize("prefix", ["encoder", "encoders_mask"])
 def test_the_encoder_of_a_run(tmp_path: Path, name: str, options: dict[str, int], prefix: str) -> None:

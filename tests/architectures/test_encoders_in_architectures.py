@@ -1,0 +1,95 @@
+"""Every architecture over encoders that are no ResNet: U^j and P^j may have different numbers of channels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnxruntime
+import pytest
+import torch
+from architecture_tester import ArchitectureTester, loss, tasks
+from safetensors.torch import save_file
+
+from crosstask.architectures import ARCHITECTURES, build
+from crosstask.nn.encoder import EncoderBase, build_encoder
+
+ENCODERS = ("efficientnet-lite0", "monai/densenet121", "monai/efficientnet-b0", "monai/seresnet50")
+
+
+class TestCTANOverEfficientNetLite(ArchitectureTester):
+    name = "ctan"
+    encoder = "efficientnet-lite0"
+    flat = True
+    learner = {"encoder": "efficientnet-lite0", "weights": "imagenet"}
+    steps = 30
+
+
+def options_of(name: str) -> dict[str, object]:
+    """All tasks at image level where an architecture has a major one."""
+    heads = tasks(2, "image" if ARCHITECTURES[name].needs_major else "mixed")
+    return {"tasks": heads, **({"major": next(iter(heads))} if ARCHITECTURES[name].needs_major else {})}
+
+
+# Every architecture over the encoder of the ImageNet weights; of the others those that use U^j, in either dimension.
+PAIRS = [(name, ENCODERS[0], (50, 35)) for name in ARCHITECTURES]
+PAIRS += [
+    (name, encoder, size) for encoder in ENCODERS[1:] for name, size in (("mtan", (33, 33, 33)), ("ctan", (50, 35)))
+]
+
+
+@pytest.mark.parametrize(("name", "encoder", "size"), PAIRS)
+def test_every_parameter_takes_part(name: str, encoder: str, size: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    network = build(name, encoder=encoder, spatial_dims=len(size), in_channels=2, **options_of(name)).train()
+    outputs = network(torch.randn(2, 2, *size))
+    for task, output in outputs.items():
+        head = network.heads[task]
+        assert output.shape == (2, head.channels, *(size if head.level == "pixel" else ()))
+    loss(outputs).backward()
+    assert ArchitectureTester.without_gradient(network) == []
+
+
+@pytest.mark.slow
+def test_as_onnx_it_gives_the_same_for_any_batch(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = build("hps", encoder=ENCODERS[0], tasks={"organs": 2}).train()
+    with torch.no_grad():
+        network(torch.randn(4, 1, 48, 33))
+        network.decoders["organs"].output.weight.mul_(100)
+    network.eval()
+    path = tmp_path / "network.onnx"
+    torch.onnx.export(
+        network,
+        (torch.randn(2, 1, 48, 33),),
+        path,
+        dynamo=True,
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        verbose=False,
+    )
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    image = torch.randn(3, 1, 48, 33)
+    (actual,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+    with torch.no_grad():
+        wanted = network(image)["organs"]
+    torch.testing.assert_close(torch.tensor(actual), wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
+
+
+@pytest.mark.parametrize("architecture", ["stl", "ctan"])
+def test_the_weights_of_a_run_are_a_start_for_another(tmp_path: Path, architecture: str) -> None:
+    """With its normalisation, and for images of another number of channels."""
+    heads = {"organs": ("pixel", 2), "kind": ("image", 3)}
+    run = build(architecture, encoder=ENCODERS[0], tasks=heads, in_channels=3, weights="imagenet")
+    save_file(run.state_dict(), tmp_path / "best.safetensors")
+    task = "#kind" if architecture == "stl" else ""
+    weights = f"{tmp_path / 'best.safetensors'}{task}"
+    other = build("hps", encoder=ENCODERS[0], tasks=heads, in_channels=3, weights=weights)
+    for one in (module for module in run.modules() if isinstance(module, EncoderBase)):
+        wanted = one.state_dict()
+        assert "normalisation.mean" in wanted
+        found = other.encoder.state_dict()
+        assert found.keys() == wanted.keys() and all(torch.equal(found[key], wanted[key]) for key in wanted)
+    grey = build_encoder(ENCODERS[0], in_channels=1, weights=weights).eval()
+    image = 2 * torch.rand(1, 1, 64, 64) - 1
+    with torch.no_grad():
+        one, three = grey.stem(image), other.encoder.eval().stem(image.expand(-1, 3, -1, -1))
+    torch.testing.assert_close(one[:, :, 2:-2, 2:-2], three[:, :, 2:-2, 2:-2], rtol=1e-4, atol=1e-4)
