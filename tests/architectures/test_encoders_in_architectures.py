@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import onnxruntime
 import pytest
@@ -20,7 +21,7 @@ class TestCTANOverEfficientNetLite(ArchitectureTester):
     name = "ctan"
     encoder = "efficientnet-lite0"
     flat = True
-    learner = {"encoder": "efficientnet-lite0", "weights": "imagenet"}
+    learner: ClassVar[dict[str, str]] = {"encoder": "efficientnet-lite0", "weights": "imagenet"}
     steps = 30
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import re
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from crosstask.architectures import build
 from crosstask.errors import InputError
 from crosstask.nn.blocks import BlockEncoder
+from crosstask.registry import ENCODERS
 
 
 def block(channels: int, out: int, stride: int = 1, *, pooled: bool = False) -> nn.Sequential:
@@ -92,3 +96,16 @@ def test_what_cannot_be_divided(strides: tuple[int, ...], pooled: bool) -> None:
     message = str(caught.value)
     assert "encoder plain: its blocks give sides of" in message and "\n" not in message
     assert "gives 17, 9, 5, 3, 2, each but the first by at least two blocks" in message
+
+
+def test_the_example_of_the_documentation_is_an_encoder() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "encoders.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    try:
+        exec(compile(example, "docs/encoders.md", "exec"), {"__name__": "example"})
+        network = build("ctan", encoder="small", tasks={"outline": 2}, in_channels=3).eval()
+        assert network.encoder.channels == (16, 32, 64, 128, 256)
+        with torch.no_grad():
+            assert network(torch.randn(1, 3, 33, 50))["outline"].shape == (1, 2, 33, 50)
+    finally:
+        ENCODERS.remove("small")

