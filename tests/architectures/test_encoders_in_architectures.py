@@ -32,9 +32,8 @@ def options_of(name: str) -> dict[str, object]:
 
 # Every architecture over the encoder of the ImageNet weights; of the others those that use U^j, in either dimension.
 PAIRS = [(name, ENCODERS[0], (50, 35)) for name in ARCHITECTURES]
-PAIRS += [
-    (name, encoder, size) for encoder in ENCODERS[1:] for name, size in (("mtan", (33, 33, 33)), ("ctan", (50, 35)))
-]
+PAIRS += [("ctan", encoder, (50, 35)) for encoder in ENCODERS[1:]]
+PAIRS += [("mtan", encoder, (33, 33, 33)) for encoder in ENCODERS[1:3]]
 
 
 @pytest.mark.parametrize(("name", "encoder", "size"), PAIRS)

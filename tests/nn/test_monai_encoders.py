@@ -61,7 +61,7 @@ FORWARD = {"densenet121": densenet, "efficientnet-b0": efficientnet, "seresnet50
 
 
 @pytest.mark.parametrize("name", list(FORWARD))
-@pytest.mark.parametrize("size", [(64, 96), (32, 32, 64)])
+@pytest.mark.parametrize("size", [(64, 96), (32, 32, 32)])
 def test_the_last_feature_is_monai_s(name: str, size: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     encoder = unsettled(build_encoder(f"monai/{name}", spatial_dims=len(size), in_channels=2))
