@@ -41,6 +41,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "files",
         "csv_cells",
         "records",
+        "readings",
         "devices",
         "faults",
         "history",

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from crosstask.pipeline.listener import Listener
     from crosstask.pipeline.results import Comparison
     from crosstask.pipeline.trained import ArrayPrediction, TrainedRun
+    from crosstask.readings import Reading
     from crosstask.registry import register
     from crosstask.tasks.base import Head, Metric, Task
     from crosstask.tasks.classification import ClassificationTask
@@ -63,6 +64,7 @@ _PUBLIC = {
     "Listener": "pipeline.listener",
     "Method": "methods",
     "Metric": "tasks.base",
+    "Reading": "readings",
     "RegressionTask": "tasks.regression",
     "ScalarTask": "tasks.scalar",
     "SegmentationTask": "tasks.segmentation",
@@ -98,6 +100,7 @@ __all__ = [
     "Listener",
     "Method",
     "Metric",
+    "Reading",
     "RegressionTask",
     "ScalarTask",
     "SegmentationTask",

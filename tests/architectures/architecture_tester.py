@@ -73,6 +73,7 @@ class ArchitectureTester:
         learner, steps: encoder and steps of the test in which it learns.
         image_only: it has tasks at image level alone, and gets those whatever levels a test asks for.
         has_major: its first task is its major one, and no other has parameters of its own.
+        side: of the images of a training step, the smallest at which every parameter moves.
     """
 
     name: str
@@ -82,6 +83,7 @@ class ArchitectureTester:
     steps = 20
     image_only = False
     has_major = False
+    side = 32
 
     def tasks(self, number: int, levels: Levels) -> dict[str, Head]:
         return tasks(number, "image" if self.image_only else levels)
@@ -182,7 +184,7 @@ class ArchitectureTester:
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-2, weight_decay=1e-2, fused=True)
 
         def step(labelled: list[str]) -> None:
-            outputs = network(torch.randn(2, 1, 32, 32))
+            outputs = network(torch.randn(2, 1, self.side, self.side))
             # A task without labels has a constant zero for its loss.
             losses = [outputs[task].square().mean() if task in labelled else torch.zeros(()) for task in outputs]
             optimizer.zero_grad(set_to_none=True)

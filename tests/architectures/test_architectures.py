@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,200 @@ class TestCTAN(ArchitectureTester):
         assert self.without_gradient(network) == []
 
 
+def view(own: Tensor, other: list[Tensor], gates: list[float], choice: list[float]) -> Tensor:
+    """Reference of what a task sees: each other task with its gate and its part of a softmax, the rest its own."""
+    weights = [math.exp(20 * value) for value in choice]
+    whole = own
+    for value, gate, weight in zip(other, gates, weights, strict=True):
+        whole = whole + gate * weight / sum(weights) * (value - own)
+    return whole
+
+
+def gated_reference(
+    network: Architecture, image: Tensor, gates: dict[str, list[list[float]]], choices: dict[str, list[list[float]]]
+) -> dict[str, Tensor]:
+    """The gated figure in plain operations, gates and choices given by task, level and other task."""
+    names = list(network.heads)
+    others = {task: [name for name in names if name != task] for task in names}
+    stem, pairs = stages(network, image)
+    features: dict[str, list[Tensor]] = {task: [stem] for task in names}
+    attended: dict[str, Tensor] = {}
+    for number, (shared, state) in enumerate(pairs):
+        stage = network.stages[number]
+        masks = {
+            task: mask(stage.masks[task], torch.cat([shared, attended[task]], 1) if number else shared)
+            for task in names
+        }
+        for task in names:
+            ours = gates[task][number], choices[task][number]
+            seen = view(masks[task], [masks[name] for name in others[task]], *ours) * state
+            features[task].append(seen)
+            pool = stage.pool.pool
+            if number < 3:
+                seen, pool = F.max_pool2d(seen, 2, ceil_mode=True), pool[1]
+            attended[task] = F.relu(conv_norm(pool, seen))
+    maps = {task: conv_norm(network.bottleneck.embeddings[task], attended[task]) for task in names}
+    tokens = {task: value.flatten(2).mT for task, value in maps.items()}
+    outputs = {}
+    for task in names:
+        e = tokens[task]
+        relations = [torch.softmax(tokens[name] @ e.mT / e.shape[2] ** 0.5, dim=2) @ e for name in others[task]]
+        looked = view(torch.zeros_like(e), relations, gates[task][4], choices[task][4])
+        bottleneck = (e + looked).mT.reshape(maps[task].shape)
+        outputs[task] = network.decode(task, [*features[task][:-1], bottleneck], image)
+    return outputs
+
+
+def set_gates(network: Architecture, logit: float) -> None:
+    """Every gate's parameter; the choice among the others stays even."""
+    with torch.no_grad():
+        for gates in network.gates.values():
+            for level in gates:
+                level.logits.fill_(logit)
+
+
+OPEN, CLOSED = 1e3, -1e3
+
+
+class TestGatedCTAN(ArchitectureTester):
+    name = "ctan-gated"
+    side = 64  # 2 x 2 positions at the bottleneck: with one there is nothing to choose between the others' attention
+
+    @pytest.mark.parametrize("number", [2, 3])
+    def test_equals_a_plain_reference_with_any_gates(self, number: int) -> None:
+        network = trained_a_little(self.network(number))
+        given: dict[str, dict[str, list[list[float]]]] = {"gates": {}, "choices": {}}
+        with torch.no_grad():
+            for task, levels in network.gates.items():
+                for level in levels:
+                    gates, choice = torch.rand(number - 1), torch.randn(number - 1) / 20
+                    level.logits.copy_((torch.logit(gates) - 3) / 20)
+                    given["gates"].setdefault(task, []).append(gates.tolist())
+                    given["choices"].setdefault(task, []).append(choice.tolist())
+                    if number > 2:
+                        level.choice.copy_(choice)
+        image = torch.randn(2, 1, 50, 64).double()
+        outputs, expected = network(image), gated_reference(network, image, **given)
+        for task in network.heads:
+            torch.testing.assert_close(outputs[task], expected[task], rtol=1e-5, atol=1e-6)
+
+    @pytest.mark.parametrize("scaled", [True, False])
+    @pytest.mark.parametrize("number", [2, 3])
+    def test_with_open_gates_it_is_ctan(self, number: int, scaled: bool) -> None:
+        network = trained_a_little(self.network(number, scaled_bottleneck=scaled))
+        plain = build("ctan", encoder=self.encoder, tasks=network.heads, scaled_bottleneck=scaled).double().eval()
+        left = plain.load_state_dict(network.state_dict(), strict=False)
+        assert left.missing_keys == [] and all(key.startswith("gates.") for key in left.unexpected_keys)
+        image = torch.randn(2, 1, 50, 64).double()
+        expected, ajar = plain(image), network(image)
+        set_gates(network, OPEN)
+        outputs = network(image)
+        for task in network.heads:
+            torch.testing.assert_close(outputs[task], expected[task], rtol=1e-12, atol=1e-12)
+            assert (ajar[task] - expected[task]).abs().max() > 1e-5  # and gates of 0.95 are not 1
+            # Eq. (1) and (2) once more, of the reference that the plain one is held against.
+            torch.testing.assert_close(outputs[task], ctan_reference(network, image, scaled=scaled)[task])
+
+    @pytest.mark.parametrize("scaled", [True, False])
+    def test_with_closed_gates_no_task_sees_another(self, scaled: bool) -> None:
+        """Own masks by own masks, the embedding alone at the bottleneck; the other tasks' layers change nothing."""
+        network = trained_a_little(self.network(3, scaled_bottleneck=scaled))
+        set_gates(network, CLOSED)
+        image = torch.randn(2, 1, 50, 64).double()
+        outputs = network(image)
+        stem, pairs = stages(network, image)
+        for task in network.heads:
+            features, attended = [stem], None
+            for (shared, state), stage in zip(pairs, network.stages, strict=True):
+                inputs = shared if attended is None else torch.cat([shared, attended], 1)
+                seen = mask(stage.masks[task], inputs) * state
+                features.append(seen)
+                pool = stage.pool.pool
+                if len(features) < 5:
+                    seen, pool = F.max_pool2d(seen, 2, ceil_mode=True), pool[1]
+                attended = F.relu(conv_norm(pool, seen))
+            embedding = conv_norm(network.bottleneck.embeddings[task], attended)
+            torch.testing.assert_close(outputs[task], network.decode(task, [*features[:-1], embedding], image))
+        with torch.no_grad():
+            for stage in network.stages:
+                for parameter in stage.masks["diagnosis"].parameters():
+                    parameter.add_(1.0)
+            for parameter in network.bottleneck.embeddings["diagnosis"].parameters():
+                parameter.add_(1.0)
+        after = network(image)
+        assert not torch.equal(after["diagnosis"], outputs["diagnosis"])
+        assert all(torch.equal(after[task], outputs[task]) for task in ("organs", "dose"))
+
+    @pytest.mark.parametrize("number", [2, 3])
+    def test_a_task_s_own_loss_alone_moves_its_gates_and_at_every_level(self, number: int) -> None:
+        network = self.network(number, "pixel").train()
+        outputs = network(torch.randn(2, 1, 64, 64))
+        gates = {task: list(network.gates[task].parameters()) for task in network.heads}
+        assert all(len(own) == 5 * (2 if number > 2 else 1) for own in gates.values())
+        for task, output in outputs.items():
+            every = [gate for own in gates.values() for gate in own]
+            found = torch.autograd.grad(output.square().mean(), every, retain_graph=True, allow_unused=True)
+            by_gate = dict(zip(map(id, every), found, strict=True))
+            for other, own in gates.items():
+                for gate in own:
+                    gradient = by_gate[id(gate)]
+                    assert (gradient is None) == (other != task)
+                    assert gradient is None or gradient.all()
+
+    def test_gates_have_the_gradient_of_their_task_s_skips(self) -> None:
+        """Against a difference quotient of the decoder's input: the gradient at the start is no vanishing one."""
+        network = self.network(2, "pixel").double().train()
+        gate = network.gates["organs"][0].logits
+        image = torch.randn(2, 1, 64, 64).double()
+        taken: dict[str, Tensor] = {}
+        network.decoders["organs"].register_forward_pre_hook(lambda _, inputs: taken.update(skip=inputs[0][1]))
+        network(image)
+        skip, weights = taken["skip"], torch.randn_like(taken["skip"])
+        (gradient,) = torch.autograd.grad((skip * weights).sum(), gate)
+        quotients = []
+        for step in (1e-6, -1e-6):
+            with torch.no_grad():
+                gate.add_(step)
+                network(image)
+                quotients.append((taken["skip"] * weights).sum())
+                gate.sub_(step)
+        torch.testing.assert_close(gradient[0], (quotients[0] - quotients[1]) / 2e-6, rtol=1e-4, atol=1e-6)
+
+    @pytest.mark.parametrize("mode", [True, False])
+    def test_it_computes_the_same_with_gradients_and_without(self, mode: bool) -> None:
+        """With gradients the last stage is computed twice; its running statistics take a batch once all the same."""
+        networks, image = [self.network(3).train(mode) for _ in range(2)], torch.randn(2, 1, 64, 64)
+        with torch.no_grad():
+            without = networks[0](image)
+        for task, output in networks[1](image).items():
+            assert torch.equal(output, without[task])
+        for one, other in zip(networks[0].buffers(), networks[1].buffers(), strict=True):
+            assert torch.equal(one, other)
+
+    def test_readings_are_the_gates_and_the_choice_by_direction(self) -> None:
+        network = self.network(3)
+        with torch.no_grad():
+            network.gates["dose"][4].logits[0] = -3 / 20  # organs
+            network.gates["dose"][1].choice[1] = math.log(3) / 20  # diagnosis
+        gates, choice = network.readings()
+        assert list(gates.values) == [
+            *("organs looks at diagnosis", "organs looks at dose", "diagnosis looks at organs"),
+            *("diagnosis looks at dose", "dose looks at organs", "dose looks at diagnosis"),
+        ]
+        levels = ["stage 1", "stage 2", "stage 3", "stage 4", "bottleneck"]
+        open_ = 1 / (1 + math.exp(-3))
+        assert gates.values["dose looks at organs"] == pytest.approx(
+            {**dict.fromkeys(levels, open_), "bottleneck": 0.5}
+        )
+        assert gates.values["organs looks at dose"] == pytest.approx(dict.fromkeys(levels, open_))
+        assert choice.values["dose looks at diagnosis"] == pytest.approx(
+            {**dict.fromkeys(levels, 0.5), "stage 2": 0.75}
+        )
+        (alone,) = self.network(2).readings()
+        assert alone.title == gates.title
+        assert self.network(1).readings() == []
+
+
 class TestCrossStitch(ArchitectureTester):
     name = "cross_stitch"
     encoder = "resnet18-narrow"
@@ -198,6 +393,17 @@ class TestCrossStitch(ArchitectureTester):
         outputs = network(image)
         for task, own in zip(network.heads, features, strict=True):
             torch.testing.assert_close(outputs[task], network.decode(task, own, image))
+
+    def test_readings_are_the_units_means_by_direction(self) -> None:
+        network = self.network(2, "pixel")
+        with torch.no_grad():
+            network.units[2].alpha[0, 1] = torch.linspace(0, 1, 32)  # organs takes of dose, after stage 2
+        (reading,) = network.readings()
+        assert reading.values["organs takes of dose"]["stage 2"] == pytest.approx(0.5)
+        assert reading.values["organs takes of organs"]["stage 2"] == pytest.approx(0.9)
+        assert reading.values["dose takes of organs"] == pytest.approx(
+            dict.fromkeys(["stem", "stage 1", "stage 2", "stage 3", "stage 4"], 0.1)
+        )
 
     def test_units_begin_near_the_identity(self) -> None:
         alpha = self.network(3).units[2].alpha

@@ -13,6 +13,7 @@ from crosstask.errors import InputError
 from crosstask.nn.decoder import ImageDecoder, PixelDecoder
 from crosstask.nn.encoder_base import EncoderBase
 from crosstask.nn.parts import Parts
+from crosstask.readings import Reading
 from crosstask.registry import ARCHITECTURES
 from crosstask.tasks.base import Head
 
@@ -106,6 +107,14 @@ class Architecture(nn.Module, ABC):
     def describe(self) -> str:
         """What a reader of results should know of its form; empty where there is but one."""
         return ""
+
+    def readings(self) -> Sequence[Reading]:
+        """What the network has learned to do, in small named figures: gates between tasks, say. By default none.
+
+        Each run keeps those of its last epoch (``readings.json``), and the page shows their mean and range over seeds.
+        The network may be untrained.
+        """
+        return ()
 
     def task_parameters(self, task: str) -> list[nn.Parameter]:
         """Parameters that this task's output alone depends on."""

@@ -8,8 +8,10 @@ from typing import Literal
 from torch import Tensor, nn
 
 from crosstask.architectures.base import Architecture
+from crosstask.nn.encoder_base import STAGES
 from crosstask.nn.joining import CrossStitch, joined_features
 from crosstask.nn.parts import Parts
+from crosstask.readings import Reading
 from crosstask.tasks.base import Head
 
 
@@ -43,3 +45,15 @@ class CrossStitchNetwork(Architecture):
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         features = joined_features(self.encoders, image, list(self.units))
         return {task: self.decode(task, features[task], image) for task in self.heads}
+
+    def readings(self) -> list[Reading]:
+        """Weights of the units by direction and level, each a mean over the channels."""
+        levels = ["stem", *(f"stage {stage}" for stage in STAGES)]
+        means = [unit.get_parameter("alpha").flatten(2).mean(dim=2).tolist() for unit in self.units]
+        rows = {
+            f"{task} takes of {source}": {level: mean[to][of] for level, mean in zip(levels, means, strict=True)}
+            for to, task in enumerate(self.heads)
+            for of, source in enumerate(self.heads)
+        }
+        note = "Weight of each task's features in those that a task goes on with, mean over the channels."
+        return [Reading("Cross-stitch units", note, rows)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -55,12 +56,15 @@ class CTAEStage(nn.Module):
     def forward(
         self, shared: Tensor, state: Tensor, attended: Mapping[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        masks = {
+        crossed, pooled = self.pool(self.masks_of(shared, attended), state)
+        return crossed, pooled
+
+    def masks_of(self, shared: Tensor, attended: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The masks :math:`A_t^j`, ``{task: b c *s}``."""
+        return {
             task: mask(torch.cat([shared, attended[task]], dim=1) if attended else shared)
             for task, mask in self.masks.items()
         }
-        crossed, pooled = self.pool(masks, state)
-        return crossed, pooled
 
 
 class CTAN(Architecture):
@@ -86,6 +90,7 @@ class CTAN(Architecture):
     """
 
     name = "ctan"
+    bottleneck_kind: ClassVar[type[CrossTaskBottleneck]] = CrossTaskBottleneck
 
     def __init__(
         self,
@@ -116,7 +121,7 @@ class CTAN(Architecture):
                 )
             )
             attended = following
-        self.bottleneck = CrossTaskBottleneck(
+        self.bottleneck = self.bottleneck_kind(
             tasks, bottleneck, bottleneck, spatial_dims=parts.spatial_dims, scaled=scaled_bottleneck
         )
         channels = (stem, *widths[:-1], bottleneck)

@@ -1,6 +1,8 @@
-"""Attention of one task's embedding by another's: eq. (2) of Kim et al. (2023)."""
+"""Attention of one task's embedding by another's: eq. (2) of Kim et al. (2023); and a mixture of masks."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
@@ -36,3 +38,26 @@ def cross_task_attention(embedding: Tensor, other: Tensor, *, scaled: bool) -> T
         query, key = other.unsqueeze(1), embedding.unsqueeze(1)
         return scaled_dot_product_attention(query, key, key).squeeze(1)
     return embedding @ (other.transpose(1, 2) @ embedding)
+
+
+def mixture(own: Tensor, others: Sequence[Tensor], shares: Sequence[Tensor]) -> Tensor:
+    r"""A task's own mask and those of the others, each with its share; the task's own has what they leave.
+
+    .. math:: \Bigl(1 - \sum_i s_i\Bigr) A + \sum_i s_i A_i
+
+    Where shares are 0 or 1 the result is one of the masks to the last bit.
+
+    Args:
+        own: :math:`A`.
+        others: :math:`A_i`.
+        shares: :math:`s_i`, a number each, none negative and at most 1 together.
+
+    Shapes:
+        own, others: the same, any.  shares: one number each.  returns: as own.
+    """
+    if not others:
+        return own
+    whole = (1 - sum(shares)) * own
+    for share, other in zip(shares, others, strict=True):
+        whole = whole + share * other
+    return whole

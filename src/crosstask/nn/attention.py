@@ -6,7 +6,7 @@ Attention Network, 2023 (CTAN). Tasks are names here and nothing more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ def mean(tensors: Sequence[Tensor]) -> Tensor:
     return tensors[0] if len(tensors) == 1 else torch.stack(list(tensors)).mean(dim=0)
 
 
-def together(module: nn.Module, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def together(module: Callable[[Tensor], Tensor], features: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Apply a module that the tasks share to all of them at once: ``{task: b c *s}`` to ``{task: b d *r}``.
 
     Called task by task, its batch normalisation would train on one task's statistics at a time and be evaluated on

@@ -19,6 +19,7 @@ EXAMPLES = "examples.npz"
 CHARACTERISTICS = "characteristics.csv"
 EPOCHS = "epochs.json"
 IMAGES = "images.json"
+READINGS = "readings.json"
 
 
 def scores_under(rule: str) -> str:
