@@ -55,6 +55,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 WITHOUT_TORCH = (
     "report",
     "runs",
+    "readings",
     "evaluation.scores",
     "evaluation.predictions",
     "datasets",
@@ -65,6 +66,7 @@ WITHOUT_TORCH = (
     "evaluation.epoch_rules",
     "evaluation.other_epochs",
     "evaluation.characteristics",
+    "evaluation.readings",
     "evaluation.run",
     "evaluation.kept",
     "evaluation.foreign",

@@ -46,6 +46,13 @@ class Gated(ct.Architecture):
             outputs[task] = self.decode(task, own, image)
         return outputs
 
+    def readings(self) -> list[ct.Reading]:
+        rows = {
+            task: {f"feature {place}": gate.sigmoid().mean().item() for place, gate in enumerate(gates)}
+            for task, gates in self.gates.items()
+        }
+        return [ct.Reading("Gates of the channels", "How far they are open, mean over the channels.", rows)]
+
 
 @ct.register
 class Inverse(EpochWeighting):

@@ -63,7 +63,10 @@ def readings_from(text: str) -> list[Reading]:
     Raises:
         ValueError: it is damaged.
     """
+    found = json.loads(text)
+    if not isinstance(found, list):
+        raise ValueError("is damaged")
     try:
-        return check_readings([Reading(**one) for one in json.loads(text)])
+        return check_readings([Reading(**one) for one in found])
     except (TypeError, AttributeError):
         raise ValueError("is damaged") from None

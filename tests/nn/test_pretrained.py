@@ -179,7 +179,7 @@ def test_the_encoder_of_a_run(tmp_path: Path, name: str, options: dict[str, int]
     assert all(torch.equal(loaded[key], value) for key, value in state.items())
 
 
-@pytest.mark.parametrize("architecture", ["stl", "hps", "mtan", "ctan", "auxiliary"])
+@pytest.mark.parametrize("architecture", ["stl", "hps", "mtan", "ctan", "ctan-gated", "auxiliary"])
 def test_the_weights_of_every_architecture_are_those_of_a_run(tmp_path: Path, architecture: str) -> None:
     from crosstask.architectures import build
 

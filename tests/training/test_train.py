@@ -373,7 +373,7 @@ def _content(sample: Sample) -> float:
     return float(sample.targets["segmentation"].sum() * sample.targets["dose"].sum())
 
 
-@pytest.mark.parametrize("method", ["stl", "hps", "mtan", "ctan"])
+@pytest.mark.parametrize("method", ["stl", "hps", "mtan", "ctan", "ctan-gated"])
 def test_every_method_learns_both_tasks_of_a_batch(experiment: Experiment, store: Store, method: str) -> None:
     from crosstask.assembly import assembly_of, dataset_of
     from crosstask.network import build_architecture

@@ -25,7 +25,7 @@ NAMES = ("hps", "mtan", "ctan")
 @pytest.fixture(scope="module")
 def networks() -> dict[str, Architecture]:
     found = {}
-    for name in NAMES:
+    for name in (*NAMES, "ctan-gated"):
         torch.manual_seed(3)
         found[name] = build(name, encoder="resnet18-narrow", tasks=HEADS).double().eval()
     return found
@@ -262,7 +262,7 @@ def test_scalar_weightings_equal_their_papers(networks, losses_of, name, archite
 
 
 @pytest.mark.parametrize("name", ["equal", "fixed", "dwa"])
-@pytest.mark.parametrize("architecture", ["hps", "ctan"])
+@pytest.mark.parametrize("architecture", ["hps", "ctan", "ctan-gated"])
 def test_weights_of_an_epoch_are_a_weighted_sum_bit_by_bit(networks, losses_of, name: str, architecture: str) -> None:
     network = networks[architecture]
     options = {"weights": {"seg": 0.3, "dose": 1.7, "grade": 1.1}} if name == "fixed" else {}

@@ -12,7 +12,8 @@ import pandas as pd
 from crosstask.errors import InputError
 from crosstask.evaluation.predictions import read_predictions
 from crosstask.evaluation.scores import read_scores
-from crosstask.runs import EXAMPLES, HISTORY, RunSpec, predictions_under, scores_under
+from crosstask.readings import Reading, readings_from
+from crosstask.runs import EXAMPLES, HISTORY, READINGS, RunSpec, predictions_under, scores_under
 from crosstask.seals import check_seal, seals_of
 
 _LEFT_OUT = "the comparison under other rules for the epoch is left out"
@@ -90,4 +91,26 @@ def without_history(specs: Iterable[RunSpec]) -> list[str]:
         f"{spec.folder / HISTORY}: is damaged, so the learning curves leave out {spec.name}; no score depends on it"
         for spec in specs
         if history_of(spec.folder) is None
+    ]
+
+
+def readings_of(folder: Path) -> list[Reading] | None:
+    """What a run's network has learned to do: its readings, none if it has none; None where they are damaged."""
+    path = folder / READINGS
+    try:
+        check_seal(path, "it is left out")
+        return readings_from(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None if READINGS in seals_of(folder) else []
+    except (OSError, ValueError, InputError):
+        return None
+
+
+def without_readings(specs: Iterable[RunSpec]) -> list[str]:
+    """One line for each run whose readings have to be left out."""
+    return [
+        f"{spec.folder / READINGS}: is missing or damaged, so the page's readings leave out {spec.name}; no score "
+        "depends on it"
+        for spec in specs
+        if readings_of(spec.folder) is None
     ]

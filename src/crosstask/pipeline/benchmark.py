@@ -13,7 +13,8 @@ from crosstask.evaluation.characteristics import collect_characteristics
 from crosstask.evaluation.comparison import Comparison as ComparisonTable
 from crosstask.evaluation.comparison import compare
 from crosstask.evaluation.examples import choose_examples, save_examples
-from crosstask.evaluation.kept import examples_of, without_history
+from crosstask.evaluation.kept import examples_of, without_history, without_readings
+from crosstask.evaluation.readings import collect_readings
 from crosstask.evaluation.run import check_belonging, judged_otherwise, run_all, run_here
 from crosstask.evaluation.scored import scored_cases, scoring_remarks
 from crosstask.files import write_atomically
@@ -148,7 +149,7 @@ class _Work:
     def finish(self) -> Comparison:
         """Write tables and page of the seeds that were looked at last."""
         context = self._context
-        for line in (*without_history(self._specs), *other_seeds(context)):
+        for line in (*without_history(self._specs), *without_readings(self._specs), *other_seeds(context)):
             context.listener.warned(line)
         others = score_under_other_rules(context, self._specs, jobs=self._jobs, apart=self._apart)
         self._tables.write()
@@ -198,6 +199,7 @@ def _reported(
         output,
         diagnosis=diagnosis,
         characteristics=collect_characteristics(list(specs)),
+        readings=collect_readings(specs),
         epochs=epochs,
         external={name: other.inner for name, other in external.items()},
     )

@@ -10,6 +10,7 @@ import pandas as pd
 from crosstask.csv_cells import frame_text
 from crosstask.files import write_atomically
 from crosstask.report.tables import markdown_table, markdown_text
+from crosstask.report.words import mean_and_range
 
 
 def characteristics_table(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
@@ -41,26 +42,15 @@ def characteristics_table(table: pd.DataFrame) -> tuple[list[str], list[list[str
             [
                 *([str(variants)] if several else []),
                 str(name),
-                _range(shown["rho"], "+.2f"),
+                mean_and_range(shown["rho"], "+.2f"),
                 _span(shown["p"]),
                 _counts(shown["cases"]),
                 ("yes" if kept else "no") if alike else f"{kept} of {number} seeds",
-                _range(shown["weight"], ".2f"),
+                mean_and_range(shown["weight"], ".2f"),
                 "; ".join(dict.fromkeys(reason for reason in part["reason"] if reason)),
             ]
         )
     return titles, rows
-
-
-def _range(values: pd.Series, style: str) -> str:
-    """Mean with the lowest and the highest value."""
-    known = values.to_numpy(dtype=float)
-    known = known[np.isfinite(known)]
-    if not len(known):
-        return ""
-    if len(values) == 1:
-        return f"{known[0]:{style}}"
-    return f"{known.mean():{style}} [{known.min():{style}}, {known.max():{style}}]"
 
 
 def _span(values: pd.Series) -> str:

@@ -27,6 +27,7 @@ from crosstask.report.figures import case_plot, improvement_plot, learning_curve
 from crosstask.report.forms import as_html, write_forms
 from crosstask.report.markup import STYLE, html_table
 from crosstask.report.networks import network_notes
+from crosstask.report.readings import readings_parts, write_readings
 from crosstask.report.tables import CONSTANT_LABEL, all_metrics, floor_of, markdown_table, markdown_text
 from crosstask.report.words import level_text, trained_once
 from crosstask.runs import RunSpec, keys_of, trained_record
@@ -48,12 +49,13 @@ def write_report(
     characteristics: pd.DataFrame | None = None,
     epochs: EpochRules | None = None,
     external: Mapping[str, Comparison] | None = None,
+    readings: pd.DataFrame | None = None,
     examples: Path | None = None,
 ) -> Path:
     """Write the tables (:func:`crosstask.report.forms.write_forms`) and ``index.html``; return the page.
 
-    With a major classification also ``diagnosis.*``, where characteristics were chosen ``characteristics.*``, and where
-    runs were scored under other rules for the epoch ``epochs.*``.
+    With a major classification also ``diagnosis.*``, where characteristics were chosen ``characteristics.*``, where
+    runs were scored under other rules for the epoch ``epochs.*``, and where networks give readings ``readings.*``.
 
     Args:
         experiment: the experiment.
@@ -68,6 +70,8 @@ def write_report(
         epochs: improvements under other rules for the epoch, or None.
         external: the same methods on external cases, by the name of these; each has a page of its own in
             ``external/NAME``.
+        readings: what the networks have learned to do, by :func:`crosstask.evaluation.readings.collect_readings`; None
+            where it stands on another page.
         examples: folder of the examples, below it as runs are below theirs; by default they are the runs' own.
     """
     tables = _tables(experiment, specs, scores, predictions, constant, comparison)
@@ -94,6 +98,9 @@ def write_report(
     write_epochs(epochs, output)
     if epochs is not None:
         parts += epochs_parts(epochs)
+    if readings is not None:
+        write_readings(readings, output)
+        parts += readings_parts(readings)
     for title, picture in pictures_of(comparison, specs, scores, predictions, examples):
         parts.append(f"<h2>{html.escape(title)}</h2>{_image(picture, title)}")
     parts += [*_figure_parts(tables), "<h2>Runs</h2>", _runs(specs)]

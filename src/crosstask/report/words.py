@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from crosstask.evaluation.comparison import Cell, Comparison, Row
 from crosstask.evaluation.gains import Estimate
@@ -37,6 +37,17 @@ def number(value: float) -> str:
 
 def _digits(value: float) -> int:
     return 2 if abs(value) >= 1 else 3
+
+
+def mean_and_range(values: Iterable[float], style: str) -> str:
+    """Mean of the figures that there are, of several with the lowest and the highest; nothing where there is none."""
+    every = [float(value) for value in values]
+    known = [value for value in every if math.isfinite(value)]
+    if not known:
+        return ""
+    if len(every) == 1:
+        return f"{known[0]:{style}}"
+    return f"{math.fsum(known) / len(known):{style}} [{min(known):{style}}, {max(known):{style}}]"
 
 
 def gain_text(value: float) -> str:

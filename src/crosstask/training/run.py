@@ -35,6 +35,7 @@ from crosstask.runs import (
     CHARACTERISTICS,
     HISTORY,
     LAST,
+    READINGS,
     RECORD,
     RunSpec,
     check_data,
@@ -64,6 +65,7 @@ from crosstask.training.device import device_of, open_trainer, quiet
 from crosstask.training.lesion import LesionSamples, check_outlines
 from crosstask.training.module import TrainingModule
 from crosstask.training.pools import balanced_task, class_pools, foreground_pools, labelled_pools
+from crosstask.training.readings import readings_of, write_readings
 from crosstask.training.recorder import Recorder
 from crosstask.training.sampler import EpochSampler, NumberedSampler
 from crosstask.training.samples import CaseSamples, PatchSamples, SliceSamples, WholeSamples, spread
@@ -216,6 +218,7 @@ def _train(spec: RunSpec, store: Store, show_progress: bool, tell: Callable[[str
     if settings.threads:
         torch.set_num_threads(settings.threads)
     module = _module(spec, assembly, weighting)
+    readings_of(module.architecture)  # what cannot be kept is told before hours of work
     record = _new_record(spec, store, dataset, splits, weighting, assembly, module.architecture)
     _write_new(spec, store, record, splits, weighting, assembly)
     trained = _fit(spec, module, _loaders(spec, store, splits, assembly, whole), show_progress, tell)
@@ -224,11 +227,20 @@ def _train(spec: RunSpec, store: Store, show_progress: bool, tell: Callable[[str
     record["normalisation"] = describe_normalisation(module.architecture)
     record["training"] = trained.outcome()
     if trained.trainer.is_global_zero:
+        _write_readings(spec, module.architecture, tell)
         write_record(spec.folder, record)
-        seal(spec.folder, RECORD, HISTORY)
+        seal(spec.folder, RECORD, HISTORY, READINGS)
         trained.checkpoints.remove_checkpoint(spec.folder / LAST)
         trained.recorder.clean(kept=_snapshots_to_keep(spec))
     return record
+
+
+def _write_readings(spec: RunSpec, architecture: Architecture, tell: Callable[[str], None]) -> None:
+    """Keep what the network has learned to do; figures that are none cost the run these alone."""
+    try:
+        write_readings(spec.folder, architecture)
+    except InputError as error:
+        tell(f"Warning: {spec.name}: {error}; the run is kept without them")
 
 
 def _cases(splits: Mapping[Split, list[str]]) -> list[str]:
