@@ -34,7 +34,10 @@ RUN = ["stl", "hps"]
         ({"auxiliary": {"fc1": 0}}, ["architecture.auxiliary.fc1: 0", "1 or more"]),
         ({"auxiliary": {"fc1": True}}, ["architecture.auxiliary.fc1: True", "whole number"]),
         ({"auxiliary": {"dropout": 1.5}}, ["architecture.auxiliary.dropout: 1.5", "below 1"]),
-        ({"scaled_bottleneck": True}, ["option of ctan, ctan-gated alone", "write architecture.ctan.scaled_bottleneck"]),
+        (
+            {"scaled_bottleneck": True},
+            ["option of ctan, ctan-gated alone", "write architecture.ctan.scaled_bottleneck"],
+        ),
         ({1: 2}, ["architecture.1: no such option"]),
     ],
 )

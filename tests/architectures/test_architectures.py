@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from architecture_tester import PIXEL, ArchitectureTester, Levels, loss
+from architecture_tester import PIXEL, ArchitectureTester, Levels, loss, shapes
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,7 +16,7 @@ from crosstask.architectures import ARCHITECTURES, Architecture, build
 from crosstask.architectures.options import check_options
 from crosstask.errors import InputError
 from crosstask.nn.encoder import Encoder
-from crosstask.tasks.base import Head
+from crosstask.tasks.base import Head, Level
 
 
 def conv_norm(layers: nn.Sequential, features: Tensor, padding: int = 0) -> Tensor:
@@ -330,6 +330,28 @@ class TestGatedCTAN(ArchitectureTester):
                 quotients.append((taken["skip"] * weights).sum())
                 gate.sub_(step)
         torch.testing.assert_close(gradient[0], (quotients[0] - quotients[1]) / 2e-6, rtol=1e-4, atol=1e-6)
+
+    @pytest.mark.slow
+    def test_a_task_closes_its_gates_to_one_whose_masks_hide_everything(self) -> None:
+        """Beside a task of drawn labels whose masks are held at 0.002; what that task sees is no worse for it."""
+        torch.manual_seed(0)
+        pair: dict[str, tuple[Level, int]] = {"outline": ("pixel", 1), "noise": ("image", 3)}
+        network = build(self.name, encoder="resnet18-narrow", tasks=pair).train()
+        for stage in network.stages:
+            stage.masks["noise"].requires_grad_(False).attention.layers[1].bias.fill_(-6.0)
+        learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.Adam(learned, lr=3e-3)
+        for _ in range(40):
+            image, outline, _ = shapes(8)
+            outputs = network(image)
+            error = F.binary_cross_entropy_with_logits(outputs["outline"], outline)
+            error = error + F.cross_entropy(outputs["noise"], torch.randint(3, (8,)))
+            optimizer.zero_grad()
+            error.backward()
+            optimizer.step()
+        gates = network.readings()[0].values
+        for stage in ("stage 1", "stage 2"):
+            assert gates["outline looks at noise"][stage] < 0.85 < 0.9 < gates["noise looks at outline"][stage]
 
     @pytest.mark.parametrize("mode", [True, False])
     def test_it_computes_the_same_with_gradients_and_without(self, mode: bool) -> None:
