@@ -83,7 +83,8 @@ def gates(network: Architecture) -> list[float]:
     """Of the outline to the other task, level by level; none where there are none."""
     if network.name != "ctan-gated":
         return []
-    return [float(level.gates().detach()) for level in network.get_submodule("gates.outline") if isinstance(level, Gates)]  # type: ignore[attr-defined]
+    levels = network.get_submodule("gates.outline").children()
+    return [float(level.gates().detach()) for level in levels if isinstance(level, Gates)]
 
 
 def main() -> None:
