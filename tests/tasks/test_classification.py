@@ -292,3 +292,14 @@ class TestExclusive(ClassificationTester):
 def test_labels_to_score_may_be_others_than_those_to_learn():
     task = ClassificationTask("severity", "severity", ("severe",), exclusive=False, scored_array="severity_positive")
     assert (task.array, task.scored_array) == ("severity", "severity_positive")
+
+
+def test_a_class_is_never_predicted_where_no_case_of_it_is_recognised() -> None:
+    task = ClassificationTask("kind", "kind", ("red", "green", "blue"), exclusive=True)
+    target = torch.eye(3)[[0, 0, 1, 1]]
+    present = torch.ones(4, 3, dtype=torch.bool)
+    tally = task.tally(torch.eye(3)[[0, 1, 0, 0]] * 0.8 + 0.1, target, present, None)
+    assert task.never_predicted(tally) == ("green",)  # of blue there is no case
+    signs = ClassificationTask("signs", "signs", ("spots", "lines"), exclusive=False)
+    tally = signs.tally(torch.full((4, 2), 0.1), target[:, :2], present[:, :2], None)
+    assert signs.never_predicted(tally) == ()  # what is decided depends on thresholds

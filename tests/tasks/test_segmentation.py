@@ -50,6 +50,30 @@ class TestOverlapping(TaskTester):
         decoded = task.decode(output)
         assert torch.equal(task.tally(decoded, target, present, region), task.tally(decoded, target, present, None))
 
+    def test_a_structure_is_never_predicted_where_none_of_it_is_found_though_it_is_there(self):
+        task, target, present = self.task(), self.truth((6, 5)), self.present(self.task())
+        found, elsewhere = target.clone(), target.clone()
+        found[:, 0] = 0
+        elsewhere[:, 0] = 1 - target[:, 0]
+
+        def told(prediction: Tensor, target: Tensor = target, present: Tensor = present) -> tuple[str, ...]:
+            return task.never_predicted(task.tally(prediction, target, present, None))
+
+        assert told(target) == ()
+        assert told(found) == told(elsewhere) == ("Brainstem",)
+        assert told(torch.zeros_like(target)) == CLASSES
+        nowhere = target.clone()
+        nowhere[:, 0] = 0
+        assert told(target, nowhere) == ()  # predicted where it is not is another fault
+        unlabelled = present.clone()
+        unlabelled[:, 0] = False
+        assert told(found, target, unlabelled) == ()
+        assert told(found[:1], target[:1], present[:1]) == ("Brainstem",)
+        whole = task.tally(found[:1], target[:1], present[:1], None) + task.tally(
+            target[1:], target[1:], present[1:], None
+        )
+        assert task.never_predicted(whole) == ()  # one case is enough
+
     def test_channels_start_at_the_prior(self):
         bias = self.task().head().bias
         np.testing.assert_allclose(torch.tensor(bias).sigmoid(), [0.02, 0.2], rtol=1e-5)
@@ -142,9 +166,10 @@ def test_skill_and_masks_look_at_the_same_voxels(exclusive: bool, size: tuple[in
     task, target = tester.task(), tester.truth(size)
     decoded = task.decode(2 * tester.noise(task, size))
     masks = torch.from_numpy(np.stack([task.to_masks(sample.numpy()) for sample in decoded]))
-    overlap, total = (task.tally(decoded, target, tester.present(task), None)).tolist()
+    overlap, total, size_of_target = (task.tally(decoded, target, tester.present(task), None)).tolist()
     assert overlap == [float((masks[:, i] * target[:, i]).sum()) for i in range(2)]
     assert total == [float(masks[:, i].sum() + target[:, i].sum()) for i in range(2)]
+    assert size_of_target == [float(target[:, i].sum()) for i in range(2)]
 
 
 def test_dice_is_in_percent_and_a_missed_structure_stays_in():

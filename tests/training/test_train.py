@@ -267,6 +267,43 @@ def test_without_validation_labels_the_latest_epoch_is_kept(
     assert_same_weights(plan.folder / BEST, plan.folder / FINAL)
 
 
+def test_a_class_that_is_never_predicted_is_told_at_the_end_and_after_a_resume_too(
+    experiment: Experiment, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of a run that was killed when its last epoch was on disk, and validates no more."""
+    from crosstask.tasks import SegmentationTask
+
+    decode = SegmentationTask.decode
+    found: list[float] = [0.0, 1.0]  # how much of each structure
+
+    def decoded(self: SegmentationTask, output: torch.Tensor) -> torch.Tensor:
+        shown = decode(self, output)
+        return shown * 0 + shown.new_tensor(found).reshape(1, 2, 1, 1)
+
+    monkeypatch.setattr(SegmentationTask, "decode", decoded)
+    plan, told = spec_of(changed(experiment, epochs=2), output=tmp_path / "a"), []
+    with monkeypatch.context() as patch:
+        patch.setattr("crosstask.training.run._write_readings", lambda *_: (_ for _ in ()).throw(StopError))
+        with pytest.raises(StopError):
+            train(plan, store, tell=told.append)
+    before = [line for line in told if "never predicted" in line]
+    record = train(plan, store, tell=told.append)
+    assert record["training"]["never_predicted"] == {"segmentation": ["Brainstem"]}
+    after = [line for line in told if "never predicted" in line][len(before) :]
+    assert (
+        before
+        == after
+        == [
+            "Warning: hps/seed0: never predicted where it is, in validation samples after the last epoch: Brainstem "
+            "(segmentation); train longer, or with other seeds"
+        ]
+    )
+    found[0] = 1.0
+    plan, told = spec_of(changed(experiment, epochs=1), output=tmp_path / "b"), []
+    assert train(plan, store, tell=told.append)["training"]["never_predicted"] == {}
+    assert not any("never predicted" in line for line in told)
+
+
 def test_training_stops_when_the_score_has_not_improved(
     experiment: Experiment, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

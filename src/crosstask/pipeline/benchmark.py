@@ -34,7 +34,7 @@ from crosstask.pipeline.context import Context
 from crosstask.pipeline.external import ExternalBenchmark, externals_of
 from crosstask.pipeline.results import Comparison
 from crosstask.pipeline.seeds import Aim, add_seeds
-from crosstask.pipeline.telling import other_seeds, tell_splits, tell_trained
+from crosstask.pipeline.telling import other_seeds, tell_never_predicted, tell_splits, tell_trained
 from crosstask.processes import cores
 from crosstask.report.joint import write_joint_table
 from crosstask.report.page import write_report
@@ -140,6 +140,8 @@ class _Work:
             else:
                 run_here(new, store.root, progress=progress, tell=listener.warned)
         tell_trained(new, listener)
+        if self._apart:  # in this process each run has said it itself
+            tell_never_predicted(new, listener)
 
     def more_cases(self, table: ComparisonTable) -> bool:
         """Whether further seeds may have test cases that none has had so far."""

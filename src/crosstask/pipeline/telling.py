@@ -10,7 +10,7 @@ from crosstask.evaluation.coverage import one_sided
 from crosstask.evaluation.scored import chosen_without
 from crosstask.pipeline.context import Context
 from crosstask.pipeline.listener import Listener
-from crosstask.runs import CHARACTERISTICS, RunSpec, has_learned, learned_tasks, read_record
+from crosstask.runs import CHARACTERISTICS, RunSpec, has_learned, learned_tasks, never_predicted, read_record
 
 
 def tell_splits(context: Context, splits: dict[int, dict[Split, list[str]]], lacking: Sequence[str]) -> None:
@@ -49,6 +49,13 @@ def tell_trained(specs: Sequence[RunSpec], listener: Listener) -> None:
         unscored = read_record(spec.folder).get("training", {}).get("unscored", ())
         if judged := [name for name in unscored if major in (None, name)]:
             listener.warned(f"Warning: {spec.name}: {chosen_without(judged)}")
+
+
+def tell_never_predicted(specs: Sequence[RunSpec], listener: Listener) -> None:
+    """Say of which runs, trained in processes of their own, a class was never predicted on validation samples."""
+    for spec in specs:
+        if line := never_predicted(spec.name, read_record(spec.folder)):
+            listener.warned(line)
 
 
 def other_seeds(context: Context) -> list[str]:

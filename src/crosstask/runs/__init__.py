@@ -43,7 +43,15 @@ from crosstask.runs.names import (
     predictions_under,
     scores_under,
 )
-from crosstask.runs.record import is_trained, learned_tasks, read_record, read_thresholds, trained_record, write_record
+from crosstask.runs.record import (
+    is_trained,
+    learned_tasks,
+    never_predicted,
+    read_record,
+    read_thresholds,
+    trained_record,
+    write_record,
+)
 from crosstask.runs.settings import CHANGED_DEFAULTS, evaluation_of, keep_evaluation, load_spec
 from crosstask.runs.spec import RunSpec, keys_of, method_of, run_specs
 from crosstask.runs.weights import WEIGHTS, remove_weights, weights_path
@@ -86,6 +94,7 @@ __all__ = [
     "learned_tasks",
     "load_spec",
     "method_of",
+    "never_predicted",
     "open_run",
     "other_epochs",
     "predictions_under",

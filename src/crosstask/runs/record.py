@@ -59,6 +59,18 @@ def learned_tasks(record: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(record.get("learned", record["tasks"]))
 
 
+def never_predicted(name: str, record: Mapping[str, Any]) -> str:
+    """What to say of a trained run after whose last epoch a class was never predicted; empty where there is none."""
+    found = (record.get("training") or {}).get("never_predicted", {})
+    classes = ", ".join(f"{one} ({task})" for task, names in found.items() for one in names)
+    if not classes:
+        return ""
+    return (
+        f"Warning: {name}: never predicted where it is, in validation samples after the last epoch: {classes}; train "
+        "longer, or with other seeds"
+    )
+
+
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Write the run's record."""
     write_atomically(folder / RECORD, json.dumps(record, indent=2))

@@ -181,7 +181,7 @@ class Task(ABC):
         """Sums over a batch from which :meth:`skill` is computed; sums of several batches may be added.
 
         Shapes:
-            prediction: ``b c *s``, decoded; the others as in :meth:`loss`.  returns: ``2 c ...``, float64.
+            prediction: ``b c *s``, decoded; the others as in :meth:`loss`.  returns: ``n c ...``, n sums a class, float64.
         """
 
     @abstractmethod
@@ -190,6 +190,10 @@ class Task(ABC):
 
         The best epoch of a run is chosen by the mean skill over its tasks: a scale that every kind shares.
         """
+
+    def never_predicted(self, tally: torch.Tensor) -> tuple[str, ...]:
+        """Classes that are there in what was tallied and of which nothing is predicted there; by default none."""
+        return ()
 
     @abstractmethod
     def constant(self, shape: tuple[int, ...], region: np.ndarray | None) -> np.ndarray:

@@ -198,6 +198,13 @@ class ClassificationTask(Task):
         seen = pairs > 0
         return float((2 * (positive * below).sum(1)[seen] / pairs[seen] - 1).mean()) if bool(seen.any()) else math.nan
 
+    def never_predicted(self, tally: torch.Tensor) -> tuple[str, ...]:
+        """Of classes that exclude each other those no case of which is recognised; sigmoids are decided later."""
+        if not self.exclusive:
+            return ()
+        hits, cases = tally.tolist()
+        return tuple(name for name, hit, there in zip(self.classes, hits, cases, strict=True) if there and not hit)
+
     def constant(self, shape: tuple[int, ...], region: np.ndarray | None) -> np.ndarray:
         """The classes' shares of the training cases."""
         return np.array(self._prior or self._even, dtype=np.float32)

@@ -121,7 +121,7 @@ class SegmentationTask(Task):
     def tally(
         self, prediction: torch.Tensor, target: torch.Tensor, present: torch.Tensor, region: torch.Tensor | None
     ) -> torch.Tensor:
-        """Overlap and total size per class."""
+        """Overlap, size of both masks together, and size of the target, per class."""
         if self.exclusive:
             background = 1 - prediction.sum(1, keepdim=True)
             mask = (prediction >= prediction.amax(1, keepdim=True)) & (prediction > background)
@@ -129,16 +129,25 @@ class SegmentationTask(Task):
             mask = prediction > self.threshold
         wanted = target > 0.5
         overlap = (mask & wanted).flatten(2).sum(2)
-        total = mask.flatten(2).sum(2) + wanted.flatten(2).sum(2)
-        sums = total.new_zeros((2, total.shape[1])).double()
-        sums[0], sums[1] = (overlap * present).sum(0), (total * present).sum(0)
+        size = wanted.flatten(2).sum(2)
+        total = mask.flatten(2).sum(2) + size
+        sums = total.new_zeros((3, total.shape[1])).double()
+        for row, values in enumerate((overlap, total, size)):
+            sums[row] = (values * present).sum(0)
         return sums
 
     def skill(self, tally: torch.Tensor) -> float:
         """Dice over all validation samples together, mean over classes; an empty mask has 0."""
-        overlap, total = tally
+        overlap, total, _ = tally
         seen = total > 0
         return float((2 * overlap[seen] / total[seen]).mean()) if bool(seen.any()) else math.nan
+
+    def never_predicted(self, tally: torch.Tensor) -> tuple[str, ...]:
+        """Structures of which no voxel is found, though there are some."""
+        overlap, _, size = tally.tolist()
+        return tuple(
+            name for name, found, there in zip(self.classes, overlap, size, strict=True) if there and not found
+        )
 
     def constant(self, shape: tuple[int, ...], region: np.ndarray | None) -> np.ndarray:
         """No voxel belongs to any class."""

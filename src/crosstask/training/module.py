@@ -63,6 +63,7 @@ class TrainingModule(L.LightningModule):
         self._ends = True
         self._pending = False
         self.skills: dict[str, float] = {}
+        self.never_predicted: dict[str, list[str]] = {}
         self.score = math.nan
         self._sums: dict[str, list[Tensor]] = {}
         self._tallies: dict[str, Tensor] = {}
@@ -241,6 +242,7 @@ class TrainingModule(L.LightningModule):
         for task in self.tasks:
             tally = self.trainer.strategy.reduce(self._tallies[task.name], reduce_op="sum")
             self.skills[task.name] = task.skill(tally.cpu())
+            self.never_predicted[task.name] = list(task.never_predicted(tally.cpu()))
         judged = self.skills if self.major is None else {self.major: self.skills[self.major]}
         known = [skill for skill in judged.values() if math.isfinite(skill)]
         self.score = sum(known) / len(known) if known else math.nan

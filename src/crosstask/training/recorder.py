@@ -71,15 +71,17 @@ class Recorder(L.Callback):
         self._tell, self._snapshots = tell, frozenset(snapshots)
         self._rows: list[dict[str, Any]] = []
         self._scores: list[float] = []
+        self._never_predicted: dict[str, list[str]] = {}
         self._started = 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """What must survive a resume."""
-        return {"rows": self._rows, "scores": self._scores}
+        return {"rows": self._rows, "scores": self._scores, "never_predicted": self._never_predicted}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put it back."""
         self._rows = state["rows"]
+        self._never_predicted = state.get("never_predicted", {})
         if "scores" in state:
             self._scores = state["scores"]
         else:  # of a version that kept no weights but those of the best epoch, which is all that can be chosen
@@ -116,6 +118,11 @@ class Recorder(L.Callback):
         names = [key.removeprefix("skill/") for key in (self._rows[-1] if self._rows else ()) if "skill/" in key]
         return [name for name in names if not any(math.isfinite(row[f"skill/{name}"]) for row in self._rows)]
 
+    @property
+    def never_predicted(self) -> dict[str, list[str]]:
+        """``{task: classes}`` that are there in validation samples, and not predicted after the last epoch."""
+        return {task: classes for task, classes in self._never_predicted.items() if classes}
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Train no further if the run was killed after the epoch that ended it."""
         if self._patience_is_over():
@@ -139,6 +146,7 @@ class Recorder(L.Callback):
             row[f"loss/{task.name}"] = pl_module.epoch_losses[task.name]
             row[f"weight/{task.name}"] = pl_module.epoch_weights[task.name]
             row[f"skill/{task.name}"] = pl_module.skills[task.name]
+        self._never_predicted = dict(pl_module.never_predicted)
         row["score"] = pl_module.score
         before = self.best_epoch
         self._scores = [*self._scores[:epoch], row["score"]]

@@ -43,6 +43,7 @@ from crosstask.runs import (
     environment,
     grid_of,
     is_trained,
+    never_predicted,
     open_run,
     other_epochs,
     runs_without_normalisation,
@@ -226,6 +227,8 @@ def _train(spec: RunSpec, store: Store, show_progress: bool, tell: Callable[[str
     # of its checkpoint, where the run went on from one
     record["normalisation"] = describe_normalisation(module.architecture)
     record["training"] = trained.outcome()
+    if line := never_predicted(spec.name, record):
+        tell(line)
     if trained.trainer.is_global_zero:
         _write_readings(spec, module.architecture, tell)
         write_record(spec.folder, record)
@@ -312,6 +315,7 @@ class _Trained:
             "epochs": recorder.epochs,
             "best_epoch": recorder.best_epoch,
             "unscored": recorder.unscored,
+            "never_predicted": recorder.never_predicted,
             "best_score": recorder.best_score if math.isfinite(recorder.best_score) else None,
             "seconds": round(recorder.seconds, 1),
             "seconds_of_last_start": round(time.perf_counter() - self.started, 1),
