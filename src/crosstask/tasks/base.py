@@ -181,7 +181,7 @@ class Task(ABC):
         """Sums over a batch from which :meth:`skill` is computed; sums of several batches may be added.
 
         Shapes:
-            prediction: ``b c *s``, decoded; the others as in :meth:`loss`.  returns: ``n c ...``, n sums a class, float64.
+            prediction: ``b c *s``, decoded; the others as in :meth:`loss`.  returns: ``n c ...``, float64, n sums each.
         """
 
     @abstractmethod
