@@ -161,7 +161,7 @@ def test_a_run_with_damaged_checkpoints_ends_with_the_same_weights(
 
     told: list[str] = []
     train(plan_in("last"), store, tell=told.append)
-    told = [line for line in told if not line.startswith("hps/seed0: ")]
+    told = [line for line in told if not line.startswith(("hps/seed0: ", "Warning: hps/seed0: never predicted"))]
     assert len(told) == 1
     assert "last.ckpt: is damaged; the run goes on from the checkpoint before it, of epoch 1" in told[0]
     assert same("last")
