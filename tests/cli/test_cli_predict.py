@@ -46,9 +46,10 @@ def test_train_trains_one_method(trained):
     assert trained.outcome.code == 0, trained.outcome.err
     assert "0 written, 0 rebuilt, 6 kept" in trained.outcome.out
     assert "hps/seed0: 1 epochs, best 1 (score " in trained.outcome.out
-    device, epoch = trained.outcome.err.splitlines()  # no terminal, so no bar
+    device, epoch, *warnings = trained.outcome.err.splitlines()  # no terminal, so no bar
     assert device == "hps/seed0: trains on cpu"
     assert re.fullmatch(r"hps/seed0: epoch 1 of 1: loss segmentation \S+, dose \S+; score \S+; [0-9.]+ s", epoch)
+    assert all(line.startswith("Warning: hps/seed0: never predicted ") for line in warnings)  # after one epoch
     assert not has_progress(trained.outcome.out)
     assert _files(trained.run.parents[1]) == [
         f"hps/seed0/{name}"

@@ -267,7 +267,10 @@ def test_the_page_has_both_tables_of_the_paper(benched):
 def test_a_second_call_trains_nothing_and_says_the_same(benched):
     outcome, trained = call("benchmark", write(benched.folder))
     assert (outcome.code, trained) == (0, [])
-    assert all(line.startswith("seed ") for line in outcome.err.splitlines())  # of splits that hold one class alone
+    *splits, warning = outcome.err.splitlines()
+    assert all(line.startswith("seed ") for line in splits)  # of splits that hold one class alone
+    assert warning.startswith("Warning: auxiliary+slow/seed0: never predicted where it is, in validation samples ")
+    assert warning.endswith(" (3 more runs never predict some class)")
     # but for the line about the store, which had to be written the first time, and those of runs in this process
     said = [line for line in benched.outcome.out.splitlines()[1:] if not re.search(": is (trained|scored) on ", line)]
     assert outcome.out.splitlines()[1:] == said

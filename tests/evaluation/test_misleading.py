@@ -317,7 +317,7 @@ def test_a_class_that_a_run_never_predicts_is_told_with_method_seed_and_class():
         ("hps", 1, "kind", "z"),
     ]
     (warning,) = [note for note in table_notes([found]) if note.startswith("Warning")]
-    assert "never predicted" in warning and "HPS, seed 0: b (organs); HPS, seed 1: z (kind)" in warning
+    assert "never predicted" in warning and "HPS: organs b (seed 0), kind z (seed 1)." in warning
     lines = {(line["method"], line["task"]): line for line in csv.DictReader(io.StringIO(csv_table([found], [{}])))}
     assert lines["hps", "organs"]["never_predicted"] == "seed 0: b"
     assert lines["stl", "organs"]["never_predicted"] == ""

@@ -52,10 +52,11 @@ def tell_trained(specs: Sequence[RunSpec], listener: Listener) -> None:
 
 
 def tell_never_predicted(specs: Sequence[RunSpec], listener: Listener) -> None:
-    """Say of which runs, trained in processes of their own, a class was never predicted on validation samples."""
-    for spec in specs:
-        if line := never_predicted(spec.name, read_record(spec.folder)):
-            listener.warned(line)
+    """Say in one line of runs, trained in processes of their own, that never predict a class on validation samples."""
+    lines = [line for spec in specs if (line := never_predicted(spec.name, read_record(spec.folder)))]
+    if lines:
+        more = len(lines) - 1
+        listener.warned(lines[0] + f" ({more} more run{'s' * (more > 1)} never predict some class)" * bool(more))
 
 
 def other_seeds(context: Context) -> list[str]:

@@ -24,8 +24,19 @@ from crosstask.report.words import (
 
 
 def never_predicted(found: Sequence[Unpredicted], label: Callable[[str], str] = label_of) -> str:
-    """Classes that a run never predicts, with method, seed and task; empty where there are none."""
-    return "; ".join(f"{label(one.method)}, seed {one.seed}: {one.name or one.task} ({one.task})" for one in found)
+    """Classes that runs of each method never predict, and with which seeds; empty where there are none."""
+    seeds: dict[str, dict[str, list[int]]] = {}
+    for one in found:
+        name = " ".join(filter(None, [one.task, one.name]))
+        seeds.setdefault(one.method, {}).setdefault(name, []).append(one.seed)
+    return "; ".join(
+        f"{label(method)}: " + ", ".join(f"{name} ({_seeds_text(own)})" for name, own in classes.items())
+        for method, classes in seeds.items()
+    )
+
+
+def _seeds_text(seeds: Sequence[int]) -> str:
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, sorted(seeds)))}"
 
 
 def table_notes(comparisons: Sequence[Comparison]) -> list[str]:
