@@ -102,6 +102,8 @@ def test_splits_by_seed_are_paired_and_nothing_is_taken_off():
     assert [(part.of, part.number) for part in found.parts] == [("runs", 4), ("cases", 60)]
     assert found.parts[0].variance == pytest.approx(np.var(hps.mean(1) - stl.mean(1), ddof=1) / 4)
     assert found.parts[1].variance == pytest.approx(np.var(hps.mean(0) - stl.mean(0), ddof=1) / 60, rel=0.06)
+    own = np.var(hps - stl, axis=1, ddof=1).mean() / 60 / 4  # of the cases in the difference of a seed
+    assert found.parts[0].mixed == pytest.approx(min(own, found.parts[0].variance), rel=0.06)
 
 
 def test_nadeau_and_bengio_widen_by_the_overlap_of_training_sets():

@@ -216,19 +216,20 @@ def spread_of(
     once = tuple(method for method, own in runs.items() if len(own) == 1)
     parts = []
     if paired and not once:
-        differences = np.sum(list(runs.values()), axis=0)
-        parts = [Part("runs", float(np.var(differences, ddof=1)) / len(differences), len(differences))]
+        by_seed = np.sum(list(draws.values()), axis=0)  # each seed's cases are in its own difference
+        mixed = float(np.var(by_seed, axis=1, ddof=1).mean()) / len(by_seed)
+        parts = [_of_runs(np.sum(list(runs.values()), axis=0), mixed)]
     elif not paired:
         several = [method for method in runs if method not in once]
-        mixed = {method: _in_common(draws[method]) for method in several}
-        parts = [_of_runs(runs[method], mixed[method]) for method in several]
-        cases = max(cases - math.fsum(mixed.values()), LEAST * cases - math.fsum(part.variance for part in parts))
+        common = {method: _in_common(draws[method]) for method in several}
+        parts = [_of_runs(runs[method], common[method]) for method in several]
+        cases = max(cases - math.fsum(common.values()), LEAST * cases - math.fsum(part.variance for part in parts))
     parts.append(Part("cases", max(cases, 0.0) * groups / (groups - 1), groups))
     return Spread(tuple(parts), once)
 
 
 def _of_runs(figures: np.ndarray, mixed: float) -> Part:
-    """What a method's runs add, from the figure of each ``s`` and what they have together with the cases."""
+    """What runs add, from the figure of each ``s`` and what they have together with the cases."""
     variance = float(np.var(figures, ddof=1)) / len(figures)
     return Part("runs", variance, len(figures), min(mixed, variance))
 

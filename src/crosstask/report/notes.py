@@ -27,7 +27,7 @@ def never_predicted(found: Sequence[Unpredicted], label: Callable[[str], str] = 
     """Classes that runs of each method never predict, and with which seeds; empty where there are none."""
     seeds: dict[str, dict[str, list[int]]] = {}
     for one in found:
-        name = " ".join(filter(None, [one.task, one.name]))
+        name = one.task if one.name in ("", one.task) else f"{one.task} {one.name}"
         seeds.setdefault(one.method, {}).setdefault(name, []).append(one.seed)
     return "; ".join(
         f"{label(method)}: " + ", ".join(f"{name} ({_seeds_text(own)})" for name, own in classes.items())

@@ -185,6 +185,7 @@ def prospects(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
         share, both = spread.share_of_runs, spread.share_of_both
         ways = [(0, 1.0), (_MORE_RUNS, 1.0), (0, float(_MORE_CASES)), (_MORE_RUNS, float(_MORE_CASES))]
         widths = [spread.with_numbers(more_runs=runs, cases=cases).half_width(comparison.level) for runs, cases in ways]
+        widths = [min(width, widths[0]) for width in widths]  # fewer degrees of freedom are no loss of knowledge
         rows.append(
             [
                 comparison.label(row.method),
