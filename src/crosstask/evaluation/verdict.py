@@ -115,8 +115,7 @@ def _to_tell(gain: float, spread: Spread, *, margin: float, level: float) -> str
         return "no number of seeds would tell it from none on these cases, if it stays as it is"
     if fewest == 0:
         return f"alone {what}, adjusted for the number of comparisons it is not"
-    seeds = f"more than {_MANY} more seeds" if fewest > _MANY else _seeds(fewest)
-    return f"if the difference stays as it is, {seeds} {done}"
+    return f"if the difference stays as it is, {_seeds(fewest)} {done}"
 
 
 def _to_halve(spread: Spread, level: float) -> str:
@@ -136,4 +135,4 @@ def _to_halve(spread: Spread, level: float) -> str:
 
 
 def _seeds(number: int) -> str:
-    return f"{number} more seed{'s' * (number != 1)}"
+    return f"more than {_MANY} more seeds" if number > _MANY else f"{number} more seed{'s' * (number != 1)}"
