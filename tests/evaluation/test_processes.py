@@ -18,7 +18,9 @@ from run_fakes import fake_experiment
 def _report(path: Path, tell: object) -> None:
     """What a process finds, before it imports anything itself."""
     there = {"variable": os.environ.get("CROSSTASK_TEST"), "torch": "torch" in sys.modules, "parent": os.getppid()}
-    path.write_text(json.dumps(there | {"process": os.getpid()}))
+    import torch
+
+    path.write_text(json.dumps(there | {"process": os.getpid(), "threads": torch.get_num_threads()}))
 
 
 def _said(experiment: Experiment, folder: Path) -> dict[str, object]:
@@ -41,6 +43,12 @@ def test_a_process_has_the_environment_of_its_start(tmp_path: Path, monkeypatch:
     if sys.platform == "linux":  # all are forked off one that has imported what they need
         assert all(one["torch"] for one in found)
         assert len({one["parent"] for one in found}) == 1 and found[0]["parent"] != os.getpid()
+
+
+def test_a_process_has_the_threads_of_its_run(tmp_path: Path) -> None:
+    for threads in (2, 1):  # the suite's own processes have one
+        experiment = fake_experiment(tmp_path / "raw", tmp_path / "results", training={"threads": threads})
+        assert _said(experiment, tmp_path)["threads"] == threads
 
 
 def test_with_a_gpu_processes_are_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -315,7 +315,9 @@ def _work(
     os.environ.update(environment)  # of now: a forked process has that of the time when modules were imported
     threads = spec.experiment.training.threads
     if threads:
-        os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # for a torch that is still to be imported
+        if "torch" in sys.modules:  # forked: it has been
+            sys.modules["torch"].set_num_threads(threads)
     log_of(spec).parent.mkdir(parents=True, exist_ok=True)
     with log_of(spec).open("a", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)
