@@ -56,7 +56,8 @@ def tell_never_predicted(specs: Sequence[RunSpec], listener: Listener) -> None:
     lines = [line for spec in specs if (line := never_predicted(spec.name, read_record(spec.folder)))]
     if lines:
         more = len(lines) - 1
-        listener.warned(lines[0] + f" ({more} more run{'s' * (more > 1)} never predict some class)" * bool(more))
+        others = f"{more} more runs never predict" if more > 1 else "another run never predicts"
+        listener.warned(lines[0] + f" ({others} some class)" * bool(more))
 
 
 def other_seeds(context: Context) -> list[str]:
