@@ -6,9 +6,10 @@ import html
 from collections.abc import Sequence
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 85rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 table { border-collapse: collapse; font-size: 0.9rem; max-width: 100%; display: block; overflow-x: auto; }
+table + table { margin-top: 1.5rem; } p, ul { max-width: 70rem; }
 th, td { padding: 0.25rem 0.5rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
 td:last-child { white-space: normal; }
 .t { text-align: left; }
@@ -40,7 +41,8 @@ p, h1, h2 { overflow-wrap: break-word; }
 
 def html_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table with words to the left and figures to the right; each cell knows its column's title."""
-    words = [not any(character.isdigit() for row in rows for character in row[i][:2]) for i in range(len(titles))]
+    begin = [[row[i].removeprefix("± ")[:2] for row in rows] for i in range(len(titles))]
+    words = [not any(character.isdigit() for cell in column for character in cell) for column in begin]
     marks = [" class=t" if word else "" for word in words]
     head = "".join(f"<th{mark}>{html.escape(title)}</th>" for mark, title in zip(marks, titles, strict=True))
     body = "".join(f"<tr>{_cells(titles, row, marks)}</tr>" for row in rows)
