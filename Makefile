@@ -50,9 +50,10 @@ format: install-dev ## mend style where ruff can
 coverage: install-dev ## run the tests and show the lines that none of them runs
 	$(ONE_THREAD) $(PYTEST) --cov --cov-report=term --cov-report=html $(PYTEST_ARGS)
 
-bench: install-dev ## measure training steps and store reads (minutes)
+bench: install-dev ## measure training steps, store reads and the parts of a comparison (minutes)
 	$(ONE_THREAD) $(BIN)/python benchmarks/step_time.py
 	$(ONE_THREAD) $(BIN)/python benchmarks/store_read.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/parts.py
 
 starts: install-dev ## train ten seeds of each method on the demo's phantoms: does any miss a structure? (half an hour)
 	$(ONE_THREAD) $(BIN)/python benchmarks/starts.py demo/starts stl hps mtan ctan -j $(JOBS) --set training.epochs=8

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -352,12 +351,11 @@ def test_blocks_of_resamplings_are_joined(name: str, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("name", ["balanced_accuracy", "auc"])
-def test_thousands_of_resamplings_are_fast(name: str):
+def test_thousands_of_resamplings(name: str):
     cohort = softmax_cohort(0, count=1600)
     weight = np.random.default_rng(0).multinomial(1600, np.full(1600, 1 / 1600), 2000)
-    start = time.process_time()
     values = cohort_metric(name, cohort, weight)
-    assert time.process_time() - start < 2
+    assert len(values) == 2000
     assert np.isfinite(mean_over_classes(values)).all()
 
 
@@ -410,9 +408,7 @@ def test_best_threshold_between_neighbours_of_double_precision():
 def test_best_threshold_of_many_cases():
     random = np.random.default_rng(0)
     probability = random.random(300_000)
-    start = time.process_time()
     assert best_threshold(random.random(300_000) < probability, probability) == pytest.approx(0.5, abs=0.03)
-    assert time.process_time() - start < 2
 
 
 def test_names_of_the_package():

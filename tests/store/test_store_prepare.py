@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -411,7 +410,5 @@ def test_interrupt_keeps_what_is_finished(raw: Path, root: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         prepare(FakeDataset(raw), root, workers=1, progress=interrupt)
     assert not (root / "prepare.lock").exists()
-    started = time.monotonic()
     report = prepare(FakeDataset(raw), root, workers=1)
     assert (report.kept, report.written) == (IDS[:3], IDS[3:])
-    assert time.monotonic() - started < 10
