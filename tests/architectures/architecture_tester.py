@@ -77,10 +77,10 @@ class ArchitectureTester:
     """
 
     name: str
-    encoder = "resnet18"
+    encoder = "resnet18-narrow"
     flat = False
-    learner: ClassVar[dict[str, str]] = {"encoder": "resnet18"}
-    steps = 20
+    learner: ClassVar[dict[str, str]] = {"encoder": "resnet18-narrow"}
+    steps = 60
     image_only = False
     has_major = False
     side = 32

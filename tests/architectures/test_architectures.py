@@ -513,6 +513,7 @@ class TestSequential(ArchitectureTester):
 
 class TestAuxiliary(ArchitectureTester):
     name = "auxiliary"
+    encoder = "resnet18"
     image_only = True
     has_major = True
 
