@@ -15,8 +15,9 @@ from crosstask.faults import told_plainly
 from crosstask.methods import METHODS
 from crosstask.runs import RunSpec, is_trained, run_specs
 from crosstask.store import Store
+from crosstask.training.check import check_specs
 from crosstask.training.module import TrainingModule
-from crosstask.training.run import check_specs, train
+from crosstask.training.run import train
 
 CPU = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate"
 BUS = "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that workers are out of shared memory."

@@ -20,8 +20,9 @@ from crosstask.nn.packaged import packaged_file
 from crosstask.prediction.predictor import Predictor
 from crosstask.runs import EXPERIMENT, LAST, RunSpec, read_record, run_specs
 from crosstask.store import Store
+from crosstask.training.check import check_specs
 from crosstask.training.recorder import Recorder
-from crosstask.training.run import check_specs, train
+from crosstask.training.run import train
 
 IMAGENET = {"mean": [-0.102, -0.102], "deviation": [0.452, 0.452]}  # of two windows: the mean of the three colours
 

@@ -18,9 +18,10 @@ from crosstask.nn.parts import Parts
 from crosstask.runs import BEST, EXPERIMENT, RECORD, RunSpec, open_run, run_specs, write_record
 from crosstask.store import Store
 from crosstask.tasks.base import Head
-from crosstask.training.device import device_of, open_trainer, scoring_device
+from crosstask.training.check import check_specs
+from crosstask.training.device import check_device, device_of, open_trainer, scoring_device
 from crosstask.training.module import TrainingModule
-from crosstask.training.run import check_specs, train
+from crosstask.training.run import train
 from crosstask.weighting import build_weighting
 
 
@@ -106,6 +107,36 @@ def test_it_is_told_before_anything_starts(quick: Experiment, wrong: dict[str, d
         check_specs(run_specs(experiment))
     assert "\n" not in str(refused.value)
     assert not quick.output_folder.exists()
+
+
+@pytest.mark.parametrize("device", ["cpu", "auto"])
+@pytest.mark.parametrize("precision", ["32", "bf16-mixed"])
+def test_the_processor_is_known_without_lightning(monkeypatch: pytest.MonkeyPatch, device: str, precision: str):
+    settings = TrainingSection(device=device)
+    asked = open_trainer(settings, precision=precision, enable_progress_bar=False).strategy.root_device
+    assert device_of(settings) == asked
+    if asked.type == "cpu":
+        monkeypatch.setattr("crosstask.training.device.open_trainer", pytest.fail)
+        assert device_of(settings) == asked
+        check_device(settings, precision)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        TrainingSection(device="auto"),  # of a machine with an accelerator
+        TrainingSection(device="cuda"),
+        TrainingSection(device="cpu", devices=2),
+        TrainingSection(device="cpu", devices=[0]),
+        TrainingSection(device="nonsense"),
+    ],
+)
+def test_lightning_is_asked_of_all_else(monkeypatch: pytest.MonkeyPatch, settings: TrainingSection):
+    asked: list[TrainingSection] = []
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr("crosstask.training.device.open_trainer", lambda given, **_: asked.append(given))
+    check_device(settings, "32")
+    assert asked == [settings]
 
 
 def test_auto_that_is_several_devices_is_refused(monkeypatch: pytest.MonkeyPatch):

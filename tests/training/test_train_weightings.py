@@ -22,8 +22,9 @@ from crosstask.sample import Batch
 from crosstask.store import Store
 from crosstask.tasks import RegressionTask, SegmentationTask
 from crosstask.training import run
+from crosstask.training.check import check_specs
 from crosstask.training.module import TrainingModule
-from crosstask.training.run import check_specs, train
+from crosstask.training.run import train
 from crosstask.weighting import build_weighting
 
 

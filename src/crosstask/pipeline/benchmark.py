@@ -39,8 +39,8 @@ from crosstask.processes import cores
 from crosstask.report.joint import write_joint_table
 from crosstask.report.page import write_report
 from crosstask.runs import EXPERIMENT, RunSpec
+from crosstask.training.check import check_specs
 from crosstask.training.device import scoring_device
-from crosstask.training.run import check_specs
 
 
 def run_benchmark(

@@ -11,7 +11,7 @@ from crosstask.network import check_names
 from crosstask.pipeline.context import Context
 from crosstask.pipeline.telling import tell_splits, tell_trained
 from crosstask.runs import RunSpec
-from crosstask.training.run import check_specs, train
+from crosstask.training.check import check_specs
 
 
 def train_runs(context: Context, method: str | None = None, *, workers: int | None = None) -> list[Path]:
@@ -50,6 +50,8 @@ def _specs_of(context: Context, method: str | None) -> list[RunSpec]:
 
 
 def _train(spec: RunSpec, context: Context) -> None:
+    from crosstask.training.run import train
+
     listener = context.listener
     started = time.perf_counter()
     try:

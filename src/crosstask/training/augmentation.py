@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from monai.transforms import Affine
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -77,6 +76,8 @@ class Augmentation:
 
     def _turned(self, values: Tensor, angle: float, scale: float) -> Tensor:
         """Rotated and scaled; the image's lowest value, -1, comes in from outside, and zero in all other channels."""
+        from monai.transforms import Affine
+
         dims = values.ndim - 1
         values[: self._image_channels] += 1
         turn = Affine(

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightning as L
 import torch
-from lightning.pytorch.plugins.environments import LightningEnvironment
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from crosstask.errors import InputError
 from crosstask.experiment import TrainingSection
+
+if TYPE_CHECKING:
+    import lightning as L
 
 
 def open_trainer(settings: TrainingSection, *, precision: str = "32", plugins: Any = (), **options: Any) -> L.Trainer:
@@ -31,6 +32,10 @@ def open_trainer(settings: TrainingSection, *, precision: str = "32", plugins: A
     Raises:
         InputError: there is no such device, it has not that precision, or there are several.
     """
+    import lightning as L
+    from lightning.pytorch.plugins.environments import LightningEnvironment
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
     asked = settings.devices
     if len(_listed(asked)) > 1:
         raise _too_many(f"{asked!r} is")
@@ -78,7 +83,28 @@ def device_of(settings: TrainingSection) -> torch.device:
     Raises:
         InputError: it is not there, or there are several.
     """
+    if _is_processor(settings):
+        return torch.device("cpu")
     return open_trainer(settings, enable_progress_bar=False).strategy.root_device
+
+
+def check_device(settings: TrainingSection, precision: str) -> None:
+    """Whether a run can be trained on its device.
+
+    Raises:
+        InputError: it is not there, it has not that precision, or there are several.
+    """
+    if not (_is_processor(settings) and precision in ("32", "bf16-mixed")):
+        open_trainer(settings, precision=precision, enable_progress_bar=False)
+
+
+def _is_processor(settings: TrainingSection) -> bool:
+    """Whether the device is this machine's processor beyond doubt; Lightning, slow to import, need not be asked."""
+    if settings.devices not in (1, "1", "auto"):
+        return False
+    if settings.device == "auto":
+        return not torch.accelerator.is_available() and importlib.util.find_spec("torch_xla") is None
+    return settings.device == "cpu"
 
 
 def scoring_device(settings: TrainingSection) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from crosstask.architectures.base import Architecture
 from crosstask.assembly import Assembly, assembly_of, dataset_of, describe_assembly
 from crosstask.datasets.base import Dataset as RawData
-from crosstask.datasets.base import Dataset as RawDataset
 from crosstask.datasets.base import Split
 from crosstask.devices import describe_device
 from crosstask.errors import CrosstaskError, InputError
@@ -27,9 +26,8 @@ from crosstask.faults import told_plainly
 from crosstask.files import clear_leftovers, writing
 from crosstask.history import epoch_line
 from crosstask.locks import locked
-from crosstask.network import build_architecture, check_networks, precision_of, spatial_dims
+from crosstask.network import build_architecture, precision_of, spatial_dims
 from crosstask.nn.normalisation import describe_normalisation
-from crosstask.nn.pretrained import of_imagenet
 from crosstask.plugins import installed, load
 from crosstask.runs import (
     CHARACTERISTICS,
@@ -46,7 +44,6 @@ from crosstask.runs import (
     never_predicted,
     open_run,
     other_epochs,
-    runs_without_normalisation,
     snapshots_needed,
     trained_record,
     write_images,
@@ -70,7 +67,7 @@ from crosstask.training.readings import readings_of, write_readings
 from crosstask.training.recorder import Recorder
 from crosstask.training.sampler import EpochSampler, NumberedSampler
 from crosstask.training.samples import CaseSamples, PatchSamples, SliceSamples, WholeSamples, spread
-from crosstask.weighting import WEIGHTINGS, Weighting, build_weighting, check_installed
+from crosstask.weighting import Weighting, build_weighting
 
 LOCK_NAME = "train.lock"
 
@@ -138,41 +135,6 @@ def _kept(settings: TrainingSection, samples: Dataset[Sample], cases: list[str],
     if not settings.cache or not cases:
         return samples
     return CachedSamples(samples, cases, assembly, shared=settings.loader_workers > 0)
-
-
-def check_specs(specs: Sequence[RunSpec], dataset: RawDataset | None = None) -> None:
-    """What can be told before hours of work: networks that cannot be built, devices and samples that cannot be had.
-
-    Args:
-        specs: runs of one experiment.
-        dataset: its data set, where there is one already.
-
-    Raises:
-        InputError: an option that there is not, or that does not fit the experiment's tasks.
-    """
-    dataset = dataset or dataset_of(specs[0].experiment)
-    check_networks(specs, dataset)
-    for spec in {spec.key: spec for spec in specs}.values():  # variants differ in settings
-        experiment, settings = spec.experiment, spec.experiment.training
-        if any(other.key == spec.key and not is_trained(other) for other in specs):
-            open_trainer(settings, precision=precision_of(experiment, device_of(settings)), enable_progress_bar=False)
-        whole = assembly_of(experiment, dataset)
-        if settings.balance is not None:
-            balanced_task(whole, settings.balance)
-        if settings.augmentation is not None:
-            check_augmentation(settings.augmentation, whole, spatial_dims(experiment))
-        check_installed(spec.weighting)
-        if WEIGHTINGS[spec.weighting].needs_labels and len(spec.tasks) > 1:
-            check_ordered(whole.only(spec.tasks).tasks, spec.weighting)
-    for spec in specs:
-        section = spec.experiment.encoder
-        if section.normalisation == "none" or not (others := runs_without_normalisation(spec)):
-            continue
-        if section.normalisation == "imagenet" or of_imagenet(section.weights):
-            raise InputError(
-                f"{others[0]}: was trained on inputs that were not normalised for ImageNet's weights, as {spec.name} "
-                "would be; set encoder.normalisation=none to go on as it was begun, or give another output="
-            )
 
 
 def train(

@@ -1,0 +1,56 @@
+"""What is wrong with the runs of an experiment, as far as it can be told without training one.
+
+It does without Lightning and MONAI where the device is the processor: a benchmark whose runs are done, or are trained
+in processes of their own, imports neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from crosstask.assembly import assembly_of, dataset_of
+from crosstask.datasets.base import Dataset as RawDataset
+from crosstask.errors import InputError
+from crosstask.network import check_networks, precision_of, spatial_dims
+from crosstask.nn.pretrained import of_imagenet
+from crosstask.runs import RunSpec, is_trained, runs_without_normalisation
+from crosstask.training.augmentation import check_augmentation
+from crosstask.training.characteristics import check_ordered
+from crosstask.training.device import check_device, device_of
+from crosstask.training.pools import balanced_task
+from crosstask.weighting import WEIGHTINGS, check_installed
+
+
+def check_specs(specs: Sequence[RunSpec], dataset: RawDataset | None = None) -> None:
+    """What can be told before hours of work: networks that cannot be built, devices and samples that cannot be had.
+
+    Args:
+        specs: runs of one experiment.
+        dataset: its data set, where there is one already.
+
+    Raises:
+        InputError: an option that there is not, or that does not fit the experiment's tasks.
+    """
+    dataset = dataset or dataset_of(specs[0].experiment)
+    check_networks(specs, dataset)
+    for spec in {spec.key: spec for spec in specs}.values():  # variants differ in settings
+        experiment, settings = spec.experiment, spec.experiment.training
+        if any(other.key == spec.key and not is_trained(other) for other in specs):
+            check_device(settings, precision_of(experiment, device_of(settings)))
+        whole = assembly_of(experiment, dataset)
+        if settings.balance is not None:
+            balanced_task(whole, settings.balance)
+        if settings.augmentation is not None:
+            check_augmentation(settings.augmentation, whole, spatial_dims(experiment))
+        check_installed(spec.weighting)
+        if WEIGHTINGS[spec.weighting].needs_labels and len(spec.tasks) > 1:
+            check_ordered(whole.only(spec.tasks).tasks, spec.weighting)
+    for spec in specs:
+        section = spec.experiment.encoder
+        if section.normalisation == "none" or not (others := runs_without_normalisation(spec)):
+            continue
+        if section.normalisation == "imagenet" or of_imagenet(section.weights):
+            raise InputError(
+                f"{others[0]}: was trained on inputs that were not normalised for ImageNet's weights, as {spec.name} "
+                "would be; set encoder.normalisation=none to go on as it was begun, or give another output="
+            )
