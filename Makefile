@@ -27,7 +27,7 @@ PYTHON = $(shell for range in '(3, 10) <= v < (3, 14)' '(3, 10) <= v'; do \
 done)
 endif
 
-.PHONY: help demo test lint format coverage bench starts intervals clean install install-dev
+.PHONY: help demo test lint format coverage bench dead intervals clean install install-dev
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -55,8 +55,8 @@ bench: install-dev ## measure training steps, store reads and the parts of a com
 	$(ONE_THREAD) $(BIN)/python benchmarks/store_read.py
 	$(ONE_THREAD) $(BIN)/python benchmarks/parts.py
 
-starts: install-dev ## train ten seeds of each method on the demo's phantoms: does any miss a structure? (half an hour)
-	$(ONE_THREAD) $(BIN)/python benchmarks/starts.py demo/starts stl hps mtan ctan -j $(JOBS) --set training.epochs=8
+dead: install-dev ## train 20 seeds of every method on the demo's phantoms: does any miss a structure? (an hour)
+	$(ONE_THREAD) $(BIN)/python benchmarks/dead_structures.py demo/dead -j $(JOBS)
 
 intervals: install-dev ## simulate benchmarks with known effects: do intervals hold them, and verdicts? (two hours)
 	$(ONE_THREAD) $(BIN)/python benchmarks/coverage.py -j $(JOBS)

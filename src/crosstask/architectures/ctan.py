@@ -86,7 +86,7 @@ class CTAN(Architecture):
         scaled_bottleneck: the poster's scaled dot product in CTAB (default), else eq. (2) as printed. On validation
             phantoms it had the higher skill with each of five seeds; see docs/results/ctab.md.
         open_masks: masks begin near 0.95 instead of 0.5; see :class:`crosstask.nn.attention.MaskAttention` and
-            docs/results/starts.md.
+            docs/results/dead-structures.md.
     """
 
     name = "ctan"
