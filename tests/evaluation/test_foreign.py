@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from crosstask.errors import InputError
 from crosstask.evaluation.cells import score_cells
 from crosstask.evaluation.foreign import Scores, clean_scores, known_baseline, read_tables
+from crosstask.evaluation.foreign.cells import texts
 from crosstask.evaluation.predictions import prediction_table, write_predictions
 from crosstask.evaluation.scores import COLUMNS, score_table, write_scores
 from crosstask.evaluation.scores_compare import compare
@@ -475,3 +477,25 @@ class TestCompare:
             with pytest.raises(InputError, match=re.escape(said)):
                 compare(frame, **options)
         assert known_baseline(clean_scores(frame), "mtl") == "mtl"
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "expected"),
+    [
+        ([" a", "b", "a", "b "], None, ["a", "b", "a", "b"]),
+        (["a ", "a", None], None, ["a", "a", ""]),
+        (["x", pd.NA, "x "], "string", ["x", "", "x"]),
+        ([True, 1, 1.0, "1", 1.5, None], object, ["True", "1", "1.0", "1", "1.5", ""]),
+        ([3, 1, 3], None, ["3", "1", "3"]),
+        ([3, None, 3], "Int64", ["3", "", "3"]),
+        ([3, math.nan, 0.5], None, ["3", "", "0.5"]),
+        (["x", "y ", "x"], "category", ["x", "y", "x"]),
+        ([True, False, True], None, ["True", "False", "True"]),
+        ([], object, []),
+    ],
+)
+def test_cells_are_text_whatever_they_were(cells: list[object], kind: object, expected: list[str]) -> None:
+    index = [7 + 2 * place for place in range(len(cells))]
+    told = texts(pd.Series(cells, index, dtype=kind))
+    assert list(told) == expected
+    assert list(told.index) == index

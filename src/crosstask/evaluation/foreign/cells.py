@@ -26,6 +26,10 @@ def texts(column: pd.Series) -> pd.Series:
         filled = column.astype(object)
         whole = column.notna() & np.isfinite(column) & (column == column.round())
         return filled.mask(whole, column.where(whole, 0).astype("int64").astype(str)).where(column.notna(), "").map(str)
+    if column.notna().all() and (column.dtype.kind in "iu" or pd.api.types.infer_dtype(column) == "string"):
+        codes, cells = pd.factorize(column)  # a long table repeats its cells; among other objects 1 equals True
+        told = np.array([str(cell).strip() for cell in cells], dtype=object)
+        return pd.Series(told[codes], column.index, dtype=object)
     return column.astype(object).where(column.notna(), "").map(lambda cell: str(cell).strip())
 
 
@@ -77,15 +81,16 @@ def directions(given: Given, told: Mapping[str, str]) -> np.ndarray:
         if metric not in metrics:
             raise InputError(f"--better {metric}={better}: there is no such metric; there are {', '.join(metrics)}")
     cells = texts(given.frame["higher_is_better"]).str.lower()
+    says = {cell: _direction(cell) for cell in cells.unique()}
     wanted = given.frame["metric"].map(told).fillna("")
-    both = np.flatnonzero((wanted != "") & (cells != "") & (wanted != cells.map(_direction).fillna("")))
+    both = np.flatnonzero((wanted != "") & (cells != "") & (wanted != cells.map(says).fillna("")))
     if len(both):
         place = int(both[0])
         raise InputError(
             f"{given.where(place)}, column 'higher_is_better': {cells[place]!r}, and {wanted[place]} is better by the "
             "command line; leave one of them out"
         )
-    found = cells.where(cells != "", wanted).map(_direction)
+    found = cells.where(cells != "", wanted).map({**says, HIGHER: HIGHER, LOWER: LOWER})
     strange = np.flatnonzero(found.isna())
     if len(strange):
         place = int(strange[0])
@@ -135,7 +140,7 @@ def seeds(given: Given) -> tuple[np.ndarray, tuple[str, ...]]:
     cells = given.frame["seed"]
     labels = list(dict.fromkeys(cells))
     if all(_WHOLE.fullmatch(label) for label in labels):
-        return cells.map(lambda cell: int(float(cell))).to_numpy(dtype="int64"), ()
+        return cells.map({label: int(float(label)) for label in labels}).to_numpy(dtype="int64"), ()
     order = {label: number for number, label in enumerate(sorted(labels, key=natural))}
     said = listed((f"{label!r} is {number}" for label, number in order.items()), _MOST_LABELS)
     return cells.map(order).to_numpy(dtype="int64"), (f"Seeds are labels, numbered in their order: {said}.",)
