@@ -203,23 +203,24 @@ def splits_by_seed(
 
 
 def judged_otherwise(specs: Sequence[RunSpec]) -> list[str]:
-    """One line where runs were scored with other weights than the experiment wants now, and are scored anew."""
-    changed = [
-        (spec, str(before))
-        for spec in specs
-        if is_trained(spec) and (spec.folder / SCORES).exists()
-        for before in [evaluation_of(spec.folder).weights]
-        if before != spec.experiment.judged_weights
-    ]
-    if not changed:
-        return []
-    spec, before = changed[0]
-    now = spec.experiment.judged_weights
-    more = f" and {len(changed) - 1} more runs" if len(changed) > 1 else ""
-    return [
-        f"{spec.name}{more}: scored before with the weights {before}, and now anew with {now}; "
-        f"set evaluation.weights={before} to keep the scores"
-    ]
+    """What is said of runs that were scored with other weights or on other cases, and are scored anew."""
+    scored = [spec for spec in specs if is_trained(spec) and (spec.folder / SCORES).exists()]
+    lines = []
+    for key, what in (("weights", "with the weights {}"), ("split", "on {} cases")):
+        changed = [
+            (spec, before, now)
+            for spec in scored
+            for before, now in [(getattr(evaluation_of(spec.folder), key), getattr(spec.experiment.scoring, key))]
+            if before != now
+        ]
+        if changed:
+            spec, before, now = changed[0]
+            more = f" and {len(changed) - 1} more runs" if len(changed) > 1 else ""
+            lines.append(
+                f"{spec.name}{more}: scored before {what.format(before)}, and now anew {what.format(now)}; "
+                f"set evaluation.{key}={before} to keep the scores"
+            )
+    return lines
 
 
 def _failure(spec: RunSpec, exit_code: int, others: int) -> CrosstaskError:
@@ -298,7 +299,8 @@ def train_and_score(spec: RunSpec, store_root: Path, *, tell: Callable[[str], No
     if not is_scored(spec):
         device = scoring_device(spec.experiment.training)
         tell(f"{spec.name}: is scored on {describe_device(find_device(device))}")
-        evaluation = evaluate_run(spec.folder, store, device=device, evaluation=spec.experiment.evaluation)
+        settings = spec.experiment.evaluation
+        evaluation = evaluate_run(spec.folder, store, split=settings.split, device=device, evaluation=settings)
         (spec.folder / EXAMPLES).unlink(missing_ok=True)  # of scores that were made otherwise
         if len(evaluation.predictions):
             write_predictions(evaluation.predictions, spec.folder / PREDICTIONS)

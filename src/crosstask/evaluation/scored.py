@@ -16,8 +16,13 @@ from crosstask.store.statistics import labels_of
 from crosstask.tasks.base import Task
 
 _OF_PREDICTIONS = ("overlap", "pooling", "threshold", "complete_cases")
-_OF_SCORES = ("weights", *_OF_PREDICTIONS)
+_OF_SCORES = ("weights", "split", *_OF_PREDICTIONS)
 """Keys of the section on which scores depend; the others are about speed, or about what is made of the scores."""
+
+ON_VALIDATION = (
+    "Judged on validation cases in the place of test cases (evaluation.split), to choose settings: no result, since "
+    "thresholds and best epochs are chosen on the same cases."
+)
 
 _FEW = 50  # validation cases of either side, below which the threshold that they choose is worth a word
 
@@ -99,7 +104,8 @@ def scoring_remarks(
     Raises:
         InputError: no test case would be left.
     """
-    remarks = []
+    split = experiment.evaluation.split
+    remarks = [ON_VALIDATION] if split == "validation" else []
     findings = [task.name for task in assembly.tasks if task.thresholds is not None]
     if findings:
         remarks.append(f"{', '.join(findings)}: {decided_by(experiment.evaluation)}.")
@@ -107,12 +113,12 @@ def scoring_remarks(
     if lacking:
         remarks.append(chosen_without(lacking))
     if experiment.evaluation.complete_cases:
-        tests = [list(own["test"]) for own in splits.values()]
+        tests = [list(own[split]) for own in splits.values()]
         whole = {case for test in tests for case in test}
         kept = {case for test in tests for case in scored_cases(store, test, assembly, experiment.evaluation)}
         remarks.append(
-            f"{len(whole) - len(kept)} of {len(whole)} test cases are left out because a label of some task is missing "
-            "(evaluation.complete_cases)."
+            f"{len(whole) - len(kept)} of {len(whole)} {split} cases are left out because a label of some task is "
+            "missing (evaluation.complete_cases)."
         )
     return tuple(remarks)
 

@@ -14,6 +14,11 @@ from crosstask.functional.improvement import LEVEL, MARGIN
 class EvaluationSection(Section):
     """How predictions of the test cases are scored."""
 
+    split: Literal["test", "validation"] = Field(
+        default="test",
+        description="cases on which a benchmark judges the methods; validation: to choose settings without a look at "
+        "the test cases, which every output says, since such figures are no result",
+    )
     batch_size: PositiveInt = Field(default=32, description="slices or patches predicted at a time")
     overlap: float = Field(default=0.5, ge=0, lt=1, description="patch: overlap of neighbouring patches")
     pooling: Literal["mean", "median", "max"] = Field(

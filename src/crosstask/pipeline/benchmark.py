@@ -62,7 +62,11 @@ def run_benchmark(
     check_aim(context, aim)
     check_names(context.experiment)
     check_specs(context.specs, context.dataset)
-    externals = externals_of(context.experiment, context.listener)
+    if context.experiment.external and context.experiment.evaluation.split == "validation":
+        context.listener.warned("external: is left alone, since evaluation.split=validation chooses settings")
+        externals = []
+    else:
+        externals = externals_of(context.experiment, context.listener)
     for external in externals:  # what is wrong with them is told now, and not after hours
         external.check(context.assembly, workers=workers)
     context.prepare(workers=workers)
@@ -222,7 +226,8 @@ def _with_threads(spec: RunSpec, threads: int) -> RunSpec:
 def _draw_examples(context: Context, specs: Sequence[RunSpec]) -> None:
     """What the runs of the first seed make of a few test cases, for the report's pictures."""
     experiment, store, seed = context.experiment, context.store, context.experiment.seeds[0]
-    cases = scored_cases(store, context.splits[seed]["test"], context.assembly, experiment.evaluation)
+    judged = context.splits[seed][experiment.evaluation.split]
+    cases = scored_cases(store, judged, context.assembly, experiment.evaluation)
     examples = choose_examples(store, cases, context.assembly)
     shown = [spec for spec in specs if spec.seed == seed]
     with context.listener.progress("Drawing") as progress:

@@ -76,7 +76,12 @@ def _constant(context: Context, specs: Sequence[RunSpec], known: dict[int, pd.Da
         learned = [task for spec in own for task in learned_tasks(read_record(spec.folder))]
         with context.listener.progress("Scoring the constant") as progress:
             evaluation = evaluate_constant(
-                own[0].experiment, context.store, seed=seed, tasks=learned, progress=progress
+                own[0].experiment,
+                context.store,
+                seed=seed,
+                tasks=learned,
+                split=experiment.evaluation.split,
+                progress=progress,
             )
         known[seed] = evaluation.scores
     return pd.concat([known[seed] for seed in seeds], ignore_index=True)
@@ -111,6 +116,8 @@ class UnderOtherRules:
 
 def score_under_other_rules(context: Context, specs: list[RunSpec], *, jobs: int, apart: bool) -> UnderOtherRules:
     """Score the runs under other rules for the epoch, which need them all trained: see :mod:`crosstask.runs.epochs`."""
+    if context.experiment.evaluation.split == "validation":  # that rules choose among epochs by
+        return UnderOtherRules([], {}, "")
     plans, methods, remark = planned(specs, context.keys)
     if remark:
         context.listener.warned(remark)
@@ -182,7 +189,8 @@ def _test_to_train(context: Context) -> float:
     """Test cases for one training case, mean over seeds; NaN where all seeds have the same splits."""
     if not context.experiment.dataset.splits.by_seed:
         return math.nan
-    ratios = [len(own["test"]) / len(own["train"]) for own in context.splits.values()]
+    split = context.experiment.evaluation.split
+    ratios = [len(own[split]) / len(own["train"]) for own in context.splits.values()]
     return math.fsum(ratios) / len(ratios)
 
 

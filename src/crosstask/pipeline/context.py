@@ -70,7 +70,9 @@ class Context:
 
     @cached_property
     def splits(self) -> dict[int, dict[Split, list[str]]]:
-        """Case ids of each split, of each seed, for the whole benchmark: each split has a case."""
+        """Case ids of each split, of each seed, for the whole benchmark: each split that it needs has a case."""
+        if self.experiment.evaluation.split == "validation":
+            return self.splits_of_training
         return splits_by_seed(self.specs, self.store, self.dataset.image_array)
 
     @cached_property

@@ -38,7 +38,7 @@ def cohort_pictures(
             yield f"{task}: predicted against true", scatter(part, shown, units.get(str(task), ""))
             continue
         if kind == "softmax":
-            title = f"{task}: confusion matrix (number of test cases{seeds}; shade: share of the true class)"
+            title = f"{task}: confusion matrix (number of cases{seeds}; shade: share of the true class)"
             yield title, confusion_matrices(part, shown)
         else:
             lines = "mean over seeds" if _too_many(part) else "a line a seed; AUC: mean over seeds"

@@ -53,7 +53,7 @@ def diagnosis_notes(diagnosis: Diagnosis, resamplings: int) -> str:
     once = f" Single seed, {ONE_RUN}: another training may differ by more than the methods do." * (diagnosis.seeds == 1)
     chance = "of drawing other cases" if diagnosis.seeds == 1 else "of training anew and of drawing other cases"
     return (
-        f"{diagnosis.task} in {diagnosis.dataset}, {diagnosis.cases} test cases, mean over {seeds}. {whose} {against}"
+        f"{diagnosis.task} in {diagnosis.dataset}, {diagnosis.cases} cases, mean over {seeds}. {whose} {against}"
         f"In brackets {level_text(diagnosis.level)} intervals ({_covers(diagnosis)}), which hold the chance {chance}: "
         f"{drawn}, drawn {resamplings} times, the same for all methods, or as DeLong has it for an AUC."
         f"{once}{_remarks(diagnosis)}"

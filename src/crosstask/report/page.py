@@ -190,9 +190,10 @@ def _figure_parts(tables: _Tables) -> list[str]:
 
 def _notes(experiment: Experiment, comparison: Comparison, specs: Sequence[RunSpec], predictions: pd.DataFrame) -> str:
     """How the figures came about, in one paragraph."""
+    split = experiment.evaluation.split
     how = {"case": "mean over", "cohort": "of all together:"}
     measures = ", ".join(
-        f"{measure.task} by {measure.metric} ({how[measure.of]} {comparison.cases[measure.task]} test cases)"
+        f"{measure.task} by {measure.metric} ({how[measure.of]} {comparison.cases[measure.task]} {split} cases)"
         for measure in comparison.measures
     )
     most = max(comparison.cases.values())
@@ -203,7 +204,7 @@ def _notes(experiment: Experiment, comparison: Comparison, specs: Sequence[RunSp
     )
     decided = set(predictions["values"]) - {"quantity"}
     likeliest = "With classes that exclude each other the most probable one is decided for. " * ("softmax" in decided)
-    own = ", each on test cases of its own" * comparison.by_seed
+    own = f", each on {split} cases of its own" * comparison.by_seed
     against = "STL of the same variant, ranked within it" if experiment.variants else "STL"
     sources = "of the cases" if trained_once(comparison) else "between runs and that of the cases"
     seconds = sum(trained_record(spec.folder)["training"]["seconds"] for spec in specs)
