@@ -37,6 +37,7 @@ class Architecture(nn.Module, ABC):
         label: how tables write it; by default the name.
         needs_major: it takes ``major``, the name of the task that the others help.
         task_modules: attributes that map a task's name to a module that no other task's output depends on.
+        part_names: ``{attribute: what figures call it}``, for :meth:`shared_parts`.
 
     Shapes:
         forward: image ``b c *s`` to ``{task: b channels *s}`` at pixel level and ``{task: b channels}`` at image
@@ -51,6 +52,7 @@ class Architecture(nn.Module, ABC):
     registry = ARCHITECTURES
     needs_major: ClassVar[bool] = False
     task_modules: ClassVar[tuple[str, ...]] = ("decoders",)
+    part_names: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, tasks: Mapping[str, Head], parts: Parts | None = None) -> None:
         super().__init__()
@@ -172,3 +174,29 @@ class Architecture(nn.Module, ABC):
         """Parameters that the outputs of several tasks depend on: all that are not one task's own."""
         own = {id(parameter) for task in self.heads for parameter in self.task_parameters(task)}
         return [parameter for parameter in self.parameters() if id(parameter) not in own]
+
+    def shared_parts(self) -> dict[str, list[nn.Parameter]]:
+        """The same by part of the network, for figures part by part: those of encoders first, from fine to coarse.
+
+        Encoders are divided as they say (``stem``, ``stage 1``, ...), all of them alike where there are several; what
+        they leave out is ``encoder``. Other parts are called by their attribute, or by :attr:`part_names`, those in a
+        list with their number.
+        """
+        names: dict[int, str] = {}
+        for encoder in self.all_encoders():
+            names |= {id(parameter): "encoder" for parameter in encoder.parameters()}
+            for part, modules in encoder.divided().items():
+                names |= {id(parameter): part for module in modules for parameter in module.parameters()}
+        for name, parameter in self.named_parameters():
+            names.setdefault(id(parameter), self._part_of(name))
+        parts: dict[str, list[nn.Parameter]] = {part: [] for part in names.values()}
+        for parameter in self.shared_parameters():
+            parts[names[id(parameter)]].append(parameter)
+        return {part: own for part, own in parts.items() if own}
+
+    def _part_of(self, name: str) -> str:
+        """The part that a parameter outside the encoders belongs to, by its name."""
+        attribute, _, rest = name.partition(".")
+        part = self.part_names.get(attribute, attribute)
+        listed = isinstance(getattr(self, attribute), nn.ModuleList)
+        return f"{part} {int(rest.partition('.')[0]) + 1}" if listed else part

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -32,6 +32,7 @@ class CrossStitchNetwork(Architecture):
     """
 
     name = "cross_stitch"
+    part_names: ClassVar[Mapping[str, str]] = {"units": "unit"}
 
     def __init__(
         self, tasks: Mapping[str, Head], parts: Parts, *, units: Literal["channel", "layer"] = "channel"

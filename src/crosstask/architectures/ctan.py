@@ -90,6 +90,7 @@ class CTAN(Architecture):
     """
 
     name = "ctan"
+    part_names: ClassVar[Mapping[str, str]] = {"stages": "attention"}
     bottleneck_kind: ClassVar[type[CrossTaskBottleneck]] = CrossTaskBottleneck
 
     def __init__(

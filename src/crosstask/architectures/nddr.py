@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -30,6 +31,7 @@ class NDDRNetwork(Architecture):
     """
 
     name = "nddr"
+    part_names: ClassVar[Mapping[str, str]] = {"reductions": "reduction"}
     task_modules = ("last", "decoders")
 
     def __init__(self, tasks: Mapping[str, Head], parts: Parts) -> None:

@@ -64,6 +64,11 @@ class BlockEncoder(Staged):
         self.train()
         return shapes
 
+    def divided(self) -> dict[str, list[nn.Module]]:
+        """The stem, and the four stages."""
+        stages = zip(STAGES, self._shared, self._last, strict=True)
+        return {"stem": list(self._stem), **{f"stage {stage}": [*shared, last] for stage, shared, last in stages}}
+
     def stem(self, image: Tensor) -> Tensor:
         features: Tensor = self.normalisation(image)
         for block in self._stem:

@@ -111,6 +111,10 @@ class Encoder(Staged):
         output: Tensor = self._blocks(stage)[-1](features)
         return output
 
+    def divided(self) -> dict[str, list[nn.Module]]:
+        """The stem, and the four stages."""
+        return {"stem": [self.conv1, self.bn1], **{f"stage {stage}": [self._blocks(stage)] for stage in STAGES}}
+
     def _blocks(self, stage: int) -> nn.Sequential:
         layers: tuple[nn.Sequential, ...] = (self.layer1, self.layer2, self.layer3, self.layer4)
         return layers[stage - 1]

@@ -56,6 +56,13 @@ class EncoderBase(nn.Module):
         self.in_channels = in_channels
         self.normalisation = InputNormalisation(in_channels)
 
+    def divided(self) -> dict[str, list[nn.Module]]:
+        """Its modules by part, from fine to coarse, for figures part by part; by default it is not divided.
+
+        The names are ``stem`` and ``stage 1`` to ``stage 4`` where it has stages.
+        """
+        return {}
+
 
 class Staged(EncoderBase):
     """An encoder that can be entered halfway through each of its four stages, as MTAN and CTAN need it.

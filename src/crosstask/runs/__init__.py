@@ -40,6 +40,7 @@ from crosstask.runs.names import (
     SCORES,
     SNAPSHOTS,
     THRESHOLDS,
+    TRANSFER,
     predictions_under,
     scores_under,
 )
@@ -79,6 +80,7 @@ __all__ = [
     "SCORES",
     "SNAPSHOTS",
     "THRESHOLDS",
+    "TRANSFER",
     "WEIGHTS",
     "RunSpec",
     "check_data",

@@ -20,6 +20,7 @@ CHARACTERISTICS = "characteristics.csv"
 EPOCHS = "epochs.json"
 IMAGES = "images.json"
 READINGS = "readings.json"
+TRANSFER = "transfer.csv"
 
 
 def scores_under(rule: str) -> str:

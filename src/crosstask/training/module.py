@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -10,12 +12,14 @@ import lightning as L
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from crosstask.architectures import Architecture
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import TrainingSection
 from crosstask.sample import Batch
 from crosstask.tasks.base import Task
+from crosstask.training.transfer import Probe, drawing_as, random_state
 from crosstask.weighting import Step, Weighting
 
 _REMEDY = "lower it, set training.gradient_clip, or train at precision 32, with another output= as runs keep settings"
@@ -32,6 +36,7 @@ class TrainingModule(L.LightningModule):
         encoder_learning_rate: of the encoder's own, or None; an error where the architecture states no encoder.
         major: the task whose skill alone is the score, or None for the mean of all.
         seed: of what the architecture draws in training, such as dropout.
+        probe: looks at some batches more closely, which changes nothing in training; None for none.
     """
 
     def __init__(
@@ -44,6 +49,7 @@ class TrainingModule(L.LightningModule):
         encoder_learning_rate: float | None = None,
         major: str | None = None,
         seed: int = 0,
+        probe: Probe | None = None,
     ) -> None:
         super().__init__()
         if encoder_learning_rate is not None:
@@ -60,6 +66,9 @@ class TrainingModule(L.LightningModule):
         self._weights: dict[str, list[Tensor]] = {}
         self._losses: dict[str, Tensor] = {}
         self._batch: Batch | None = None
+        self.probe = probe
+        self._looked_at: Batch | None = None
+        self._drawn: tuple[Tensor, Tensor | None] | None = None
         self._ends = True
         self._pending = False
         self.skills: dict[str, float] = {}
@@ -120,6 +129,10 @@ class TrainingModule(L.LightningModule):
         in the same step had one.
         """
         self._ends = (batch_index + 1) % self.settings.accumulate == 0 or self.trainer.is_last_batch
+        if self.probe is not None:
+            number = self.current_epoch * int(self.trainer.num_training_batches) + batch_index
+            self._looked_at = batch if self.probe.is_due(number) else None
+            self._drawn = random_state(self.device) if self._looked_at is not None else None
         self._losses, counts = self._losses_of(batch)
         for name, loss in self._losses.items():
             if not bool(torch.isfinite(loss)):
@@ -135,7 +148,9 @@ class TrainingModule(L.LightningModule):
 
     def _losses_of(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Loss of each task that has a label in the batch, and how many samples it is the mean of."""
-        outputs = self.architecture(batch.image)
+        return self._losses_from(self.architecture(batch.image), batch)
+
+    def _losses_from(self, outputs: Mapping[str, Tensor], batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         losses: dict[str, Tensor] = {}
         counts: dict[str, Tensor] = {}
         for task in self.tasks:
@@ -156,9 +171,33 @@ class TrainingModule(L.LightningModule):
         """
         share = 1 / self.settings.accumulate
         step = Step(loss.detach(), self._shared, self._own, self._last, share=share, ends=self._ends)
-        for name, weight in self.weighting.backward(self._losses, step).items():
+        looks = self.probe is not None and self._looked_at is not None and bool(self._losses)
+        weights = self._looked_backward(step) if looks else self.weighting.backward(self._losses, step)
+        for name, weight in weights.items():
             self._weights[name].append(weight.detach())
-        self._losses = {}
+        self._losses, self._looked_at, self._drawn = {}, None, None
+
+    def _looked_backward(self, step: Step) -> Mapping[str, Tensor]:
+        """The same of a batch that the probe looks at: with the gradients of the step if it has them, else beside it."""
+        assert self.probe is not None
+        self.probe.begin(step.scale)
+        if self.weighting.shows_gradients:
+            step = replace(step, look=self.probe.look)
+        else:
+            self.probe.differentiate(self._losses, step.scale)
+        weights = self.weighting.backward(self._losses, step)
+        losses = {name: float(own.detach()) for name, own in self._losses.items()}
+        self.probe.finish(losses, weights, self._losses_with)
+        return weights
+
+    def _losses_with(self, changed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The losses of the batch with other parameters, all else as it was: dropout, and statistics of the batch."""
+        assert self._looked_at is not None and self._drawn is not None
+        batch, buffers = self._looked_at, {name: own.clone() for name, own in self.architecture.named_buffers()}
+        precision = self.trainer.precision_plugin.forward_context()
+        with torch.no_grad(), precision, drawing_as(self._drawn, self.device):
+            outputs = functional_call(self.architecture, {**changed, **buffers}, (batch.image,))
+            return self._losses_from(outputs, batch)[0]
 
     @cached_property
     def _shared(self) -> list[nn.Parameter]:

@@ -35,6 +35,7 @@ from crosstask.runs import (
     LAST,
     READINGS,
     RECORD,
+    TRANSFER,
     RunSpec,
     check_data,
     check_settings,
@@ -67,6 +68,7 @@ from crosstask.training.readings import readings_of, write_readings
 from crosstask.training.recorder import Recorder
 from crosstask.training.sampler import EpochSampler, NumberedSampler
 from crosstask.training.samples import CaseSamples, PatchSamples, SliceSamples, WholeSamples, spread
+from crosstask.training.transfer import Probe, TransferRecorder
 from crosstask.weighting import Weighting, build_weighting
 
 LOCK_NAME = "train.lock"
@@ -194,7 +196,7 @@ def _train(spec: RunSpec, store: Store, show_progress: bool, tell: Callable[[str
     if trained.trainer.is_global_zero:
         _write_readings(spec, module.architecture, tell)
         write_record(spec.folder, record)
-        seal(spec.folder, RECORD, HISTORY, READINGS)
+        seal(spec.folder, RECORD, HISTORY, READINGS, TRANSFER)
         trained.checkpoints.remove_checkpoint(spec.folder / LAST)
         trained.recorder.clean(kept=_snapshots_to_keep(spec))
     return record
@@ -227,6 +229,7 @@ def _module(spec: RunSpec, assembly: Assembly, weighting: Weighting) -> Training
     architecture = build_architecture(spec, assembly, pretrained=True)
     if settings.channels_last and spatial_dims(experiment) == 2:
         architecture = architecture.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    probe = Probe(architecture, settings.transfer_every)
     return TrainingModule(
         architecture,
         assembly.tasks,
@@ -235,6 +238,7 @@ def _module(spec: RunSpec, assembly: Assembly, weighting: Weighting) -> Training
         encoder_learning_rate=experiment.encoder.learning_rate,
         major=experiment.major,
         seed=spec.seed,
+        probe=probe if probe.sees_anything else None,
     )
 
 
@@ -321,7 +325,12 @@ def _fit(
             precision=precision_of(spec.experiment, device_of(settings)),
             accumulate_grad_batches=settings.accumulate,
             gradient_clip_val=settings.gradient_clip,
-            callbacks=[*([average] if average else []), recorder, *([RichProgressBar()] if show_progress else [])],
+            callbacks=[
+                *([average] if average else []),
+                *_transfer(spec, module),
+                recorder,
+                *([RichProgressBar()] if show_progress else []),
+            ],
             plugins=[checkpoints],
             enable_progress_bar=show_progress,
             num_sanity_val_steps=0,
@@ -336,6 +345,11 @@ def _fit(
     if recorder.epochs == 0:
         raise CrosstaskError(f"{spec.folder}: no epoch was trained; give more training samples than one batch")
     return _Trained(trainer, recorder, checkpoints, started)
+
+
+def _transfer(spec: RunSpec, module: TrainingModule) -> list[TransferRecorder]:
+    """What writes what the tasks do to each other, where anything of it is seen."""
+    return [] if module.probe is None else [TransferRecorder(spec.folder, module.probe)]
 
 
 def _snapshots_to_keep(spec: RunSpec) -> list[int]:

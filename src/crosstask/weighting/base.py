@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from crosstask.functional.spearman import Characteristic
 
 
+Look = Callable[[str, "Sequence[nn.Parameter]", "Sequence[Tensor | None]"], None]
+"""Told a task, parameters, and the gradients of its loss by these, None where it does not depend on one."""
+
+
 @dataclass(frozen=True)
 class Step:
     """What a weighting may know of the network and of the batch.
@@ -29,6 +33,8 @@ class Step:
         last: weights of the last layer that all tasks share, or None.
         share: of this batch in the step: one over the number of accumulated batches.
         ends: the optimiser takes its step after this batch; False for all but the last of accumulated batches.
+        look: told each task's gradient of the shared parameters that can be learned, times :attr:`scale`, by weightings
+            that have it (:attr:`Weighting.shows_gradients`); None where nobody looks.
     """
 
     scale: Tensor
@@ -37,6 +43,7 @@ class Step:
     last: nn.Parameter | None = None
     share: float = 1.0
     ends: bool = True
+    look: Look | None = None
 
 
 class Weighting(ABC):
@@ -56,6 +63,8 @@ class Weighting(ABC):
         needs_labels: :meth:`fit` must be called before the network is built.
         needs_major: one task must be named as the one that the others help.
         needs: packages that it computes with and that an installation may lack.
+        shows_gradients: :meth:`backward` calls :attr:`Step.look` for each task, so that nobody has to compute the
+            gradients of the tasks once more. A subclass with a :meth:`backward` of its own has to say so again.
         learning_rate: of :meth:`parameters`; None for the network's.
         characteristics: what :meth:`fit` found of each task but the major, for the report.
     """
@@ -66,6 +75,7 @@ class Weighting(ABC):
     needs_labels: ClassVar[bool] = False
     needs_major: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ()
+    shows_gradients: ClassVar[bool] = False
     learning_rate: float | None = None
     characteristics: tuple[Characteristic, ...] = ()
 
@@ -76,6 +86,8 @@ class Weighting(ABC):
         super().__init_subclass__(**options)
         if "label" not in cls.__dict__ and "name" in cls.__dict__:
             cls.label = cls.name
+        if "backward" in cls.__dict__ and "shows_gradients" not in cls.__dict__:
+            cls.shows_gradients = False
 
     @classmethod
     def faults(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

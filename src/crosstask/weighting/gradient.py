@@ -28,6 +28,8 @@ class GradientWeighting(Weighting):
     expect, nothing is weighed and the gradients say so.
     """
 
+    shows_gradients = True
+
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__(tasks)
         self._rows: dict[str, Tensor] = {}
@@ -52,6 +54,8 @@ class GradientWeighting(Weighting):
             own = [parameter for parameter in step.own.get(task, ()) if parameter.requires_grad]
             scale = step.scale.to(loss.dtype)
             found = torch.autograd.grad(loss, [*shared, *own], scale, retain_graph=[task] != last, allow_unused=True)
+            if step.look is not None:
+                step.look(task, shared, found[: len(shared)])
             self._add_row(task, shared, found[: len(shared)], step)
             for parameter, gradient in zip(own, found[len(shared) :], strict=True):
                 if gradient is not None:
