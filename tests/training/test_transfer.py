@@ -1,4 +1,4 @@
-"""What tasks do to each other, looked at in training: against plain autograd, and without a trace in what is learned."""
+"""What tasks do to each other, looked at in training: against plain autograd, and without a trace in the weights."""
 
 from __future__ import annotations
 

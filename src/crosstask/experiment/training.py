@@ -76,8 +76,8 @@ class TrainingSection(Section):
         default=None,
         ge=0,
         description="batches of a run of several tasks, of which one is looked at more closely: how far the tasks' "
-        "gradients agree on what they share, and how much a step for one lowers the loss of another (docs/transfer.md); "
-        "it changes nothing in training. None: 50 for each task; 0: none",
+        "gradients agree on what they share, and how much a step for one lowers the loss of another "
+        "(docs/transfer.md); it changes nothing in training. None: 50 for each task; 0: none",
     )
     loader_workers: int = Field(default=0, ge=0, description="processes that load samples")
     device: str = Field(default="auto", description="auto, cpu, gpu, or Lightning's other accelerators")

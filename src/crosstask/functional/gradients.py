@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-STEP = 0.01
-"""Share by which the steps of a look-ahead would lower the losses if these were straight lines."""
+STEP = 1e-3
+"""Share by which the steps of a look-ahead would lower the losses if these were straight lines. With 1e-2 the curvature
+of the loss says more than the gradient (a step for a task may raise its own loss), and below 1e-5 rounding does."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,8 @@ def step_length(losses: Sequence[float], squares: Sequence[float]) -> float:
 
     .. math:: \eta \sum_t |g_t|^2 = \mathrm{STEP} \sum_t L_t
 
-    So the steps are as large as they may be to tell something of the gradients at hand, whatever the scale of a loss;
-    a step of the optimiser's learning rate would, with Adam, be no step of the optimiser, and with small gradients
-    below rounding.
+    So they tell something of the gradients at hand, whatever the scale of a loss. A plain step of the optimiser's
+    learning rate is, with Adam, no step of the optimiser, and with small gradients below rounding.
 
     Args:
         losses: :math:`L_t` of each task.

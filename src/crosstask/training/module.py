@@ -178,7 +178,7 @@ class TrainingModule(L.LightningModule):
         self._losses, self._looked_at, self._drawn = {}, None, None
 
     def _looked_backward(self, step: Step) -> Mapping[str, Tensor]:
-        """The same of a batch that the probe looks at: with the gradients of the step if it has them, else beside it."""
+        """The same of a batch that the probe looks at: by the gradients of the step if it has them, else beside it."""
         assert self.probe is not None
         self.probe.begin(step.scale)
         if self.weighting.shows_gradients:
@@ -186,16 +186,16 @@ class TrainingModule(L.LightningModule):
         else:
             self.probe.differentiate(self._losses, step.scale)
         weights = self.weighting.backward(self._losses, step)
-        losses = {name: float(own.detach()) for name, own in self._losses.items()}
-        self.probe.finish(losses, weights, self._losses_with)
+        # in half precision most weights are the same after so small a step
+        before = self._losses if str(self.trainer.precision).startswith(("32", "64")) else self._losses_with({})
+        self.probe.finish({name: float(own.detach()) for name, own in before.items()}, weights, self._losses_with)
         return weights
 
     def _losses_with(self, changed: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The losses of the batch with other parameters, all else as it was: dropout, and statistics of the batch."""
+        """The losses of the batch in single precision with other parameters, all else as it was, dropout too."""
         assert self._looked_at is not None and self._drawn is not None
         batch, buffers = self._looked_at, {name: own.clone() for name, own in self.architecture.named_buffers()}
-        precision = self.trainer.precision_plugin.forward_context()
-        with torch.no_grad(), precision, drawing_as(self._drawn, self.device):
+        with torch.no_grad(), drawing_as(self._drawn, self.device):
             outputs = functional_call(self.architecture, {**changed, **buffers}, (batch.image,))
             return self._losses_from(outputs, batch)[0]
 
