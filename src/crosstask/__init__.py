@@ -9,7 +9,8 @@
     run = ct.load_run(comparison.runs["ctan/seed0"])
     run.predict(volume, spacing=(3, 1, 1))["dose"]     # plain arrays
 
-Steps: :func:`benchmark`, :func:`train`, :func:`evaluate`, :func:`predict`, :func:`load_run`, :func:`describe_table`.
+Steps: :func:`benchmark`, :func:`train`, :func:`evaluate`, :func:`predict`, :func:`load_run`, :func:`describe_table`;
+:func:`affinity` looks before a benchmark at which tasks to learn together.
 :func:`compare` compares methods by a table of scores of any origin.
 To add a method, a weighting, a data set, a kind of task or an output format, inherit from :class:`Architecture`,
 :class:`Weighting`, :class:`Dataset`, :class:`Task` or :class:`CaseWriter` and :func:`register` the class.
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from crosstask.export.cases import CaseWriter
     from crosstask.geometry import Geometry
     from crosstask.methods import Method
-    from crosstask.pipeline.api import benchmark, describe_table, evaluate, load_run, predict, train
+    from crosstask.pipeline.affinity import TaskAffinity
+    from crosstask.pipeline.api import affinity, benchmark, describe_table, evaluate, load_run, predict, train
     from crosstask.pipeline.listener import Listener
     from crosstask.pipeline.results import Comparison
     from crosstask.pipeline.trained import ArrayPrediction, TrainedRun
@@ -69,8 +71,10 @@ _PUBLIC = {
     "ScalarTask": "tasks.scalar",
     "SegmentationTask": "tasks.segmentation",
     "Task": "tasks.base",
+    "TaskAffinity": "pipeline.affinity",
     "TrainedRun": "pipeline.trained",
     "Weighting": "weighting.base",
+    "affinity": "pipeline.api",
     "benchmark": "pipeline.api",
     "build": "architectures.table",
     "compare": "evaluation.scores_compare",
@@ -105,9 +109,11 @@ __all__ = [
     "ScalarTask",
     "SegmentationTask",
     "Task",
+    "TaskAffinity",
     "TrainedRun",
     "Weighting",
     "__version__",
+    "affinity",
     "benchmark",
     "build",
     "compare",

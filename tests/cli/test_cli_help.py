@@ -21,6 +21,7 @@ COMMANDS = (
     "fetch",
     "cohort",
     "compare",
+    "affinity",
 )
 HEAVY = ("torch", "monai", "lightning", "pandas", "numpy", "scipy", "pyarrow", "matplotlib", "blosc2", "yaml")
 

@@ -15,6 +15,7 @@ import typer
 from rich.markup import escape
 
 from crosstask import __version__
+from crosstask.cli.affinity import affinity
 from crosstask.cli.cohort import cohort_app
 from crosstask.cli.comparing import compare
 from crosstask.cli.configs import configs, tell_config
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 
 app.add_typer(cohort_app, name="cohort")
+app.command()(affinity)
 app.command()(compare)
 app.command()(dvh)
 app.command()(configs)

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 def show_comparison(comparison: Comparison) -> None:
     """The tables of a benchmark, and where its page is."""
     output = comparison.page.parent
-    more = {"diagnosis.txt": comparison.diagnosis, "epochs.txt": comparison.epochs}
+    more = {
+        "diagnosis.txt": comparison.diagnosis,
+        "epochs.txt": comparison.epochs,
+        "transfer.txt": comparison.transfer,
+    }
     for name in ("table.txt", *(name for name, part in more.items() if part is not None)):
         out.print((output / name).read_text(encoding="utf-8"), markup=False)
     out.print(f"Page: {comparison.page.resolve()}", markup=False)

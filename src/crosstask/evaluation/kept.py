@@ -13,8 +13,9 @@ from crosstask.errors import InputError
 from crosstask.evaluation.predictions import read_predictions
 from crosstask.evaluation.scores import read_scores
 from crosstask.readings import Reading, readings_from
-from crosstask.runs import EXAMPLES, HISTORY, READINGS, RunSpec, predictions_under, scores_under
+from crosstask.runs import EXAMPLES, HISTORY, READINGS, TRANSFER, RunSpec, predictions_under, scores_under
 from crosstask.seals import check_seal, seals_of
+from crosstask.transfer import Figure, read_transfer
 
 _LEFT_OUT = "the comparison under other rules for the epoch is left out"
 _AGAIN = "the same command scores the run again"
@@ -113,4 +114,26 @@ def without_readings(specs: Iterable[RunSpec]) -> list[str]:
         "depends on it"
         for spec in specs
         if readings_of(spec.folder) is None
+    ]
+
+
+def transfer_of(folder: Path) -> list[Figure] | None:
+    """What a run's tasks did to each other, none if nobody looked; None where the table is damaged."""
+    path = folder / TRANSFER
+    try:
+        check_seal(path, "it is left out")
+        return read_transfer(path)
+    except FileNotFoundError:
+        return None if TRANSFER in seals_of(folder) else []
+    except (OSError, ValueError, InputError):
+        return None
+
+
+def without_transfer(specs: Iterable[RunSpec]) -> list[str]:
+    """One line for each run that has to be left out of what tasks do to each other."""
+    return [
+        f"{spec.folder / TRANSFER}: is missing or damaged, so what tasks do to each other leaves out {spec.name}; no "
+        "score depends on it"
+        for spec in specs
+        if transfer_of(spec.folder) is None
     ]

@@ -14,6 +14,7 @@ from crosstask.devices import AUTO
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment, experiment_from, load_experiment
 from crosstask.files import write_atomically
+from crosstask.pipeline.affinity import EPOCHS, EVERY, METHOD, SEEDS, TaskAffinity, look
 from crosstask.pipeline.benchmark import run_benchmark
 from crosstask.pipeline.context import Context
 from crosstask.pipeline.external import compare_on, score_run_on
@@ -123,6 +124,50 @@ def train(
     """
     context = Context(as_experiment(experiment, overrides), listener)
     return [TrainedRun(folder) for folder in train_runs(context, method, workers=workers)]
+
+
+def affinity(
+    experiment: ExperimentLike,
+    overrides: Sequence[str] = (),
+    *,
+    method: str = METHOD,
+    epochs: int = EPOCHS,
+    seeds: int = SEEDS,
+    every: int = EVERY,
+    groups: int | None = None,
+    workers: int = 1,
+    listener: Listener | None = None,
+) -> TaskAffinity:
+    """A cheap look at which tasks to learn together: a few epochs of hard sharing, gradients and affinities measured.
+
+    It trains in this process, into a folder of its own below the experiment's output; what is done is kept.
+
+    Args:
+        experiment: a file, a name, a mapping, or an :class:`Experiment`.
+        overrides: ``key=value``, as on the command line.
+        method: what is trained, with a weighting of its own or the experiment's.
+        epochs: of each run.
+        seeds: how many runs: those of the experiment first.
+        every: batches, of which one is looked at.
+        groups: networks at most into which tasks are divided; None for any number.
+        workers: processes that prepare cases.
+        listener: told what happens; None for nobody.
+
+    Raises:
+        InputError: settings or data do not allow it, or there is nothing to be seen: a single task, or tasks that share
+            nothing.
+    """
+    given = as_experiment(experiment, overrides)
+    return look(
+        given,
+        listener,
+        method=method,
+        epochs=epochs,
+        seeds=seeds,
+        every=every,
+        groups=groups,
+        workers=workers,
+    )
 
 
 def evaluate(

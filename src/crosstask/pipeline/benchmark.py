@@ -13,12 +13,13 @@ from crosstask.evaluation.characteristics import collect_characteristics
 from crosstask.evaluation.comparison import Comparison as ComparisonTable
 from crosstask.evaluation.comparison import compare
 from crosstask.evaluation.examples import choose_examples, save_examples
-from crosstask.evaluation.kept import examples_of, without_history, without_readings
+from crosstask.evaluation.kept import examples_of, without_history, without_readings, without_transfer
 from crosstask.evaluation.readings import collect_readings
 from crosstask.evaluation.run import check_belonging, judged_otherwise, run_all, run_here
 from crosstask.evaluation.scored import scored_cases, scoring_remarks
+from crosstask.evaluation.transfer import Transfer, collect_transfer, gates_of, references_of
 from crosstask.files import write_atomically
-from crosstask.methods import baseline_of
+from crosstask.methods import baseline_of, variant_of
 from crosstask.network import check_names
 from crosstask.pipeline.benchmark_tables import (
     LongTables,
@@ -155,7 +156,8 @@ class _Work:
     def finish(self) -> Comparison:
         """Write tables and page of the seeds that were looked at last."""
         context = self._context
-        for line in (*without_history(self._specs), *without_readings(self._specs), *other_seeds(context)):
+        left_out = [*without_history(self._specs), *without_readings(self._specs), *without_transfer(self._specs)]
+        for line in (*left_out, *other_seeds(context)):
             context.listener.warned(line)
         others = score_under_other_rules(context, self._specs, jobs=self._jobs, apart=self._apart)
         self._tables.write()
@@ -195,6 +197,8 @@ def _reported(
     diagnosis = diagnosis_of(experiment, judged_tasks(context), tables.predictions, options_of(context))
     if diagnosis is not None:
         diagnosis = dataclasses.replace(diagnosis, remarks=(*remarks, *diagnosis.remarks))
+    readings = collect_readings(specs)
+    transfer = _transfer(context, specs, tables, readings)
     write_report(
         experiment,
         specs,
@@ -205,13 +209,40 @@ def _reported(
         output,
         diagnosis=diagnosis,
         characteristics=collect_characteristics(list(specs)),
-        readings=collect_readings(specs),
+        readings=readings,
+        transfer=transfer,
         epochs=epochs,
         external={name: other.inner for name, other in external.items()},
     )
     return Comparison(
-        experiment, table, tables.scores, tables.predictions, tables.constant, diagnosis, epochs, external=external
+        experiment,
+        table,
+        tables.scores,
+        tables.predictions,
+        tables.constant,
+        diagnosis,
+        epochs,
+        external=external,
+        transfer=transfer,
     )
+
+
+def _transfer(
+    context: Context, specs: Sequence[RunSpec], tables: LongTables, readings: pd.DataFrame
+) -> Transfer | None:
+    """What tasks did to each other, and what the other methods changed; None where nobody looked."""
+    figures = collect_transfer(specs)
+    if figures.empty:
+        return None
+    references = references_of(specs, list(dict.fromkeys(figures["method"])))
+    several = [spec.key for spec in specs if not spec.method.run_per_task]
+    against = {}
+    for reference in references:
+        rivals = [key for key in dict.fromkeys([reference, *several]) if variant_of(key) == variant_of(reference)]
+        if len(rivals) > 1:
+            options = improvement_options(context, tables) | {"methods": rivals, "baseline": reference}
+            against[reference] = compare(tables.scores, predictions=tables.predictions, **options)
+    return Transfer(figures, references, against, gates_of(readings), context.experiment.evaluation.level)
 
 
 def _with_threads(spec: RunSpec, threads: int) -> RunSpec:

@@ -14,6 +14,7 @@ from crosstask.evaluation.comparison import Cell
 from crosstask.evaluation.comparison import Comparison as ComparisonTable
 from crosstask.evaluation.diagnosis import Diagnosis
 from crosstask.evaluation.epoch_rules import EpochRules
+from crosstask.evaluation.transfer import Transfer
 from crosstask.experiment import Experiment
 from crosstask.report.forms import as_html, as_text, remarks
 from crosstask.report.page import pictures_of
@@ -56,6 +57,7 @@ class Comparison:
         epochs: improvements under other rules for the epoch, or None where the runs were not scored so.
         external: the same methods on external cases, by the name of these.
         folder: where tables and page are; None for the experiment's output.
+        transfer: what the tasks did to each other in training, or None where nobody looked.
     """
 
     experiment: Experiment
@@ -67,6 +69,7 @@ class Comparison:
     epochs: EpochRules | None = None
     external: Mapping[str, Comparison] = field(default_factory=dict)
     folder: Path | None = None
+    transfer: Transfer | None = None
 
     @cached_property
     def floor(self) -> Mapping[str, Cell]:

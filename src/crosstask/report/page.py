@@ -15,6 +15,7 @@ from crosstask.evaluation.comparison import Cell, Comparison
 from crosstask.evaluation.diagnosis import Diagnosis
 from crosstask.evaluation.epoch_rules import EpochRules
 from crosstask.evaluation.kept import examples_of, history_of
+from crosstask.evaluation.transfer import Transfer
 from crosstask.experiment import Experiment
 from crosstask.files import write_atomically
 from crosstask.methods import label_of
@@ -29,6 +30,8 @@ from crosstask.report.markup import STYLE, html_table
 from crosstask.report.networks import network_notes
 from crosstask.report.readings import readings_parts, write_readings
 from crosstask.report.tables import CONSTANT_LABEL, all_metrics, floor_of, markdown_table, markdown_text
+from crosstask.report.transfer import transfer_parts, write_transfer
+from crosstask.report.transfer_pictures import transfer_pictures
 from crosstask.report.words import level_text, trained_once
 from crosstask.runs import RunSpec, keys_of, trained_record
 
@@ -50,12 +53,14 @@ def write_report(
     epochs: EpochRules | None = None,
     external: Mapping[str, Comparison] | None = None,
     readings: pd.DataFrame | None = None,
+    transfer: Transfer | None = None,
     examples: Path | None = None,
 ) -> Path:
     """Write the tables (:func:`crosstask.report.forms.write_forms`) and ``index.html``; return the page.
 
     With a major classification also ``diagnosis.*``, where characteristics were chosen ``characteristics.*``, where
-    runs were scored under other rules for the epoch ``epochs.*``, and where networks give readings ``readings.*``.
+    runs were scored under other rules for the epoch ``epochs.*``, where networks give readings ``readings.*``, and
+    where it was looked at what tasks do to each other ``transfer.*``.
 
     Args:
         experiment: the experiment.
@@ -72,6 +77,7 @@ def write_report(
             ``external/NAME``.
         readings: what the networks have learned to do, by :func:`crosstask.evaluation.readings.collect_readings`; None
             where it stands on another page.
+        transfer: what the tasks did to each other; None where nobody looked, or it stands on another page.
         examples: folder of the examples, below it as runs are below theirs; by default they are the runs' own.
     """
     tables = _tables(experiment, specs, scores, predictions, constant, comparison)
@@ -101,6 +107,10 @@ def write_report(
     if readings is not None:
         write_readings(readings, output)
         parts += readings_parts(readings)
+    write_transfer(transfer, comparison, output)
+    if transfer is not None:
+        parts += transfer_parts(transfer, comparison)
+        parts += [_image(picture, title) for title, picture in transfer_pictures(transfer)]
     for title, picture in pictures_of(comparison, specs, scores, predictions, examples):
         parts.append(f"<h2>{html.escape(title)}</h2>{_image(picture, title)}")
     parts += [*_figure_parts(tables), "<h2>Runs</h2>", _runs(specs)]
