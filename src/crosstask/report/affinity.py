@@ -71,7 +71,7 @@ def pictures_of(transfer: Transfer, method: str) -> list[tuple[str, bytes]]:
     affinities = summary[(summary["method"] == method) & (summary["figure"] == AFFINITY)]
     cosines = summary[(summary["method"] == method) & (summary["figure"] == COSINE)]
     return [
-        ("affinity", affinity_map(affinities, f"{name}: affinity, millionths")),
+        ("affinity", affinity_map(affinities, f"{name}: affinity, millionths", transfer.level)),
         ("cosines", cosine_maps([cosines], [f"{name}: cosine of gradients"])),
         ("cosines-over-epochs", cosine_lines(figures[figures["figure"] == COSINE])),
     ]

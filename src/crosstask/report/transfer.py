@@ -14,7 +14,7 @@ from crosstask.evaluation.verdict import BETTER, NO_VERDICT, WORSE
 from crosstask.files import write_atomically
 from crosstask.methods import label_of
 from crosstask.report.markup import html_table
-from crosstask.report.tables import markdown_notes, markdown_table, markdown_text, text_table
+from crosstask.report.tables import markdown_notes, markdown_table, markdown_text
 from crosstask.report.words import with_interval
 from crosstask.transfer import AFFINITY, BELOW, COSINE, NORM, WEIGHT, WHOLE
 
@@ -262,5 +262,4 @@ def write_transfer(transfer: Transfer | None, comparison: Comparison, output: Pa
     parts = ["".join(f"- {markdown_text(sentence)}\n" for sentence in sentences)]
     parts += [f"{markdown_text(title)}\n\n{markdown_table(*table)}" for title, table in tables]
     write_atomically(markdown, f"## {TITLE}\n\n" + "\n".join([*parts, markdown_notes(transfer_notes())]))
-    shown = "".join(f"{sentence}\n" for sentence in sentences)
-    write_atomically(text, f"{TITLE}\n{shown}\n{text_table(*tables[0][1])}")
+    write_atomically(text, "".join(f"{TITLE}: {sentence}\n" for sentence in sentences))

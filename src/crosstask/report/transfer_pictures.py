@@ -81,21 +81,22 @@ def cosine_maps(summaries: Sequence[pd.DataFrame], titles: Sequence[str]) -> byt
     return png(figure)
 
 
-def affinity_map(summary: pd.DataFrame, title: str) -> bytes:
+def affinity_map(summary: pd.DataFrame, title: str, level: float) -> bytes:
     """A heat map of affinities: a row a task that a step is for, a column a loss, in millionths.
 
-    What a step does for its own task is written, and has no colour: it would outshine the others.
+    Only what can be told from 0 has a colour. What a step does for its own task has none: it would outshine the others.
 
     Args:
         summary: rows of :func:`crosstask.evaluation.transfer.summarise`, of affinities.
         title: of the map.
+        level: of confidence.
     """
     tasks = list(dict.fromkeys(summary["task"]))
-    table = 1e6 * summary.pivot(index="task", columns="other", values="value").loc[tasks, tasks]
-    others = table.to_numpy()[~np.eye(len(tasks), dtype=bool)]
-    size = float(np.nanmax(np.abs(others))) if np.isfinite(others).any() else 0.0
+    table, p = (summary.pivot(index="task", columns="other", values=name).loc[tasks, tasks] for name in ("value", "p"))
+    table, told = 1e6 * table, p.to_numpy(dtype=float) <= 1 - level
+    size = float(np.abs(table.to_numpy(dtype=float)[told]).max()) if told.any() else 0.0
     figure, (axis,) = panels(1, width=2.4 + 0.9 * len(tasks), height=1.6 + 0.5 * len(tasks), across=1)
-    _draw(axis, table, title, size or 1.0, "{:+.0f}", blank=np.eye(len(tasks), dtype=bool))
+    _draw(axis, table, title, size or 1.0, "{:+.0f}", blank=~told)
     axis.set(xlabel="loss of", ylabel="step for")
     return png(figure)
 
