@@ -51,7 +51,9 @@ def test_the_best_is_that_of_all_labellings(seed: int, most: int | None) -> None
 
 def test_friends_go_together_and_enemies_apart() -> None:
     friends = [("a", "c"), ("b", "d")]
-    z = {(one, other): 1.0 if tuple(sorted((one, other))) in friends else -1.0 for one, other in product("abcd", "abcd")}
+    z = {
+        (one, other): 1.0 if tuple(sorted((one, other))) in friends else -1.0 for one, other in product("abcd", "abcd")
+    }
     assert best_groups(list("abcd"), z) == ([["a", "c"], ["b", "d"]], 4.0)
     assert best_groups(list("abcd"), z, 1)[0] == [["a", "b", "c", "d"]]
     nothing = dict.fromkeys(product("abc", "abc"), 0.0)

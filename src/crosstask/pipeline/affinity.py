@@ -25,7 +25,7 @@ from crosstask.pipeline.listener import Listener
 from crosstask.pipeline.seeds import more_seeds
 from crosstask.pipeline.training import train_runs
 from crosstask.report.affinity import as_markdown, as_text, pictures_of, sentence
-from crosstask.runs import RunSpec, is_trained, load_spec, run_specs
+from crosstask.runs import RunSpec
 from crosstask.transfer import AFFINITY, COSINE
 
 METHOD, EPOCHS, SEEDS, EVERY = "hps+equal", 5, 3, 5
@@ -182,16 +182,16 @@ def _small(experiment: Experiment, method: str, epochs: int, seeds: int, every: 
         "training": experiment.training.model_copy(update=training),
         "evaluation": experiment.evaluation.model_copy(update={"weights": None, "other_epochs": False}),
         "store": experiment.store_folder,
-        "output": experiment.output_folder / FOLDER / f"{method}-{epochs}-epochs",
+        "output": experiment.output_folder / FOLDER / f"{method}-epochs{epochs}-every{every}",
     }
     return experiment.model_copy(update=changes)
 
 
 def _check(context: Context, method: str) -> None:
-    """Make sure, before anything is prepared, that there is something to be seen, and that runs that lie there show it.
+    """Make sure, before anything is prepared, that there is something to be seen.
 
     Raises:
-        InputError: a single task, tasks that share nothing, or runs that were looked at more or less often.
+        InputError: a single task, or tasks that share nothing.
     """
     spec = context.specs[0]
     check_names(context.experiment)
@@ -201,14 +201,6 @@ def _check(context: Context, method: str) -> None:
         )
     if not _shares(context, spec):
         raise InputError(f"--method: the tasks of {method} share no parameter; give one that shares, e.g. {METHOD}")
-    wanted = context.experiment.training.transfer_every
-    for one in run_specs(context.experiment):
-        had = load_spec(one.folder).experiment.training.transfer_every if is_trained(one) else wanted
-        if had != wanted:
-            raise InputError(
-                f"{one.folder}: was looked at every {had} batches, and is complete; give --every {had}, or remove the "
-                "folder to train it anew"
-            )
 
 
 def _shares(context: Context, spec: RunSpec) -> bool:
