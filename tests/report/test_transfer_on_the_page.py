@@ -174,9 +174,9 @@ def test_means_are_over_steps_then_runs_with_student_s_interval_and_holm() -> No
 def test_tables_have_every_method_pair_and_part(tmp_path: Path) -> None:
     transfer = Transfer(pd.concat([seen(**CONFLICT), seen("ctan-gated", seeds=[0])]), ("hps+equal",))
     titles, rows = cosine_table(transfer)
-    assert titles == ["Method", "Tasks", "all", "stage 1", "stage 4", "Below 0 (all)", "Steps"]
+    assert titles == ["Method", "Tasks", "all", "stage 1", "stage 4", "Below 0 (all)", "Runs", "Steps"]
     assert [row[0] for row in rows] == ["HPS + equal", "Gated CTAN"]
-    assert rows[0][1] == "a, b" and rows[0][4].startswith("-0.40 [") and rows[0][5:] == ["100 %", "20"]
+    assert rows[0][1] == "a, b" and rows[0][4].startswith("-0.40 [") and rows[0][5:] == ["100 %", "5", "20"]
     assert "[" not in rows[1][4]  # one run has no interval
     titles, rows = affinity_table(transfer)
     assert titles == ["Method", "Step for", "loss of a", "loss of b"] and rows[0][2].startswith("+1000 [")

@@ -185,9 +185,12 @@ def cosine_table(transfer: Transfer) -> Table:
         below = {(one.pair, one.part): f"{100 * one.value:.0f} %" for one in transfer.of(method, BELOW)}
         for pair in dict.fromkeys(pair for pair, _ in cosines):
             cells = [_figure(cosines[pair, part], "+.2f") if (pair, part) in cosines else "" for part in parts]
-            steps = max(one.steps for (own, _), one in cosines.items() if own == pair)
-            rows.append([label_of(method), ", ".join(pair), *cells, below.get((pair, WHOLE), ""), str(steps)])
-    return ["Method", "Tasks", *parts, f"Below 0 ({WHOLE})", "Steps"], rows
+            runs, steps = (
+                str(max(getattr(one, name) for (own, _), one in cosines.items() if own == pair))
+                for name in ("seeds", "steps")
+            )
+            rows.append([label_of(method), ", ".join(pair), *cells, below.get((pair, WHOLE), ""), runs, steps])
+    return ["Method", "Tasks", *parts, f"Below 0 ({WHOLE})", "Runs", "Steps"], rows
 
 
 def affinity_table(transfer: Transfer) -> Table:
