@@ -352,6 +352,9 @@ def test_a_run_that_goes_on_has_the_same_table_and_the_checkpoints_the_same_stat
     assert pd.read_csv(whole.folder / TRANSFER)["steps"].tolist() == [1, 1, 2, 1]
     assert_same_weights(whole.folder / FINAL, broken.folder / FINAL)
     assert TRANSFER in seals_of(whole.folder)
+    train(spec_of(experiment, tmp_path / "without", **options), store)  # begun before anybody looked
+    assert_same_weights(whole.folder / FINAL, without.folder / FINAL)
+    assert pd.read_csv(without.folder / TRANSFER)["epoch"].tolist() == [2, 3]
 
 
 def assert_equal_trees(one: Any, two: Any) -> None:

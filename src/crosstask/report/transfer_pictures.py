@@ -16,6 +16,8 @@ from crosstask.transfer import COSINE, WHOLE
 
 _MOST_PAIRS = 3
 """Of tasks whose cosines are drawn as lines; of more there is a heat map a method."""
+_LEAST_RANGE = 0.2
+"""Largest cosine of an axis at least: of nothing but noise no mountains are made."""
 _COLOURS = "RdBu"
 """From harm, red, over white to help, blue."""
 
@@ -43,6 +45,8 @@ def cosine_lines(cosines: pd.DataFrame) -> bytes:
     parts = [part for part in dict.fromkeys(cosines["part"]) if part != WHOLE]
     colours = dict(zip(parts, plt.get_cmap("viridis")(np.linspace(0, 0.95, len(parts))), strict=True))
     figure, axes = panels(len(groups), width=4.4, height=3.0, across=3)
+    means = cosines.groupby(["method", "task", "other", "part", "epoch"])["value"].mean()
+    most = 1.05 * max(_LEAST_RANGE, float(means.abs().max()))
     for axis, ((method, task, other), own) in zip(axes, groups, strict=True):
         for part, rows in own.groupby("part", sort=False):
             mean = rows.groupby("epoch")["value"].mean()
@@ -51,7 +55,7 @@ def cosine_lines(cosines: pd.DataFrame) -> bytes:
             )
             axis.plot(mean.index + 1, mean.to_numpy(), marker="." if len(mean) < 20 else "", label=part, **style)
         axis.axhline(0, color="0.6", linewidth=0.8, linestyle=":")
-        axis.set(title=f"{label_of(str(method))}: {task}, {other}", xlabel="epoch", ylabel="cosine", ylim=(-1.03, 1.03))
+        axis.set(title=f"{label_of(str(method))}: {task}, {other}", xlabel="epoch", ylabel="cosine", ylim=(-most, most))
         axis.xaxis.get_major_locator().set_params(integer=True)
         plain(axis)
     handles: dict[str, Any] = {}
