@@ -115,14 +115,18 @@ def write_report(
         parts.append(f"<h2>{html.escape(title)}</h2>{_image(picture, title)}")
     parts += [*_figure_parts(tables), "<h2>Runs</h2>", _runs(specs)]
     page = output / "index.html"
-    text = (
+    write_atomically(page, _page(experiment.name, parts))
+    return page
+
+
+def _page(name: str, parts: Sequence[str]) -> str:
+    """The whole page of an experiment of that name."""
+    return (
         "<!doctype html><html lang=en><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width, initial-scale=1'>"
-        f"<title>{html.escape(experiment.name)}: multi-task comparison</title><style>{STYLE}</style>"
+        f"<title>{html.escape(name)}: multi-task comparison</title><style>{STYLE}</style>"
         f"<body>{''.join(parts)}</body></html>"
     )
-    write_atomically(page, text)
-    return page
 
 
 @dataclass(frozen=True)
