@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from lightning.pytorch.plugins.precision import MixedPrecision
 from test_train import StopError, assert_same_weights, break_after, history
 from torch import Tensor, nn
 
@@ -25,6 +26,7 @@ from crosstask.runs import BEST, FINAL, LAST, TRANSFER, RunSpec, check_settings,
 from crosstask.seals import seals_of
 from crosstask.store import Store
 from crosstask.tasks.base import Head
+from crosstask.training import run
 from crosstask.training.checkpoint import read_checkpoint
 from crosstask.training.module import TrainingModule
 from crosstask.training.run import train
@@ -400,6 +402,39 @@ def test_a_gradient_method_shows_its_own_gradients_and_one_that_does_not_is_help
         WEIGHTINGS.remove("silent")
     tables = [pd.read_csv(spec.folder / TRANSFER) for spec in specs]
     pd.testing.assert_frame_equal(*tables, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("weighting", "start", "steps"), [("equal", 2.0**10, 4), ("pcgrad", 2.0**10, 4), ("pcgrad", 2.0**40, 0)]
+)
+def test_half_precision_is_looked_at_without_its_factor_and_where_gradients_are_finite(
+    experiment: Experiment,
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    weighting: str,
+    start: float,
+    steps: int,
+) -> None:
+    opened = run.open_trainer
+
+    def halved(settings: object, **options: Any) -> object:
+        scaler = torch.amp.GradScaler("cpu", init_scale=start)
+        plugins = [*options["plugins"], MixedPrecision("16-mixed", "cpu", scaler=scaler)]
+        return opened(settings, **options | {"precision": None, "plugins": plugins})
+
+    monkeypatch.setattr(run, "open_trainer", halved)
+    specs = [
+        spec_of(experiment, tmp_path / str(every), f"hps+{weighting}", epochs=1, transfer_every=every)
+        for every in (0, 1)
+    ]
+    assert_the_same(specs, store)
+    table = pd.read_csv(specs[1].folder / TRANSFER)
+    assert table["steps"].tolist() == [steps]
+    if steps:
+        assert float(table["norm.all.dose"].iloc[0]) < 10 and float(table["affinity.dose.dose"].iloc[0]) > 0
+    else:  # the factor is too large
+        assert table.filter(like="norm.").isna().all(axis=None)
 
 
 def test_how_often_it_is_looked_is_no_setting_of_the_run(experiment: Experiment, store: Store, tmp_path: Path) -> None:
