@@ -258,7 +258,7 @@ def test_which_batches_are_looked_at_follows_from_their_number() -> None:
     assert not Probe(network, every=0).sees_anything
 
 
-@pytest.mark.parametrize("weighting", ["equal", "uncertainty", "gradnorm", "rlw", "famo", "pcgrad", "nash_mtl"])
+@pytest.mark.parametrize("weighting", ["equal", "gradnorm", "famo", "pcgrad"])
 def test_training_is_the_same_to_the_bit_with_and_without(
     experiment: Experiment, store: Store, tmp_path: Path, weighting: str
 ) -> None:
