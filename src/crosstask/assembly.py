@@ -61,6 +61,12 @@ class Assembly:
         """Number of input channels."""
         return len(self.windows) * self.image_channels + len(self.structures)
 
+    @property
+    def labels(self) -> tuple[Task, ...]:
+        """What a sample carries targets of: the tasks, and for training the masks that their losses look at."""
+        masks = [task.masks for task in self.tasks if task.masks is not None]
+        return self.tasks if self.scoring else (*self.tasks, *masks)
+
     def only(self, names: Sequence[str]) -> Assembly:
         """The same with some of the tasks."""
         return replace(self, tasks=tuple(task for task in self.tasks if task.name in names))

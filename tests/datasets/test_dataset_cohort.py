@@ -109,7 +109,7 @@ def test_tasks_fit_the_arrays(cohort):
     ("name", "options", "words"),
     [
         ("covd", {}, "did you mean 'covid'"),
-        ("covid", {"classes": ["covid"]}, "no option 'classes'; options: class_weights, measure"),
+        ("covid", {"classes": ["covid"]}, "no option 'classes'; options: class_weights, focal, measure"),
         ("age", {"unit": "a"}, "no option 'unit'; options: none"),
         ("organs", {"classes": ["Long"]}, "did you mean 'Lung'"),
         ("organs", {"classes": []}, "classes is empty"),

@@ -295,9 +295,9 @@ class TestTasks:
         assert dataset.task("diagnosis").values == "softmax"
         assert dataset.task("sex").values == "sigmoid"
         assert dataset.task("age").unit == "years"
-        with pytest.raises(InputError, match="no option 'classes'; options: none"):
+        with pytest.raises(InputError, match="no option 'classes'; options: dice, tversky, focal"):
             dataset.task("segmentation", classes=["lesion"])
-        with pytest.raises(InputError, match="options: class_weights, measure"):
+        with pytest.raises(InputError, match="options: class_weights, focal, measure"):
             dataset.task("sex", weights="balanced")
 
 

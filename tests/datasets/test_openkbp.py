@@ -248,7 +248,7 @@ class TestTask:
             ("segmentation", {"classes": []}, "empty"),
             ("segmentation", {"classes": ["PTV70", "PTV70"]}, "twice"),
             ("segmentation", {"clases": ["PTV70"]}, "no option 'clases'; options: classes"),
-            ("dose", {"classes": ["PTV70"]}, "options: none"),
+            ("dose", {"classes": ["PTV70"]}, "options: moments, dvh, structures"),
         ],
     )
     def test_faults(self, tmp_path, name, options, words):

@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from monai.losses import DiceLoss
+from monai.losses import DiceLoss, FocalLoss, TverskyLoss
 from torch import Tensor
 from torch.nn import functional as F
 
 from crosstask.functional import combo_loss, softmax_combo_loss
-from crosstask.functional.combo import SMOOTH
+from crosstask.functional.combo import SMOOTH, ComboForm
 
 SIZES = [(7, 5), (4, 3, 5)]
 
@@ -188,3 +188,95 @@ def test_extreme_logits_stay_finite():
     value.backward()
     assert value.isfinite()
     assert logits.grad.isfinite().all()
+
+
+SAMPLE = ComboForm(dice="sample")
+
+
+def overlap_of_samples(probability: np.ndarray, target: np.ndarray, present: np.ndarray, a: float, b: float) -> float:
+    """1 - Tversky's index by its definition: of each sample and class that has a label, and then their mean."""
+    losses = []
+    for p, t in zip(probability[present], target[present], strict=True):
+        true, excess, missed = (p * t).sum(), (p * (1 - t)).sum(), ((1 - p) * t).sum()
+        losses.append(1 - (true + SMOOTH) / (true + a * excess + b * missed + SMOOTH))
+    return float(np.mean(losses))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("a", "b"), [(0.3, 0.7), (1.0, 1.0)])
+def test_overlap_of_each_sample_equals_a_plain_reference(size: tuple[int, ...], a: float, b: float):
+    logits, target = logits_of(4, 3, *size), masks(4, 3, *size)
+    present = torch.tensor([[1, 1, 0], [1, 0, 0], [0, 0, 0], [0, 1, 0]], dtype=torch.bool)
+    z, y, there = logits.double().numpy(), target.double().numpy(), present.numpy()
+    form = ComboForm(dice="sample", tversky=(a, b))
+    found = combo_loss(logits, target, present=present, form=form, dice_weight=1, cross_entropy_weight=0)
+    assert float(found) == pytest.approx(overlap_of_samples(1 / (1 + np.exp(-z)), y, there, a, b), rel=1e-5)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("dice", ["batch", "sample"])
+def test_forms_equal_monai(size: tuple[int, ...], dice: str):
+    logits, target = logits_of(3, 2, *size), masks(3, 2, *size)
+    options = {"sigmoid": True, "batch": dice == "batch", "smooth_nr": SMOOTH, "smooth_dr": SMOOTH}
+    overlap, tversky = DiceLoss(**options)(logits, target), TverskyLoss(alpha=0.2, beta=0.8, **options)(logits, target)
+    focal = FocalLoss(gamma=2.0)(logits, target)
+
+    def ours(**form: object) -> Tensor:
+        return combo_loss(logits, target, form=ComboForm(dice=dice, **form))
+
+    entropy = F.binary_cross_entropy_with_logits(logits, target)
+    torch.testing.assert_close(ours(), 0.3 * overlap + 0.7 * entropy)
+    torch.testing.assert_close(ours(gamma=2.0), 0.3 * overlap + 0.7 * focal)
+    torch.testing.assert_close(ours(tversky=(0.2, 0.8)), 0.3 * tversky + 0.7 * entropy)
+
+
+@pytest.mark.parametrize("dice", ["batch", "sample"])
+def test_forms_of_exclusive_classes_equal_monai(dice: str):
+    logits, target = logits_of(3, 3, 6, 5), exclusive_masks(3, 2, 6, 5)
+    whole = torch.cat([1 - target.sum(1, keepdim=True), target], dim=1)
+    options = {"softmax": True, "include_background": False, "batch": dice == "batch"}
+    tversky = TverskyLoss(alpha=0.2, beta=0.8, smooth_nr=SMOOTH, smooth_dr=SMOOTH, **options)(logits, whole)
+    focal = FocalLoss(gamma=2.0, use_softmax=True, include_background=True, reduction="none")(logits, whole)
+    form = ComboForm(dice=dice, tversky=(0.2, 0.8), gamma=2.0)
+    expected = 0.3 * tversky + 0.7 * focal.sum(1).mean()
+    torch.testing.assert_close(softmax_combo_loss(logits, target, form=form), expected)
+
+
+def test_forms_that_say_the_same():
+    logits, target = logits_of(3, 2, 6, 5), masks(3, 2, 6, 5)
+    target[1] = 0
+    for dice in ("batch", "sample"):
+        halves = combo_loss(logits, target, form=ComboForm(dice=dice, tversky=(0.5, 0.5)))
+        torch.testing.assert_close(halves, combo_loss(logits, target, form=ComboForm(dice=dice)), atol=1e-6, rtol=1e-5)
+    alone = [combo_loss(logits[i : i + 1], target[i : i + 1]) for i in range(3)]
+    torch.testing.assert_close(combo_loss(logits, target, form=SAMPLE), torch.stack(alone).mean())
+
+
+FORMS = [SAMPLE, ComboForm(tversky=(0.3, 0.7)), ComboForm(gamma=2.0), ComboForm("sample", (0.3, 0.7), 0.5)]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("loss", [combo_loss, softmax_combo_loss])
+def test_forms_leave_out_what_is_missing(form: ComboForm, loss):
+    softmax = loss is softmax_combo_loss
+    logits = logits_of(3, 3, 5, 4).requires_grad_()
+    target = exclusive_masks(3, 2, 5, 4) if softmax else masks(3, 3, 5, 4)
+    present = torch.tensor([True, False, True]) if softmax else torch.tensor([[1, 1, 0], [0, 0, 0], [1, 1, 1]]) > 0
+    value = loss(logits, target, present=present, form=form)
+    value.backward()
+    assert not logits.grad[~present].any() and logits.grad.isfinite().all()
+    changed = logits.detach().clone()
+    changed[~present] = 30.0
+    assert torch.equal(loss(changed, target, present=present, form=form), value.detach())
+    nothing = loss(logits, target, present=torch.zeros_like(present), form=form)
+    assert nothing.item() == 0
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_gradients_of_forms(form: ComboForm):
+    target = masks(2, 2, 3, 3).double()
+    logits = logits_of(2, 2, 3, 3).double().requires_grad_()
+    present = torch.tensor([[True, False], [True, True]])
+    assert torch.autograd.gradcheck(lambda x: combo_loss(x, target, present=present, form=form), (logits,))
+    exclusive = exclusive_masks(2, 1, 3, 3).double()
+    assert torch.autograd.gradcheck(lambda x: softmax_combo_loss(x, exclusive, form=form), (logits,))

@@ -46,11 +46,12 @@ MASK_FOLDER = "HAM10000_segmentations_lesion_tschandl"
 _COLUMNS = ("lesion_id", "image_id", "dx", "age", "sex", "localization")
 _UNKNOWN = {"", "unknown", "nan", "na", "none"}
 _ENDINGS = (".jpg", ".jpeg", ".png")
+_CLASSIFICATION = (*ClassificationTask.loss_options, "measure")
 _TASK_OPTIONS = {
-    "segmentation": (),
-    "diagnosis": ("class_weights", "measure"),
-    "localization": ("class_weights", "measure"),
-    "sex": ("class_weights", "measure"),
+    "segmentation": SegmentationTask.loss_options,
+    "diagnosis": _CLASSIFICATION,
+    "localization": _CLASSIFICATION,
+    "sex": _CLASSIFICATION,
     "age": (),
 }
 _OLDEST = 120.0
@@ -249,7 +250,7 @@ class HAM10000(Dataset):
                 seen[digest] = row
 
     def task(self, name: str, **options: Any) -> Task:
-        """One of :attr:`tasks`; classifications take ``class_weights`` and ``measure``.
+        """One of :attr:`tasks`; masks and classifications take the options of their losses, these ``measure``, too.
 
         Raises:
             InputError: no such task or option.
@@ -258,7 +259,7 @@ class HAM10000(Dataset):
             raise unknown_name(f"task of {self.name}", name, self.tasks)
         refuse_options(f"task {name!r} of {self.name}", options, _TASK_OPTIONS[name])
         if name == "segmentation":
-            return SegmentationTask(name, "lesion", ("lesion",))
+            return SegmentationTask(name, "lesion", ("lesion",), **options)
         if name == "age":
             return ScalarTask(name, "age", "years", minimum=0.0)
         if name == "sex":

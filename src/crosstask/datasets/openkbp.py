@@ -73,7 +73,7 @@ class OpenKBP(Dataset):
     ``not_contoured`` and ``empty_structures``.
 
     Tasks: ``segmentation`` (option ``classes``: names of structures, or ``"all"``; by default the four organs of
-    Kim et al., 2023) and ``dose``.
+    Kim et al., 2023) and ``dose``, with the options of their losses.
     """
 
     name = "openkbp"

@@ -29,7 +29,7 @@ REFERENCE = Path("metadata", "reference.csv")
 SCANS = Path("data", "mha")
 
 _COLUMNS = ("PatientID", "probCOVID", "probSevere")
-_OPTIONS = ("class_weights", "measure")
+_OPTIONS = (*ClassificationTask.loss_options, "measure")
 _TASK_OPTIONS = {"covid": _OPTIONS, "severity": ("mask_negatives", *_OPTIONS), "sex": _OPTIONS, "age": ()}
 _AGE = re.compile(r"\s*(\d{1,3})Y?\s*", re.IGNORECASE)
 _SEXES = {"m": "male", "male": "male", "f": "female", "female": "female"}
@@ -67,7 +67,7 @@ class STOIC(Dataset):
 
     Tasks: ``covid``; ``severity``, which learns and is scored among the positives only, as in the challenge (with
     ``mask_negatives: false`` it learns from all, the negatives being not severe, and is scored among positives still);
-    ``sex`` and ``age``. The classifications take the options ``class_weights`` and ``measure``.
+    ``sex`` and ``age``. The classifications take the options ``class_weights``, ``focal`` and ``measure``.
 
     Args:
         root: folder of the data set.

@@ -69,7 +69,9 @@ class DatasetSection(Section):
     name: str = Field(description="a data set, e.g. openkbp or phantom")
     root: Path = Field(description="folder of the raw data set, or the YAML file of a cohort")
     options: dict[str, Any] = Field(default={}, description="what the data set's reader takes, e.g. spacing of stoic")
-    tasks: dict[str, dict[str, Any]] = Field(description="task: its options, e.g. segmentation: {classes: [Brainstem]}")
+    tasks: dict[str, dict[str, Any]] = Field(
+        description="task: its options, e.g. segmentation: {classes: [Brainstem]}; of losses see docs/losses.md"
+    )
     windows: list[tuple[float, float]] = Field(
         default=[(0.0, 2000.0)], min_length=1, description="one input channel per window [low, high] of image values"
     )

@@ -10,6 +10,7 @@ from crosstask.functional.dice import dice
 
 if TYPE_CHECKING:
     from crosstask.functional.attention import cross_task_attention
+    from crosstask.functional.class_balance import effective_number_weights
     from crosstask.functional.cohort import (
         Cohort,
         best_threshold,
@@ -19,15 +20,18 @@ if TYPE_CHECKING:
         mean_over_classes,
         task_metric,
     )
-    from crosstask.functional.combo import combo_loss, softmax_combo_loss
+    from crosstask.functional.combo import ComboForm, combo_loss, softmax_combo_loss
+    from crosstask.functional.dose_losses import dvh_loss, moment_loss
     from crosstask.functional.dvh import dvh_metrics
     from crosstask.functional.dwa import dwa_weights
+    from crosstask.functional.focal import focal_cross_entropy, focal_softmax_cross_entropy
     from crosstask.functional.improvement import near_zero, relative_improvement
     from crosstask.functional.spearman import Characteristic, characteristic, characteristic_weights
 
 __all__ = [
     "Characteristic",
     "Cohort",
+    "ComboForm",
     "best_threshold",
     "characteristic",
     "characteristic_weights",
@@ -37,9 +41,14 @@ __all__ = [
     "confusion_matrix",
     "cross_task_attention",
     "dice",
+    "dvh_loss",
     "dvh_metrics",
     "dwa_weights",
+    "effective_number_weights",
+    "focal_cross_entropy",
+    "focal_softmax_cross_entropy",
     "mean_over_classes",
+    "moment_loss",
     "near_zero",
     "relative_improvement",
     "softmax_combo_loss",
@@ -49,6 +58,7 @@ __all__ = [
 _HOME = {
     "Characteristic": "spearman",
     "Cohort": "cohort",
+    "ComboForm": "combo",
     "best_threshold": "cohort",
     "characteristic": "spearman",
     "characteristic_weights": "spearman",
@@ -57,9 +67,14 @@ _HOME = {
     "comparable": "cohort",
     "confusion_matrix": "cohort",
     "cross_task_attention": "attention",
+    "dvh_loss": "dose_losses",
     "dvh_metrics": "dvh",
     "dwa_weights": "dwa",
+    "effective_number_weights": "class_balance",
+    "focal_cross_entropy": "focal",
+    "focal_softmax_cross_entropy": "focal",
     "mean_over_classes": "cohort",
+    "moment_loss": "dose_losses",
     "near_zero": "improvement",
     "relative_improvement": "improvement",
     "softmax_combo_loss": "combo",

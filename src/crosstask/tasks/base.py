@@ -80,6 +80,7 @@ class Task(ABC):
         kind: name of the task kind.
         level: level of its head.
         picture: how reports draw it: ``contours`` of probabilities at one half, ``colours`` of a quantity, or ``text``.
+        loss_options: arguments of the constructor that change the loss alone, which every data set accepts.
     """
 
     registry: ClassVar[Registry[Any]] = TASKS
@@ -88,6 +89,7 @@ class Task(ABC):
     level: Level
     picture: Literal["contours", "colours", "text"]
     values: Values
+    loss_options: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self, name: str, array: str, classes: Sequence[str], unit: str = "", *, scored_array: str | None = None
@@ -154,6 +156,14 @@ class Task(ABC):
     def resized(self, target: torch.Tensor) -> torch.Tensor:
         """A target ``c *s`` after linear interpolation to another grid, made a valid target again."""
         return target
+
+    @property
+    def masks(self) -> Task | None:
+        """Further labels that :meth:`loss` looks at, as a task that gives their targets; None where it needs none.
+
+        They are read with the samples of training alone, and :meth:`loss` gets them as ``masks`` and ``masked``.
+        """
+        return None
 
     def counted(self, present: torch.Tensor) -> torch.Tensor:
         """Which samples :meth:`loss` looks at: ``b c`` to ``b``, bool. By default those with any label."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from crosstask import functional
 from crosstask.errors import InputError
+from crosstask.functional.class_balance import effective_number_weights, effective_positive_weight
 from crosstask.functional.cohort import best_threshold
 from crosstask.tasks.base import Head, Metric, Task
+from crosstask.tasks.numbers import number_of
 
 if TYPE_CHECKING:
     import torch
@@ -30,18 +33,21 @@ _UNITS = {"brier": ""}
 class ClassificationTask(Task):
     """Findings that may go together, one sigmoid each (one class: binary); or, with ``exclusive``, one softmax.
 
-    Loss: cross-entropy (Kim et al. 2023, Table 1), each class weighted if wanted. M: balanced accuracy with a softmax,
-    and the area under the ROC curve with sigmoids, which needs no threshold; ``measure`` names another. All metrics
-    are of many cases together, in percent (the Brier score of unit 1). With sigmoids a class is called positive above
-    its threshold, which is tuned on validation cases; with a softmax the most probable class is.
+    Loss: cross-entropy (Kim et al. 2023, Table 1) or focal loss, each class weighted if wanted. M: balanced accuracy
+    with a softmax, and the area under the ROC curve with sigmoids, which needs no threshold; ``measure`` names another.
+    All metrics are of many cases together, in percent (the Brier score of unit 1). With sigmoids a class is positive
+    above its threshold, which is tuned on validation cases; with a softmax the most probable class is.
 
     Args:
         name: key of the task.
         array: case array without spatial axes, one channel a class, 0 or 1.
         classes: its channels.
         exclusive: exactly one class is true. A case counts only where every class is labelled.
-        class_weights: one weight a class, or ``balanced``: inverse to the class's share of the training cases. With
-            sigmoids it is the weight of the positive cases against the negative.
+        class_weights: one weight a class; or ``balanced``: inverse to the class's share of the training cases; or
+            ``{effective_number: beta}``: inverse to the effective number of its training cases (Cui et al. 2019), with
+            beta from 0 (all alike) to below 1 (as ``balanced``, nearly). With sigmoids it is the weight of the
+            positive cases against the negative.
+        focal: gamma of the focal loss (Lin et al. 2017), which takes the place of the cross-entropy.
         measure: the metric that is M.
         scored_array: see :class:`~crosstask.tasks.base.Task`.
 
@@ -52,6 +58,7 @@ class ClassificationTask(Task):
     kind = "classification"
     level = "image"
     picture = "text"
+    loss_options: ClassVar[tuple[str, ...]] = ("class_weights", "focal")
 
     def __init__(
         self,
@@ -60,9 +67,10 @@ class ClassificationTask(Task):
         classes: Sequence[str],
         *,
         exclusive: bool,
-        class_weights: str | Sequence[float] | None = None,
+        class_weights: str | Sequence[float] | Mapping[str, float] | None = None,
         measure: str | None = None,
         scored_array: str | None = None,
+        focal: float | None = None,
     ) -> None:
         super().__init__(name, array, classes, scored_array=scored_array)
         self.exclusive = exclusive
@@ -74,16 +82,18 @@ class ClassificationTask(Task):
             raise InputError(f"measure: there is no {measure!r}; one of {', '.join(known)}")
         self.measure = measure or known[0]
         self._given = _checked_weights(class_weights, len(self.classes))
+        self.focal = None if focal is None else number_of("focal", focal, least=0)
         self._prior: tuple[float, ...] | None = None
+        self._cases: tuple[tuple[float, float], ...] | None = None
         self._thresholds = (0.5,) * len(self.classes)
 
     def arguments(self) -> dict[str, Any]:
         """Those of the constructor; weights of classes as they were given."""
-        given = self._given if isinstance(self._given, str) or self._given is None else list(self._given)
+        given = list(self._given) if isinstance(self._given, tuple) else self._given
         return {**super().arguments(), "class_weights": given}
 
     def head(self) -> Head:
-        """One channel a class, starting at the weighted prior: the lowest loss without a look at the image."""
+        """One channel a class, starting at the weighted prior: the lowest cross-entropy without a look at the image."""
         if self._prior is None:
             return Head("image", len(self.classes), values=self.values)
         odds = self._prior if self.exclusive else tuple(p / (1 - p) for p in self._prior)
@@ -117,24 +127,41 @@ class ClassificationTask(Task):
         shares = [min(max(share / whole, _LOWEST_PRIOR), 1 - _LOWEST_PRIOR) for share in shares]
         whole = sum(shares) if self.exclusive else 1.0
         self._prior = tuple(share / whole for share in shares)
+        labelled = [(float(statistics[name]["positive"]), float(statistics[name]["count"])) for name in self.classes]
+        self._cases = tuple((positive, count - positive) for positive, count in labelled)
 
     def state(self) -> dict[str, Any]:
-        """The priors."""
-        return {"prior": None if self._prior is None else list(self._prior)}
+        """The priors, and where weights follow from them each class's positive and negative cases."""
+        state: dict[str, Any] = {"prior": None if self._prior is None else list(self._prior)}
+        if isinstance(self._given, dict):
+            state["cases"] = None if self._cases is None else [list(pair) for pair in self._cases]
+        return state
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Put back the priors."""
+        """Put back what was learned."""
         self._prior = None if state["prior"] is None else tuple(state["prior"])
+        if (cases := state.get("cases")) is not None:
+            self._cases = tuple((positive, negative) for positive, negative in cases)
 
     @property
     def class_weights(self) -> tuple[float, ...]:
         """Weight of each class in the loss: 1 by default."""
+        if isinstance(self._given, dict):
+            return self._effective(self._given["effective_number"])
         if not isinstance(self._given, str):
             return self._given or (1.0,) * len(self.classes)
         prior = self._prior or self._even
         if self.exclusive:
             return tuple(1 / (len(prior) * p) for p in prior)
         return tuple((1 - p) / p for p in prior)
+
+    def _effective(self, beta: float) -> tuple[float, ...]:
+        """Weights by effective numbers of cases; 1 of a task that has seen no case."""
+        if self._cases is None:
+            return (1.0,) * len(self.classes)
+        if self.exclusive:
+            return effective_number_weights([positive for positive, _ in self._cases], beta)
+        return tuple(effective_positive_weight(positive, negative, beta) for positive, negative in self._cases)
 
     @property
     def _even(self) -> tuple[float, ...]:
@@ -148,17 +175,20 @@ class ClassificationTask(Task):
     def loss(
         self, output: torch.Tensor, target: torch.Tensor, present: torch.Tensor, region: torch.Tensor | None
     ) -> torch.Tensor:
-        """Cross-entropy, mean over the labels that are present (with a softmax the mean that the weights weigh)."""
-        # torch costs seconds to import, which tables of tasks must not pay
-        from torch.nn import functional as F
+        """Cross-entropy or focal loss, mean over the labels that are present.
 
+        With a softmax it is the mean that the weights weigh.
+        """
         output, target = output.float(), target.float()
         weight = output.new_tensor(self.class_weights)
         if self.exclusive:
             weights = target * weight * present.all(1, keepdim=True)
             total = weights.sum()
-            return -(output.log_softmax(1) * weights).sum() / (total + (total == 0))
-        each = F.binary_cross_entropy_with_logits(output, target, pos_weight=weight, reduction="none")
+            total = total + (total == 0)
+            if not self.focal:
+                return -(output.log_softmax(1) * weights).sum() / total
+            return (functional.focal_softmax_cross_entropy(output, target, self.focal) * weights.sum(1)).sum() / total
+        each = functional.focal_cross_entropy(output, target, self.focal or 0.0, weight)
         return (each * present).sum() / present.sum().clamp(min=1)
 
     def decode(self, output: torch.Tensor) -> torch.Tensor:
@@ -255,9 +285,16 @@ class ClassificationTask(Task):
         return []
 
 
-def _checked_weights(weights: str | Sequence[float] | None, count: int) -> tuple[float, ...] | str | None:
+def _checked_weights(weights: object, count: int) -> tuple[float, ...] | str | dict[str, float] | None:
     if weights is None or weights == "balanced":
         return None if weights is None else "balanced"
-    if isinstance(weights, str) or len(weights) != count or not all(float(weight) > 0 for weight in weights):
-        raise InputError(f"class_weights: {weights!r} is not accepted; give balanced, or {count} positive numbers")
-    return tuple(float(weight) for weight in weights)
+    if isinstance(weights, Mapping) and list(weights) == ["effective_number"]:
+        beta = number_of("class_weights.effective_number", weights["effective_number"], least=0, below=1)
+        return {"effective_number": beta}
+    given = weights if isinstance(weights, (list, tuple)) else ()
+    if len(given) != count or not all(float(weight) > 0 for weight in given):
+        raise InputError(
+            f"class_weights: {weights!r} is not accepted; give balanced, or {count} positive numbers, or "
+            "{effective_number: 0.999}"
+        )
+    return tuple(float(weight) for weight in given)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from crosstask.errors import InputError
 from crosstask.tasks.base import Head, Metric, Task
+from crosstask.tasks.segmentation import SegmentationTask
+from crosstask.tasks.structure_terms import dvh_term, moment_term
 
 if TYPE_CHECKING:
     import torch
@@ -18,8 +20,9 @@ if TYPE_CHECKING:
 class RegressionTask(Task):
     """A quantity per voxel. The network gives it in units of the training cases' standard deviation.
 
-    Loss: mean absolute error, in those units (so that its size is comparable with other tasks' losses). M: mean
-    absolute error over the region where the quantity is defined; beside it, named apart, over the whole grid.
+    Loss: mean absolute error, in those units (so that its size is comparable with other tasks' losses), and by option
+    terms that compare moments or dose-volume histograms within structures. M: mean absolute error over the region where
+    the quantity is defined; beside it, named apart, over the whole grid.
 
     Args:
         name: key of the task.
@@ -29,12 +32,21 @@ class RegressionTask(Task):
         minimum: smallest value that is physically possible (0 for dose); predictions are clipped to it.
         loss_region: ``grid``: the loss runs over every voxel, as in the papers, so that the network also learns the
             value outside the region; ``region``: only where the quantity is defined.
+        moments: weight of the squared difference of generalised moments (Jhanwar et al. 2022), or ``{weight, orders}``.
+        dvh: weight of the squared difference of dose-volume histograms (Nguyen et al. 2020), or ``{weight, step,
+            highest}``, the two in the quantity's unit.
+        structures: in which these two are taken.
+        structure_array: case array that holds their masks.
+
+    Raises:
+        InputError: an option of a term that is none, or structures that no term looks at.
     """
 
     kind = "regression"
     level = "pixel"
     values = "quantity"
     picture = "colours"
+    loss_options: ClassVar[tuple[str, ...]] = ("moments", "dvh", "structures")
 
     def __init__(
         self,
@@ -45,10 +57,21 @@ class RegressionTask(Task):
         *,
         minimum: float | None = None,
         loss_region: Literal["grid", "region"] = "grid",
+        moments: float | Mapping[str, Any] | None = None,
+        dvh: float | Mapping[str, Any] | None = None,
+        structures: Sequence[str] = (),
+        structure_array: str | None = None,
     ) -> None:
         super().__init__(name, array, classes, unit)
         self.minimum = minimum
         self.loss_region = loss_region
+        self.moments, self.dvh = moments, dvh
+        self.structures, self.structure_array = tuple(structures), structure_array
+        self._terms = [term for term in (moment_term(moments), dvh_term(dvh)) if term is not None]
+        if self._terms and not (self.structures and structure_array):
+            raise InputError("structures: moments and dvh are taken within structures, and there is none; name some")
+        if self.structures and not self._terms:
+            raise InputError("structures: no term of the loss looks at them; give moments or dvh, or leave them out")
         self._scale = 1.0
         self._constant = (0.0,) * len(self.classes)
 
@@ -78,15 +101,49 @@ class RegressionTask(Task):
         self._scale = float(state["scale"])
         self._constant = tuple(state["constant"])
 
+    @property
+    def masks(self) -> SegmentationTask | None:
+        """The structures within which the loss compares moments or histograms."""
+        if not self._terms or self.structure_array is None:
+            return None
+        return SegmentationTask(f"{self.name} structures", self.structure_array, self.structures)
+
     def loss(
-        self, output: torch.Tensor, target: torch.Tensor, present: torch.Tensor, region: torch.Tensor | None
+        self,
+        output: torch.Tensor,
+        target: torch.Tensor,
+        present: torch.Tensor,
+        region: torch.Tensor | None,
+        *,
+        masks: torch.Tensor | None = None,
+        masked: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Mean absolute error over the labelled voxels."""
+        """Mean absolute error over the labelled voxels, and the terms of structures, mean over the channels.
+
+        Args:
+            output: raw.
+            target: in its unit.
+            present: which samples carry which channel.
+            region: where the quantity is defined.
+            masks: of the structures, ``b r *s``, 0 or 1; needed where a term looks at them.
+            masked: which of them are contoured, ``b r``, bool.
+        """
         weight = present.float().reshape(*present.shape, *(1,) * (output.ndim - 2)).expand_as(target)
         if self.loss_region == "region" and region is not None:
             weight = weight * region.float()
-        error = (output.float() - target.float() / self._scale).abs()
-        return (error * weight).sum() / weight.sum().clamp(min=1)
+        output, target = output.float(), target.float() / self._scale
+        error = (output - target).abs()
+        loss = (error * weight).sum() / weight.sum().clamp(min=1)
+        if not self._terms:
+            return loss
+        if masks is None or masked is None:
+            raise ValueError(f"task {self.name!r}: its loss needs the masks of {', '.join(self.structures)}")
+        for index in range(len(self.classes)):
+            counted = masked & present[:, index, None]
+            for term in self._terms:
+                added = term.loss(output[:, index], target[:, index], masks, counted, self._scale)
+                loss = loss + added / len(self.classes)
+        return loss
 
     def decode(self, output: torch.Tensor) -> torch.Tensor:
         """The quantity in its unit."""

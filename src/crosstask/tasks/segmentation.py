@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from crosstask import functional
 from crosstask.errors import InputError
 from crosstask.functional.dice import dice
 from crosstask.tasks.base import Head, Metric, Task
+from crosstask.tasks.numbers import number_of
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +23,8 @@ _LOWEST_PRIOR = 1e-4
 class SegmentationTask(Task):
     """Structures that may overlap, one sigmoid each; or, with ``exclusive``, one softmax over background and classes.
 
-    Loss: combo loss, 0.3 Dice and 0.7 cross-entropy (Kim et al. 2023, Table 1). M: Dice, mean over classes and cases.
+    Loss: combo loss, 0.3 Dice and 0.7 cross-entropy (Kim et al. 2023, Table 1), or by option others of its family. M:
+    Dice, mean over classes and cases.
 
     Args:
         name: key of the task.
@@ -33,12 +35,20 @@ class SegmentationTask(Task):
         dice_weight: weight of the Dice loss.
         cross_entropy_weight: weight of the cross-entropy.
         threshold: probability above which a voxel belongs to a class (sigmoid only).
+        dice: ``batch``: the Dice of the loss is of all labelled samples of a batch together; ``sample``: of each, and
+            the mean is taken.
+        tversky: weights of false positives and false negatives in Tversky's index, which takes the place of Dice.
+        focal: gamma of the focal loss, which takes the place of the cross-entropy.
+
+    Raises:
+        InputError: an option of the loss that is none.
     """
 
     kind = "segmentation"
     level = "pixel"
     values = "sigmoid"
     picture = "contours"
+    loss_options: ClassVar[tuple[str, ...]] = ("dice", "tversky", "focal", "dice_weight", "cross_entropy_weight")
 
     def __init__(
         self,
@@ -50,12 +60,22 @@ class SegmentationTask(Task):
         dice_weight: float = 0.3,
         cross_entropy_weight: float = 0.7,
         threshold: float = 0.5,
+        dice: Literal["batch", "sample"] = "batch",
+        tversky: Sequence[float] | None = None,
+        focal: float | None = None,
     ) -> None:
         super().__init__(name, array, classes)
         self.exclusive = exclusive
-        self.dice_weight = dice_weight
-        self.cross_entropy_weight = cross_entropy_weight
+        self.dice_weight = number_of("dice_weight", dice_weight, least=0)
+        self.cross_entropy_weight = number_of("cross_entropy_weight", cross_entropy_weight, least=0)
+        if not self.dice_weight + self.cross_entropy_weight > 0:
+            raise InputError("dice_weight and cross_entropy_weight are both 0, so there is no loss; give one of them")
         self.threshold = threshold
+        if dice not in ("batch", "sample"):
+            raise InputError(f"dice: {dice!r} is not accepted; give batch or sample")
+        self.dice = dice
+        self.tversky = None if tversky is None else _checked_tversky(tversky)
+        self.focal = None if focal is None else number_of("focal", focal, least=0)
         self._prior: tuple[float, ...] | None = None
 
     def head(self) -> Head:
@@ -110,9 +130,10 @@ class SegmentationTask(Task):
     ) -> torch.Tensor:
         """Combo loss over the classes that are labelled; the region does not matter to masks."""
         weights = {"dice_weight": self.dice_weight, "cross_entropy_weight": self.cross_entropy_weight}
+        form = functional.ComboForm(self.dice, self.tversky, self.focal or 0.0)
         if not self.exclusive:
-            return functional.combo_loss(output, target, present=present, **weights)
-        return functional.softmax_combo_loss(output, target, present=present.all(1), **weights)
+            return functional.combo_loss(output, target, present=present, form=form, **weights)
+        return functional.softmax_combo_loss(output, target, present=present.all(1), form=form, **weights)
 
     def decode(self, output: torch.Tensor) -> torch.Tensor:
         """Probability of each class, the background left out."""
@@ -187,3 +208,13 @@ class SegmentationTask(Task):
             for index, name in enumerate(self.classes)
             if present[index]
         ]
+
+
+def _checked_tversky(weights: Sequence[float]) -> tuple[float, float]:
+    if isinstance(weights, (list, tuple)) and len(weights) == 2:
+        first, second = (number_of("tversky", weight, least=0) for weight in weights)
+        if first + second > 0:
+            return first, second
+    raise InputError(
+        f"tversky: {weights!r} is not accepted; give [a, b], weights of false positives and of false negatives"
+    )

@@ -40,7 +40,7 @@ class Augmentation:
     def __init__(self, settings: AugmentationSection, assembly: Assembly) -> None:
         self._settings = settings
         self._flips = [_AXES[axis] for axis in dict.fromkeys(settings.flip)]
-        self._tasks = tuple(task for task in assembly.tasks if task.level == "pixel")
+        self._tasks = tuple(task for task in assembly.labels if task.level == "pixel")
         self._image_channels = len(assembly.windows) * assembly.image_channels
 
     @property

@@ -157,7 +157,7 @@ class TrainingModule(L.LightningModule):
             present = batch.present[task.name]
             labelled = task.counted(present).sum()
             if bool(labelled):
-                losses[task.name] = task.loss(outputs[task.name], batch.targets[task.name], present, batch.region)
+                losses[task.name] = loss_of(task, outputs[task.name], batch)
                 counts[task.name] = labelled
         return losses, counts
 
@@ -294,6 +294,13 @@ class TrainingModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the weighting's history back."""
         self.weighting.load_state_dict(checkpoint["weighting"])
+
+
+def loss_of(task: Task, output: Tensor, batch: Batch) -> Tensor:
+    """Loss of a task's raw output on a batch, with the masks that it looks at."""
+    name, masks = task.name, task.masks
+    further = {} if masks is None else {"masks": batch.targets[masks.name], "masked": batch.present[masks.name]}
+    return task.loss(output, batch.targets[name], batch.present[name], batch.region, **further)
 
 
 def _refuse_strange(batch: Batch, task: str) -> None:

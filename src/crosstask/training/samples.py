@@ -33,7 +33,7 @@ def _sample(
         return whole if size is None else resize(whole[None], size)[0]
 
     targets, present = {}, {}
-    for task in assembly.tasks:
+    for task in assembly.labels:
         target, labelled = assembly.target(task, case, slices)
         targets[task.name] = torch.from_numpy(target) if task.level == "image" else task.resized(tensor(target))
         present[task.name] = torch.from_numpy(labelled)

@@ -42,8 +42,8 @@ class Cohort(Dataset):
     channel per class whose file exists, and one float32 array without spatial axes for each entry of ``labels`` with
     a channel per value that is known. What the table or the folders lack is a missing label.
 
-    Tasks: every entry of ``masks`` (options ``classes``, ``exclusive``) and of ``labels`` (``class_weights`` and
-    ``measure`` of classifications, ``classes`` of findings).
+    Tasks: every entry of ``masks`` (options ``classes``, ``exclusive``) and of ``labels`` (``measure`` of
+    classifications, ``classes`` of findings), and the options of their losses.
 
     Args:
         root: the cohort file, the folder of a ``cohort.yaml``, or the name of a cohort that comes with the package.
@@ -130,9 +130,9 @@ class Cohort(Dataset):
         if name not in self.tasks:
             raise unknown_name("task of the cohort", name, self.tasks)
         label = self.spec.labels.get(name)
-        accepted: tuple[str, ...] = ("class_weights", "measure")
+        accepted: tuple[str, ...] = (*ClassificationTask.loss_options, "measure")
         if label is None:
-            accepted = ("classes", "exclusive")
+            accepted = ("classes", "exclusive", *SegmentationTask.loss_options)
         elif isinstance(label, NumberLabel):
             accepted = ()
         elif isinstance(label, FindingsLabel) and not isinstance(label, OneHotLabel):

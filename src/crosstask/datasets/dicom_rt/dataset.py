@@ -322,7 +322,7 @@ class DicomRT(Dataset):
             yield Issue(name, "note", "no dose; it is a missing label")
 
     def task(self, name: str, **options: Any) -> Task:
-        """``segmentation`` (option ``classes``: structures of the table, or ``"all"``) or ``dose`` (no option).
+        """``segmentation`` (option ``classes``: structures of the table, or ``"all"``) or ``dose``; see `plan_task`.
 
         Raises:
             InputError: no such task, option or structure.
