@@ -216,7 +216,8 @@ def evaluate(
     run: Annotated[
         Path,
         typer.Argument(
-            help="Run folder; with --on also a benchmark: its output folder or experiment.", metavar="RUN_OR_BENCHMARK"
+            help="Run folder; with --on or --ensemble a benchmark: its output folder or experiment.",
+            metavar="RUN_OR_BENCHMARK",
         ),
     ],
     split: Annotated[str, typer.Option(help="train, validation, test, or all cases of the store.")] = "test",
@@ -244,6 +245,13 @@ def evaluate(
         Optional[str],  # noqa: UP045
         typer.Option(help="With --on: what the cases are called; default: after their file or folder."),
     ] = None,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="The seeds of each method of a benchmark as one, with its calibration.")
+    ] = False,
+    method: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="With --ensemble: only this method."),
+    ] = None,
     overrides: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Argument(
@@ -255,6 +263,14 @@ def evaluate(
     """Score a run on whole cases: one row per case, class and metric, and a summary. With --on: on external cases."""
     one_of("--split", split, (*SPLITS, "all"))
     one_of("--weights", weights, WEIGHTS)
+    if ensemble or method is not None:
+        from crosstask.cli.ensembles import evaluate_ensembles
+
+        others: dict[str, object] = {"--on": on, "--weights": weights, "--output": output, "--store": store}
+        others |= {"--class": classes, "--task": tasks, "--name": name}
+        one_of("--split", split, ("test",))
+        evaluate_ensembles(run, method, device, overrides or (), others, ensemble=ensemble)
+        return
     if on is not None:
         from crosstask.cli.external import evaluate_on
 
@@ -282,9 +298,22 @@ def evaluate(
 
 @app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            help="Run folder; with --ensemble a benchmark: its output folder or experiment.",
+            metavar="RUN_OR_BENCHMARK",
+        ),
+    ],
     root: Annotated[Path, typer.Argument(help="Raw data set whose cases to predict.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder: new, empty, or of this run.")],
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="All seeds of a method as one: their mean, and how far they are apart.")
+    ] = False,
+    method: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="With --ensemble: the method; may be left out where the benchmark has one alone."),
+    ] = None,
     case: Annotated[Optional[list[str]], typer.Option(help="Only this case; may be repeated.")] = None,  # noqa: UP045
     split: Annotated[Optional[str], typer.Option(help="Only this split.")] = None,  # noqa: UP045
     format: Annotated[
@@ -309,7 +338,7 @@ def predict(
         typer.Option(help="Of a patient's CTs the one of this description, number or UID; may be repeated."),
     ] = None,
 ) -> None:
-    """Predict raw cases with a trained run; goes on where it was stopped.
+    """Predict raw cases with a trained run, or all seeds of a method; goes on where it was stopped.
 
     The exit code is 0 if all cases are predicted, 3 if some are and others could not be (each is told in a line), and 2
     or 1 if none is.
@@ -319,9 +348,10 @@ def predict(
         one_of("--split", split, SPLITS)
     from crosstask.cli.listening import Terminal
     from crosstask.pipeline.predicting import predict_cases
+    from crosstask.pipeline.subject import runs_to_predict
 
     predicted = predict_cases(
-        run,
+        runs_to_predict(run, method, ensemble=ensemble),
         root,
         output,
         cases=case or (),

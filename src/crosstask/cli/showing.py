@@ -21,11 +21,12 @@ def show_comparison(comparison: Comparison) -> None:
     """The tables of a benchmark, and where its page is."""
     output = comparison.page.parent
     more = {
-        "diagnosis.txt": comparison.diagnosis,
-        "epochs.txt": comparison.epochs,
-        "transfer.txt": comparison.transfer,
+        "diagnosis.txt": comparison.diagnosis is not None,
+        "epochs.txt": comparison.epochs is not None,
+        "transfer.txt": comparison.transfer is not None,
+        "ensembles.txt": comparison.experiment.evaluation.ensembles and comparison.folder is None,
     }
-    for name in ("table.txt", *(name for name, part in more.items() if part is not None)):
+    for name in ("table.txt", *(name for name, there in more.items() if there)):
         out.print((output / name).read_text(encoding="utf-8"), markup=False)
     out.print(f"Page: {comparison.page.resolve()}", markup=False)
     for name, external in comparison.external.items():

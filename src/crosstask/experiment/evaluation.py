@@ -61,6 +61,11 @@ class EvaluationSection(Section):
         description="percent; methods whose difference is certain to be smaller are called equivalent",
     )
     level: float = Field(default=LEVEL, gt=0.5, lt=1, description="confidence of intervals and verdicts")
+    ensembles: bool = Field(
+        default=False,
+        description="benchmark: also score the seeds of each method together, as one predictor, with its calibration "
+        "(docs/ensembles.md); costs a pass of every run with pixel-level tasks over the test cases",
+    )
     keep_predictions: bool = Field(default=False, description="keep the predicted volumes in the run folder")
 
     @field_validator("threshold", mode="before")

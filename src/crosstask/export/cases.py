@@ -17,12 +17,17 @@ from crosstask.export.output import new_file
 from crosstask.export.predicted import move_into, refuse_others
 from crosstask.files import file_name, write_atomically, writing
 from crosstask.io import openkbp_csv
+from crosstask.prediction.ensemble import entropy_of, most_entropy
 from crosstask.prediction.predictor import Prediction
 from crosstask.registry import FORMATS
+from crosstask.tasks.base import Task
 from crosstask.tasks.segmentation import SegmentationTask
 
 TABLE = "predictions.csv"
 _COLUMNS = ("case", "task", "class", "prediction", "decision", "unit")
+_UNCERTAINTY = ("spread", "entropy")
+UNCERTAINTY = "uncertainty"
+"""Folder of what an ensemble of seeds says of its own certainty."""
 
 
 class CaseWriter(ABC):
@@ -100,13 +105,15 @@ class CaseWriter(ABC):
         if self.table is not None:
             _made(self.folder)
             lines = [row for rows in self.rows.values() for row in rows]
-            write_atomically(self.table, csv_text([_COLUMNS, *lines]))
+            more = len(lines[0]) - len(_COLUMNS) if lines else 0
+            write_atomically(self.table, csv_text([(*_COLUMNS, *_UNCERTAINTY[:more]), *lines]))
 
 
 class OpenKBPWriter(CaseWriter):
     """Dose as ``pt_N.csv``, the OpenKBP challenge's submission format, and masks as ``masks/pt_N/<structure>.csv``.
 
-    Dose is zero outside the case's ``possible_dose_mask``, as the challenge asks.
+    Dose is zero outside the case's ``possible_dose_mask``, as the challenge asks. Of an ensemble ``uncertainty`` holds
+    in the same form the standard deviation over seeds: of the dose in Gy, of the structures' probabilities.
     """
 
     name = "openkbp"
@@ -131,10 +138,28 @@ class OpenKBPWriter(CaseWriter):
             elif task.array == "dose":
                 dose = values[0] if region is None else values[0] * region[0]
                 openkbp_csv.write_dose(folder / f"{file_name(prediction.case)}.csv", dose)
+            self._write_spread(folder / UNCERTAINTY, prediction, task, region)
+
+    def _write_spread(self, folder: Path, prediction: Prediction, task: Task, region: np.ndarray | None) -> None:
+        if task.name not in prediction.spread:
+            return
+        spread, case = prediction.spread[task.name], file_name(prediction.case)
+        if isinstance(task, SegmentationTask):
+            target = _made(folder / "masks" / case)
+            for name, values in zip(task.classes, spread, strict=True):
+                openkbp_csv.write_dose(target / f"{file_name(name)}.csv", values)
+        elif task.array == "dose":
+            openkbp_csv.write_dose(
+                _made(folder) / f"{case}.csv", spread[0] if region is None else spread[0] * region[0]
+            )
 
 
 class NpzWriter(CaseWriter):
-    """All decoded values as ``<case>.npz``: one array ``c *s`` or ``c`` per task, and the spacing in mm."""
+    """All decoded values as ``<case>.npz``: one array ``c *s`` or ``c`` per task, and the spacing in mm.
+
+    Of an ensemble also ``<task>_spread``, the standard deviation over seeds, and of probabilities ``<task>_entropy`` of
+    the mean in bits: of each class, or one where classes exclude each other.
+    """
 
     name = "npz"
 
@@ -146,7 +171,11 @@ class NpzWriter(CaseWriter):
     def _write(self, folder: Path, prediction: Prediction, case: CaseData) -> None:
         path = folder / f"{file_name(prediction.case)}.npz"
         classes = {f"classes_{task.name}": np.array(task.classes) for task in self.assembly.tasks}
-        arrays = {**prediction.values, **classes, "spacing": np.array(case.geometry.spacing)}
+        uncertain = {f"{name}_spread": spread for name, spread in prediction.spread.items()}
+        for task in self.assembly.tasks if uncertain else ():
+            bits = entropy_of(task, prediction.values[task.name])
+            uncertain |= {} if bits is None else {f"{task.name}_entropy": bits}
+        arrays = {**prediction.values, **uncertain, **classes, "spacing": np.array(case.geometry.spacing)}
         with new_file(path) as part:
             np.savez_compressed(part, **arrays)  # type: ignore[arg-type]
 
@@ -156,7 +185,8 @@ class PngWriter(CaseWriter):
 
     ``<task>/<class>/<case>.png`` is 255 inside and 0 outside; of classes that exclude each other one
     ``<task>/<case>.png`` holds 0 for the background, 1 for the first class and so on, and ``<task>/classes.csv`` says
-    which is which.
+    which is which. Of an ensemble ``uncertainty`` holds the entropy of the mean probability in the same form: 0 is
+    certain, 255 the highest that there can be (of two sides that are as likely, 1 bit).
     """
 
     name = "png"
@@ -180,6 +210,8 @@ class PngWriter(CaseWriter):
             place = folder / file_name(task.name)
             name = f"{file_name(prediction.case)}.png"
             masks = task.to_masks(prediction.values[task.name])
+            if prediction.spread:
+                self._write_entropy(folder / UNCERTAINTY / file_name(task.name), name, task, prediction)
             if task.exclusive:
                 labels = (masks * np.arange(1, len(masks) + 1, dtype=np.uint8)[:, None, None]).sum(0, dtype=np.uint8)
                 _write_png(place / name, labels)
@@ -189,11 +221,20 @@ class PngWriter(CaseWriter):
             for label, mask in zip(task.classes, masks, strict=True):
                 _write_png(place / file_name(label) / name, mask * np.uint8(255))
 
+    def _write_entropy(self, place: Path, name: str, task: SegmentationTask, prediction: Prediction) -> None:
+        bits = entropy_of(task, prediction.values[task.name])
+        assert bits is not None  # of probabilities there is one
+        labels = [""] if task.exclusive else [file_name(label) for label in task.classes]
+        for label, values in zip(labels, bits, strict=True):
+            _write_png(place / label / name, np.rint(255 * np.clip(values / most_entropy(task), 0, 1)))
+
 
 class CsvWriter(CaseWriter):
     """Labels of whole cases as one ``predictions.csv``: case, task, class, prediction, decision, unit.
 
-    Predictions are probabilities, decided by the thresholds of the run (0 or 1), or quantities in their unit.
+    Predictions are probabilities, decided by the thresholds of the run (0 or 1), or quantities in their unit. Of an
+    ensemble there are two more columns: spread, the standard deviation over seeds, and entropy of the mean in bits, of
+    probabilities (of classes that exclude each other that of all of them).
     """
 
     name = "csv"
@@ -212,14 +253,24 @@ class CsvWriter(CaseWriter):
                 continue
             values = prediction.values[task.name]
             decisions = task.decide(values)
-            for name, value, decision in zip(task.classes, values, decisions, strict=True):
+            for index, (name, value, decision) in enumerate(zip(task.classes, values, decisions, strict=True)):
                 decided = "" if task.values == "quantity" else int(decision)
-                rows.append([prediction.case, task.name, name, f"{value:.7g}", str(decided), task.unit])
+                row = [prediction.case, task.name, name, f"{value:.7g}", str(decided), task.unit]
+                rows.append([*row, *_uncertainty(task, prediction, index)])
 
     @property
     def table(self) -> Path | None:
         """``predictions.csv``, if there is a case."""
         return self.folder / TABLE if any(self.rows.values()) else None
+
+
+def _uncertainty(task: Task, prediction: Prediction, index: int) -> list[str]:
+    """Spread and entropy of a class, as cells; none of one run."""
+    if task.name not in prediction.spread:
+        return []
+    bits = entropy_of(task, prediction.values[task.name])
+    entropy = "" if bits is None else f"{bits[min(index, len(bits) - 1)]:.7g}"
+    return [f"{prediction.spread[task.name][index]:.7g}", entropy]
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:
@@ -242,7 +293,7 @@ def _made(folder: Path) -> Path:
 
 
 def _all_finite(prediction: Prediction) -> None:
-    for task, values in prediction.values.items():
+    for task, values in (*prediction.values.items(), *prediction.spread.items()):
         if not np.isfinite(values).all():
             raise CrosstaskError(
                 f"{prediction.case}: the network's {task} is not finite everywhere; train with a lower learning rate "

@@ -49,6 +49,29 @@ def placed_plan(assembly: Assembly, prediction: Prediction, case: PatientCase) -
     return PlacedPlan(masks, dose)
 
 
+def placed_spread(assembly: Assembly, prediction: Prediction, case: PatientCase) -> dict[str, np.ndarray]:
+    """Standard deviation over the seeds of an ensemble on the CT's grid, ``z y x``; empty of one run.
+
+    Of each structure's probability, under its name, and of the dose in Gy, under ``dose``, 0 outside the body.
+
+    Args:
+        assembly: the tasks that were predicted.
+        prediction: on the case's grid.
+        case: what was predicted from.
+    """
+    found: dict[str, np.ndarray] = {}
+    for task in assembly.tasks:
+        if task.name not in prediction.spread or task.level != "pixel":
+            continue
+        spread = prediction.spread[task.name]
+        placed = [regrid(values, case.geometry, case.patient.ct.geometry).clip(min=0) for values in spread]
+        if isinstance(task, SegmentationTask):
+            found |= dict(zip(task.classes, placed, strict=True))
+        elif task.array == "dose":
+            found["dose"] = np.where(case.patient.body, placed[0], 0)
+    return found
+
+
 def placed_masks(task: SegmentationTask, values: np.ndarray, grid: Geometry, native: Geometry) -> np.ndarray:
     """Masks on a CT's grid of probabilities on a coarser one, with the volumes that they have there.
 

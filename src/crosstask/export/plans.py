@@ -11,10 +11,10 @@ from crosstask.assembly import Assembly
 from crosstask.datasets import Dataset, DicomRT
 from crosstask.datasets.base import CaseData
 from crosstask.datasets.dicom_rt.patient import PatientCase
-from crosstask.export.cases import CaseWriter
+from crosstask.export.cases import UNCERTAINTY, CaseWriter
 from crosstask.export.dicom_common import source_of
 from crosstask.export.nifti import write_nifti
-from crosstask.export.placing import PlacedPlan, placed_plan
+from crosstask.export.placing import PlacedPlan, placed_plan, placed_spread
 from crosstask.export.rtdose import write_rtdose
 from crosstask.export.rtplan import write_rtplan
 from crosstask.export.rtstruct import write_rtstruct
@@ -35,6 +35,9 @@ class DicomWriter(CaseWriter):
     Patient, DICOM study and frame of reference are those of the CT that was predicted from; series and objects are new
     and say that they are predicted and not for clinical use. Outlines are as smooth as the CT allows, and volumes those
     of the case's grid (:func:`crosstask.export.placing.placed_masks`). Dose is zero outside the body.
+
+    Of an ensemble ``uncertainty`` holds as NIfTI the standard deviation over seeds: of the dose in Gy, and of the
+    structures' probabilities.
 
     Attributes:
         draw: called for every case that is written, as ``draw(its folder, case id, placed plan, case)``, before its
@@ -66,6 +69,8 @@ class DicomWriter(CaseWriter):
             plan = write_rtplan(folder / RTPLAN, ct, model=self.model, structures=structures)
             write_rtdose(folder / RTDOSE, ct, placed.dose, ct.geometry, model=self.model, plan=plan)
             write_nifti(folder / NIFTI / "dose.nii.gz", placed.dose, ct.geometry)
+        for name, spread in placed_spread(self.assembly, prediction, case).items():
+            write_nifti(folder / UNCERTAINTY / f"{file_name(name)}.nii.gz", spread, ct.geometry)
         if self.draw is not None:
             self.draw(folder, prediction.case, placed, case)
         if broken := source_of(ct)[1]:

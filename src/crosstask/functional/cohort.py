@@ -277,12 +277,27 @@ def _expected_error(probability: np.ndarray, true: np.ndarray, labelled: np.ndar
     count = drawn @ inside
     cases = np.maximum(count, 1)
     expected, came = (drawn @ (inside * values[:, None]) / cases for values in (probability, true[labelled]))
+    return expected_error_of_bins(count, expected, came)
+
+
+def expected_error_of_bins(count: np.ndarray, expected: np.ndarray, came: np.ndarray) -> np.ndarray:
+    """The calibration error of bins of probability: see :func:`calibration_error`.
+
+    Args:
+        count: cases in each bin, ``r b``.
+        expected: their mean probability, 0 of an empty bin.
+        came: the share of them that is true, 0 of an empty bin.
+
+    Returns:
+        ``r``, in percent.
+    """
+    cases = np.maximum(count, 1)
     # one more case that is as predicted: a bin whose cases are all true, or all false, is not without chance
     share = (cases * came + expected) / (cases + 1)
     found, error = np.abs(expected - came), np.sqrt(share * (1 - share) / cases)
     shrunk = found * np.maximum(0, 1 - (error / np.where(found > 0, found, 1)) ** 2)
     chance = _folded(shrunk, error) - shrunk
-    return 100 * np.maximum(0, (count * (found - chance)).sum(1)) / drawn.sum(1)
+    return 100 * np.maximum(0, (count * (found - chance)).sum(1)) / count.sum(1)
 
 
 def _folded(mean: np.ndarray, error: np.ndarray) -> np.ndarray:

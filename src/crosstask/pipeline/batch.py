@@ -16,6 +16,7 @@ from crosstask.export.plans import DicomWriter
 from crosstask.export.predicted import PredictionFolder
 from crosstask.pipeline.clinic import write_page
 from crosstask.pipeline.listener import Listener
+from crosstask.prediction.ensemble import Ensemble
 from crosstask.prediction.predictor import Predictor
 
 _NO_MEMORY = ("out of memory", "not enough memory", "allocate memory", "failed to allocate", "bad_alloc")
@@ -39,7 +40,7 @@ class Batch:
 
     def __init__(
         self,
-        predictor: Predictor,
+        predictor: Predictor | Ensemble,
         outputs: Sequence[CaseWriter],
         folder: PredictionFolder,
         model: str,

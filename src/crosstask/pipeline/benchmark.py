@@ -12,6 +12,7 @@ from crosstask.errors import InputError
 from crosstask.evaluation.characteristics import collect_characteristics
 from crosstask.evaluation.comparison import Comparison as ComparisonTable
 from crosstask.evaluation.comparison import compare
+from crosstask.evaluation.ensembles import EnsembleFigure
 from crosstask.evaluation.examples import choose_examples, save_examples
 from crosstask.evaluation.kept import examples_of, without_history, without_readings, without_transfer
 from crosstask.evaluation.readings import collect_readings
@@ -32,6 +33,7 @@ from crosstask.pipeline.benchmark_tables import (
     write_split_tables,
 )
 from crosstask.pipeline.context import Context
+from crosstask.pipeline.ensembles import check_ensembles, score_ensembles
 from crosstask.pipeline.external import ExternalBenchmark, externals_of
 from crosstask.pipeline.results import Comparison
 from crosstask.pipeline.seeds import Aim, add_seeds
@@ -62,6 +64,8 @@ def run_benchmark(
     """
     check_aim(context, aim)
     check_names(context.experiment)
+    if context.experiment.evaluation.ensembles:
+        check_ensembles(context.experiment)
     check_specs(context.specs, context.dataset)
     if context.experiment.external and context.experiment.evaluation.split == "validation":
         context.listener.warned("external: is left alone, since evaluation.split=validation chooses settings")
@@ -163,8 +167,19 @@ class _Work:
         self._tables.write()
         _draw_examples(context, self._specs)
         external = self._on_externals()
+        ensembles = self._together()
         with context.listener.progress("Reporting", at_once=False):
-            return _reported(context, self._specs, self._tables, self._table, others, self._remarks, external)
+            return _reported(
+                context, self._specs, self._tables, self._table, others, self._remarks, external, ensembles
+            )
+
+    def _together(self) -> list[EnsembleFigure] | None:
+        """The seeds of each method as one predictor, if they are to be scored so."""
+        context = self._context
+        if not context.experiment.evaluation.ensembles:
+            return None
+        device = scoring_device(context.experiment.training)
+        return score_ensembles(context.experiment, device=device, listener=context.listener)
 
     def _on_externals(self) -> dict[str, Comparison]:
         """The methods on external cases, by the name of these, with all seeds that were looked at."""
@@ -189,6 +204,7 @@ def _reported(
     others: UnderOtherRules,
     remarks: Sequence[str],
     external: Mapping[str, Comparison],
+    ensembles: Sequence[EnsembleFigure] | None,
 ) -> Comparison:
     experiment, output = context.experiment, context.experiment.output_folder
     epochs = others.compared(table, specs[0].experiment.judged_weights, improvement_options(context, tables))
@@ -213,6 +229,7 @@ def _reported(
         transfer=transfer,
         epochs=epochs,
         external={name: other.inner for name, other in external.items()},
+        ensembles=ensembles,
     )
     return Comparison(
         experiment,

@@ -16,10 +16,12 @@ from crosstask.export.predicted import PredictionFolder, must_be_predicted
 from crosstask.pipeline.batch import Batch
 from crosstask.pipeline.clinic import dataset_to_predict
 from crosstask.pipeline.listener import Listener
+from crosstask.prediction.ensemble import Ensemble
 from crosstask.prediction.predictor import Predictor
 from crosstask.registry import FORMATS
-from crosstask.runs import load_spec, read_record, read_thresholds, weights_path
+from crosstask.runs import learned_tasks, load_spec, read_record, read_thresholds, weights_path
 from crosstask.store.fingerprint import digest_file
+from crosstask.tasks.base import Task
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Predicted:
 
 
 def predict_cases(
-    run: Path,
+    run: Path | Sequence[Path],
     root: Path,
     output: Path,
     *,
@@ -57,7 +59,7 @@ def predict_cases(
     """Predict raw cases and write them; those that are there already are kept.
 
     Args:
-        run: the run folder.
+        run: the run folder; or those of an ensemble, whose mean is written with its spread over the seeds.
         root: the raw data set whose cases to predict.
         output: folder of the predictions: new, empty, or of this run.
         cases: ids; empty for all.
@@ -79,20 +81,30 @@ def predict_cases(
     if kind is not None:
         FORMATS.find(kind, "--format")
     must_be_predicted(output)  # before a table of pseudonyms is put beside it
-    experiment = load_spec(run).experiment
+    runs = [run] if isinstance(run, Path) else list(run)
+    if onnx is not None and len(runs) > 1:
+        raise InputError("--onnx: is of one network; leave it out of an ensemble, or predict with one run")
+    experiment = load_spec(runs[0]).experiment
     dataset = dataset_to_predict(experiment, root, output, plan=plan, series=series)
     with listener.progress("Looking", at_once=False) as looking:
         dataset.find(looking)
-    chosen = _of_split(dataset, split, read_record(run), given=experiment.dataset.splits.rule == "original")
+    chosen = _of_split(dataset, split, read_record(runs[0]), given=experiment.dataset.splits.rule == "original")
     chosen = _named(chosen, cases, dataset)
     if not chosen:
         raise InputError(f"{root}: has no {split} case; choose another --split")
-    predictor = Predictor(run, weights=weights, device=device, dataset=dataset, onnx=onnx)
+    predictor: Predictor | Ensemble
+    if isinstance(run, Path):
+        predictor = Predictor(run, weights=weights, device=device, dataset=dataset, onnx=onnx)
+        name = predictor.spec.name
+    else:
+        predictor = Ensemble(runs, weights=weights, device=device, dataset=dataset)
+        name = predictor.name
     listener.told(f"Device: {describe_device(predictor.device)}")
-    model = f"{experiment.name} {predictor.spec.name} ({predictor.weights})"
+    model = f"{experiment.name} {name} ({predictor.weights})"
     outputs = writers(kind, output, predictor.assembly, dataset, model)
-    with PredictionFolder(output, model, _made_by(run, predictor, onnx, outputs)) as folder:
-        _tell_before(run, root, predictor, listener)
+    networks = [onnx] if onnx is not None else [weights_path(folder, predictor.weights) for folder in runs]
+    with PredictionFolder(output, model, _made_by(name, predictor.tasks, networks, outputs)) as folder:
+        _tell_before(runs, root, predictor, listener)
         batch = Batch(predictor, outputs, folder, model, listener)
         if not cases:
             batch.failed += [(name, InputError(reason)) for name, reason in dataset.left_out()]
@@ -112,24 +124,31 @@ def predict_cases(
     return Predicted(output, batch.done, batch.kept, tuple((name, str(error)) for name, error in batch.failed))
 
 
-def _tell_before(run: Path, root: Path, predictor: Predictor, listener: Listener) -> None:
+def _tell_before(runs: Sequence[Path], root: Path, predictor: Predictor | Ensemble, listener: Listener) -> None:
     """What is to be known of all cases: files that cannot be read, thresholds that nobody has chosen."""
     dataset = predictor.dataset
     if lost := dataset.unreadable:
         listener.warned(f"{root}: {lost} files cannot be read; see crosstask check {dataset.name} {root}")
     given = predictor.experiment.evaluation.fixed_threshold is not None
-    chosen_later = not given and not read_thresholds(run, predictor.weights)
-    if chosen_later and any(task.thresholds is not None for task in predictor.tasks):
+    decided = {task.name for task in predictor.tasks if task.thresholds is not None}
+    lacking = [
+        run
+        for run in runs
+        if decided & set(learned_tasks(read_record(run))) - set(read_thresholds(run, predictor.weights))
+    ]
+    if lacking and not given:
         listener.warned("No thresholds were chosen on validation cases yet, so 0.5 decides; see crosstask evaluate")
 
 
-def _made_by(run: Path, predictor: Predictor, onnx: Path | None, outputs: Sequence[CaseWriter]) -> dict[str, Any]:
+def _made_by(
+    name: str, tasks: Sequence[Task], networks: Sequence[Path], outputs: Sequence[CaseWriter]
+) -> dict[str, Any]:
     """What decides what is predicted, and how it is written: one folder holds predictions of one of these."""
-    network = onnx or weights_path(run, predictor.weights)
+    digests = [digest_file(network) for network in networks]
     return {
-        "run": predictor.spec.name,
-        "network": digest_file(network),
-        "thresholds": {task.name: task.thresholds for task in predictor.tasks},
+        "run": name,
+        "network": digests[0] if len(digests) == 1 else digests,
+        "thresholds": {task.name: task.thresholds for task in tasks},
         "formats": [writer.name for writer in outputs],
     }
 

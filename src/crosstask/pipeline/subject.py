@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment, experiment_from, load_experiment
-from crosstask.runs import EXPERIMENT, RECORD, is_trained, load_spec, run_specs
+from crosstask.runs import EXPERIMENT, RECORD, RunSpec, is_trained, keys_of, load_spec, run_specs
 from crosstask.shipped import find_config
 
 
@@ -26,6 +26,17 @@ def benchmark_at(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     Raises:
         InputError: it is none of these, or a run is not trained to its end.
     """
+    experiment = experiment_at(path, overrides)
+    check_trained(experiment)
+    return experiment
+
+
+def experiment_at(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """The experiment of a benchmark; see :func:`benchmark_at`, but whether its runs are trained does not matter.
+
+    Raises:
+        InputError: the path is none of a benchmark.
+    """
     if path.is_dir():
         if (path / EXPERIMENT).is_file():
             experiment = load_experiment(path / EXPERIMENT, overrides)
@@ -41,8 +52,69 @@ def benchmark_at(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         raise InputError(
             f"{path}: no such run folder, output folder of a benchmark or experiment file; give one of these"
         )
-    check_trained(experiment)
     return experiment
+
+
+def ensembles_of(experiment: Experiment, method: str | None = None) -> dict[str, list[RunSpec]]:
+    """``{method's key: its runs of all seeds}`` of a benchmark.
+
+    Args:
+        experiment: the benchmark's.
+        method: only this one; its name, or its key with a variant.
+
+    Raises:
+        InputError: there is no such method, it has one seed alone, or a run of it is not trained to its end.
+    """
+    keys = keys_of(experiment)
+    if method is not None and method not in keys:
+        raise InputError(f"--method: {method!r} is not among the experiment's methods: {', '.join(keys)}")
+    specs = [spec for spec in run_specs(experiment) if method in (None, spec.key)]
+    if len(experiment.seeds) < 2:
+        raise InputError(
+            f"{experiment.output_folder}: has seed {experiment.seeds[0]} alone, and an ensemble needs two; train more "
+            "(seeds=[0,1,2])"
+        )
+    lacking = [spec.name for spec in specs if not is_trained(spec)]
+    if lacking:
+        raise InputError(
+            f"{experiment.output_folder}: run {lacking[0]} is not trained to its end; run crosstask benchmark first"
+        )
+    return {key: [spec for spec in specs if spec.key == key] for key in keys if method in (None, key)}
+
+
+def runs_to_predict(path: Path, method: str | None, *, ensemble: bool) -> Path | list[Path]:
+    """The run that a path is of, or with ``ensemble`` all seeds of a method of the benchmark that it is of.
+
+    Raises:
+        InputError: it is a benchmark and no ensemble is asked for, or the other way round; see :func:`ensemble_at`.
+    """
+    if ensemble:
+        return ensemble_at(path, method)
+    if method is not None:
+        raise InputError("--method: is of an ensemble; add --ensemble, or give the run's folder alone")
+    if path.is_dir() and not is_run(path) and (path / "runs").is_dir():
+        raise InputError(f"{path}: is a benchmark; add --ensemble, or give the folder of one of its runs")
+    return path
+
+
+def ensemble_at(path: Path, method: str | None) -> list[Path]:
+    """Run folders of all seeds of a method of a benchmark.
+
+    Args:
+        path: the benchmark; see :func:`benchmark_at`.
+        method: name or key; None where there is only one.
+
+    Raises:
+        InputError: the path is one run, or none of a benchmark; see :func:`ensembles_of`.
+    """
+    if is_run(path):
+        raise InputError(f"--ensemble: {path} is one run; give the benchmark, its output folder or experiment file")
+    experiment = experiment_at(path)
+    keys = keys_of(experiment)
+    if method is None and len(keys) > 1:
+        raise InputError(f"--ensemble: {path} has several methods; add --method, one of {', '.join(keys)}")
+    (specs,) = ensembles_of(experiment, method or keys[0]).values()
+    return [spec.folder for spec in specs]
 
 
 def check_trained(experiment: Experiment) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,13 @@ class Prediction:
         values: ``{task: c *s}``, float32, in physical units (probabilities for classes), on the case's grid;
             ``{task: c}`` at image level.
         geometry: that grid.
+        spread: of an ensemble, ``{task: standard deviation of the values over its seeds}``; empty of one run.
     """
 
     case: str
     values: dict[str, np.ndarray]
     geometry: Geometry
+    spread: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 class Predictor:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from crosstask.evaluation.comparison import Cell, Comparison
 from crosstask.evaluation.diagnosis import Diagnosis
+from crosstask.evaluation.ensembles import EnsembleFigure
 from crosstask.evaluation.epoch_rules import EpochRules
 from crosstask.evaluation.kept import examples_of, history_of
 from crosstask.evaluation.transfer import Transfer
@@ -22,6 +23,7 @@ from crosstask.methods import label_of
 from crosstask.report.characteristics import characteristics_notes, characteristics_table, write_characteristics
 from crosstask.report.cohort_figures import cohort_pictures
 from crosstask.report.diagnosis import diagnosis_notes, diagnosis_table, write_diagnosis
+from crosstask.report.ensembles import ensembles_parts, write_ensembles
 from crosstask.report.epoch_rules import epochs_markdown, epochs_parts, weights_note, write_epochs
 from crosstask.report.example_picture import example_picture
 from crosstask.report.figures import case_plot, improvement_plot, learning_curves
@@ -54,6 +56,7 @@ def write_report(
     external: Mapping[str, Comparison] | None = None,
     readings: pd.DataFrame | None = None,
     transfer: Transfer | None = None,
+    ensembles: Sequence[EnsembleFigure] | None = None,
     examples: Path | None = None,
 ) -> Path:
     """Write the tables (:func:`crosstask.report.forms.write_forms`) and ``index.html``; return the page.
@@ -78,6 +81,7 @@ def write_report(
         readings: what the networks have learned to do, by :func:`crosstask.evaluation.readings.collect_readings`; None
             where it stands on another page.
         transfer: what the tasks did to each other; None where nobody looked, or it stands on another page.
+        ensembles: the seeds of each method as one predictor, or None where they were not scored so.
         examples: folder of the examples, below it as runs are below theirs; by default they are the runs' own.
     """
     tables = _tables(experiment, specs, scores, predictions, constant, comparison)
@@ -104,6 +108,9 @@ def write_report(
     write_epochs(epochs, output)
     if epochs is not None:
         parts += epochs_parts(epochs)
+    write_ensembles(ensembles, experiment.evaluation.level, output)
+    if ensembles:
+        parts += ensembles_parts(ensembles, experiment.evaluation.level)
     if readings is not None:
         write_readings(readings, output)
         parts += readings_parts(readings)

@@ -53,7 +53,7 @@ from crosstask.runs.record import (
     trained_record,
     write_record,
 )
-from crosstask.runs.settings import CHANGED_DEFAULTS, evaluation_of, keep_evaluation, load_spec
+from crosstask.runs.settings import CHANGED_DEFAULTS, differing_settings, evaluation_of, keep_evaluation, load_spec
 from crosstask.runs.spec import RunSpec, keys_of, method_of, run_specs
 from crosstask.runs.weights import WEIGHTS, remove_weights, weights_path
 
@@ -85,6 +85,7 @@ __all__ = [
     "RunSpec",
     "check_data",
     "check_settings",
+    "differing_settings",
     "environment",
     "evaluation_of",
     "grid_of",

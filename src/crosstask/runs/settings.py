@@ -138,6 +138,16 @@ def changed_keys(before: Any, after: Any, prefix: str = "") -> list[str]:
     return found
 
 
+def differing_settings(one: Path, other: Path) -> list[str]:
+    """Keys of the settings that two runs depend on, of one method, in which these differ.
+
+    Raises:
+        InputError: settings are missing or damaged.
+    """
+    first, second = (relevant_settings(with_defaults(read_settings(at)), load_spec(at)) for at in (one, other))
+    return changed_keys(first, second)
+
+
 def evaluation_of(folder: Path) -> EvaluationSection:
     """How a run's scores are made: the section of its settings, brought up to date whenever it is scored anew.
 
