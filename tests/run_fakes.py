@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors.torch import save_file
 
 from crosstask.assembly import assembly_of, dataset_of
@@ -140,17 +141,26 @@ def fake_experiment(root: Path, output: Path, **changes: Mapping[str, Any]) -> E
     )
 
 
-def fake_run(experiment: Experiment, splits: Mapping[str, list[str]] | None = None, method: str = "hps") -> Path:
-    """The folder of a run whose network has learned nothing."""
-    plan = RunSpec(experiment, get_method(method), 0, tuple(experiment.dataset.tasks))
+def fake_run(
+    experiment: Experiment,
+    splits: Mapping[str, list[str]] | None = None,
+    method: str = "hps",
+    *,
+    seed: int = 0,
+    tasks: Sequence[str] | None = None,
+) -> Path:
+    """The folder of a run whose network has learned nothing; of other seeds than 0 the weights follow from the seed."""
+    plan = RunSpec(experiment, get_method(method), seed, tuple(tasks or experiment.dataset.tasks))
     open_run(plan)
-    assembly = assembly_of(experiment, dataset_of(experiment))
+    if seed:
+        torch.manual_seed(seed)
+    assembly = assembly_of(experiment, dataset_of(experiment)).only(plan.tasks)
     network = build_architecture(plan, assembly, pretrained=False)
     for name in (BEST, FINAL):
         save_file(network.state_dict(), plan.folder / name)
     record = {
         "method": method,
-        "seed": 0,
+        "seed": seed,
         "tasks": list(plan.tasks),
         "trained": True,
         "task_state": {task.name: task.state() for task in assembly.tasks},

@@ -9,7 +9,8 @@
     run = ct.load_run(comparison.runs["ctan/seed0"])
     run.predict(volume, spacing=(3, 1, 1))["dose"]     # plain arrays
 
-Steps: :func:`benchmark`, :func:`train`, :func:`evaluate`, :func:`predict`, :func:`load_run`, :func:`describe_table`;
+Steps: :func:`benchmark`, :func:`train`, :func:`evaluate`, :func:`evaluate_ensembles`, :func:`predict`,
+:func:`load_run`, :func:`describe_table`;
 :func:`affinity` looks before a benchmark at which tasks to learn together.
 :func:`compare` compares methods by a table of scores of any origin.
 To add a method, a weighting, a data set, a kind of task or an output format, inherit from :class:`Architecture`,
@@ -34,7 +35,16 @@ if TYPE_CHECKING:
     from crosstask.geometry import Geometry
     from crosstask.methods import Method
     from crosstask.pipeline.affinity import TaskAffinity
-    from crosstask.pipeline.api import affinity, benchmark, describe_table, evaluate, load_run, predict, train
+    from crosstask.pipeline.api import (
+        affinity,
+        benchmark,
+        describe_table,
+        evaluate,
+        evaluate_ensembles,
+        load_run,
+        predict,
+        train,
+    )
     from crosstask.pipeline.listener import Listener
     from crosstask.pipeline.results import Comparison
     from crosstask.pipeline.trained import ArrayPrediction, TrainedRun
@@ -80,6 +90,7 @@ _PUBLIC = {
     "compare": "evaluation.scores_compare",
     "describe_table": "pipeline.api",
     "evaluate": "pipeline.api",
+    "evaluate_ensembles": "pipeline.api",
     "load_run": "pipeline.api",
     "predict": "pipeline.api",
     "register": "registry",
@@ -119,6 +130,7 @@ __all__ = [
     "compare",
     "describe_table",
     "evaluate",
+    "evaluate_ensembles",
     "load_run",
     "predict",
     "register",

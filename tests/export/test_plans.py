@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK
 from pydicom import dcmread
 
 from crosstask.assembly import Assembly, assemble
 from crosstask.datasets import CaseData, DicomRT, Phantom
 from crosstask.errors import InputError
+from crosstask.export.cases import UNCERTAINTY
 from crosstask.export.formats import FORMATS, writers
 from crosstask.export.plans import NIFTI, RTDOSE, RTPLAN, RTSTRUCT, SEG, DicomWriter
 from crosstask.io.dicom.ct import read_ct
@@ -161,3 +163,30 @@ def test_what_has_no_ct_in_dicom_is_refused(tmp_path: Path):
     assembly = assemble(phantom, {"dose": {}}, [(0, 1)])
     with pytest.raises(InputError, match="--format dicom: phantom has no CT in DICOM"):
         FORMATS["dicom"](tmp_path, assembly, phantom)
+
+
+def test_the_spread_of_an_ensemble_lies_beside_the_plan_on_the_ct_s_grid(patient: FakePatient, tmp_path: Path):
+    data, case, assembly, name = opened(patient.folder, margin=None)
+    (writer,) = writers(None, tmp_path / "out", assembly, data, "a model")
+    prediction = perfect(case, name)
+    writer.write(prediction, case)
+    assert not (tmp_path / "out" / name / UNCERTAINTY).exists()  # of one run
+
+    shape = case.geometry.shape
+    prediction.spread = {
+        "segmentation": np.full((len(NAMES), *shape), 0.25, np.float32),
+        "dose": np.full((1, *shape), 1.5, np.float32),
+    }
+    (writer,) = writers(None, tmp_path / "more", assembly, data, "a model")
+    writer.write(prediction, case)
+    folder = tmp_path / "more" / name / UNCERTAINTY
+    assert sorted(path.name for path in folder.iterdir()) == sorted(f"{one}.nii.gz" for one in (*NAMES, "dose"))
+    ct, body = read_ct(patient.files["CT"]), case.patient.body
+    dose = SimpleITK.ReadImage(str(folder / "dose.nii.gz"))
+    assert dose.GetSize()[::-1] == ct.geometry.shape
+    values = SimpleITK.GetArrayFromImage(dose)
+    assert not values[~body].any()
+    assert np.median(values[body]) == pytest.approx(1.5)
+    assert np.median(
+        SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(folder / "ctv.nii.gz")))[body]
+    ) == pytest.approx(0.25)

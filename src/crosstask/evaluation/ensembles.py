@@ -148,7 +148,7 @@ def figures_of(
             if metric is not None and metric.of == "cohort":
                 found += _cohort_figure(task, metric, image, how)
             elif (rows := own[own["metric"] == name]).size:
-                found.append(_case_figure(task.name, name, rows, alone, how))
+                found.append(_case_figure(task.name, metric or _metric_of(rows), rows, alone, how))
         found += _scalar_spread(task, image[0], how)
     return found
 
@@ -165,16 +165,21 @@ def _errors(predictions: pd.DataFrame) -> pd.DataFrame:
     return score_table((*head, "mae", abs(value - target), "", False) for *head, target, value in rows)
 
 
-def _case_figure(task: str, name: str, rows: pd.DataFrame, alone: pd.DataFrame, how: Resampling) -> EnsembleFigure:
+def _metric_of(rows: pd.DataFrame) -> Metric:
+    """A metric that is none of the task's own, by its rows."""
+    first = rows.iloc[0]
+    return Metric(str(first["metric"]), str(first["unit"]), bool(first["higher_is_better"]))
+
+
+def _case_figure(task: str, metric: Metric, rows: pd.DataFrame, alone: pd.DataFrame, how: Resampling) -> EnsembleFigure:
     """A metric that every case has."""
-    method = str(rows["method"].iloc[0])
+    method, name = str(rows["method"].iloc[0]), metric.name
     values = case_values(rows, task, name, [method], by_seed=False)
     seeds: list[float] = []
     if name not in OF_SPREAD:
         of_seeds = case_values(alone, task, name, [method], by_seed=False)
         seeds = [float(figure(None)[0]) for figure in of_seeds.figures[method]]
-    unit, higher = str(rows["unit"].iloc[0]), bool(rows["higher_is_better"].iloc[0])
-    return _figure(method, Metric(name, unit, higher), task, values, seeds, alone["seed"].nunique(), how)
+    return _figure(method, metric, task, values, seeds, alone["seed"].nunique(), how)
 
 
 def _cohort_figure(

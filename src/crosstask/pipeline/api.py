@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,17 @@ from crosstask.files import write_atomically
 from crosstask.pipeline.affinity import EPOCHS, EVERY, METHOD, SEEDS, TaskAffinity, look
 from crosstask.pipeline.benchmark import run_benchmark
 from crosstask.pipeline.context import Context
+from crosstask.pipeline.ensembles import score_ensembles
 from crosstask.pipeline.external import compare_on, score_run_on
 from crosstask.pipeline.listener import Listener
 from crosstask.pipeline.predicting import Predicted, predict_cases
 from crosstask.pipeline.results import Comparison
 from crosstask.pipeline.scoring import score_run
 from crosstask.pipeline.seeds import MAX_SEEDS, Aim
-from crosstask.pipeline.subject import benchmark_at, check_trained, is_run
+from crosstask.pipeline.subject import benchmark_at, check_trained, experiment_at, is_run, runs_to_predict
 from crosstask.pipeline.trained import TrainedRun
 from crosstask.pipeline.training import train_runs
+from crosstask.report.ensembles import ensembles_csv
 
 ExperimentLike = Experiment | Mapping[str, Any] | str | Path
 
@@ -280,6 +283,8 @@ def predict(
     format: str | None = None,
     weights: str | None = None,
     device: str = AUTO,
+    ensemble: bool = False,
+    method: str | None = None,
     listener: Listener | None = None,
 ) -> Predicted:
     """Predict the raw cases of a data set into files; those that are there already are kept.
@@ -287,7 +292,7 @@ def predict(
     For arrays there is :meth:`TrainedRun.predict`.
 
     Args:
-        run: a run, or its folder.
+        run: a run, or its folder; with ``ensemble`` a benchmark, its output folder or experiment file.
         root: the raw data set.
         output: folder of the predictions: new, empty, or of this run.
         cases: ids; empty for all.
@@ -295,13 +300,15 @@ def predict(
         weights: ``best`` (by validation), ``final`` or ``average``; None for those
             by which the run is judged (``evaluation.weights``).
         device: ``auto``, ``cpu``, ``cuda``, ...
+        ensemble: all seeds of a method as one predictor: their mean, and how far they are apart.
+        method: with ``ensemble``: which; may be left out where the benchmark has one alone.
         listener: told what happens; None for nobody.
 
     Raises:
         InputError: an option or a folder cannot be used, or no case could be predicted.
     """
     return predict_cases(
-        _folder_of(run),
+        runs_to_predict(_folder_of(run), method, ensemble=ensemble),
         Path(root),
         Path(output),
         cases=cases,
@@ -310,6 +317,35 @@ def predict(
         device=device,
         listener=listener,
     )
+
+
+def evaluate_ensembles(
+    benchmark: ExperimentLike,
+    *,
+    method: str | None = None,
+    device: str = AUTO,
+    listener: Listener | None = None,
+) -> pd.DataFrame:
+    """Score the seeds of each method of a benchmark as one predictor, beside each seed; write ``ensembles.*``, too.
+
+    Args:
+        benchmark: its output folder, experiment file or experiment; its runs are trained and scored.
+        method: only this one.
+        device: ``auto``, ``cpu``, ``cuda``, ...
+        listener: told what happens; None for nobody.
+
+    Returns:
+        One row a method, task and metric: mean of the seeds, the ensemble, and its interval over the test cases alone.
+
+    Raises:
+        InputError: there is one seed alone, every seed has splits of its own, or a run is not trained or scored.
+    """
+    if isinstance(benchmark, (str, Path)):
+        experiment = experiment_at(Path(benchmark))
+    else:
+        experiment = as_experiment(benchmark)
+    figures = score_ensembles(experiment, method=method, device=device, listener=listener)
+    return pd.read_csv(io.StringIO(ensembles_csv(figures)))
 
 
 def load_run(folder: str | Path, *, weights: str | None = None, device: str = AUTO) -> TrainedRun:
