@@ -14,6 +14,7 @@ from crosstask.datasets import Dataset
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment
 from crosstask.faults import told_plainly
+from crosstask.nn.deep_supervision import stages_below_the_last
 from crosstask.nn.pretrained import check_weights_there, load_weights
 from crosstask.registry import ARCHITECTURES, ENCODERS
 from crosstask.runs import RunSpec, is_trained, method_of
@@ -66,6 +67,7 @@ def check_networks(specs: Sequence[RunSpec], dataset: Dataset) -> None:
             if spec.experiment.training.batch_size == 1:  # where batch normalisation may have a single value
                 with told_plainly(spec.name), torch.no_grad():
                     network.train()(torch.empty(1, assembly.in_channels, *spec.experiment.sample.size))
+        check_deep_supervision(network, spec.experiment.training.deep_supervision)
         for key in ("learning_rate", "weights"):
             if getattr(spec.experiment.encoder, key) is not None:
                 network.check_has_encoder(key)
@@ -73,6 +75,20 @@ def check_networks(specs: Sequence[RunSpec], dataset: Dataset) -> None:
             check_declared(*_tried(spec, assembly, network))
         if any(other.key == spec.key and not is_trained(other) for other in specs):
             check_weights_there(spec.experiment.encoder.weights, spec.experiment.encoder.name)
+
+
+def check_deep_supervision(network: Architecture, stages: int) -> None:
+    """Make sure that a network's decoders have stages enough for heads of their own; at image level there are none.
+
+    Raises:
+        InputError: they have not, or the stages are not known.
+    """
+    for decoder in network.pixel_decoders().values() if stages else ():
+        if stages > (most := stages_below_the_last(decoder)):
+            raise InputError(
+                f"training.deep_supervision: {stages} is more than the {most} stages below the last of the decoders of "
+                f"{network.name}; give {most}, or more architecture.upsampling_blocks"
+            )
 
 
 def _tried(spec: RunSpec, assembly: Assembly, network: Architecture) -> tuple[Architecture, dict[str, torch.Tensor]]:

@@ -97,6 +97,24 @@ class Architecture(nn.Module, ABC):
                     channels, head.channels, spatial_dims=self.parts.spatial_dims, bias=head.bias
                 )
 
+    def pixel_decoders(self) -> dict[str, PixelDecoder]:
+        """Decoders of the pixel-level tasks, whose stages may have heads of their own in training.
+
+        Raises:
+            InputError: one of them is of another kind.
+        """
+        found: dict[str, PixelDecoder] = {}
+        for task, head in self.heads.items():
+            if head.level == "pixel":
+                decoder = dict(self.decoders.items()).get(task)
+                if not isinstance(decoder, PixelDecoder):
+                    raise InputError(
+                        f"training.deep_supervision: {self.name} has a decoder of its own kind for {task!r}, and its "
+                        "stages are not known; set it 0, or make decoders with add_decoders"
+                    )
+                found[task] = decoder
+        return found
+
     def decode(self, task: str, features: Sequence[Tensor], image: Tensor) -> Tensor:
         """A task's raw output from its five features: ``b channels *s`` at the image's size, or ``b channels``."""
         decoder = self.decoders[task]

@@ -67,6 +67,14 @@ class TrainingSection(Section):
         description="epochs without a better mean score before stopping, counted from the end of the first smoothing "
         "epochs on",
     )
+    deep_supervision: int = Field(
+        default=0,
+        ge=0,
+        le=4,
+        description="coarser up-sampling stages of pixel decoders, below the last, that have heads of their own in "
+        "training, each with half the weight of the next finer one; the trained network is the same without them. 0: "
+        "none; see docs/losses.md",
+    )
     average: PositiveFloat | None = Field(
         default=None,
         description="also keep an exponential moving average of the weights, with so many epochs as time constant; it "

@@ -68,6 +68,9 @@ class PixelDecoder(nn.Module):
         bias: first value of each output channel; None for zero.
         widths: channels of each block's output; capped by its skip's channels.
 
+    Attributes:
+        stage_channels: of the output of each block, coarsest first.
+
     Shapes:
         features: ``b c *s`` at 1/2, 1/4, 1/8, 1/16 and 1/32 of the image's size, any rounding.
         size: the image's.  returns: ``b out_channels *size``, raw.
@@ -89,16 +92,17 @@ class PixelDecoder(nn.Module):
         super().__init__()
         if upsampling_blocks not in (3, 4, 5):
             raise InputError(f"upsampling_blocks: {upsampling_blocks!r} is not possible; choose 3, 4 or 5")
+        self.spatial_dims, self.out_channels = spatial_dims, out_channels
         skips = [*reversed(channels[:-1]), 0][:upsampling_blocks]
         self.blocks = nn.ModuleList()
+        self.stage_channels: list[int] = []
         width = channels[-1]
         for skip, wanted in zip(skips, widths, strict=False):
             out = min(wanted, skip) if skip else wanted
             self.blocks.append(UpsamplingBlock(width, skip, out, spatial_dims=spatial_dims))
+            self.stage_channels.append(out)
             width = out
-        self.output = convolution(width, out_channels, 1, spatial_dims=spatial_dims)
-        nn.init.normal_(self.output.weight, std=OUTPUT_STD)
-        self.output.bias = first_bias(out_channels, bias)
+        self.output = output_layer(width, out_channels, spatial_dims=spatial_dims, bias=bias)
 
     def forward(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         *skips, decoded = features
@@ -176,6 +180,16 @@ class ImageDecoder(nn.Module):
             decoded = block(decoded, skip)
         output: Tensor = self.output(decoded.flatten(2).mean(dim=2))
         return output
+
+
+def output_layer(
+    in_channels: int, out_channels: int, *, spatial_dims: int, bias: Sequence[float] | None = None
+) -> nn.Module:
+    """1x1 convolution that starts near its bias; what it is given is multiplied by :data:`OUTPUT_GAIN`."""
+    layer = convolution(in_channels, out_channels, 1, spatial_dims=spatial_dims)
+    nn.init.normal_(layer.weight, std=OUTPUT_STD)
+    layer.bias = first_bias(out_channels, bias)
+    return layer
 
 
 def first_bias(channels: int, bias: Sequence[float] | None) -> nn.Parameter:

@@ -40,6 +40,8 @@ def check_specs(specs: Sequence[RunSpec], dataset: RawDataset | None = None) -> 
         whole = assembly_of(experiment, dataset)
         if settings.balance is not None:
             balanced_task(whole, settings.balance)
+        if settings.deep_supervision and not any(task.level == "pixel" for task in whole.tasks):
+            raise InputError("training.deep_supervision: the experiment has no task at pixel level; set it 0")
         if settings.augmentation is not None:
             check_augmentation(settings.augmentation, whole, spatial_dims(experiment))
         check_installed(spec.weighting)

@@ -17,6 +17,7 @@ from torch.func import functional_call
 from crosstask.architectures import Architecture
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import TrainingSection
+from crosstask.nn.deep_supervision import DeepSupervision, halving_mean
 from crosstask.sample import Batch
 from crosstask.tasks.base import Task
 from crosstask.training.transfer import Probe, drawing_as, random_state
@@ -55,6 +56,10 @@ class TrainingModule(L.LightningModule):
         if encoder_learning_rate is not None:
             architecture.check_has_encoder("learning_rate")
         self.architecture = architecture
+        self.supervision: DeepSupervision | None = None
+        if settings.deep_supervision and (decoders := architecture.pixel_decoders()):
+            biases = {task: architecture.heads[task].bias for task in decoders}
+            self.supervision = DeepSupervision(decoders, settings.deep_supervision, biases)
         self.tasks = tasks
         self.weighting = weighting
         self.settings = settings
@@ -82,7 +87,8 @@ class TrainingModule(L.LightningModule):
         encoder: list[Tensor] = []
         rest: list[Tensor] = []
         own = {id(parameter) for parameter in self.architecture.encoder_parameters()}
-        for parameter in self.architecture.parameters():
+        heads = [] if self.supervision is None else self.supervision.parameters()
+        for parameter in (*self.architecture.parameters(), *heads):
             (encoder if id(parameter) in own else rest).append(parameter)
         rates = ((encoder, self._encoder_learning_rate), (rest, self.settings.learning_rate))
         groups: list[dict[str, Any]] = [
@@ -148,6 +154,7 @@ class TrainingModule(L.LightningModule):
 
     def _losses_of(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Loss of each task that has a label in the batch, and how many samples it is the mean of."""
+        self._forget_stages()
         return self._losses_from(self.architecture(batch.image), batch)
 
     def _losses_from(self, outputs: Mapping[str, Tensor], batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -157,9 +164,22 @@ class TrainingModule(L.LightningModule):
             present = batch.present[task.name]
             labelled = task.counted(present).sum()
             if bool(labelled):
-                losses[task.name] = loss_of(task, outputs[task.name], batch)
+                losses[task.name] = self._loss_of(task, outputs[task.name], batch)
                 counts[task.name] = labelled
         return losses, counts
+
+    def _forget_stages(self) -> None:
+        """Before the network is asked: what heads on coarser stages look at is of one batch alone."""
+        if self.supervision is not None:
+            self.supervision.begin()
+
+    def _loss_of(self, task: Task, output: Tensor, batch: Batch) -> Tensor:
+        """Loss of a task, with those of its heads on coarser stages where there are any."""
+        loss = loss_of(task, output, batch)
+        if self.supervision is None or task.level != "pixel":
+            return loss
+        coarser = self.supervision.outputs(task.name, batch.image.shape[2:])
+        return halving_mean([loss, *(loss_of(task, other, batch) for other in coarser)])
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Let the weighting make one gradient of the batch's losses.
@@ -195,6 +215,7 @@ class TrainingModule(L.LightningModule):
         """The losses of the batch in single precision with other parameters, all else as it was, dropout too."""
         assert self._looked_at is not None and self._drawn is not None
         batch, buffers = self._looked_at, {name: own.clone() for name, own in self.architecture.named_buffers()}
+        self._forget_stages()
         with torch.no_grad(), drawing_as(self._drawn, self.device):
             outputs = functional_call(self.architecture, {**changed, **buffers}, (batch.image,))
             return self._losses_from(outputs, batch)[0]
@@ -213,7 +234,11 @@ class TrainingModule(L.LightningModule):
 
     @cached_property
     def _own(self) -> dict[str, list[nn.Parameter]]:
-        return {task.name: self.architecture.task_parameters(task.name) for task in self.tasks}
+        own = {task.name: self.architecture.task_parameters(task.name) for task in self.tasks}
+        if self.supervision is not None:
+            for name, heads in self.supervision.heads.items():
+                own[name] = [*own[name], *heads.parameters()]
+        return own
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """The optimiser's step, and what the weighting makes of it."""
