@@ -10,15 +10,21 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from safetensors.torch import save_file
 from scipy.stats import entropy as scipy_entropy
 
+from crosstask.assembly import assembly_of, dataset_of
 from crosstask.datasets import DATASETS, Phantom
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment, experiment_from
 from crosstask.export.formats import writers
 from crosstask.io import openkbp_csv
+from crosstask.network import build_architecture
+from crosstask.pipeline.listener import Listener
+from crosstask.pipeline.predicting import predict_cases
 from crosstask.prediction.ensemble import Ensemble, entropy_of, most_entropy
 from crosstask.prediction.predictor import Prediction, Predictor
+from crosstask.runs import load_spec
 from run_fakes import FAKES, SIGNS, fake_experiment, fake_run
 
 TASKS = ["lesion", "area", "parts", "kind", "signs", "age"]
@@ -231,11 +237,35 @@ def test_runs_of_two_experiments_are_refused(tmp_path: Path):
         Ensemble([*folders, fake_run(other, seed=2)])
 
 
-def test_folds_of_a_cross_validation_may_predict_new_cases(tmp_path: Path):
+def test_folds_of_a_cross_validation_predict_new_cases_and_never_a_split(tmp_path: Path):
     experiment, _ = seeds_of(tmp_path, number=0)
     folders = []
     for seed in (1, 2):
         splits = experiment.dataset.splits.model_copy(update={"seed": seed})
         dataset = experiment.dataset.model_copy(update={"splits": splits})
-        folders.append(fake_run(experiment.model_copy(update={"dataset": dataset}), seed=seed))
+        own = experiment.model_copy(update={"dataset": dataset})
+        folders.append(fake_run(own, {"train": [f"c{seed}"], "test": [f"c{seed + 1}"]}, seed=seed))
     assert Ensemble(folders, device="cpu").seeds == (1, 2)
+    with pytest.raises(InputError, match=r"^--split: every seed has splits of its own, so test cases of one have"):
+        predict_cases(folders, tmp_path / "raw", tmp_path / "files", split="test")
+    done = predict_cases(folders, tmp_path / "raw", tmp_path / "files", cases=["c0"], kind="npz", device="cpu")
+    assert done.done == 1
+
+
+def test_a_task_that_only_some_seeds_learned_is_left_out_and_said(tmp_path: Path):
+    experiment, folders = seeds_of(tmp_path, number=2)
+    record = json.loads((folders[1] / "run.json").read_text())
+    (folders[1] / "run.json").write_text(json.dumps({**record, "learned": [name for name in TASKS if name != "age"]}))
+    without = [task.name for task in assembly_of(experiment, dataset_of(experiment)).tasks if task.name != "age"]
+    assembly = assembly_of(experiment, dataset_of(experiment)).only(without)
+    network = build_architecture(load_spec(folders[1]), assembly, pretrained=False)
+    save_file(network.state_dict(), folders[1] / "final.safetensors")
+    ensemble = Ensemble(folders, device="cpu")
+    assert ensemble.left_out == ("age",) and [task.name for task in ensemble.tasks] == without
+    assert set(predicted(ensemble, 0)[0].values) == set(without)
+    told: list[str] = []
+    predict_cases(
+        folders, tmp_path / "raw", tmp_path / "files", cases=["c0"], kind="npz", device="cpu",
+        listener=type("Told", (Listener,), {"warned": lambda self, line: told.append(line)})(),
+    )  # fmt: skip
+    assert "Not predicted, since not every seed has learned it: age" in told

@@ -106,5 +106,17 @@ def test_more_stages_than_there_are_and_tasks_without_stages_are_refused(experim
     ):
         check_specs([spec_of(deep)])
     check_specs([spec_of(deep.model_copy(update={"architecture": {"upsampling_blocks": 4}}))])
+    labels = {"name": "stoic", "root": ".", "tasks": {"covid": {}}, "options": {}}
+    whole = experiment_from(
+        {
+            **deep.model_dump(exclude={"dataset", "sample"}),
+            "dataset": labels,
+            "sample": {"kind": "volume", "size": [32, 32, 32]},
+        }
+    )
+    with pytest.raises(
+        InputError, match=r"^training\.deep_supervision: the experiment has no task at pixel level; set it"
+    ):
+        check_specs([spec_of(whole)])
     with pytest.raises(InputError, match=r"training\.deep_supervision"):
         experiment_from({**experiment.model_dump(), "training": {"deep_supervision": -1}})

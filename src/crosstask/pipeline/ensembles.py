@@ -83,13 +83,27 @@ def score_ensembles(
     groups = {case.id: case.group for case in store.cases}
     how = Resampling(groups, settings.bootstrap, settings.level, settings.least_positives)
     figures: list[EnsembleFigure] = []
-    for specs in ensembles.values():
-        pixel = _pixel_scores(specs, whole.tasks, store, cases, device, listener)
+    for key, specs in ensembles.items():
+        tasks, some = _of_every_seed(specs, whole.tasks)
+        if some:
+            listener.warned(f"{key}: not in its ensemble, since not every seed has learned it: {', '.join(some)}")
+        pixel = _pixel_scores(specs, tasks, store, cases, device, listener)
         predictions = collect_predictions(specs)
-        image = mean_predictions(predictions, _thresholds(specs, whole.tasks, experiment))
-        figures += figures_of(whole.tasks, (pixel.together, pixel.alone), (image, predictions), how)
+        predictions = predictions[predictions["task"].isin([task.name for task in tasks])].reset_index(drop=True)
+        image = mean_predictions(predictions, _thresholds(specs, tasks, experiment))
+        figures += figures_of(tasks, (pixel.together, pixel.alone), (image, predictions), how)
     write_ensembles(figures, settings.level, experiment.output_folder)
     return figures
+
+
+def _of_every_seed(specs: Sequence[RunSpec], tasks: Sequence[Task]) -> tuple[list[Task], list[str]]:
+    """The tasks that every seed of a method has learned, and names of those that only some have."""
+    learned: dict[int, set[str]] = {}
+    for spec in specs:
+        learned.setdefault(spec.seed, set()).update(learned_tasks(read_record(spec.folder)))
+    common = set.intersection(*learned.values())
+    some = set.union(*learned.values()) - common
+    return [task for task in tasks if task.name in common], [task.name for task in tasks if task.name in some]
 
 
 def _pixel_scores(

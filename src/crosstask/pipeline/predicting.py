@@ -84,6 +84,11 @@ def predict_cases(
     runs = [run] if isinstance(run, Path) else list(run)
     if onnx is not None and len(runs) > 1:
         raise InputError("--onnx: is of one network; leave it out of an ensemble, or predict with one run")
+    if split is not None and any(_splits_of(run) != _splits_of(runs[0]) for run in runs):
+        raise InputError(
+            f"--split: every seed has splits of its own, so {split} cases of one have trained another; leave it out, "
+            "and give --case or a folder of new cases"
+        )
     experiment = load_spec(runs[0]).experiment
     dataset = dataset_to_predict(experiment, root, output, plan=plan, series=series)
     with listener.progress("Looking", at_once=False) as looking:
@@ -124,11 +129,18 @@ def predict_cases(
     return Predicted(output, batch.done, batch.kept, tuple((name, str(error)) for name, error in batch.failed))
 
 
+def _splits_of(run: Path) -> Any:
+    """Which cases a run trained on, chose by and was to be tested on."""
+    return read_record(run).get("data", {}).get("cases", {})
+
+
 def _tell_before(runs: Sequence[Path], root: Path, predictor: Predictor | Ensemble, listener: Listener) -> None:
     """What is to be known of all cases: files that cannot be read, thresholds that nobody has chosen."""
     dataset = predictor.dataset
     if lost := dataset.unreadable:
         listener.warned(f"{root}: {lost} files cannot be read; see crosstask check {dataset.name} {root}")
+    if isinstance(predictor, Ensemble) and predictor.left_out:
+        listener.warned(f"Not predicted, since not every seed has learned it: {', '.join(predictor.left_out)}")
     given = predictor.experiment.evaluation.fixed_threshold is not None
     decided = {task.name for task in predictor.tasks if task.thresholds is not None}
     lacking = [

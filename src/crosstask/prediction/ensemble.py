@@ -41,6 +41,7 @@ class Ensemble:
     Attributes:
         seeds: of the runs, in order.
         assembly: the tasks that every seed predicts.
+        left_out: names of the tasks that only some seeds predict.
 
     Raises:
         InputError: there is only one seed, or the runs are of different methods or settings.
@@ -66,6 +67,7 @@ class Ensemble:
         self.spec, self.experiment = first.spec, first.experiment
         self.weights, self.device, self.dataset = first.weights, first.device, own
         self.seeds = tuple(self._members)
+        self.left_out: tuple[str, ...] = ()
         self.assembly = self._joined()
 
     @property
@@ -85,7 +87,9 @@ class Ensemble:
     def _joined(self) -> Assembly:
         """All tasks that every seed predicts, as the first seed's runs know them, with thresholds of all seeds."""
         of_seeds = [{task.name for run in runs.values() for task in run.tasks} for runs in self._members.values()]
-        assembly = assembly_of(self.experiment, self.dataset).only(sorted(set.intersection(*of_seeds)))
+        common = set.intersection(*of_seeds)
+        self.left_out = tuple(sorted(set.union(*of_seeds) - common))
+        assembly = assembly_of(self.experiment, self.dataset).only(sorted(common))
         if not assembly.tasks:
             raise InputError(f"{self.spec.key}: no task is predicted by every seed, so there is no ensemble of them")
         for task in assembly.tasks:
