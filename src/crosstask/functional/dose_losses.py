@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -23,19 +23,34 @@ def moments(dose: Tensor, structures: Tensor, orders: Sequence[float]) -> Tensor
     Shapes:
         dose: ``b *s``.  structures: ``b r *s``.  returns: ``b r p``; zero, without gradient, of an empty structure.
     """
-    mask = structures.to(dtype=dose.dtype).flatten(2)
-    inside = dose.clamp(min=0).flatten(1)[:, None] * mask
-    size = mask.sum(2).clamp(min=1)
+    if not len(dose):
+        return dose.sum() * dose.new_zeros((*structures.shape[:2], len(orders)))
+    return torch.stack([_moments(*one, orders) for one in _inside(dose.clamp(min=0), structures)])
+
+
+def _inside(dose: Tensor, structures: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Of each sample the dose and the masks of the voxels that are in some structure: ``n`` and ``r n``.
+
+    The others would take up memory and time, and are most of them.
+    """
+    for values, masks in zip(dose.flatten(1), structures.to(dtype=dose.dtype).flatten(2), strict=True):
+        somewhere = masks.any(0)
+        yield values[somewhere], masks[:, somewhere]
+
+
+def _moments(dose: Tensor, masks: Tensor, orders: Sequence[float]) -> Tensor:
+    """Moments of one sample: ``n`` and ``r n`` to ``r p``."""
+    size = masks.sum(1).clamp(min=1)
+    inside = dose * masks
     # In shares of the highest dose no power over- or underflows. The highest cancels out, so it needs no gradient.
-    highest = inside.detach().amax(2)
+    highest = torch.cat([inside.detach(), inside.new_zeros(len(inside), 1)], dim=1).amax(1)
     some = highest > 0
     unit = torch.where(some, highest, 1)
-    shares = inside / unit[..., None]
-    means = torch.stack([(shares**order).sum(2) / size for order in orders], dim=2)
-    # the root of zero has no gradient
-    means = torch.where(some[..., None], means, 1)
-    roots = torch.stack([means[..., index] ** (1 / order) for index, order in enumerate(orders)], dim=2)
-    return torch.where(some[..., None], unit[..., None] * roots, 0)
+    shares = inside / unit[:, None]
+    means = torch.stack([(shares**order).sum(1) / size for order in orders], dim=1)
+    means = torch.where(some[:, None], means, 1)  # the root of zero has no gradient
+    roots = torch.stack([means[:, index] ** (1 / order) for index, order in enumerate(orders)], dim=1)
+    return torch.where(some[:, None], unit[:, None] * roots, 0)
 
 
 def moment_loss(
@@ -75,11 +90,9 @@ def soft_dvh(dose: Tensor, structures: Tensor, doses: Tensor, width: float) -> T
     if not len(dose):
         return dose.sum() * dose.new_zeros((*structures.shape[:2], len(doses)))
     found = []
-    for values, masks in zip(dose.flatten(1), structures.to(dtype=dose.dtype).flatten(2), strict=True):
-        somewhere = masks.any(0)  # voxels of no structure would take up memory, and are most of them
-        inside = masks[:, somewhere]
-        above = ((values[somewhere, None] - doses) / width).sigmoid()
-        found.append(inside @ above / inside.sum(1, keepdim=True).clamp(min=1))
+    for values, masks in _inside(dose, structures):
+        above = ((values[:, None] - doses) / width).sigmoid()
+        found.append(masks @ above / masks.sum(1, keepdim=True).clamp(min=1))
     return torch.stack(found)
 
 
