@@ -147,7 +147,7 @@ def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
             },
             "sample": {"kind": "image", "size": [32, 32]},
             "encoder": {"name": "resnet18-narrow"},
-            "training": {"epochs": 2, "samples_per_epoch": 24, "learning_rate": 3e-3, "threads": 1},
+            "training": {"epochs": 1, "samples_per_epoch": 16, "learning_rate": 3e-3, "threads": 1},
             "evaluation": {"bootstrap": 50, "ensembles": True, "other_epochs": False, "least_positives": 1},
             "methods": ["stl", "hps"],
             "seeds": [0, 1],
@@ -163,7 +163,8 @@ def test_a_benchmark_writes_the_table_and_its_page_has_it(benchmark: Experiment)
     table = pd.read_csv(benchmark.output_folder / "ensembles.csv")
     assert set(table["method"]) == {"stl", "hps"} and set(table["task"]) == {"segmentation", "sex", "age"}
     assert not table.duplicated(["method", "task", "metric"]).any()
-    assert (table["seeds"][~table["metric"].isin(OF_SPREAD)] == 2).all()
+    assert (table["seeds"] == 2).all()
+    assert table["mean_of_seeds"].isna().equals(table["metric"].isin(OF_SPREAD))
     for name, task in (("dice", "segmentation"), ("brier", "segmentation"), ("auc", "sex"), ("mae", "age")):
         assert len(table[(table["metric"] == name) & (table["task"] == task)]) == 2
     page = (benchmark.output_folder / "index.html").read_text()
@@ -226,6 +227,18 @@ def test_what_was_scored_is_kept_until_it_changes(benchmark: Experiment, monkeyp
     assert score_ensembles(benchmark) == before
     number = len(splits_of(Store(benchmark.store_folder), benchmark.dataset, "image")["test"])
     assert len(asked) == 2 * number
+
+
+def test_in_python(benchmark: Experiment, tmp_path):
+    raw = benchmark.dataset.root
+    (case, *_) = splits_of(Store(benchmark.store_folder), benchmark.dataset, "image")["test"]
+    asked = {"cases": [case], "format": "npz", "device": "cpu"}
+    done = ct.predict(benchmark.output_folder, raw, tmp_path / "files", ensemble=True, method="stl", **asked)
+    assert (done.done, done.failed) == (1, ())
+    with np.load(tmp_path / "files" / f"{case}.npz") as found:
+        assert {"segmentation", "sex", "age", "age_spread", "sex_entropy"} <= set(found.files)
+    with pytest.raises(InputError, match=r"is a benchmark; add --ensemble, or give the folder of one of its runs"):
+        ct.predict(benchmark.output_folder, raw, tmp_path / "more", **asked)
 
 
 def test_one_method_alone(benchmark: Experiment):

@@ -84,6 +84,13 @@ def test_a_sample_of_no_known_class_costs_nothing():
     assert not value.any() and not x.grad.any()
 
 
+def test_an_empty_batch_has_no_loss_and_a_gradient_of_its_shape():
+    x = drawn(0, 3).requires_grad_()
+    for loss in (focal_cross_entropy, focal_softmax_cross_entropy):
+        loss(x, torch.zeros(0, 3, dtype=torch.float64), 2.0).sum().backward()
+    assert x.grad.shape == (0, 3)
+
+
 def test_effective_numbers_follow_the_equation():
     for beta in (0.9, 0.99, 0.9999):
         for count in (1, 7, 300):

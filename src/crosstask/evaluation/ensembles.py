@@ -149,7 +149,7 @@ def figures_of(
                 found += _cohort_figure(task, metric, image, how)
             elif (rows := own[own["metric"] == name]).size:
                 found.append(_case_figure(task.name, metric or _metric_of(rows), rows, alone, how))
-        found += _scalar_spread(task, image[0], how)
+        found += _scalar_spread(task, *image)
     return found
 
 
@@ -222,16 +222,29 @@ def _figure(
     )
 
 
-def _scalar_spread(task: Task, together: pd.DataFrame, how: Resampling) -> list[EnsembleFigure]:
+def _scalar_spread(task: Task, together: pd.DataFrame, alone: pd.DataFrame) -> list[EnsembleFigure]:
     """What the spread of a quantity of whole cases says of its error, over the cases."""
     part = together[(together["task"] == task.name) & (together["values"] == "quantity")]
     if part.empty:
         return []
     error = (part["prediction"] - part["target"]).to_numpy(dtype=float)
     found = error_within_spread(error, part["spread"].to_numpy(dtype=float))
-    head = (str(part["method"].iloc[0]), task.name)
-    units = dict.fromkeys(OF_SPREAD[:2], "%")
+    method, nan = str(part["method"].iloc[0]), math.nan
+    seeds = alone[alone["task"] == task.name]["seed"].nunique()
+    higher = dict.fromkeys(OF_SPREAD[:2], None)
     return [
-        EnsembleFigure(*head, name, units.get(name, ""), None, 0, math.nan, value, math.nan, math.nan, len(part))
+        EnsembleFigure(
+            method,
+            task.name,
+            name,
+            "%" if name in higher else "",
+            higher.get(name, True),
+            seeds,
+            nan,
+            value,
+            nan,
+            nan,
+            len(part),
+        )
         for name, value in found.items()
     ]
