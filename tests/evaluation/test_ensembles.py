@@ -15,7 +15,7 @@ from crosstask.errors import InputError
 from crosstask.evaluation.ensembles import ENSEMBLE, OF_SPREAD, Resampling, figures_of, mean_predictions
 from crosstask.evaluation.predictions import prediction_table
 from crosstask.evaluation.scores import score_table
-from crosstask.experiment import Experiment, experiment_from
+from crosstask.experiment import EvaluationSection, Experiment, experiment_from
 from crosstask.functional.dice import dice
 from crosstask.pipeline.ensembles import score_ensembles
 from crosstask.prediction.ensemble import Ensemble
@@ -248,6 +248,18 @@ def test_one_method_alone(benchmark: Experiment):
         ct.evaluate_ensembles(benchmark, method="ctan")
 
 
+def test_on_validation_cases_it_says_so(benchmark: Experiment):
+    """Last of those that look at the scores: the runs are scored anew."""
+    ct.benchmark(benchmark, ["evaluation.split=validation", "methods=[hps]"])
+    table = pd.read_csv(benchmark.output_folder / "ensembles.csv")
+    cases = splits_of(Store(benchmark.store_folder), benchmark.dataset, "image")["validation"]
+    assert (table["cases"] <= len(cases)).all() and table["cases"].max() == len(cases)
+    for name in ("ensembles.txt", "ensembles.md", "index.html"):
+        assert "no result" in (benchmark.output_folder / name).read_text()
+    with pytest.raises(InputError, match="is not scored as the experiment says; run crosstask benchmark first"):
+        ct.evaluate_ensembles(benchmark)
+
+
 def test_one_seed_and_seeds_with_test_cases_of_their_own_are_refused(benchmark: Experiment, tmp_path):
     with pytest.raises(InputError, match=r"^evaluation\.ensembles: an ensemble needs two seeds or more; give seeds="):
         ct.benchmark(benchmark, ["seeds=[0]", f"output={tmp_path / 'one'}"])
@@ -277,10 +289,11 @@ def test_the_tables_say_what_they_are(tmp_path):
     assert titles == ["Method", "Task", "Metric", "Mean of seeds", "Ensemble", "90 %: cases only"]
     assert [line[2] for line in lines] == ["mae (years) ↓", "r2 ↑"] and lines[0][0] == "HPS x 2"
     assert spread_table(figures)[1][0][:2] == ["HPS", "age"]
-    text = ensembles_text(figures, 0.9)
+    settings = EvaluationSection(level=0.9)
+    text = ensembles_text(figures, settings)
     assert "neither verdict nor rank" in text and "Within 1 SD (68.3 %)" in text
-    write_ensembles(figures, 0.9, tmp_path)
+    write_ensembles(figures, settings, tmp_path)
     assert (tmp_path / "ensembles.csv").read_text() == ensembles_csv(figures)
     assert "| HPS x 2 | age |" in (tmp_path / "ensembles.md").read_text()
-    write_ensembles(None, 0.9, tmp_path)
+    write_ensembles(None, settings, tmp_path)
     assert not list(tmp_path.iterdir())

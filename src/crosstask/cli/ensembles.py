@@ -46,5 +46,5 @@ def evaluate_ensembles(
         )
     experiment = experiment_at(benchmark, overrides)
     figures = score_ensembles(experiment, method=method, device=device, listener=Terminal())
-    out.print(ensembles_text(figures, experiment.evaluation.level), markup=False)
+    out.print(ensembles_text(figures, experiment.evaluation), markup=False)
     out.print(f"Tables: {(experiment.output_folder / NAME).with_suffix('.csv').resolve()}", markup=False)

@@ -53,8 +53,8 @@ def score_ensembles(
 ) -> list[EnsembleFigure]:
     """Score the ensembles of a benchmark whose runs are trained and scored, and write ``ensembles.*`` in its output.
 
-    Image-level figures come from the runs' predictions; for pixel-level ones every seed predicts the test cases once
-    more, and what was scored is kept in ``ensembles/METHOD``.
+    Image-level figures come from the runs' predictions; for pixel-level ones every seed predicts the cases once more,
+    and what was scored is kept in ``ensembles/METHOD``.
 
     Args:
         experiment: the benchmark's.
@@ -77,9 +77,9 @@ def score_ensembles(
     store = Store(experiment.store_folder)
     dataset = dataset_of(experiment)
     whole = assembly_of(experiment, dataset)
-    test = splits_of(store, experiment.dataset, dataset.image_array, needed=("test",))["test"]
-    cases = scored_cases(store, test, whole, experiment.evaluation)
     settings = experiment.evaluation
+    judged = splits_of(store, experiment.dataset, dataset.image_array, needed=(settings.split,))[settings.split]
+    cases = scored_cases(store, judged, whole, settings)
     groups = {case.id: case.group for case in store.cases}
     how = Resampling(groups, settings.bootstrap, settings.level, settings.least_positives)
     figures: list[EnsembleFigure] = []
@@ -92,7 +92,7 @@ def score_ensembles(
         predictions = predictions[predictions["task"].isin([task.name for task in tasks])].reset_index(drop=True)
         image = mean_predictions(predictions, _thresholds(specs, tasks, experiment))
         figures += figures_of(tasks, (pixel.together, pixel.alone), (image, predictions), how)
-    write_ensembles(figures, settings.level, experiment.output_folder)
+    write_ensembles(figures, settings, experiment.output_folder)
     return figures
 
 

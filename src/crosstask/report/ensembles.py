@@ -9,6 +9,8 @@ from pathlib import Path
 
 from crosstask.csv_cells import csv_text
 from crosstask.evaluation.ensembles import OF_SPREAD, EnsembleFigure
+from crosstask.evaluation.scored import ON_VALIDATION
+from crosstask.experiment import EvaluationSection
 from crosstask.files import write_atomically
 from crosstask.functional.uncertainty import WITHIN_ONE, WITHIN_TWO
 from crosstask.methods import label_of
@@ -35,7 +37,7 @@ _COLUMNS = (
 NOTE = (
     "The seeds of a method as one predictor: probabilities and quantities are averaged case by case, findings decided "
     "by the mean of the seeds' thresholds. There is one ensemble of each method, so the chance of training it is not "
-    "known: brackets hold the test cases alone, and there is neither verdict nor rank. It costs as many networks as "
+    "known: brackets hold the cases alone, and there is neither verdict nor rank. It costs as many networks as "
     "there are seeds, so it is no rival of the methods above, which are judged by single runs. Calibration of masks is "
     "that of single voxels in the region (everywhere where there is none), mean over structures and cases."
 )
@@ -84,24 +86,29 @@ def ensembles_csv(figures: Sequence[EnsembleFigure]) -> str:
     return csv_text(rows)
 
 
-def ensembles_text(figures: Sequence[EnsembleFigure], level: float) -> str:
+def _notes(evaluation: EvaluationSection) -> list[str]:
+    """What a reader must know of the first table."""
+    return [NOTE, *([ON_VALIDATION] if evaluation.split == "validation" else [])]
+
+
+def ensembles_text(figures: Sequence[EnsembleFigure], evaluation: EvaluationSection) -> str:
     """Both tables for a terminal, with what a reader must know."""
-    text = text_table(*ensembles_table(figures, level)) + remark_lines([NOTE])
+    text = text_table(*ensembles_table(figures, evaluation.level)) + remark_lines(_notes(evaluation))
     titles, rows = spread_table(figures)
     return f"{text}\n{text_table(titles, rows)}{remark_lines([SPREAD_NOTE])}" if rows else text
 
 
-def ensembles_parts(figures: Sequence[EnsembleFigure], level: float) -> list[str]:
+def ensembles_parts(figures: Sequence[EnsembleFigure], evaluation: EvaluationSection) -> list[str]:
     """The same as parts of the page."""
-    parts = ["<h2>Ensembles of seeds</h2>", html_table(*ensembles_table(figures, level))]
-    parts.append(f"<p class=note>{html.escape(NOTE)}</p>")
+    parts = ["<h2>Ensembles of seeds</h2>", html_table(*ensembles_table(figures, evaluation.level))]
+    parts.append(f"<p class=note>{html.escape(' '.join(_notes(evaluation)))}</p>")
     titles, rows = spread_table(figures)
     if rows:
         parts += [html_table(titles, rows), f"<p class=note>{html.escape(SPREAD_NOTE)}</p>"]
     return parts
 
 
-def write_ensembles(figures: Sequence[EnsembleFigure] | None, level: float, output: Path) -> None:
+def write_ensembles(figures: Sequence[EnsembleFigure] | None, evaluation: EvaluationSection, output: Path) -> None:
     """Write ``ensembles.csv``, ``.md`` and ``.txt``, or remove those from before."""
     if not figures:
         for ending in _ENDINGS:
@@ -109,6 +116,9 @@ def write_ensembles(figures: Sequence[EnsembleFigure] | None, level: float, outp
         return
     titles, rows = spread_table(figures)
     spread = f"\n{markdown_table(titles, rows)}\n{markdown_notes([SPREAD_NOTE])}" if rows else ""
-    markdown = f"{markdown_table(*ensembles_table(figures, level))}\n{markdown_notes([NOTE])}{spread}"
-    for ending, text in zip(_ENDINGS, (ensembles_csv(figures), markdown, ensembles_text(figures, level)), strict=True):
+    table = markdown_table(*ensembles_table(figures, evaluation.level))
+    markdown = f"{table}\n{markdown_notes(_notes(evaluation))}{spread}"
+    for ending, text in zip(
+        _ENDINGS, (ensembles_csv(figures), markdown, ensembles_text(figures, evaluation)), strict=True
+    ):
         write_atomically(output / f"{NAME}{ending}", text)

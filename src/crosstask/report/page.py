@@ -108,9 +108,9 @@ def write_report(
     write_epochs(epochs, output)
     if epochs is not None:
         parts += epochs_parts(epochs)
-    write_ensembles(ensembles, experiment.evaluation.level, output)
+    write_ensembles(ensembles, experiment.evaluation, output)
     if ensembles:
-        parts += ensembles_parts(ensembles, experiment.evaluation.level)
+        parts += ensembles_parts(ensembles, experiment.evaluation)
     if readings is not None:
         write_readings(readings, output)
         parts += readings_parts(readings)
