@@ -14,13 +14,14 @@ from crosstask.errors import InputError
 from crosstask.experiment import Experiment, experiment_from
 from crosstask.network import build_architecture
 from crosstask.prediction.predictor import Predictor
-from crosstask.runs import AVERAGE, FINAL, run_specs
+from crosstask.runs import AVERAGE, FINAL, TRANSFER, run_specs
 from crosstask.sample import collate
 from crosstask.store import Store
 from crosstask.training.check import check_specs
 from crosstask.training.module import TrainingModule, loss_of
 from crosstask.training.run import train
 from crosstask.training.samples import SliceSamples
+from crosstask.transfer import AFFINITY, read_transfer
 from crosstask.weighting import build_weighting
 
 
@@ -97,6 +98,21 @@ def test_with_weightings_that_look_at_gradients_or_back(
 ) -> None:
     spec = spec_of(changed(experiment, epochs=1, deep_supervision=1), f"hps+{weighting}", output=tmp_path / "run")
     assert train(spec, store)["trained"]
+
+
+def test_a_look_at_what_tasks_do_to_each_other_sees_the_same_loss_and_changes_nothing(
+    experiment: Experiment, store: Store, tmp_path: Path
+) -> None:
+    folders = []
+    for every in (0, 2):
+        changes = changed(experiment, epochs=1, deep_supervision=2, transfer_every=every)
+        spec = spec_of(changes, "hps+equal", output=tmp_path / str(every))
+        train(spec, store)
+        folders.append(spec.folder)
+    assert_same_weights(folders[0] / FINAL, folders[1] / FINAL)
+    found = [one for one in read_transfer(folders[1] / TRANSFER) if one.kind == AFFINITY]
+    own = [one.value for one in found if one.task == one.other]
+    assert len(own) == 2 and all(value > 0 for value in own)  # a step down its own gradient lowers a loss
 
 
 def test_more_stages_than_there_are_and_tasks_without_stages_are_refused(experiment: Experiment) -> None:
