@@ -80,7 +80,7 @@ class ArchitectureTester:
     encoder = "resnet18-narrow"
     flat = False
     learner: ClassVar[dict[str, str]] = {"encoder": "resnet18-narrow"}
-    steps = 60
+    steps = 52
     image_only = False
     has_major = False
     side = 32

@@ -8,21 +8,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from cli_runner import run, write_experiment
+from cli_runner import write_experiment
+
+import crosstask as ct
 
 SHAPE = (32, 32, 32)
 
 
 @pytest.fixture(scope="module")
 def benchmark(raw, prepared, tmp_path_factory):
-    """A benchmark of one method and two seeds, trained and scored by the command, in a folder of its own."""
+    """A benchmark of one method and two seeds, trained and scored in a folder of its own."""
     folder = tmp_path_factory.mktemp("cli-ensemble")
     output = str(folder / "results")
     evaluation = {"bootstrap": 50, "other_epochs": False}
     options = {"methods": ["hps"], "seeds": [0, 1], "output": output, "evaluation": evaluation}
-    write_experiment(folder, raw, prepared.store, **options)
-    done = run(folder, "benchmark", "experiment.yaml")
-    assert done.code == 0, done.err
+    ct.benchmark(write_experiment(folder, raw, prepared.store, **options))
     yield folder
     shutil.rmtree(folder)
 
