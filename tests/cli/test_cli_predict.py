@@ -61,6 +61,7 @@ def test_train_trains_one_method(trained):
             "history.csv",
             "images.json",
             "run.json",
+            "transfer.csv",
         )
     ]
 
@@ -123,7 +124,7 @@ def test_a_disk_that_takes_no_more_ends_training_in_one_line(trained, call, tmp_
     assert shown.code == 1
     folder = tmp_path / "results" / "runs" / "hps" / "seed0"
     assert str(folder / "candidates" / "0.safetensors") in shown.error and "free space" in shown.error
-    assert _files(folder) == ["checksums.json", "experiment.yaml", "images.json", "run.json"]
+    assert _files(folder) == ["checksums.json", "experiment.yaml", "images.json", "run.json", "transfer.csv"]
     refused = call("predict", folder, tmp_path, "-o", tmp_path / "out")
     assert refused.code == 2
     assert not (tmp_path / "out").exists()

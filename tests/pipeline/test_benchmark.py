@@ -15,7 +15,8 @@ def context(*, by_seed: bool) -> Any:
     cases = {"train": ["a"] * 8, "validation": ["v"], "test": ["t"] * 2}
     splits = {0: cases, 1: {**cases, "test": ["t"] * 4}}
     dataset = SimpleNamespace(splits=SimpleNamespace(by_seed=by_seed))
-    return SimpleNamespace(experiment=SimpleNamespace(dataset=dataset), splits=splits)
+    evaluation = SimpleNamespace(split="test")
+    return SimpleNamespace(experiment=SimpleNamespace(dataset=dataset, evaluation=evaluation), splits=splits)
 
 
 def test_splits_by_seed_tell_how_many_test_cases_there_are_for_one_of_training():

@@ -65,6 +65,10 @@ Weights = Annotated[
         "(evaluation.weights)."
     ),
 ]
+ExternalName = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="With --on: what the cases are called; default: after their file or folder."),
+]
 Device = Annotated[str, typer.Option(help="Device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps.")]
 
 
@@ -241,10 +245,7 @@ def evaluate(
         Optional[list[str]],  # noqa: UP045
         typer.Option("--task", help="With --on: which task of theirs is which of ours.", metavar="THEIRS=OURS"),
     ] = None,
-    name: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="With --on: what the cases are called; default: after their file or folder."),
-    ] = None,
+    name: ExternalName = None,
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="The seeds of each method of a benchmark as one, with its calibration.")
     ] = False,

@@ -206,7 +206,7 @@ def judged_otherwise(specs: Sequence[RunSpec]) -> list[str]:
     """What is said of runs that were scored with other weights or on other cases, and are scored anew."""
     scored = [spec for spec in specs if is_trained(spec) and (spec.folder / SCORES).exists()]
     lines = []
-    for key, what in (("weights", "with the weights {}"), ("split", "on {} cases")):
+    for key, then, what in (("weights", "with the weights {}", "with {}"), ("split", "on {} cases", "on {} cases")):
         changed = [
             (spec, before, now)
             for spec in scored
@@ -217,7 +217,7 @@ def judged_otherwise(specs: Sequence[RunSpec]) -> list[str]:
             spec, before, now = changed[0]
             more = f" and {len(changed) - 1} more runs" if len(changed) > 1 else ""
             lines.append(
-                f"{spec.name}{more}: scored before {what.format(before)}, and now anew {what.format(now)}; "
+                f"{spec.name}{more}: scored before {then.format(before)}, and now anew {what.format(now)}; "
                 f"set evaluation.{key}={before} to keep the scores"
             )
     return lines

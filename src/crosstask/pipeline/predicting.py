@@ -82,13 +82,7 @@ def predict_cases(
         FORMATS.find(kind, "--format")
     must_be_predicted(output)  # before a table of pseudonyms is put beside it
     runs = [run] if isinstance(run, Path) else list(run)
-    if onnx is not None and len(runs) > 1:
-        raise InputError("--onnx: is of one network; leave it out of an ensemble, or predict with one run")
-    if split is not None and any(_splits_of(run) != _splits_of(runs[0]) for run in runs):
-        raise InputError(
-            f"--split: every seed has splits of its own, so {split} cases of one have trained another; leave it out, "
-            "and give --case or a folder of new cases"
-        )
+    _check_together(runs, split, onnx)
     experiment = load_spec(runs[0]).experiment
     dataset = dataset_to_predict(experiment, root, output, plan=plan, series=series)
     with listener.progress("Looking", at_once=False) as looking:
@@ -97,13 +91,7 @@ def predict_cases(
     chosen = _named(chosen, cases, dataset)
     if not chosen:
         raise InputError(f"{root}: has no {split} case; choose another --split")
-    predictor: Predictor | Ensemble
-    if isinstance(run, Path):
-        predictor = Predictor(run, weights=weights, device=device, dataset=dataset, onnx=onnx)
-        name = predictor.spec.name
-    else:
-        predictor = Ensemble(runs, weights=weights, device=device, dataset=dataset)
-        name = predictor.name
+    name, predictor = _predictor_of(run, weights=weights, device=device, dataset=dataset, onnx=onnx)
     listener.told(f"Device: {describe_device(predictor.device)}")
     model = f"{experiment.name} {name} ({predictor.weights})"
     outputs = writers(kind, output, predictor.assembly, dataset, model)
@@ -127,6 +115,28 @@ def predict_cases(
             f"{root}: no case could be predicted; see the line{'s' if len(batch.failed) > 1 else ''} above"
         )
     return Predicted(output, batch.done, batch.kept, tuple((name, str(error)) for name, error in batch.failed))
+
+
+def _check_together(runs: Sequence[Path], split: str | None, onnx: Path | None) -> None:
+    """Refuse what a single run can, and the seeds of an ensemble cannot."""
+    if onnx is not None and len(runs) > 1:
+        raise InputError("--onnx: is of one network; leave it out of an ensemble, or predict with one run")
+    if split is not None and any(_splits_of(run) != _splits_of(runs[0]) for run in runs):
+        raise InputError(
+            f"--split: every seed has splits of its own, so {split} cases of one have trained another; leave it out, "
+            "and give --case or a folder of new cases"
+        )
+
+
+def _predictor_of(
+    run: Path | Sequence[Path], *, weights: str | None, device: str, dataset: Dataset, onnx: Path | None
+) -> tuple[str, Predictor | Ensemble]:
+    """What predicts, and its name: a run, or several as an ensemble."""
+    if isinstance(run, Path):
+        predictor = Predictor(run, weights=weights, device=device, dataset=dataset, onnx=onnx)
+        return predictor.spec.name, predictor
+    ensemble = Ensemble(list(run), weights=weights, device=device, dataset=dataset)
+    return ensemble.name, ensemble
 
 
 def _splits_of(run: Path) -> Any:

@@ -90,13 +90,8 @@ def write_report(
     for name, other in (external or {}).items():
         parts += _external_parts(name, other)
     if diagnosis is not None:
-        resamplings = experiment.evaluation.bootstrap
-        write_diagnosis(diagnosis, resamplings, output)
-        parts += [
-            f"<h2>Diagnosis: {html.escape(diagnosis.task)}</h2>",
-            html_table(*diagnosis_table(diagnosis)),
-            f"<p class=note>{html.escape(diagnosis_notes(diagnosis, resamplings))}</p>",
-        ]
+        write_diagnosis(diagnosis, experiment.evaluation.bootstrap, output)
+        parts += _diagnosis_parts(diagnosis, experiment.evaluation.bootstrap)
     if characteristics is not None and len(characteristics):
         major = str(experiment.major)
         write_characteristics(characteristics, major, output)
@@ -124,6 +119,14 @@ def write_report(
     page = output / "index.html"
     write_atomically(page, _page(experiment.name, parts))
     return page
+
+
+def _diagnosis_parts(diagnosis: Diagnosis, resamplings: int) -> list[str]:
+    return [
+        f"<h2>Diagnosis: {html.escape(diagnosis.task)}</h2>",
+        html_table(*diagnosis_table(diagnosis)),
+        f"<p class=note>{html.escape(diagnosis_notes(diagnosis, resamplings))}</p>",
+    ]
 
 
 def _page(name: str, parts: Sequence[str]) -> str:
