@@ -100,7 +100,7 @@ def test_the_file_says_what_it_is(exported: tuple[Path, Path, float]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["stl", "mtan", "ctan", "ctan-gated", "auxiliary"])
+@pytest.mark.parametrize("method", ["stl", "mtan", "ctan-gated", "auxiliary"])  # ctan: of volumes
 def test_every_architecture(tmp_path: Path, method: str) -> None:
     tasks = {"stl": ["lesion"], "auxiliary": ["kind", "age"]}.get(method, ["lesion", "kind"])
     major = "kind" if method == "auxiliary" else None
