@@ -130,12 +130,19 @@ def test_entropy_is_that_of_the_mean(tmp_path: Path):
 # --- files ---
 
 
-def test_archives_hold_spread_and_entropy(tmp_path: Path):
-    _, folders = seeds_of(tmp_path, number=2)
+def written(folders: list[Path], output: Path, kind: str | None) -> tuple[Ensemble, Prediction, Any]:
+    """The first case of an ensemble, written in a format: the ensemble, what it predicts, and the case."""
     ensemble = Ensemble(folders, device="cpu")
     together, data = predicted(ensemble, 0)
-    (writer,) = writers("npz", tmp_path / "files", ensemble.assembly, ensemble.dataset)
+    (writer,) = writers(kind, output, ensemble.assembly, ensemble.dataset)
     writer.write(together, data)
+    writer.finish()
+    return ensemble, together, data
+
+
+def test_archives_hold_spread_and_entropy(tmp_path: Path):
+    _, folders = seeds_of(tmp_path, number=2)
+    _, together, _ = written(folders, tmp_path / "files", "npz")
     with np.load(tmp_path / "files" / "c0.npz") as found:
         for task in TASKS:
             np.testing.assert_array_equal(found[task], together.values[task])
@@ -147,11 +154,7 @@ def test_archives_hold_spread_and_entropy(tmp_path: Path):
 
 def test_the_table_of_labels_has_two_columns_more(tmp_path: Path):
     _, folders = seeds_of(tmp_path, number=2)
-    ensemble = Ensemble(folders, device="cpu")
-    together, data = predicted(ensemble, 0)
-    (writer,) = writers("csv", tmp_path / "files", ensemble.assembly, ensemble.dataset)
-    writer.write(together, data)
-    writer.finish()
+    _, together, _ = written(folders, tmp_path / "files", "csv")
     table = pd.read_csv(tmp_path / "files" / "predictions.csv").set_index(["task", "class"])
     assert list(table.columns[-2:]) == ["spread", "entropy"]
     for index, name in enumerate(SIGNS):
@@ -162,10 +165,7 @@ def test_the_table_of_labels_has_two_columns_more(tmp_path: Path):
 
 def test_pictures_of_entropy_lie_beside_masks(tmp_path: Path):
     _, folders = seeds_of(tmp_path, number=2)
-    ensemble = Ensemble(folders, device="cpu")
-    together, data = predicted(ensemble, 0)
-    (writer,) = writers("png", tmp_path / "files", ensemble.assembly, ensemble.dataset)
-    writer.write(together, data)
+    ensemble, together, data = written(folders, tmp_path / "files", "png")
     for path, task in (("lesion/lesion/c0.png", "lesion"), ("parts/c0.png", "parts")):
         with Image.open(tmp_path / "files" / "uncertainty" / path) as picture:
             pixels = np.asarray(picture)
@@ -188,10 +188,7 @@ def test_the_challenges_format_has_the_spread_of_the_dose(tmp_path: Path):
         }
     )
     folders = [fake_run(experiment, seed=seed) for seed in (1, 2)]
-    ensemble = Ensemble(folders, device="cpu")
-    together, data = predicted(ensemble, 0)
-    (writer,) = writers(None, tmp_path / "files", ensemble.assembly, ensemble.dataset)
-    writer.write(together, data)
+    ensemble, together, data = written(folders, tmp_path / "files", None)
     region = data.arrays["region"][0]
     spread = openkbp_csv.read_dose(tmp_path / "files" / "uncertainty" / "pt_1.csv", data.geometry.shape)
     np.testing.assert_allclose(spread, together.spread["dose"][0] * region, rtol=1e-6)

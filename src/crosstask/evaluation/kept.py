@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from crosstask.transfer import Figure, read_transfer
 
 _LEFT_OUT = "the comparison under other rules for the epoch is left out"
 _AGAIN = "the same command scores the run again"
+T = TypeVar("T")
 
 
 def scores_of(spec: RunSpec, rule: str = "") -> pd.DataFrame:
@@ -97,43 +99,39 @@ def without_history(specs: Iterable[RunSpec]) -> list[str]:
 
 def readings_of(folder: Path) -> list[Reading] | None:
     """What a run's network has learned to do: its readings, none if it has none; None where they are damaged."""
-    path = folder / READINGS
-    try:
-        check_seal(path, "it is left out")
-        return readings_from(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None if READINGS in seals_of(folder) else []
-    except (OSError, ValueError, InputError):
-        return None
+    return _optional(folder / READINGS, lambda path: readings_from(path.read_text(encoding="utf-8")))
 
 
 def without_readings(specs: Iterable[RunSpec]) -> list[str]:
     """One line for each run whose readings have to be left out."""
-    return [
-        f"{spec.folder / READINGS}: is missing or damaged, so the page's readings leave out {spec.name}; no score "
-        "depends on it"
-        for spec in specs
-        if readings_of(spec.folder) is None
-    ]
+    return _left_out(specs, READINGS, readings_of, "the page's readings leave out")
 
 
 def transfer_of(folder: Path) -> list[Figure] | None:
     """What a run's tasks did to each other, none if nobody looked; None where the table is damaged."""
-    path = folder / TRANSFER
-    try:
-        check_seal(path, "it is left out")
-        return read_transfer(path)
-    except FileNotFoundError:
-        return None if TRANSFER in seals_of(folder) else []
-    except (OSError, ValueError, InputError):
-        return None
+    return _optional(folder / TRANSFER, read_transfer)
 
 
 def without_transfer(specs: Iterable[RunSpec]) -> list[str]:
     """One line for each run that has to be left out of what tasks do to each other."""
+    return _left_out(specs, TRANSFER, transfer_of, "what tasks do to each other leaves out")
+
+
+def _optional(path: Path, read: Callable[[Path], list[T]]) -> list[T] | None:
+    """What a file of a run holds, nothing if the run never had one; None where it is missing or damaged."""
+    try:
+        check_seal(path, "it is left out")
+        return read(path)
+    except FileNotFoundError:
+        return None if path.name in seals_of(path.parent) else []
+    except (OSError, ValueError, InputError):
+        return None
+
+
+def _left_out(specs: Iterable[RunSpec], name: str, read: Callable[[Path], object], so: str) -> list[str]:
+    """One line for each run whose file of that name is missing or damaged."""
     return [
-        f"{spec.folder / TRANSFER}: is missing or damaged, so what tasks do to each other leaves out {spec.name}; no "
-        "score depends on it"
+        f"{spec.folder / name}: is missing or damaged, so {so} {spec.name}; no score depends on it"
         for spec in specs
-        if transfer_of(spec.folder) is None
+        if read(spec.folder) is None
     ]
