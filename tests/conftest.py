@@ -1,14 +1,25 @@
 """Settings of the whole suite."""
 
 import os
+from collections.abc import Iterator
 
 # Before anything imports torch, numpy's libraries or matplotlib; worker processes inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import pytest
 from hypothesis import settings
 
 # Times vary with the load of the machine, so none is a failure; CI draws the same examples every time.
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_figure_files() -> Iterator[None]:
+    """No page writes its figures as files, too, which takes longer than many a test; tests of figures do it."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr("crosstask.report.page.write_figures", lambda figures, folder: None)
+    yield
+    patch.undo()

@@ -10,7 +10,7 @@
     run.predict(volume, spacing=(3, 1, 1))["dose"]     # plain arrays
 
 Steps: :func:`benchmark`, :func:`train`, :func:`evaluate`, :func:`evaluate_ensembles`, :func:`predict`,
-:func:`load_run`, :func:`describe_table`;
+:func:`load_run`, :func:`load_benchmark`, :func:`describe_table`;
 :func:`affinity` looks before a benchmark at which tasks to learn together.
 :func:`compare` compares methods by a table of scores of any origin.
 To add a method, a weighting, a data set, a kind of task or an output format, inherit from :class:`Architecture`,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         describe_table,
         evaluate,
         evaluate_ensembles,
+        load_benchmark,
         load_run,
         predict,
         train,
@@ -91,6 +92,7 @@ _PUBLIC = {
     "describe_table": "pipeline.api",
     "evaluate": "pipeline.api",
     "evaluate_ensembles": "pipeline.api",
+    "load_benchmark": "pipeline.api",
     "load_run": "pipeline.api",
     "predict": "pipeline.api",
     "register": "registry",
@@ -131,6 +133,7 @@ __all__ = [
     "describe_table",
     "evaluate",
     "evaluate_ensembles",
+    "load_benchmark",
     "load_run",
     "predict",
     "register",

@@ -101,7 +101,7 @@ def test_a_benchmark_tells_it_on_page_and_terminal(experiment, call, tmp_path):
     assert "Transfer between tasks: HPS + equal: of one run nothing can be told" in outcome.out
     results = tmp_path / "results"
     page = (results / "index.html").read_text(encoding="utf-8")
-    assert "<h2>Transfer between tasks</h2>" in page and "Cosine of the tasks" in page
+    assert ">Transfer between tasks</h2>" in page and "Cosine of the tasks" in page
     table = pd.read_csv(results / "transfer.csv", keep_default_na=False)
     assert set(table["method"]) == {"hps+equal", "hps+pcgrad"} and set(table["steps"]) == {2}
     assert not list((results / "runs" / "stl").rglob("transfer.csv"))

@@ -5,21 +5,23 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from crosstask.assembly import assembly_of, dataset_of
+from crosstask.assembly import Assembly, assembly_of, dataset_of
 from crosstask.datasets import DATASETS
 from crosstask.datasets.base import Case, CaseData
 from crosstask.errors import InputError
 from crosstask.evaluation.comparison import compare, measure_of
 from crosstask.evaluation.evaluate import evaluate_constant, evaluate_run
-from crosstask.evaluation.examples import choose_examples, save_examples
+from crosstask.evaluation.examples import MOST_SLICES, _slices_to_show, save_examples
 from crosstask.experiment import Experiment
 from crosstask.prediction.predictor import Prediction, Predictor
 from crosstask.splits import splits_of
 from crosstask.store import Store, prepare
+from crosstask.tasks.segmentation import SegmentationTask
 from run_fakes import FAKES, fake_experiment, fake_run
 
 
@@ -166,26 +168,13 @@ def test_a_comparison_of_all_four_kinds_of_measures(pictures):
 # Examples
 
 
-def test_examples_are_of_different_classes_and_well_labelled(pictures):
-    experiment, store, _ = pictures
-    assembly = assembly_of(experiment, dataset_of(experiment))
-    ids = [case.id for case in store.cases]
-    chosen = choose_examples(store, ids, assembly)
-    assert chosen == choose_examples(store, ids, assembly)
-    assert len({int(case[1:]) % 3 for case in chosen if case != "c4"}) == 3 and len(chosen) <= 4
-    assert chosen == sorted(chosen, key=lambda case: int(case[1:]))
-    assert set(chosen) - {"c4"} <= {case for case in ids if int(case[1:]) % 2 == 0}  # all four tasks
-    assert choose_examples(store, ids, assembly.only(["lesion"])) == ["c0", "c1"]
-    assert choose_examples(store, ids[:1], assembly) == ["c0"]
-
-
 def test_examples_in_colour(pictures):
     _, store, folder = pictures
     save_examples(folder, store, ["c0", "c3"])
     with np.load(folder / "examples.npz") as arrays:
-        assert arrays["c0/image"].shape == (3, 24, 40) and np.abs(arrays["c0/image"]).max() <= 1
+        assert arrays["c0/image"].shape == (1, 3, 24, 40) and np.abs(arrays["c0/image"]).max() <= 1
         assert arrays["c0/spacing"].shape == (2,)
-        assert arrays["c0/lesion/prediction"].shape == arrays["c0/lesion/target"].shape == (1, 24, 40)
+        assert arrays["c0/lesion/prediction"].shape == arrays["c0/lesion/target"].shape == (1, 1, 24, 40)
         assert not arrays["c3/lesion/present"].any()
         assert arrays["c0/kind/prediction"].shape == arrays["c0/kind/decision"].shape == (3,)
         assert arrays["c0/kind/target"].tolist() == [1, 0, 0]
@@ -193,16 +182,44 @@ def test_examples_in_colour(pictures):
 
 
 @pytest.mark.parametrize(("tasks", "place"), [(["kind", "age"], 2), (["lesion", "kind"], 0)])
-def test_examples_of_volumes_are_one_slice(fakes, tmp_path, tasks, place):
+def test_examples_of_volumes_are_slices_and_the_fullest_is_known(fakes, tmp_path, tasks, place):
     experiment = fake_experiment(tmp_path / "raw", tmp_path / "out", dataset={"name": "scans", "tasks": tasks})
     store = prepared(experiment)
     folder = fake_run(experiment)
     save_examples(folder, store, ["c0"])
     data = dataset_of(experiment)
-    image = data.read(data.cases()[0]).arrays["image"][0, place].astype(np.float32) * (2 / 255) - 1
+    image = data.read(data.cases()[0]).arrays["image"][0].astype(np.float32) * (2 / 255) - 1
     with np.load(folder / "examples.npz") as arrays:
-        np.testing.assert_allclose(arrays["c0/image"], image, atol=1e-5)
+        slices = arrays["c0/slices"].tolist()
+        assert slices[int(arrays["c0/fullest"])] == place
+        assert slices == sorted(set(slices)) and len(slices) <= MOST_SLICES
+        np.testing.assert_allclose(arrays["c0/image"], image[slices], atol=1e-3)
         assert arrays[f"c0/{tasks[-1]}/prediction"].ndim == 1
+        if "lesion" in tasks:
+            assert arrays["c0/lesion/target"].shape[:2] == (1, len(slices))
+
+
+def test_slices_of_a_long_volume_go_from_the_first_to_the_last_outline():
+    depth = 100
+    mask = np.zeros((1, depth, 4, 4), np.uint8)
+    mask[:, 20:81, :2] = 1
+    mask[:, 43] = 1
+
+    class Case:
+        channels: ClassVar[dict[str, tuple[str, ...]]] = {"mask": ("organ",)}
+
+        def shape(self, name: str) -> tuple[int, ...]:
+            return mask.shape
+
+        def read(self, name: str) -> np.ndarray:
+            return mask
+
+    task = SegmentationTask("organs", "mask", ["organ"])
+    assembly = Assembly((task,), "image", None, ((0.0, 1.0),))
+    fullest, slices = _slices_to_show(assembly, Case())
+    assert fullest == 43 and fullest in slices and len(slices) == MOST_SLICES
+    assert (slices[0], slices[-1]) == (20, 80)
+    assert max(np.diff(slices)) <= 8
 
 
 class OddPictures(FAKES["pictures"]):  # type: ignore[misc]

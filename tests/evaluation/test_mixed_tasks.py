@@ -11,7 +11,7 @@ from crosstask.evaluation.evaluate import evaluate_constant
 from crosstask.evaluation.examples import save_examples
 from crosstask.evaluation.run import collect_predictions, collect_scores, train_and_score
 from crosstask.experiment import experiment_from
-from crosstask.report.page import write_report
+from crosstask.report.benchmark_page import Benchmark, write_report
 from crosstask.runs import read_record, run_specs
 from crosstask.splits import splits_of
 from crosstask.store import Store, prepare
@@ -97,7 +97,8 @@ def test_every_task_of_every_method_has_figures_and_none_is_nan(benchmark):
     constant = evaluate_constant(benchmark, store)
     for plan in plans[-1:]:
         save_examples(plan.folder, store, splits_of(store, benchmark.dataset, "image")["test"][:2])
-    page = write_report(benchmark, plans, scores, predictions, constant.scores, comparison, benchmark.output_folder)
+    whole = Benchmark(benchmark, plans, scores, predictions, constant.scores, comparison)
+    page = write_report(whole, benchmark.output_folder)
     text = page.read_text(encoding="utf-8")
     assert all(task in text for task in TASKS)
     assert "nan" not in (benchmark.output_folder / "table.txt").read_text(encoding="utf-8").lower()

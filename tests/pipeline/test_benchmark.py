@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from crosstask.pipeline.benchmark_tables import _test_to_train
+from crosstask.pipeline.facts import _test_to_train
 
 
 def context(*, by_seed: bool) -> Any:

@@ -122,7 +122,7 @@ def test_an_installed_plugin_is_benchmarked_evaluated_and_predicted_with(install
     assert benchmark[0] == 0, benchmark
     assert "Gated + inverse" in benchmark[1]
     page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
-    assert "Gated + inverse" in page and "<h2>Gates of the channels</h2>" in page and "feature 4" in page
+    assert "Gated + inverse" in page and "<h3>Gates of the channels</h3>" in page and "feature 4" in page
     gates = (tmp_path / "out" / "readings.csv").read_text(encoding="utf-8").splitlines()
     assert len(gates) == 1 + 5 and all(line.startswith("Gates of the channels,gated+inverse,0,") for line in gates[1:])
     record = json.loads((tmp_path / run / "run.json").read_text())

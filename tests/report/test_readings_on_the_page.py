@@ -50,7 +50,7 @@ def test_runs_of_one_task_each_have_rows_of_their_own() -> None:
 def test_the_page_has_a_table_a_reading_and_no_markup_of_a_name() -> None:
     other = figures(("Units & more", "cross_stitch", 0, "", "x", "y", -1.5, "Weights."))
     page = "".join(readings_parts(pd.concat([GATES, other], ignore_index=True)))
-    assert page.count("<table>") == 2 and "<h2>Gates</h2>" in page and "<h2>Units &amp; more</h2>" in page
+    assert page.count("<table>") == 2 and "<h3>Gates</h3>" in page and "<h3>Units &amp; more</h3>" in page
     assert "0.50 [0.25, 0.75]" in page and "-1.50" in page and "&lt;b&gt;" in page and "<b>" not in page
     assert readings_parts(figures()) == []
 

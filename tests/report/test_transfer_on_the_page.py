@@ -14,6 +14,7 @@ from crosstask.evaluation.comparison import Comparison
 from crosstask.evaluation.scores_compare import compare
 from crosstask.evaluation.transfer import COLUMNS, Transfer, gates_of, of_runs, summarise
 from crosstask.report.affinity import sentence
+from crosstask.report.charts.transfer import affinity_figure, transfer_figures
 from crosstask.report.transfer import (
     affinity_table,
     cosine_table,
@@ -22,7 +23,6 @@ from crosstask.report.transfer import (
     transfer_sentences,
     write_transfer,
 )
-from crosstask.report.transfer_pictures import transfer_pictures
 from crosstask.transfer import columns, read_transfer
 
 SEEDS = range(5)
@@ -198,16 +198,35 @@ def test_the_page_has_no_markup_of_a_name() -> None:
     assert "&lt;b&gt;" in page and "<b>" not in page and page.count("<table>") == 3
 
 
-def test_pictures_are_lines_of_few_pairs_and_maps_of_many() -> None:
-    few = transfer_pictures(Transfer(seen(), ("hps+equal",)))
+def test_figures_are_lines_of_few_pairs_and_maps_of_many() -> None:
+    (few,) = transfer_figures(Transfer(seen(), ("hps+equal",)))
+    rows = few.panels[0].spec["data"]["values"]
+    cosines = seen()[lambda table: table["figure"] == "cosine"]
+    whole = cosines[cosines["part"] == "all"].groupby("epoch")["value"].mean()
+    assert [row["cosine"] for row in rows if row["whole"]] == pytest.approx(whole.tolist(), rel=1e-5)
+    assert [entry.label for entry in few.key][-1] == "all" and "mean cosine" in few.words
     many = pd.concat([seen().replace({"other": {"b": name}}) for name in "bcde"])
-    found = [*few, *transfer_pictures(Transfer(many, ("hps+equal",)))]
-    assert [title for title, _ in found] == [
+    (heat,) = transfer_figures(Transfer(many, ("hps+equal",)))
+    assert (few.title, heat.title) == (
         "Cosine of the tasks' gradients over the epochs",
         "Cosine of the tasks' gradients",
+    )
+    assert {row["row"] for row in heat.panels[0].spec["data"]["values"]} == {"a, b", "a, c", "a, d", "a, e"}
+    assert transfer_figures(Transfer(pd.DataFrame(columns=list(COLUMNS)))) == []
+
+
+def test_only_affinities_that_can_be_told_from_0_have_a_colour() -> None:
+    summary = Transfer(
+        seen(affinities=(("a", "a", 1e-3), ("a", "b", -3e-4), ("b", "a", 0.0), ("b", "b", 1e-3)))
+    ).summary
+    own = summary[summary["figure"] == "affinity"].copy()
+    own["p"] = [
+        0.001 if (one, other) == ("a", "b") else 0.6 for one, other in zip(own["task"], own["other"], strict=True)
     ]
-    assert all(png.startswith(b"\x89PNG") for _, png in found)
-    assert transfer_pictures(Transfer(pd.DataFrame(columns=list(COLUMNS)))) == []
+    figure = affinity_figure(own, "map", 0.95)
+    shades = {(row["row"], row["column"]): row["shade"] for row in figure.panels[0].spec["data"]["values"]}
+    assert {pair for pair, shade in shades.items() if shade} == {("a", "b")}
+    assert "A step for a changes the loss of b by" in figure.words and "for b" not in figure.words
 
 
 def test_gates_are_the_lowest_and_the_highest_of_the_means_over_runs() -> None:

@@ -10,18 +10,16 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_rgb
 
 from crosstask.evaluation.average import average
 from crosstask.evaluation.comparison import Comparison, compare
 from crosstask.evaluation.contrast import Part, Spread
 from crosstask.evaluation.scores import score_table
 from crosstask.evaluation.verdict import outlook
-from crosstask.report import figures
+from crosstask.report.charts.gains import improvement_figure, spread_figure
 from crosstask.report.forms import as_html, as_latex, as_markdown, as_text, write_forms
 from crosstask.report.tables import body, comparison_table
 from crosstask.report.verdicts import prospects, verdict_frame, verdict_sentences, verdict_table
@@ -257,40 +255,47 @@ def test_prospects_are_what_more_runs_and_cases_would_make_of_the_interval():
     assert prospects(compared(seeds=1))[1] == []
 
 
-# The picture
+# The figures
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch):
-    kept: list = []
-    monkeypatch.setattr(figures, "png", lambda figure: kept.append(figure) or b"")
-    yield kept
-    plt.close("all")
-
-
-def test_the_picture_tells_verdicts_by_shape_and_colour_and_says_what_it_covers(drawn):
+def test_the_figure_tells_verdicts_by_shape_and_colour_and_says_what_it_covers():
     found = compared(margin=1.5)
-    figures.improvement_plot(found)
-    (figure,) = drawn
-    (axis,) = figure.axes
-    marks = [line for line in axis.lines if line.get_marker() not in ("", "None", None)]
+    figure = improvement_figure(found)
+    assert figure is not None
+    rows = figure.panels[0].spec["data"]["values"]
     cells = [cell for row in found.rows[1:] for cell in (row.mean, *row.cells.values())]
-    assert [line.get_xdata()[0] for line in marks] == [cell.improvement for cell in cells]
-    looks = {
-        cell.verdict: (line.get_marker(), to_rgb(line.get_color())) for cell, line in zip(cells, marks, strict=True)
+    assert [row["improvement"] for row in rows] == pytest.approx([cell.improvement for cell in cells], rel=1e-5)
+    assert [(row["low"], row["high"]) for row in rows] == [
+        (pytest.approx(cell.low, rel=1e-5), pytest.approx(cell.high, rel=1e-5)) for cell in cells
+    ]
+    assert [row["verdict"] for row in rows] == [cell.verdict for cell in cells]
+    assert [entry.label for entry in figure.key] == ["better", "worse", "equivalent", "not distinguishable"]
+    assert len({entry.shape for entry in figure.key}) == len({entry.colour for entry in figure.key}) == 4
+    assert "95 %: runs and cases" in figure.note and "1.5 %" in figure.note
+    band = figure.panels[0].spec["layer"][0]["data"]["values"]
+    assert band == [{"from": -1.5, "to": 1.5}]
+    assert [row["at"] for row in rows][:3] == ["HPS, mean", "HPS, organs", "HPS, dose"]
+    assert f"HPS, mean: {rows[0]['said']}, {rows[0]['verdict']}." in figure.words
+
+
+def test_the_figure_of_single_runs_has_no_verdict_and_nothing_of_seeds():
+    found = compared(seeds=1)
+    figure = improvement_figure(found)
+    assert figure is not None
+    assert [entry.label for entry in figure.key] == ["no verdict"]
+    assert "[95 %: cases only, one run each]" in f"[{figure.note.partition('Bars: ')[2].partition('.')[0]}]"
+    assert spread_figure(found) is None
+
+
+def test_the_parts_of_the_variance_are_those_of_the_table():
+    found = compared()
+    figure = spread_figure(found)
+    assert figure is not None
+    _, rows = prospects(found)
+    parts: dict[str, list[float]] = {}
+    for row in figure.panels[0].spec["data"]["values"]:
+        parts.setdefault(row["method"], []).append(row["part"])
+    assert {method: [f"{part:.0f} %" for part in own] for method, own in parts.items()} == {
+        row[0]: row[1:4] for row in rows
     }
-    assert len({shape for shape, _ in looks.values()}) == len({colour for _, colour in looks.values()}) == 4
-    assert axis.get_xlabel() == "improvement over STL, % [95 %: runs and cases]"
-    band = axis.patches[0]
-    assert (band.get_x(), band.get_width()) == (-1.5, 3.0)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        "better", "worse", "equivalent", "not distinguishable", "margin of 1.5 %",
-    ]  # fmt: skip
-    assert [label.get_text() for label in axis.get_yticklabels()][:3] == ["HPS, mean", "HPS, organs", "HPS, dose"]
-
-
-def test_the_picture_of_single_runs_has_no_verdict(drawn):
-    figures.improvement_plot(compared(seeds=1))
-    (figure,) = drawn
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["no verdict", "margin of 1 %"]
-    assert figure.axes[0].get_xlabel().endswith("[95 %: cases only, one run each]")
+    assert all(sum(own) == pytest.approx(100, abs=1e-3) for own in parts.values())

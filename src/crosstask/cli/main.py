@@ -22,6 +22,7 @@ from crosstask.cli.configs import configs, tell_config
 from crosstask.cli.dvh import dvh
 from crosstask.cli.explaining import explain
 from crosstask.cli.listing import list_entries
+from crosstask.cli.reporting import report
 from crosstask.cli.showing import one_of, show_comparison, show_predicted, show_scores
 from crosstask.cli.terminal import err, out, progress_bar
 from crosstask.errors import CrosstaskError, InputError, one_line
@@ -45,6 +46,7 @@ app = typer.Typer(
 app.add_typer(cohort_app, name="cohort")
 app.command()(affinity)
 app.command()(compare)
+app.command()(report)
 app.command()(dvh)
 app.command()(configs)
 app.command(name="list")(list_entries)

@@ -23,6 +23,7 @@ from crosstask.evaluation.coverage import (
     one_sided,
     seen_in_training,
 )
+from crosstask.evaluation.histograms import UNIT, Histograms, HistogramTable
 from crosstask.evaluation.predictions import (
     COHORT_CASE,
     cohort_of,
@@ -56,6 +57,7 @@ class Evaluation:
         remarks: what was not scored and why, and what the figures do not say; a sentence each.
         scored: ``{task: number of cases that count}``.
         weights: name of the weights that predicted; empty of what has none.
+        histograms: dose-volume histograms, where a dose is predicted of cases with structures; else None.
     """
 
     scores: pd.DataFrame
@@ -64,6 +66,7 @@ class Evaluation:
     remarks: tuple[str, ...] = ()
     scored: Mapping[str, int] = field(default_factory=dict)
     weights: str = ""
+    histograms: Histograms | None = None
 
 
 def evaluate_run(
@@ -284,12 +287,27 @@ class _Table:
         self._dataset, self._assembly = dataset, assembly
         self._scores: list[tuple[object, ...]] = []
         self._predictions: list[tuple[object, ...]] = []
+        self._histograms = HistogramTable()
 
     def add(self, case_id: str, case: CaseData, values: dict[str, np.ndarray]) -> None:
         """A case with what was predicted of it."""
         for row in score_case(self._dataset, self._assembly, case, values):
             self._scores.append((*self._head, case_id, *row))
         self.predicted(case_id, case, values)
+        self._add_histograms(case_id, case, values)
+
+    def _add_histograms(self, case_id: str, case: CaseData, values: dict[str, np.ndarray]) -> None:
+        """Of the first dose, in the data set's structures, or else those that are outlined."""
+        tasks = [task for task in self._assembly.tasks if task.level == "pixel"]
+        dose = next((task for task in tasks if task.unit == UNIT), None)
+        source = None if self._dataset is None else self._dataset.structure_array
+        source = source or next((task.array for task in tasks if task.values != "quantity"), None)
+        if dose is None or source is None or source not in case.arrays:
+            return
+        reference, present = self._assembly.target(dose, case)
+        if present.all():
+            masks = dict(zip(case.channels[source], case.arrays[source], strict=True))
+            self._histograms.add(case_id, reference[0], values[dose.name][0], masks)
 
     def predicted(self, case_id: str, case: Readable, values: dict[str, np.ndarray]) -> None:
         """A case of which only the image-level predictions matter."""
@@ -313,7 +331,8 @@ class _Table:
             for name, metric, *rest in cohort_rows(task.metrics(), part):
                 row = (*self._head, COHORT_CASE, task.name, name, metric, *rest)
                 (first if task.metrics()[0].of == "cohort" else last).append(row)
-        return Evaluation(score_table([*first, *self._scores, *last]), predictions)
+        table = score_table([*first, *self._scores, *last])
+        return Evaluation(table, predictions, histograms=self._histograms.finish())
 
 
 def score_case(

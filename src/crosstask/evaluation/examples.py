@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,46 +15,10 @@ from crosstask.prediction.predictor import Predictor
 from crosstask.runs import EXAMPLES, read_record
 from crosstask.seals import seal
 from crosstask.store import Store
-from crosstask.store.statistics import labels_of
+from crosstask.tasks.base import Task
 
-_FEWEST, _MOST = 2, 4
-
-
-def choose_examples(store: Store, case_ids: Sequence[str], assembly: Assembly) -> list[str]:
-    """Two to four of the cases, always the same: of different classes where there are any, well labelled ones first.
-
-    The classes are those of the first classification, the more common ones first.
-
-    Args:
-        store: the prepared cases.
-        case_ids: the cases to choose from.
-        assembly: the experiment's tasks.
-    """
-    strata = dict.fromkeys(case_ids, "")
-    for task in assembly.tasks:
-        if task.level == "image" and task.values != "quantity":
-            labels = labels_of(store, case_ids, task.array)
-            strata = {case: _stratum(labels[case]) for case in case_ids}
-            break
-    counts = Counter(strata.values())
-    order = {case: index for index, case in enumerate(case_ids)}
-    best = sorted(case_ids, key=lambda case: (-_labelled(store.open(case), assembly), order[case]))
-    firsts: dict[str, str] = {}
-    for case in best:
-        firsts.setdefault(strata[case], case)
-    common = sorted(firsts, key=lambda label: (-counts[label], label))
-    chosen = [firsts[label] for label in common[:_MOST]]
-    chosen += [case for case in best if case not in chosen][: max(0, _FEWEST - len(chosen))]
-    return sorted(chosen, key=order.__getitem__)
-
-
-def _stratum(labels: Mapping[str, float]) -> str:
-    return "+".join(sorted(name for name, value in labels.items() if value > 0)) if labels else "unknown"
-
-
-def _labelled(case: Readable, assembly: Assembly) -> int:
-    """Number of tasks that a case has a label of."""
-    return sum(bool(set(task.classes) & set(case.channels.get(task.scored_array, ()))) for task in assembly.tasks)
+MOST_SLICES = 16
+"""Of a volume, evenly between the first and the last that show something."""
 
 
 def save_examples(
@@ -70,11 +33,12 @@ def save_examples(
 ) -> None:
     """Write of each case image, target, presence, prediction and decision, the same image for all runs.
 
-    Of a volume it is one slice; where patches of lesions are learned from, the patch by which the case is judged. Of
-    several windows it is the widest.
+    Of a volume these are at most :data:`MOST_SLICES` slices; where patches of lesions are learned from, the patch by
+    which the case is judged. Of several windows it is the widest.
 
-    Arrays are named ``<case>/image`` (``y x``, or ``3 y x`` in colour, in [-1, 1]), ``<case>/spacing``,
-    ``<case>/<task>/target`` and so on; masks are probabilities.
+    Arrays are named ``<case>/image`` (``s y x``, or ``s 3 y x`` in colour, in [-1, 1]), ``<case>/spacing``,
+    ``<case>/slices`` (their numbers), ``<case>/fullest`` (which of them shows most), ``<case>/<task>/target`` (of pixel
+    tasks ``c s y x``) and so on; masks are probabilities.
 
     Args:
         folder: the run folder.
@@ -94,23 +58,30 @@ def save_examples(
     arrays: dict[str, np.ndarray] = {"cases": np.array(list(case_ids))}
     for case_id in case_ids:
         case = store.open(case_id)
-        plane: Slices = () if len(case.geometry.shape) == 2 else (_fullest_slice(whole, case),)
+        flat = len(case.geometry.shape) == 2
+        fullest, slices = (0, [0]) if flat else _slices_to_show(whole, case)
+        planes: list[Slices] = [()] if flat else [(number,) for number in slices]
         prediction = predictor.predict(case_id, case, case.geometry)
-        image, spacing = whole.image(case, plane), case.geometry.spacing[-2:]
+        shown, spacing = [_shown(whole, whole.image(case, plane)) for plane in planes], case.geometry.spacing[-2:]
         if sample.kind == "lesion":
             lesion = lesion_of(case_id, case, case.geometry, whole.image_array, sample.lesion)
-            image, spacing = whole.windowed(lesion.middle_patch(sample.lesion)), (sample.lesion.spacing,) * 2
-        arrays[f"{case_id}/image"] = _shown(whole, image)
+            patch = whole.windowed(lesion.middle_patch(sample.lesion))
+            shown, spacing = [_shown(whole, patch)], (sample.lesion.spacing,) * 2
+            fullest, slices = 0, [0]
+        arrays[f"{case_id}/image"] = np.stack(shown).astype(np.float16)
         arrays[f"{case_id}/spacing"] = np.array(spacing)
+        arrays[f"{case_id}/slices"] = np.array(slices)
+        arrays[f"{case_id}/fullest"] = np.array(slices.index(fullest))
         for task in predictor.tasks:
             if tasks is not None and task.name not in tasks:
                 continue
-            target, present = scored.target(task, case, plane)
             values = prediction.values[task.name]
             if task.level == "pixel":
-                part = (slice(None), *plane)
-                values = values[part]
+                target, present = _stacked(scored, task, case, planes)
+                values = values[:, None] if flat else values[:, slices]
+                target, values = target.astype(np.float16), values.astype(np.float16)
             else:
+                target, present = scored.target(task, case, planes[0])
                 arrays[f"{case_id}/{task.name}/decision"] = task.decide(values)
             arrays[f"{case_id}/{task.name}/target"] = target
             arrays[f"{case_id}/{task.name}/present"] = present
@@ -132,8 +103,17 @@ def _shown(assembly: Assembly, image: np.ndarray) -> np.ndarray:
     return shown if channels == 3 else shown[0]
 
 
-def _fullest_slice(assembly: Assembly, case: Readable) -> int:
-    """The slice where the experiment's masks, or else its other targets, are fullest; without any the middle one."""
+def _stacked(scored: Assembly, task: Task, case: Readable, planes: Sequence[Slices]) -> tuple[np.ndarray, np.ndarray]:
+    """Target of a pixel task on some planes, ``c s y x``, and which channels are known."""
+    parts = [scored.target(task, case, plane) for plane in planes]
+    return np.stack([target for target, _ in parts], axis=1), parts[0][1]
+
+
+def _slices_to_show(assembly: Assembly, case: Readable) -> tuple[int, list[int]]:
+    """The slice where the experiment's masks, or else its other targets, are fullest, and slices around it.
+
+    Without any targets all slices count, and the middle one is the fullest.
+    """
     depth = case.shape(assembly.image_array)[1]
     tasks = [task for task in assembly.tasks if task.level == "pixel" and case.channels.get(task.array)]
     tasks = [task for task in tasks if task.foreground] or tasks
@@ -141,4 +121,10 @@ def _fullest_slice(assembly: Assembly, case: Readable) -> int:
     for source in dict.fromkeys(task.array for task in tasks):
         part = (case.read(source) > 0).mean(axis=(2, 3))
         share += (part / np.maximum(part.max(axis=1, keepdims=True), 1e-9)).sum(0)
-    return int(share.argmax()) if share.any() else depth // 2
+    fullest = int(share.argmax()) if share.any() else depth // 2
+    inside = np.flatnonzero(share) if share.any() else np.arange(depth)
+    evenly = np.linspace(inside[0], inside[-1], min(MOST_SLICES, inside[-1] - inside[0] + 1)).round().astype(int)
+    chosen = sorted({int(number) for number in evenly})
+    if fullest not in chosen:
+        chosen[int(np.abs(np.array(chosen) - fullest).argmin())] = fullest
+    return fullest, chosen

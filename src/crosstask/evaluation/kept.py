@@ -65,7 +65,9 @@ def examples_of(folder: Path) -> dict[str, np.ndarray] | None:
         check_seal(path, "it is made again")
         with np.load(path) as archive:
             arrays = dict(archive)
-        whole = all(f"{case}/{part}" in arrays for case in arrays["cases"] for part in ("image", "spacing"))
+        whole = all(
+            f"{case}/{part}" in arrays for case in arrays["cases"] for part in ("image", "spacing", "slices", "fullest")
+        )
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, InputError):
         return None
     except Exception as error:  # zlib's own, and what a damaged header makes NumPy raise

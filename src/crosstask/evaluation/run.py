@@ -25,6 +25,7 @@ from crosstask.plugins import load
 from crosstask.processes import context_with, follow_parent
 from crosstask.runs import (
     EXAMPLES,
+    HISTOGRAMS,
     HISTORY,
     PREDICTIONS,
     SCORES,
@@ -304,8 +305,10 @@ def train_and_score(spec: RunSpec, store_root: Path, *, tell: Callable[[str], No
         (spec.folder / EXAMPLES).unlink(missing_ok=True)  # of scores that were made otherwise
         if len(evaluation.predictions):
             write_predictions(evaluation.predictions, spec.folder / PREDICTIONS)
+        if evaluation.histograms is not None:
+            evaluation.histograms.save(spec.folder)
         write_scores(evaluation.scores, spec.folder / SCORES)
-        seal(spec.folder, SCORES, PREDICTIONS)
+        seal(spec.folder, SCORES, PREDICTIONS, HISTOGRAMS)
         keep_evaluation(spec)
 
 

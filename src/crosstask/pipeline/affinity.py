@@ -24,7 +24,8 @@ from crosstask.pipeline.context import Context
 from crosstask.pipeline.listener import Listener
 from crosstask.pipeline.seeds import more_seeds
 from crosstask.pipeline.training import train_runs
-from crosstask.report.affinity import as_markdown, as_text, pictures_of, sentence
+from crosstask.report.affinity import as_markdown, as_text, figures_of, sentence
+from crosstask.report.charts.files import as_png
 from crosstask.runs import RunSpec
 from crosstask.transfer import AFFINITY, COSINE
 
@@ -100,8 +101,8 @@ class TaskAffinity:
         """Write ``affinity.json``, ``.md``, and pictures into its folder."""
         write_atomically(self.folder / "affinity.json", self.to_json() + "\n")
         write_atomically(self.folder / "affinity.md", as_markdown(self.transfer, self.method, self.groups))
-        for name, picture in pictures_of(self.transfer, self.method):
-            write_atomically(self.folder / f"{name}.png", picture)
+        for figure in figures_of(self.transfer, self.method):
+            write_atomically(self.folder / f"{figure.name}.png", as_png(figure))
 
 
 def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:

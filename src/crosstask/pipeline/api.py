@@ -22,6 +22,7 @@ from crosstask.pipeline.ensembles import score_ensembles
 from crosstask.pipeline.external import compare_on, score_run_on
 from crosstask.pipeline.listener import Listener
 from crosstask.pipeline.predicting import Predicted, predict_cases
+from crosstask.pipeline.reporting import report_again
 from crosstask.pipeline.results import Comparison
 from crosstask.pipeline.scoring import score_run
 from crosstask.pipeline.seeds import MAX_SEEDS, Aim
@@ -127,6 +128,19 @@ def train(
     """
     context = Context(as_experiment(experiment, overrides), listener)
     return [TrainedRun(folder) for folder in train_runs(context, method, workers=workers)]
+
+
+def load_benchmark(folder: str | Path, *, listener: Listener | None = None) -> Comparison:
+    """What a benchmark found, read from the folder of its results; no data are needed, and nothing is written.
+
+    Args:
+        folder: of the results, which may have been moved.
+        listener: told what happens; None for nobody.
+
+    Raises:
+        InputError: the folder is none of a benchmark, or runs are missing or not done.
+    """
+    return report_again(Path(folder), listener, write=False)
 
 
 def affinity(

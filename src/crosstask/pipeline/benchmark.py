@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -13,12 +14,14 @@ from crosstask.evaluation.characteristics import collect_characteristics
 from crosstask.evaluation.comparison import Comparison as ComparisonTable
 from crosstask.evaluation.comparison import compare
 from crosstask.evaluation.ensembles import EnsembleFigure
-from crosstask.evaluation.examples import choose_examples, save_examples
+from crosstask.evaluation.examples import save_examples
 from crosstask.evaluation.kept import examples_of, without_history, without_readings, without_transfer
 from crosstask.evaluation.readings import collect_readings
 from crosstask.evaluation.run import check_belonging, judged_otherwise, run_all, run_here
-from crosstask.evaluation.scored import scored_cases, scoring_remarks
+from crosstask.evaluation.scored import scoring_remarks
+from crosstask.evaluation.shown import chosen_examples
 from crosstask.evaluation.transfer import Transfer, collect_transfer, gates_of, references_of
+from crosstask.experiment import Experiment
 from crosstask.files import write_atomically
 from crosstask.methods import baseline_of, variant_of
 from crosstask.network import check_names
@@ -26,21 +29,19 @@ from crosstask.pipeline.benchmark_tables import (
     LongTables,
     UnderOtherRules,
     diagnosis_of,
-    improvement_options,
-    judged_tasks,
-    options_of,
     score_under_other_rules,
     write_split_tables,
 )
 from crosstask.pipeline.context import Context
 from crosstask.pipeline.ensembles import check_ensembles, score_ensembles
 from crosstask.pipeline.external import ExternalBenchmark, externals_of
+from crosstask.pipeline.facts import Facts
 from crosstask.pipeline.results import Comparison
 from crosstask.pipeline.seeds import Aim, add_seeds
 from crosstask.pipeline.telling import other_seeds, tell_never_predicted, tell_splits, tell_trained
 from crosstask.processes import cores
+from crosstask.report.benchmark_page import Benchmark, Findings, external_part, write_report
 from crosstask.report.joint import write_joint_table
-from crosstask.report.page import write_report
 from crosstask.runs import EXPERIMENT, RunSpec
 from crosstask.training.check import check_specs
 from crosstask.training.device import scoring_device
@@ -120,9 +121,10 @@ class _Work:
         self._context = self._context.with_seeds(seeds)
         self._train([seed for seed in seeds if seed not in self._trained])
         self._trained = list(seeds)
-        self._tables = LongTables(self._context, self._specs, self._constants)
+        self._tables = LongTables.of(self._context, self._specs, self._constants)
         with self._context.listener.progress("Comparing", at_once=False):
-            self._table = _compare(self._context, self._tables, self._remarks)
+            self._facts = Facts.of(self._context, self._remarks)
+            self._table = compared(self._facts, self._tables)
         return self._table
 
     def _train(self, seeds: Sequence[int]) -> None:
@@ -164,14 +166,19 @@ class _Work:
         for line in (*left_out, *other_seeds(context)):
             context.listener.warned(line)
         others = score_under_other_rules(context, self._specs, jobs=self._jobs, apart=self._apart)
-        self._tables.write()
-        _draw_examples(context, self._specs)
+        self._tables.write(context.experiment.output_folder)
+        _draw_examples(context, self._specs, self._tables, self._table)
         external = self._on_externals()
-        ensembles = self._together()
         with context.listener.progress("Reporting", at_once=False):
-            return _reported(
-                context, self._specs, self._tables, self._table, others, self._remarks, external, ensembles
+            facts = dataclasses.replace(
+                self._facts.described(context),
+                external={name: external_part(name, other.inner) for name, other in external.items()},
+                ensembles=self._together(),
             )
+            facts.write(context.experiment.output_folder)
+            found, whole = assembled(facts, self._specs, self._tables, self._table, others, external)
+            write_report(whole, context.experiment.output_folder)
+            return found
 
     def _together(self) -> list[EnsembleFigure] | None:
         """The seeds of each method as one predictor, if they are to be scored so."""
@@ -191,47 +198,53 @@ class _Work:
         }
 
 
-def _compare(context: Context, tables: LongTables, remarks: Sequence[str]) -> ComparisonTable:
-    table = compare(tables.scores, predictions=tables.predictions, **improvement_options(context, tables))
-    return dataclasses.replace(table, remarks=(*remarks, *table.remarks))
+def compared(facts: Facts, tables: LongTables) -> ComparisonTable:
+    """All methods, with what must be said beside."""
+    options = facts.improvement_options(tables.constant)
+    table = compare(tables.scores, predictions=tables.predictions, **options)
+    return dataclasses.replace(table, remarks=(*facts.remarks, *table.remarks))
 
 
-def _reported(
-    context: Context,
+def assembled(
+    facts: Facts,
     specs: Sequence[RunSpec],
     tables: LongTables,
     table: ComparisonTable,
     others: UnderOtherRules,
-    remarks: Sequence[str],
     external: Mapping[str, Comparison],
-    ensembles: Sequence[EnsembleFigure] | None,
-) -> Comparison:
-    experiment, output = context.experiment, context.experiment.output_folder
-    epochs = others.compared(table, specs[0].experiment.judged_weights, improvement_options(context, tables))
+) -> tuple[Comparison, Benchmark]:
+    """All that is found of a benchmark: for its user, and for its report.
+
+    Args:
+        facts: what is known of the cases.
+        specs: the runs, all done.
+        tables: their scores.
+        table: the methods compared, by :func:`compared`.
+        others: what was scored under other rules for the epoch.
+        external: the same methods on external cases.
+    """
+    experiment = facts.experiment
+    options = facts.improvement_options(tables.constant)
+    epochs = others.compared(table, specs[0].experiment.judged_weights, options)
     said = [*(epochs.remarks if epochs else ()), *([others.remark] if others.remark else [])]
     table = dataclasses.replace(table, remarks=(*table.remarks, *said))
-    diagnosis = diagnosis_of(experiment, judged_tasks(context), tables.predictions, options_of(context))
+    diagnosis = diagnosis_of(experiment, facts.tasks, tables.predictions, facts.options())
     if diagnosis is not None:
-        diagnosis = dataclasses.replace(diagnosis, remarks=(*remarks, *diagnosis.remarks))
+        diagnosis = dataclasses.replace(diagnosis, remarks=(*facts.remarks, *diagnosis.remarks))
     readings = collect_readings(specs)
-    transfer = _transfer(context, specs, tables, readings)
-    write_report(
-        experiment,
-        specs,
-        tables.scores,
-        tables.predictions,
-        tables.constant,
-        table,
-        output,
+    transfer = _transfer(experiment, specs, tables, readings, options)
+    found = Findings(
         diagnosis=diagnosis,
         characteristics=collect_characteristics(list(specs)),
         readings=readings,
         transfer=transfer,
         epochs=epochs,
-        external={name: other.inner for name, other in external.items()},
-        ensembles=ensembles,
+        external=facts.external,
+        ensembles=facts.ensembles,
+        data=facts.data,
     )
-    return Comparison(
+    whole = Benchmark(experiment, specs, tables.scores, tables.predictions, tables.constant, table, found)
+    comparison = Comparison(
         experiment,
         table,
         tables.scores,
@@ -242,10 +255,15 @@ def _reported(
         external=external,
         transfer=transfer,
     )
+    return comparison, whole
 
 
 def _transfer(
-    context: Context, specs: Sequence[RunSpec], tables: LongTables, readings: pd.DataFrame
+    experiment: Experiment,
+    specs: Sequence[RunSpec],
+    tables: LongTables,
+    readings: pd.DataFrame,
+    options: Mapping[str, Any],
 ) -> Transfer | None:
     """What tasks did to each other, and what the other methods changed; None where nobody looked."""
     figures = collect_transfer(specs)
@@ -257,9 +275,9 @@ def _transfer(
     for reference in references:
         rivals = [key for key in dict.fromkeys([reference, *several]) if variant_of(key) == variant_of(reference)]
         if len(rivals) > 1:
-            options = improvement_options(context, tables) | {"methods": rivals, "baseline": reference}
-            against[reference] = compare(tables.scores, predictions=tables.predictions, **options)
-    return Transfer(figures, references, against, gates_of(readings), context.experiment.evaluation.level)
+            own = {**options, "methods": rivals, "baseline": reference}
+            against[reference] = compare(tables.scores, predictions=tables.predictions, **own)
+    return Transfer(figures, references, against, gates_of(readings), experiment.evaluation.level)
 
 
 def _with_threads(spec: RunSpec, threads: int) -> RunSpec:
@@ -271,17 +289,16 @@ def _with_threads(spec: RunSpec, threads: int) -> RunSpec:
     return dataclasses.replace(spec, experiment=changed)
 
 
-def _draw_examples(context: Context, specs: Sequence[RunSpec]) -> None:
+def _draw_examples(context: Context, specs: Sequence[RunSpec], tables: LongTables, table: ComparisonTable) -> None:
     """What the runs of the first seed make of a few test cases, for the report's pictures."""
-    experiment, store, seed = context.experiment, context.store, context.experiment.seeds[0]
-    judged = context.splits[seed][experiment.evaluation.split]
-    cases = scored_cases(store, judged, context.assembly, experiment.evaluation)
-    examples = choose_examples(store, cases, context.assembly)
-    shown = [spec for spec in specs if spec.seed == seed]
+    experiment, store = context.experiment, context.store
+    chosen = chosen_examples(experiment, tables.scores, tables.predictions, table)
+    shown = [spec for spec in specs if spec.seed == experiment.seeds[0]]
     with context.listener.progress("Drawing") as progress:
         for done, spec in enumerate(shown, 1):
-            if examples_of(spec.folder) is None:
-                save_examples(spec.folder, store, examples, device=scoring_device(spec.experiment.training))
+            kept = examples_of(spec.folder)
+            if kept is None or list(map(str, kept["cases"])) != list(chosen):
+                save_examples(spec.folder, store, list(chosen), device=scoring_device(spec.experiment.training))
             progress(done, len(shown), spec.name)
 
 

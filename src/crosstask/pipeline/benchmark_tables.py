@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +10,17 @@ from typing import Any
 import pandas as pd
 
 from crosstask.evaluation.comparison import Comparison as ComparisonTable
-from crosstask.evaluation.comparison import measure_of
 from crosstask.evaluation.diagnosis import Diagnosis, diagnose
 from crosstask.evaluation.epoch_rules import EpochRules, compare_rules
 from crosstask.evaluation.evaluate import CONSTANT, evaluate_constant
 from crosstask.evaluation.other_epochs import Tables, planned, score_otherwise, tables_under
 from crosstask.evaluation.predictions import write_predictions
 from crosstask.evaluation.run import collect_predictions, collect_scores
-from crosstask.evaluation.scores import write_scores
+from crosstask.evaluation.scores import read_scores, write_scores
 from crosstask.experiment import Experiment
 from crosstask.pipeline.context import Context
 from crosstask.runs import OTHER_RULES, PREDICTIONS, RunSpec, keys_of, learned_tasks, read_record
 from crosstask.splits import SPLIT_FILE, SPLIT_FOLDER, write_splits
-from crosstask.store import Store
 from crosstask.tasks.base import Task
 
 
@@ -37,23 +34,44 @@ def write_split_tables(context: Context) -> None:
         write_splits(output / SPLIT_FOLDER / f"seed{seed}.csv", context.store.cases, own)
 
 
+@dataclass(frozen=True)
 class LongTables:
-    """The long tables of a benchmark: scores, image-level predictions, and scores of the constant predictor.
+    """The long tables of a benchmark.
 
-    Args:
-        context: the experiment.
-        specs: its runs, all trained and scored.
-        constants: scores of the constant predictor by seed, as far as they are known; others are added.
+    Attributes:
+        scores: of all runs.
+        predictions: of image-level tasks, of all runs.
+        constant: scores of the constant predictor.
     """
 
-    def __init__(self, context: Context, specs: list[RunSpec], constants: dict[int, pd.DataFrame]) -> None:
-        self.scores, self.predictions = collect_scores(specs), collect_predictions(specs)
-        self.constant = _constant(context, specs, constants)
-        self._output = context.experiment.output_folder
+    scores: pd.DataFrame
+    predictions: pd.DataFrame
+    constant: pd.DataFrame
 
-    def write(self) -> None:
+    @classmethod
+    def of(cls, context: Context, specs: list[RunSpec], constants: dict[int, pd.DataFrame]) -> LongTables:
+        """Those of runs that are all trained and scored.
+
+        Args:
+            context: the experiment.
+            specs: its runs.
+            constants: scores of the constant predictor by seed, as far as they are known; others are added.
+        """
+        return cls(collect_scores(specs), collect_predictions(specs), _constant(context, specs, constants))
+
+    @classmethod
+    def kept(cls, specs: list[RunSpec], folder: Path) -> LongTables:
+        """Those of runs and of a folder of results; nothing is computed.
+
+        Raises:
+            InputError: a table is missing or damaged.
+        """
+        constant = read_scores(folder / f"{CONSTANT}.csv", remedy="run crosstask benchmark once more")
+        return cls(collect_scores(specs), collect_predictions(specs), constant)
+
+    def write(self, folder: Path) -> None:
         """Write them into the folder of the results; predictions only where a task has any."""
-        write_long_tables(self._output, self.scores, self.predictions, self.constant)
+        write_long_tables(folder, self.scores, self.predictions, self.constant)
 
 
 def write_long_tables(folder: Path, scores: pd.DataFrame, predictions: pd.DataFrame, constant: pd.DataFrame) -> None:
@@ -107,7 +125,7 @@ class UnderOtherRules:
         Args:
             judged: the comparison by which the methods are judged.
             weights: name of the weights behind it.
-            options: by :func:`improvement_options`.
+            options: by :meth:`crosstask.pipeline.facts.Facts.improvement_options`.
         """
         if not self.methods:
             return None
@@ -129,69 +147,14 @@ def score_under_other_rules(context: Context, specs: list[RunSpec], *, jobs: int
     return UnderOtherRules(methods, tables, remark)
 
 
-def comparison_options(experiment: Experiment, store: Store, *, name: str, by_seed: bool) -> dict[str, Any]:
-    """How methods are compared, by whatever figure.
-
-    Args:
-        experiment: the experiment.
-        store: the cases that they are scored on.
-        name: what these are called.
-        by_seed: every seed has test cases of its own.
-    """
-    return {
-        "dataset": name,
-        "methods": keys_of(experiment),
-        "groups": {case.id: case.group for case in store.cases},
-        "by_seed": by_seed,
-        "resamplings": experiment.evaluation.bootstrap,
-        "least_positives": experiment.evaluation.least_positives,
-    }
-
-
-def judging_options(experiment: Experiment, judged: Sequence[Task], constant: pd.DataFrame) -> dict[str, Any]:
-    """What the improvement is made of, and what is called equivalent and certain.
-
-    Args:
-        experiment: the experiment.
-        judged: the tasks that methods are compared by.
-        constant: scores of the constant predictor.
-    """
-    return {
-        "constant": constant,
-        "measures": [measure_of(task) for task in judged],
-        "margin": experiment.evaluation.margin,
-        "level": experiment.evaluation.level,
-    }
-
-
-def judged_tasks(context: Context) -> list[Task]:
-    """The tasks that methods are compared by: single-task learning knows the major task alone."""
-    return [task for task in context.assembly.tasks if context.experiment.major in (None, task.name)]
-
-
-def options_of(context: Context) -> dict[str, Any]:
-    """How methods are compared on the benchmark's own test cases, by whatever figure."""
-    experiment = context.experiment
-    by_seed = experiment.dataset.splits.by_seed
-    return comparison_options(experiment, context.store, name=experiment.name, by_seed=by_seed)
-
-
-def improvement_options(context: Context, tables: LongTables) -> dict[str, Any]:
-    """The same with what the improvement is made of and how it is judged."""
-    return {
-        **judging_options(context.experiment, judged_tasks(context), tables.constant),
-        "test_to_train": _test_to_train(context),
-        **options_of(context),
-    }
-
-
-def _test_to_train(context: Context) -> float:
-    """Test cases for one training case, mean over seeds; NaN where all seeds have the same splits."""
-    if not context.experiment.dataset.splits.by_seed:
-        return math.nan
-    split = context.experiment.evaluation.split
-    ratios = [len(own[split]) / len(own["train"]) for own in context.splits.values()]
-    return math.fsum(ratios) / len(ratios)
+def under_other_rules(experiment: Experiment, specs: list[RunSpec]) -> UnderOtherRules:
+    """What was scored under other rules for the epoch; methods with a run that was not are left out."""
+    if experiment.evaluation.split == "validation":
+        return UnderOtherRules([], {}, "")
+    plans, methods, remark = planned(specs, keys_of(experiment))
+    if not all(plan.is_scored() for plan in plans):
+        return UnderOtherRules([], {}, "The comparison under other rules for the epoch is left out: it was not scored.")
+    return UnderOtherRules(methods, {rule: tables_under(plans, rule) for rule in OTHER_RULES} if plans else {}, remark)
 
 
 def diagnosis_of(
@@ -203,7 +166,7 @@ def diagnosis_of(
         experiment: the experiment.
         judged: the tasks that methods are compared by.
         predictions: image-level predictions.
-        options: by :func:`comparison_options`.
+        options: by :meth:`crosstask.pipeline.facts.Facts.options`.
     """
     if experiment.major is None or judged[0].level != "image" or judged[0].values == "quantity":
         return None

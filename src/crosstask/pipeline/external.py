@@ -12,31 +12,29 @@ import pandas as pd
 from crosstask.assembly import Assembly
 from crosstask.devices import AUTO, describe_device, find_device
 from crosstask.errors import InputError, one_line
-from crosstask.evaluation.comparison import compare
+from crosstask.evaluation.comparison import compare, measure_of
 from crosstask.evaluation.evaluate import constant_of_cases
-from crosstask.evaluation.examples import choose_examples, save_examples
+from crosstask.evaluation.examples import save_examples
 from crosstask.evaluation.external import Cases, assembly_at, evaluate_external, signature
 from crosstask.evaluation.kept import examples_of
 from crosstask.evaluation.predictions import joined_predictions, read_predictions, write_predictions
 from crosstask.evaluation.scored import decided_by, few_to_decide
 from crosstask.evaluation.scores import read_scores, write_scores
 from crosstask.evaluation.seen import own_store
+from crosstask.evaluation.shown import choose_examples
 from crosstask.experiment import Experiment, with_evaluation
 from crosstask.files import write_atomically, writing
-from crosstask.pipeline.benchmark_tables import (
-    comparison_options,
-    diagnosis_of,
-    judging_options,
-    write_long_tables,
-)
+from crosstask.pipeline.benchmark_tables import diagnosis_of, write_long_tables
 from crosstask.pipeline.external_set import ExternalSet, find_external, write_mapping
+from crosstask.pipeline.facts import comparison_options, judging_options
 from crosstask.pipeline.listener import Listener
 from crosstask.pipeline.results import Comparison
 from crosstask.pipeline.scoring import Scoring, check_output, written
 from crosstask.prediction.predictor import fix_thresholds
-from crosstask.report.page import EXTERNAL, write_report
+from crosstask.report.benchmark_page import EXTERNAL, Benchmark, Findings, write_report
 from crosstask.runs import EXAMPLES, PREDICTIONS, SCORES, WEIGHTS, RunSpec, load_spec, read_record, run_specs
 from crosstask.seals import check_seal, seal
+from crosstask.tasks.base import Task
 
 _SCORED = "scored.txt"
 """What a run's external scores were made of."""
@@ -176,7 +174,8 @@ class ExternalBenchmark:
         write_long_tables(self.folder, scores, predictions, constant)
         write_mapping(cases, self.folder / "mapping.csv")
         write_atomically(self.folder / "notes.txt", _lines([*cases.remarks, *remarks]))
-        self._draw(cases, whole, device)
+        measures = [measure_of(task) for task in self._judged(cases, whole)]
+        self._draw(cases, list(choose_examples(scores, predictions, measures)), device)
         return self._compared(cases, whole, scores, predictions, constant, [*cases.remarks, *remarks])
 
     def _decided(self, cases: Cases, whole: Assembly) -> list[str]:
@@ -257,18 +256,29 @@ class ExternalBenchmark:
                 judged, cases.store, cases.ids, seed=self.specs[0].seed, dataset=dataset, progress=progress
             ).scores
 
-    def _draw(self, cases: Cases, whole: Assembly, device: str) -> None:
+    def _draw(self, cases: Cases, chosen: Sequence[str], device: str) -> None:
         """What the runs of the first seed make of a few cases, for the pictures."""
         tasks = list(cases.scored)
-        examples = choose_examples(cases.store, cases.ids, whole.only(tasks))
         shown = [spec for spec in self.specs if spec.seed == self.specs[0].seed]
         with self.listener.progress("Drawing") as progress:
             for done, spec in enumerate(shown, 1):
                 place = self._place(spec)
-                if examples_of(place) is None:
+                kept = examples_of(place)
+                if kept is None or list(map(str, kept["cases"])) != list(chosen):
                     options = {"device": device, "weights": spec.experiment.judged_weights}
-                    save_examples(spec.folder, cases.store, examples, into=place, tasks=tasks, **options)
+                    save_examples(spec.folder, cases.store, chosen, into=place, tasks=tasks, **options)
                 progress(done, len(shown), spec.name)
+
+    def _judged(self, cases: Cases, whole: Assembly) -> list[Task]:
+        """The tasks that methods are compared by."""
+        major = self.experiment.major
+        judged = [task for task in whole.tasks if cases.scored.get(task.name) and major in (None, task.name)]
+        if not judged:
+            raise InputError(
+                f"{self.external.dataset.root}: no case has a label of {major!r}, the major task, by which the methods "
+                "are compared"
+            )
+        return judged
 
     def _compared(
         self,
@@ -279,16 +289,12 @@ class ExternalBenchmark:
         constant: pd.DataFrame,
         remarks: Sequence[str],
     ) -> Comparison:
-        major = self.experiment.major
-        judged = [task for task in whole.tasks if cases.scored.get(task.name) and major in (None, task.name)]
-        if not judged:
-            raise InputError(
-                f"{self.external.dataset.root}: no case has a label of {major!r}, the major task, by which the methods "
-                "are compared"
-            )
+        judged = self._judged(cases, whole)
         title = f"{self.experiment.name} on {self.external.name}"
         # every run is scored on the same cases, whatever it was trained on
-        options = comparison_options(self.experiment, cases.store, name=title, by_seed=False)
+        options = comparison_options(
+            self.experiment, {case.id: case.group for case in cases.store.cases}, name=title, by_seed=False
+        )
         table = compare(
             scores, predictions=predictions, **judging_options(self.experiment, judged, constant), **options
         )
@@ -296,17 +302,9 @@ class ExternalBenchmark:
         diagnosis = diagnosis_of(self.experiment, judged, predictions, options)
         if diagnosis is not None:
             diagnosis = dataclasses.replace(diagnosis, remarks=(*remarks, *diagnosis.remarks))
-        write_report(
-            self.experiment.model_copy(update={"name": title}),
-            self.specs,
-            scores,
-            predictions,
-            constant,
-            table,
-            self.folder,
-            diagnosis=diagnosis,
-            examples=self.folder / "runs",
-        )
+        found = Findings(diagnosis=diagnosis, examples=self.folder / "runs")
+        named = self.experiment.model_copy(update={"name": title})
+        write_report(Benchmark(named, self.specs, scores, predictions, constant, table, found), self.folder)
         return Comparison(self.experiment, table, scores, predictions, constant, diagnosis, folder=self.folder)
 
 

@@ -16,8 +16,10 @@ from crosstask.evaluation.diagnosis import Diagnosis
 from crosstask.evaluation.epoch_rules import EpochRules
 from crosstask.evaluation.transfer import Transfer
 from crosstask.experiment import Experiment
+from crosstask.report.benchmark_page import Benchmark, Findings, example_cases, figures_of
+from crosstask.report.charts.files import as_png
+from crosstask.report.example_picture import example_picture
 from crosstask.report.forms import as_html, as_text, remarks
-from crosstask.report.page import pictures_of
 from crosstask.report.tables import csv_table, floor_of
 from crosstask.runs import RunSpec, run_specs
 
@@ -110,8 +112,11 @@ class Comparison:
     def pictures(self) -> list[Picture]:
         """The pictures of the report: improvements with intervals, cases, curves; drawn anew."""
         kept = None if self.folder is None else self.folder / "runs"
-        drawn = pictures_of(self.inner, self._specs, self.scores, self.predictions, kept)
-        return [Picture(title, png) for title, png in drawn]
+        found = Findings(transfer=self.transfer, examples=kept)
+        tables = (self.scores, self.predictions, self.constant)
+        whole = Benchmark(self.experiment, self._specs, *tables, self.inner, found)
+        drawn = [Picture(figure.title, as_png(figure)) for figure in figures_of(whole)]
+        return drawn + [Picture(f"Case {case.case}", example_picture(case)) for case in example_cases(whole)]
 
     def __str__(self) -> str:
         return as_text([self.inner], [self.floor])

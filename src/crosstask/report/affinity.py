@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from crosstask.evaluation.transfer import Transfer
 from crosstask.methods import label_of
+from crosstask.report.charts.figure import Figure
+from crosstask.report.charts.transfer import affinity_figure, cosine_lines, cosine_map
 from crosstask.report.tables import markdown_notes, markdown_table, markdown_text, text_table
 from crosstask.report.transfer import seen, tables_of, transfer_notes, ways
-from crosstask.report.transfer_pictures import affinity_map, cosine_lines, cosine_maps
 from crosstask.transfer import AFFINITY, COSINE
 
 Groups = Sequence[Sequence[str]]
@@ -65,13 +66,13 @@ def as_markdown(transfer: Transfer, method: str, groups: Groups) -> str:
     )
 
 
-def pictures_of(transfer: Transfer, method: str) -> list[tuple[str, bytes]]:
-    """Pictures, each a name and a PNG: affinities, and cosines as a heat map and over the epochs."""
+def figures_of(transfer: Transfer, method: str) -> list[Figure]:
+    """Affinities, and cosines as a heat map and over the epochs."""
     summary, figures, name = transfer.summary, transfer.figures, label_of(method)
     affinities = summary[(summary["method"] == method) & (summary["figure"] == AFFINITY)]
     cosines = summary[(summary["method"] == method) & (summary["figure"] == COSINE)]
     return [
-        ("affinity", affinity_map(affinities, f"{name}: affinity, millionths", transfer.level)),
-        ("cosines", cosine_maps([cosines], [f"{name}: cosine of gradients"])),
-        ("cosines-over-epochs", cosine_lines(figures[figures["figure"] == COSINE])),
+        affinity_figure(affinities, f"{name}: affinity, millionths", transfer.level),
+        cosine_map(cosines, f"{name}: cosine of gradients"),
+        cosine_lines(figures[figures["figure"] == COSINE]),
     ]

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import base64
 import html
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from crosstask.errors import InputError
-from crosstask.evaluation.comparison import Comparison
+from crosstask.evaluation.comparison import Cell, Comparison
 from crosstask.evaluation.foreign import Scores
-from crosstask.files import write_atomically, writing
-from crosstask.report.figures import case_plot, improvement_plot
-from crosstask.report.forms import as_html, write_forms
-from crosstask.report.markup import STYLE, html_table
+from crosstask.files import writing
+from crosstask.report.charts.cases import box_figures, rival_figures
+from crosstask.report.charts.figure import entries
+from crosstask.report.charts.gains import improvement_figure, spread_figure
+from crosstask.report.forms import interval_parts, verdict_parts, write_forms
+from crosstask.report.markup import html_table
+from crosstask.report.notes import table_notes
+from crosstask.report.page import FIGURES, Page, Section, write_page
+from crosstask.report.summary import cards, headline
 from crosstask.report.tables import CONSTANT_LABEL, all_metrics, floor_of, markdown_table
 
 _PAGE = "index.html"
-_FILES = frozenset({_PAGE, "table.txt", "table.md", "table.csv", "table.tex", "verdict.csv"})
-_MARK = "<meta name=generator content='crosstask compare'>"
+_FILES = frozenset({_PAGE, FIGURES, "table.txt", "table.md", "table.csv", "table.tex", "verdict.csv"})
+GENERATOR = "crosstask compare"
+_MARK = f"<meta name=generator content='{GENERATOR}'>"
 
 
 def must_be_own(folder: Path) -> None:
@@ -46,7 +52,7 @@ def must_be_own(folder: Path) -> None:
 
 
 def write_compared(comparison: Comparison, scores: Scores, output: Path) -> Path:
-    """Write ``index.html``, ``table.txt``, ``.md``, ``.csv``, ``.tex`` and ``verdict.csv``; return the page.
+    """Write the page with its figures, ``table.txt``, ``.md``, ``.csv``, ``.tex`` and ``verdict.csv``; return the page.
 
     Args:
         comparison: the methods compared.
@@ -58,7 +64,7 @@ def write_compared(comparison: Comparison, scores: Scores, output: Path) -> Path
     with writing(output):
         output.mkdir(parents=True, exist_ok=True)
     page = output / _PAGE
-    write_atomically(page, _page(comparison, scores, as_html(comparison, floor), html_table(titles, metrics)))
+    write_page(_page(comparison, scores, floor, html_table(titles, metrics)), page)
     write_forms([comparison], [floor], output, more=markdown_table(titles, metrics))
     return page
 
@@ -73,21 +79,25 @@ def _every_metric(comparison: Comparison, scores: Scores) -> tuple[list[str], li
     return all_metrics(whole[whole["task"].isin(tasks)], shown, tasks=tasks, label=comparison.label)
 
 
-def _page(comparison: Comparison, scores: Scores, verdict: str, metrics: str) -> str:
-    parts = [
-        f"<h1>{html.escape(comparison.dataset)}: methods compared with "
-        f"{html.escape(comparison.label(str(comparison.baseline)))}</h1>",
-        f"<h2>Verdict</h2>{verdict}",
-    ]
-    pictures = {"Improvement": improvement_plot(comparison), "Cases": case_plot(scores.table, comparison)}
-    for title, picture in pictures.items():
-        if picture is not None:
-            encoded = base64.b64encode(picture).decode()
-            parts.append(f"<h2>{title}</h2><img alt='{title}' src='data:image/png;base64,{encoded}'>")
-    parts.append(f"<h2>All figures</h2>{metrics}")
-    return (
-        f"<!doctype html><html lang=en><meta charset=utf-8>{_MARK}"
-        "<meta name=viewport content='width=device-width, initial-scale=1'>"
-        f"<title>{html.escape(comparison.dataset)}: comparison</title><style>{STYLE}</style>"
-        f"<body>{''.join(parts)}</body></html>"
+def _page(comparison: Comparison, scores: Scores, floor: Mapping[str, Cell], metrics: str) -> Page:
+    baseline = comparison.label(str(comparison.baseline))
+    looks = entries({row.method: comparison.label(row.method) for row in comparison.rows})
+    gains, spread = improvement_figure(comparison), spread_figure(comparison)
+    told = [note for note in table_notes([comparison]) if not note.startswith("Warning")]
+    notes = "".join(f"<p class=note>{html.escape(note)}</p>" for note in told)
+    verdict = [verdict_parts(comparison, floor), gains, spread, interval_parts(comparison), notes]
+    figures = [*box_figures(scores.table, comparison, looks), *rival_figures(scores.table, comparison, looks)]
+    count = len(comparison.rows)
+    return Page(
+        f"{comparison.dataset}: methods compared with {baseline}",
+        headline(comparison),
+        f"{max(comparison.cases.values(), default=0)} cases · {count} methods · scores alone",
+        [
+            Section("verdict", "Verdict", [part for part in verdict if part]),
+            Section("case-by-case", "Case by case", figures),
+            Section("figures", "All figures", [metrics]),
+        ],
+        [note.removeprefix("Warning: ") for note in table_notes([comparison]) if note.startswith("Warning")],
+        cards(comparison, looks, {}),
+        GENERATOR,
     )

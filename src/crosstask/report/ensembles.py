@@ -100,7 +100,7 @@ def ensembles_text(figures: Sequence[EnsembleFigure], evaluation: EvaluationSect
 
 def ensembles_parts(figures: Sequence[EnsembleFigure], evaluation: EvaluationSection) -> list[str]:
     """The same as parts of the page."""
-    parts = ["<h2>Ensembles of seeds</h2>", html_table(*ensembles_table(figures, evaluation.level))]
+    parts = [html_table(*ensembles_table(figures, evaluation.level))]
     parts.append(f"<p class=note>{html.escape(' '.join(_notes(evaluation)))}</p>")
     titles, rows = spread_table(figures)
     if rows:

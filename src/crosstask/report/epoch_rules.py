@@ -78,7 +78,6 @@ def epochs_markdown(rules: EpochRules) -> str:
 def epochs_parts(rules: EpochRules) -> list[str]:
     """The same as parts of the page; its remarks stand beside the comparison."""
     return [
-        "<h2>Other epochs</h2>",
         html_table(*epochs_table(rules)),
         f"<p class=note>{html.escape(NOTE)}</p>",
     ]

@@ -79,12 +79,21 @@ def as_latex(comparisons: Sequence[Comparison], floors: Floors, key: str = "") -
 
 def as_html(comparison: Comparison, floor: Mapping[str, Cell]) -> str:
     """The same as a part of a page, without titles of its own."""
-    told = "".join(f"<li>{_marked(sentence)}</li>" for sentence in verdict_sentences(comparison))
-    parts = [f"<ul class=verdict>{told}</ul>" if told else "", html_table(*comparison_table([comparison], [floor]))]
-    parts += [_verdicts([comparison], html_table)]
-    parts += [_prospects(comparison, html_table)]
     notes = (f"<p class={_class(note)}>{html.escape(note)}</p>" for note in table_notes([comparison]))
-    return "".join([*parts, *notes])
+    return "".join([verdict_parts(comparison, floor), interval_parts(comparison), *notes])
+
+
+def verdict_parts(comparison: Comparison, floor: Mapping[str, Cell]) -> str:
+    """The verdicts in words, and M with improvements and ranks; its data set is that of the page."""
+    told = "".join(f"<li>{_marked(sentence)}</li>" for sentence in verdict_sentences(comparison))
+    words = f"<ul class=verdict>{told}</ul>" if told else ""
+    titles, rows = comparison_table([comparison], [floor])
+    return words + html_table(titles[1:], [row[1:] for row in rows])
+
+
+def interval_parts(comparison: Comparison) -> str:
+    """The verdicts by task, and what more runs or cases would bring."""
+    return _verdicts([comparison], html_table) + _prospects(comparison, html_table)
 
 
 def write_forms(

@@ -47,7 +47,7 @@ def readings_parts(readings: pd.DataFrame) -> list[str]:
     for title, figures in readings.groupby("reading", sort=False):
         note = " ".join(readings_notes(figures))
         parts += [
-            f"<h2>{html.escape(str(title))}</h2>",
+            f"<h3>{html.escape(str(title))}</h3>",
             html_table(*readings_table(figures)),
             f"<p class=note>{html.escape(note)}</p>",
         ]

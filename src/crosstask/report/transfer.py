@@ -247,7 +247,7 @@ def transfer_parts(transfer: Transfer, comparison: Comparison) -> list[str]:
     first, *others = tables_of(transfer)
     more = "".join(f"<p class=note>{html.escape(title)}</p>{html_table(*table)}" for title, table in others)
     return [
-        f"<h2>{TITLE}</h2><ul class=verdict>{told}</ul>",
+        f"<ul class=verdict>{told}</ul>",
         f"<p class=note>{html.escape(first[0])}</p>{html_table(*first[1])}{more}",
         f"<p class=note>{html.escape(' '.join(transfer_notes()))}</p>",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from crosstask.runs.code import plugins_at
 from crosstask.runs.environment import environment
 from crosstask.runs.epochs import (
     JOINT,
@@ -30,6 +31,7 @@ from crosstask.runs.names import (
     EXAMPLES,
     EXPERIMENT,
     FINAL,
+    HISTOGRAMS,
     HISTORY,
     IMAGES,
     LAST,
@@ -67,6 +69,7 @@ __all__ = [
     "EXAMPLES",
     "EXPERIMENT",
     "FINAL",
+    "HISTOGRAMS",
     "HISTORY",
     "IMAGES",
     "JOINT",
@@ -100,6 +103,7 @@ __all__ = [
     "never_predicted",
     "open_run",
     "other_epochs",
+    "plugins_at",
     "predictions_under",
     "read_images",
     "read_record",

@@ -1,0 +1,1 @@
+"""Figures as Vega-Lite, the same for the page, where they are interactive, and as files for papers."""
