@@ -1,9 +1,12 @@
 """Which device a network computes on, with GPUs that are not there."""
 
+import multiprocessing
+import sys
+
 import pytest
 import torch
 
-from crosstask.devices import describe_device, find_device
+from crosstask.devices import describe_device, find_device, peak_memory
 from crosstask.errors import InputError
 
 
@@ -49,3 +52,21 @@ def test_without_a_gpu_auto_is_the_cpu(monkeypatch):
     assert find_device() == torch.device("cpu")
     with pytest.raises(InputError, match="no GPU"):
         find_device("gpu")
+
+
+def _peak(queue: multiprocessing.Queue) -> None:  # type: ignore[type-arg]
+    held = torch.zeros(40_000_000)  # 160 MB
+    held += 1
+    queue.put(peak_memory(torch.device("cpu")))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="not known there")
+def test_the_memory_of_a_training_is_known_where_the_process_is_its_own():
+    assert peak_memory(torch.device("cpu")) is None
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    process = context.Process(target=_peak, args=(queue,))
+    process.start()
+    peak = queue.get(timeout=120)
+    process.join()
+    assert peak is not None and 160e6 < peak < 64e9

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
+import sys
 
 import torch
 
@@ -47,3 +49,18 @@ def _working(name: str) -> torch.device:
 def describe_device(device: torch.device) -> str:
     """A device as a person wants to read it: ``cpu``, ``mps``, or ``cuda:0 (NVIDIA H100)``."""
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Bytes that a training has needed at most: of a GPU, or of a process that is the training's own.
+
+    None where that is not known: in a process that does other things as well, or on Windows.
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    if multiprocessing.parent_process() is None or sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak) if sys.platform == "darwin" else 1024 * int(peak)

@@ -19,7 +19,7 @@ from crosstask.architectures.base import Architecture
 from crosstask.assembly import Assembly, assembly_of, dataset_of, describe_assembly
 from crosstask.datasets.base import Dataset as RawData
 from crosstask.datasets.base import Split
-from crosstask.devices import describe_device
+from crosstask.devices import describe_device, peak_memory
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import Experiment, TrainingSection
 from crosstask.faults import told_plainly
@@ -285,6 +285,7 @@ class _Trained:
             "best_score": recorder.best_score if math.isfinite(recorder.best_score) else None,
             "seconds": round(recorder.seconds, 1),
             "seconds_of_last_start": round(time.perf_counter() - self.started, 1),
+            "memory": peak_memory(self.trainer.strategy.root_device),
             "device": str(self.trainer.strategy.root_device),
             "precision": str(self.trainer.precision),
             "threads": torch.get_num_threads(),
