@@ -64,6 +64,7 @@ def test_seeds_are_joined_at_the_doses_of_the_first():
     assert first is not None and second is not None
     both = joined([first, second])
     assert both.reference.shape[0] == 4 and both.cases == ("p1", "p2", "p1", "p2")
+    assert both.cases_with("left") == {"p1"} and both.cases_with("all") == {"p2"}
     values = np.linspace(0, 80, 1000).reshape(10, 10, 10)[:5].ravel()
     expected = [100 * (values >= dose).mean() for dose in first.doses]
     np.testing.assert_allclose(both.of("left", reference=True)[1], expected, atol=2.5)

@@ -18,7 +18,7 @@ from sklearn.metrics import (
 )
 
 from crosstask.evaluation.comparison import Comparison, Measure, compare
-from crosstask.evaluation.histograms import HistogramTable
+from crosstask.evaluation.histograms import HistogramTable, joined
 from crosstask.evaluation.predictions import prediction_table
 from crosstask.evaluation.scores import score_table
 from crosstask.report.charts.cases import box_figures, rival_figures
@@ -251,6 +251,9 @@ def test_dose_volume_histograms_are_medians_with_the_middle_half():
     )
     assert all(row["low"] <= row["median"] <= row["high"] for row in reference)
     assert dvh_figure({}, LOOKS) is None
+    twice = dvh_figure({"hps": joined([found, found])}, LOOKS)
+    assert twice is not None and twice.panels[0].title == "cord (9 patients)"
+    assert "currentColor" in json.dumps(page_spec(figure.panels[0])) and "currentColor" not in as_svg(figure)
 
 
 def test_costs_are_bars_with_their_words():

@@ -48,6 +48,11 @@ class Histograms:
         curves = (self.reference if reference else self.predicted)[:, self.structures.index(structure)]
         return curves[~np.isnan(self.reference[:, self.structures.index(structure), 0])]
 
+    def cases_with(self, structure: str) -> set[str]:
+        """Ids of the cases that have a structure; a case that several runs were scored on counts once."""
+        known = ~np.isnan(self.reference[:, self.structures.index(structure), 0])
+        return {case for case, there in zip(self.cases, known, strict=True) if there}
+
     def save(self, folder: Path) -> None:
         """Write them into a run's folder."""
         buffer = io.BytesIO()

@@ -146,8 +146,8 @@ def warnings(
         said = ", ".join(f"{count} of {task}" for task, count in few.items())
         found.append(f"Few {experiment.evaluation.split} cases ({said}): intervals are wide, and rough.")
     validation = splits.get("validation", 0)
-    if 0 < validation < _FEW_VALIDATION:
-        found.append(f"Only {validation} validation cases chose epochs and thresholds, if any: such choices are noisy.")
+    if 0 < validation < _FEW_VALIDATION and experiment.judged_weights == "best":
+        found.append(f"Only {validation} validation cases chose the epochs: such choices are noisy.")
     last = _best_is_last(specs)
     if last:
         found.append(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from crosstask.evaluation.histograms import Histograms
-from crosstask.report.charts.figure import Entry, Figure, Panel, category, listed, quantity, rounded, scales, tip
+from crosstask.report.charts.figure import INK, Entry, Figure, Panel, category, listed, quantity, rounded, scales, tip
 
 _MOST_STRUCTURES = 12
 REFERENCE = "reference"
@@ -23,7 +23,7 @@ def dvh_figure(histograms: Mapping[str, Histograms], looks: Mapping[str, Entry])
     """
     if not histograms:
         return None
-    key = {REFERENCE: Entry(REFERENCE, "#111111"), **{method: looks[method] for method in histograms}}
+    key = {REFERENCE: Entry(REFERENCE, INK), **{method: looks[method] for method in histograms}}
     first = next(iter(histograms.values()))
     panels, words = [], []
     for name in first.structures[:_MOST_STRUCTURES]:
@@ -62,7 +62,8 @@ def dvh_figure(histograms: Mapping[str, Histograms], looks: Mapping[str, Entry])
                 },
             ],
         }
-        panels.append(Panel(f"{name} ({len(known)} patients)", spec, height=220, aspect=1.25))
+        patients = len(first.cases_with(name))
+        panels.append(Panel(f"{name} ({patients} patient{'s' * (patients != 1)})", spec, height=220, aspect=1.25))
     if not panels:
         return None
     return Figure(

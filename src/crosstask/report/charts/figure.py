@@ -12,6 +12,8 @@ from crosstask.methods import BASELINE, name_of, variant_of
 Spec = dict[str, Any]
 
 GREY = "#7a7a7a"
+INK = "currentColor"
+"""The text's own: black on paper, white on a dark page."""
 PALETTE = ("#0077bb", "#ee7733", "#aa3377", "#33a5d6", "#bba400", "#ee3377", "#009988", "#8c564b")
 """After Paul Tol's vibrant scheme, told apart also by those who see no red or no green; grey is the baseline's."""
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")

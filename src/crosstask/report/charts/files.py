@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from crosstask.files import write_atomically
-from crosstask.report.charts.figure import Entry, Figure, Panel, Spec
+from crosstask.report.charts.figure import INK, Entry, Figure, Panel, Spec
 
 _VERSION = "6.4"
 """Of Vega-Lite."""
@@ -17,7 +17,6 @@ _SCHEMA = f"https://vega.github.io/schema/vega-lite/v{_VERSION.split('.')[0]}.js
 _INK = "#222222"
 _SCALE = 2.0
 """Pixels of a PNG for each of a figure's."""
-_STAND_IN = "#010203"
 FORMATS = ("svg", "png", "pdf")
 
 
@@ -58,7 +57,7 @@ def _config(ink: str) -> Spec:
 
 def page_spec(panel: Panel) -> Spec:
     """A panel for the page: as wide as its place, in the text's colour, without a legend of its own."""
-    config = _config("currentColor")
+    config = _config(INK)
     config["legend"] = {**config["legend"], "disable": True}
     size = {"width": "container", "height": panel.height, "autosize": {"type": "fit-x", "contains": "padding"}}
     return {"$schema": _SCHEMA, **size, **panel.spec, "config": config}
@@ -120,7 +119,8 @@ def as_svg(figure: Figure) -> str:
     """The figure as SVG."""
     import vl_convert
 
-    return str(vl_convert.vegalite_to_svg(json.loads(json.dumps(file_spec(figure))), vl_version=_VERSION))
+    spec = json.dumps(file_spec(figure)).replace(json.dumps(INK), json.dumps(_INK))
+    return str(vl_convert.vegalite_to_svg(spec, vl_version=_VERSION))
 
 
 def as_png(figure: Figure) -> bytes:

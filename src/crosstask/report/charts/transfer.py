@@ -11,7 +11,7 @@ import pandas as pd
 
 from crosstask.evaluation.transfer import Transfer
 from crosstask.methods import label_of
-from crosstask.report.charts.figure import Entry, Figure, Panel, Spec, category, listed, quantity, rounded, tip
+from crosstask.report.charts.figure import INK, Entry, Figure, Panel, Spec, category, listed, quantity, rounded, tip
 from crosstask.transfer import COSINE, WHOLE
 
 _MOST_PAIRS = 3
@@ -39,7 +39,7 @@ def cosine_lines(cosines: pd.DataFrame) -> Figure:
     parts = [part for part in dict.fromkeys(cosines["part"]) if part != WHOLE]
     entries = [
         *(Entry(part, _PARTS[place % len(_PARTS)]) for place, part in enumerate(parts)),
-        Entry(WHOLE, "#111111"),
+        Entry(WHOLE, INK),
     ]
     found = [entry for entry in entries if (cosines["part"] == entry.label).any()]
     colours = {"domain": [entry.label for entry in found], "range": [entry.colour for entry in found]}
