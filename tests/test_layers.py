@@ -72,6 +72,7 @@ WITHOUT_TORCH = (
     "evaluation.transfer",
     "functional.grouping",
     "evaluation.run",
+    "evaluation.progress",
     "evaluation.kept",
     "evaluation.foreign",
     "evaluation.scores_compare",

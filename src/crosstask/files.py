@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import re
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from crosstask.errors import CrosstaskError
 
+_log = logging.getLogger(__name__)
 _PART = ".part"
 _UNSAFE = re.compile(r'[<>:"/\\|?*%\x00-\x1f\x7f]|^\.|[. ]$')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(?=\.|$)", re.IGNORECASE)
@@ -35,6 +37,25 @@ def file_name(text: str) -> str:
     return f"{raw[: _LONGEST - 18].decode('utf-8', 'ignore')}%~{digest}"
 
 
+_ONLY_LOOKING = False
+
+
+@contextlib.contextmanager
+def only_looking() -> Iterator[None]:
+    """Write no file while it lasts, in this process: for a look at what would be done."""
+    global _ONLY_LOOKING
+    before, _ONLY_LOOKING = _ONLY_LOOKING, True
+    try:
+        yield
+    finally:
+        _ONLY_LOOKING = before
+
+
+def is_only_looking() -> bool:
+    """Whether nothing is written now; see :func:`only_looking`."""
+    return _ONLY_LOOKING
+
+
 def write_atomically(path: Path, data: bytes | str, *, keep: Path | None = None) -> None:
     """Write a file whole or not at all.
 
@@ -46,6 +67,9 @@ def write_atomically(path: Path, data: bytes | str, *, keep: Path | None = None)
     Raises:
         CrosstaskError: the disk is full, or the folder cannot be written.
     """
+    if _ONLY_LOOKING:
+        return
+    _log.debug("writes %s", path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{_PART}")
     raw = data.encode() if isinstance(data, str) else data
     with writing(path):

@@ -1,4 +1,4 @@
-"""The table of a run's epochs: what it says of each in one line, and how it is read."""
+"""The table of a run's epochs: what it says of each in one line, how it is read; and lengths of time in words."""
 
 from __future__ import annotations
 
@@ -37,6 +37,21 @@ def epoch_line(row: Mapping[str, Any], epochs: int) -> str:
     shown = ", ".join(f"{task} {_number(value, '.3g')}" for task, value in losses.items())
     score = _number(row[SCORE], ".4f")
     return f"epoch {int(row[EPOCH]) + 1} of {epochs}: loss {shown}; score {score}; {row[SECONDS]:.1f} s"
+
+
+def duration(seconds: float) -> str:
+    """A length of time for a person, in two units at most: ``45 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes = round(whole / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours + (minutes >= 30), 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
 
 
 def _number(value: float, form: str) -> str:

@@ -22,6 +22,9 @@ COMMANDS = (
     "cohort",
     "compare",
     "affinity",
+    "watch",
+    "config",
+    "experiment",
 )
 HEAVY = ("torch", "monai", "lightning", "pandas", "numpy", "scipy", "pyarrow", "matplotlib", "blosc2", "yaml")
 

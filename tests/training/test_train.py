@@ -23,12 +23,12 @@ from crosstask.evaluation.evaluate import evaluate_constant, evaluate_run
 from crosstask.experiment import Experiment
 from crosstask.locks import locked
 from crosstask.methods import get_method
-from crosstask.runs import BEST, FINAL, HISTORY, LAST, RunSpec, is_trained, read_record, run_specs
+from crosstask.runs import BEST, FINAL, HISTORY, LAST, LOCK, RunSpec, is_trained, read_record, run_specs
 from crosstask.sample import Sample
 from crosstask.store import CaseArrays, Store
 from crosstask.tasks.base import Task
 from crosstask.training.recorder import smoothed
-from crosstask.training.run import LOCK_NAME, train
+from crosstask.training.run import train
 
 
 def changed(experiment: Experiment, **training: object) -> Experiment:
@@ -95,7 +95,8 @@ from crosstask.experiment import load_experiment
 from crosstask.runs import run_specs
 from crosstask.sample import Sample
 from crosstask.store import Store
-from crosstask.training.run import LOCK_NAME, train
+from crosstask.runs import LOCK
+from crosstask.training.run import train
 experiment = load_experiment(Path(sys.argv[1]))
 train([p for p in run_specs(experiment) if p.method.name == "hps"][0], Store(experiment.store_folder))
 """
@@ -190,7 +191,7 @@ def test_a_device_that_is_not_there_is_named(experiment: Experiment, store: Stor
 def test_two_at_once_are_refused(experiment: Experiment, store: Store) -> None:
     plan = spec_of(experiment)
     plan.folder.mkdir(parents=True)
-    with locked(plan.folder, LOCK_NAME, "trained"), pytest.raises(CrosstaskError, match="is being trained by process"):
+    with locked(plan.folder, LOCK, "trained"), pytest.raises(CrosstaskError, match="is being trained by process"):
         train(plan, store)
 
 

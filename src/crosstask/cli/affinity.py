@@ -10,7 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from crosstask.cli.configs import tell_config
-from crosstask.cli.terminal import err, out
+from crosstask.cli.options import Json
+from crosstask.cli.terminal import out
 
 if TYPE_CHECKING:
     from crosstask.pipeline.affinity import TaskAffinity
@@ -32,27 +33,17 @@ def affinity(
         Optional[int],  # noqa: UP045
         typer.Option(min=1, help="Networks at most into which three and more tasks are divided; default: any number."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Look, before a benchmark, at which tasks to learn together: a few epochs, gradients and affinities measured."""
     from crosstask.cli.listening import Terminal
     from crosstask.experiment import load_experiment
     from crosstask.pipeline.affinity import look
 
-    class Aside(Terminal):
-        """Leaves standard output to the JSON."""
-
-        def told(self, line: str) -> None:
-            err.print(line, markup=False)
-
-        @property
-        def draws_training(self) -> bool:
-            return False
-
     tell_config(experiment)
     found = look(
         load_experiment(experiment, overrides or ()),
-        Aside() if as_json else Terminal(),
+        Terminal(),
         method=method,
         epochs=epochs,
         seeds=seeds,

@@ -10,6 +10,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from crosstask.cli.answering import answer
+from crosstask.cli.options import Json
 from crosstask.cli.terminal import out
 from crosstask.errors import InputError
 
@@ -34,6 +36,7 @@ def init(
     ] = None,
     sheet: Annotated[Optional[str], typer.Option(help="Sheet of an Excel table; default: the first.")] = None,  # noqa: UP045
     show: Annotated[bool, typer.Option("--print", help="Print the files instead of writing them.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Look at a table and the files near it, and propose a cohort file with comments."""
     from crosstask.datasets.cohort.init import propose_cohort
@@ -51,13 +54,23 @@ def init(
     texts = [proposal.text]
     if experiment is not None:
         texts.append(starter_experiment(proposal, experiment.stem, output))
-    if show:
+    if show and not as_json:
         for text in texts:
             typer.echo(text)
         return
-    for file, text in zip(files, texts, strict=True):
+    for file, text in zip(files, texts, strict=True) if not show else ():
         with file.open("x", encoding="utf-8") as stream:
             stream.write(text)
+    if as_json:
+        answer(
+            {
+                "files": dict(zip(map(str, files), texts, strict=True)),
+                "written": not show,
+                "found": [{"what": what, "found": value} for what, value in proposal.found],
+                "notes": list(proposal.notes),
+            }
+        )
+        return
     found = Table("what", "found", title=None)
     for what, value in proposal.found:
         found.add_row(escape(what), escape(value))

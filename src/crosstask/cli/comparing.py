@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from crosstask.cli.options import Json
 from crosstask.cli.terminal import out, progress_bar
 from crosstask.errors import InputError
 from crosstask.functional.improvement import LEVEL, MARGIN
@@ -52,7 +53,7 @@ def compare(
         Optional[Path],  # noqa: UP045
         typer.Option("--output", "-o", help="Folder for the tables and a page: new, or of an earlier comparison."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print verdicts and remarks as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Compare methods by scores of any origin: improvement over a baseline, its interval, and a verdict in words."""
     options = {
@@ -62,7 +63,7 @@ def compare(
     }
     from crosstask.pipeline.comparing import compare_tables
 
-    with progress_bar("Comparing"):
+    with progress_bar("Comparing") as progress:
         found = compare_tables(
             tables,
             baseline=baseline,
@@ -71,6 +72,7 @@ def compare(
             tasks=task or (),
             methods=list(dict.fromkeys([baseline, *method])) if method else (),
             output=output,
+            progress=progress,
             **options,
         )
     if as_json:

@@ -11,6 +11,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from crosstask.cli.answering import answer
+from crosstask.cli.options import Json
 from crosstask.cli.terminal import out
 from crosstask.errors import InputError
 
@@ -54,6 +56,7 @@ def dvh(
         Optional[Path],  # noqa: UP045
         typer.Option("--output", "-o", help="Folder for curves, figures and a picture; must be new or empty."),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Dose-volume histograms of structures: volumes, doses, and the figures that are asked for."""
     from crosstask.cli.listening import Terminal
@@ -74,12 +77,34 @@ def dvh(
     histograms, notes = histograms_of(plan, chosen, Terminal())
     if not histograms:
         raise InputError(f"{structures}: no structure has a DVH; {notes[0]}")
-    _print(histograms, list(figures.values()), prescription)
+    if not as_json:
+        _print(histograms, list(figures.values()), prescription)
     for note in (*plan.notes, *notes):
         out.print(f"Note: {note}", markup=False)
     if output is not None:
         write_histograms(output, histograms, list(figures.values()), prescription)
         out.print(f"Curves, figures and picture: {output}", markup=False)
+    if as_json:
+        answer(
+            {
+                "structures": _figures(histograms, list(figures.values()), prescription),
+                "notes": [*plan.notes, *notes],
+                "folder": output,
+            }
+        )
+
+
+def _figures(
+    histograms: Mapping[str, Dvh], figures: Sequence[Metric], prescription: float | None
+) -> dict[str, dict[str, dict[str, float | str]]]:
+    """``{structure: {figure: {"value": number, "unit": text}}}``."""
+    return {
+        name: {
+            "Volume": {"value": one.volume + one.outside, "unit": "cc"},
+            **{figure.name: {"value": figure.of(one, prescription), "unit": figure.unit} for figure in figures},
+        }
+        for name, one in histograms.items()
+    }
 
 
 def _ends(given: str | None) -> Ends | None:

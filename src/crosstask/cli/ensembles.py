@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
+from crosstask.cli.answering import answer
 from crosstask.cli.terminal import out
 from crosstask.errors import InputError
 
@@ -17,6 +19,7 @@ def evaluate_ensembles(
     others: Mapping[str, object],
     *,
     ensemble: bool,
+    as_json: bool = False,
 ) -> None:
     """Score and show; see the options of ``crosstask evaluate``.
 
@@ -27,6 +30,7 @@ def evaluate_ensembles(
         overrides: keys to change.
         others: options that say nothing of an ensemble, with what was given for them.
         ensemble: whether it was asked for.
+        as_json: show it as a JSON document.
 
     Raises:
         InputError: an option does not belong here; or see :func:`crosstask.pipeline.ensembles.score_ensembles`.
@@ -46,5 +50,9 @@ def evaluate_ensembles(
         )
     experiment = experiment_at(benchmark, overrides)
     figures = score_ensembles(experiment, method=method, device=device, listener=Terminal())
+    table = (experiment.output_folder / NAME).with_suffix(".csv").resolve()
+    if as_json:
+        answer({"figures": [asdict(figure) for figure in figures], "table": table})
+        return
     out.print(ensembles_text(figures, experiment.evaluation), markup=False)
-    out.print(f"Tables: {(experiment.output_folder / NAME).with_suffix('.csv').resolve()}", markup=False)
+    out.print(f"Tables: {table}", markup=False)

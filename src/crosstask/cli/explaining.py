@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
+from crosstask.cli.answering import answer
+from crosstask.cli.options import Json
 from crosstask.cli.terminal import out
 
 if TYPE_CHECKING:
@@ -36,11 +39,15 @@ def explain(
     ] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print a JSON schema of the file, for editors.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print all keys as a page of Markdown.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Explain the keys of an experiment file: type, default, range, meaning; options of every method too."""
     from crosstask.experiment import reference
 
-    if schema:
+    if as_json:
+        keys = reference.all_keys() if key is None else reference.explain(key)
+        answer({"keys": [asdict(one) for one in keys]})
+    elif schema:
         typer.echo(json.dumps(reference.schema(), indent=1))
     elif markdown:
         typer.echo(page(reference.all_keys()), nl=False)

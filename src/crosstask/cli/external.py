@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from crosstask.cli.answering import answer
+from crosstask.cli.documents import comparison_document
 from crosstask.cli.showing import show_comparison, show_scores
 from crosstask.errors import InputError
 
@@ -21,6 +23,7 @@ def evaluate_on(
     store: Path | None,
     device: str,
     overrides: Sequence[str],
+    as_json: bool = False,
 ) -> None:
     """Score and show; see the options of ``crosstask evaluate``.
 
@@ -42,14 +45,18 @@ def evaluate_on(
     }
     if is_run(run):
         scoring = score_run_on(run, on, output=output, store=store, overrides=overrides, **how)
-        show_scores(scoring, "external")
+        show_scores(scoring, "external", as_json=as_json)
         return
     experiment = benchmark_at(run, overrides)
     if output is not None:
         raise InputError("--output: a benchmark's tables lie in external/NAME of its output; leave it out")
     if store is not None:
         experiment = experiment.model_copy(update={"store": store})
-    show_comparison(compare_on(experiment, on, **how))
+    comparison = compare_on(experiment, on, **how)
+    if as_json:
+        answer(comparison_document(comparison))
+    else:
+        show_comparison(comparison)
 
 
 def task_pairs(given: Sequence[str]) -> dict[str, str]:

@@ -13,7 +13,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
-from crosstask.cli.terminal import err, on_terminal, out
+from crosstask.cli.answering import answer
+from crosstask.cli.terminal import err, manner, on_terminal, out
 from crosstask.datasets.names import unknown_name
 from crosstask.errors import InputError
 from crosstask.fetch.client import Client
@@ -22,8 +23,12 @@ from crosstask.fetch.run import fetch
 from crosstask.fetch.sources import SOURCES, Source
 
 
-def list_sources() -> None:
+def list_sources(*, as_json: bool = False) -> None:
     """Print what there is: name, licence, size, and how to get it."""
+    if as_json:
+        fields = ("name", "title", "licence", "size", "downloadable", "page", "how")
+        answer({"sources": [{field: getattr(source, field) for field in fields} for source in SOURCES.values()]})
+        return
     table = Table("name", "what", "licence", "size", "how", box=None, pad_edge=False)
     for source in SOURCES.values():
         way = "download" if source.downloadable else "by hand" if source.licence != "private" else "apply"
@@ -49,6 +54,8 @@ def fetch_dataset(name: str, folder: Path | None, limit: int | None, yes: bool, 
     if name not in SOURCES:
         raise unknown_name("data set to fetch", name, SOURCES)
     source = SOURCES[name]
+    if manner.quiet and not yes:
+        raise InputError("--quiet: the licence must be seen before it is accepted; leave it out, or give --yes")
     _show(source)
     if not source.downloadable:
         raise InputError(f"{name}: cannot be downloaded by a command; get it by hand as said above")

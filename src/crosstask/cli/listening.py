@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from crosstask.cli.terminal import err, on_terminal, out, progress_bar
-from crosstask.history import epoch_line, read_history
+from crosstask.cli.terminal import EVERY, ProgressLines, err, manner, note, on_terminal, out, progress_bar
+from crosstask.history import EPOCH, duration, epoch_line, read_history
 from crosstask.pipeline.listener import Listener, Update
 from crosstask.runs import HISTORY, RunSpec
 
@@ -22,37 +24,69 @@ if TYPE_CHECKING:
 class Terminal(Listener):
     """Results to standard output; warnings, and progress if a person looks on, to standard error."""
 
+    def __init__(self) -> None:
+        self._latest: dict[str, str] = {}
+
     def told(self, line: str) -> None:
         out.print(line, markup=False)
 
     def warned(self, line: str) -> None:
         err.print(line, markup=False)
 
+    def followed(self, line: str) -> None:
+        note(line)
+
+    def epoch(self, spec: RunSpec, row: Mapping[str, Any]) -> None:
+        """The first and the last epoch as lines; those between go with the lines of progress."""
+        epochs = spec.experiment.training.epochs
+        line = epoch_line(row, epochs)
+        if int(row[EPOCH]) + 1 in (1, epochs):
+            note(f"{spec.name}: {line}")
+        self._latest[spec.name] = line
+
     @contextmanager
     def progress(self, title: str, *, at_once: bool = True) -> Iterator[Update]:
         with progress_bar(title, at_once=at_once) as update:
-            yield update
+            if isinstance(update, ProgressLines):
+                yield lambda done, total, what="": update(done, total, what or self._latest.get(title, ""))
+            else:
+                yield update
 
     @contextmanager
     def runs(self, specs: Sequence[RunSpec]) -> Iterator[Callable[[Sequence[State]], None]]:
-        """A live table of all runs on a terminal; elsewhere a line an epoch, and one when a run is done."""
+        """A live table of all runs on a terminal; elsewhere lines now and then, and one when a run is done."""
         if not on_terminal():
-            yield _Lines(specs)
+            yield RunLines(specs)
             return
         with Live(console=err, refresh_per_second=2, transient=True) as live:
             yield lambda states: live.update(_table(states))
 
     @property
     def draws_training(self) -> bool:
-        return on_terminal()
+        return on_terminal() and not manner.as_json
 
 
-class _Lines:
-    """A line for every epoch that a run has ended since it was looked at last."""
+class RunLines:
+    """The first and the last epoch of each run, and when it is done; between them a line now and then.
 
-    def __init__(self, specs: Sequence[RunSpec]) -> None:
+    That is of the latest epoch, or of how far all of them are where there was none since the last line.
+
+    Args:
+        specs: the runs.
+        say: told each line.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[RunSpec],
+        say: Callable[[str], None] = note,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._specs, self._say, self._clock = specs, say, clock
         self._told = {spec.name: len(read_history(spec.folder / HISTORY)) for spec in specs}
         self._done: set[str] = set()
+        self._last = clock()
 
     def __call__(self, states: Sequence[State]) -> None:
         for state in states:
@@ -61,12 +95,41 @@ class _Lines:
             if state.doing == "done" and state.spec.name not in self._done:
                 self._done.add(state.spec.name)
                 count = f"{len(self._done)} of {len(states)}"
-                err.print(f"{state.spec.name}: done, {state.epochs} epochs ({count})", markup=False)
+                self._line(f"{state.spec.name}: done, {state.epochs} epochs ({count})")
+        if self._is_time:
+            self._line(self._summary())
+
+    @property
+    def _is_time(self) -> bool:
+        return self._clock() - self._last >= EVERY
+
+    def _line(self, line: str) -> None:
+        self._say(line)
+        self._last = self._clock()
 
     def _tell_epochs(self, spec: RunSpec) -> None:
-        for row in read_history(spec.folder / HISTORY)[self._told[spec.name] :]:
-            self._told[spec.name] += 1
-            err.print(f"{spec.name}: {epoch_line(row, spec.experiment.training.epochs)}", markup=False)
+        rows = read_history(spec.folder / HISTORY)
+        new, self._told[spec.name] = rows[self._told[spec.name] :], len(rows)
+        epochs = spec.experiment.training.epochs
+        for row in new:
+            if int(row[EPOCH]) + 1 in (1, epochs) or (row is new[-1] and self._is_time):
+                self._line(f"{spec.name}: {epoch_line(row, epochs)}")
+
+    def _summary(self) -> str:
+        from crosstask.evaluation.progress import SCORED, SCORING, TRAINING, progress_of, seconds_left
+
+        runs = [progress_of(spec) for spec in self._specs]
+        at_work = [run for run in runs if run.state in (TRAINING, SCORING)]
+        doing = ", ".join(
+            f"{run.spec.name} {'is scored' if run.state == SCORING else f'{run.epochs} of {run.planned} epochs'}"
+            for run in at_work
+        )
+        left = seconds_left(runs)
+        return (
+            f"{sum(run.state == SCORED for run in runs)} of {len(runs)} runs are done"
+            + (f"; at work: {doing}" if doing else "")
+            + (f"; about {duration(left)} left" if math.isfinite(left) else "")
+        )
 
 
 def _table(states: Sequence[State]) -> Table:

@@ -8,6 +8,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from crosstask.cli.answering import answer
+from crosstask.cli.options import Json
 from crosstask.cli.showing import one_of
 from crosstask.cli.terminal import err, out
 from crosstask.plugins import installed, load
@@ -23,23 +25,34 @@ def list_entries(
         Optional[list[str]],  # noqa: UP045
         typer.Option(help="Also load this module or Python file, as the key plugins of an experiment does."),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """List data sets, architectures, methods, weightings and the like by name, those of plugins too."""
     if kind is not None:
         one_of("KIND", kind, tuple(REGISTRIES))
     load(plugin or ())
-    for name in REGISTRIES if kind is None else (kind,):
+    kinds = tuple(REGISTRIES) if kind is None else (kind,)
+    if as_json:
+        answer({name: _entries(REGISTRIES[name]) for name in kinds})
+    for name in kinds if not as_json else ():
         out.print(_table(name, REGISTRIES[name]))
     for broken in (one for one in installed() if one.fault):
         err.print(f"Plugin {broken.name!r} could not be loaded: {broken.fault}", markup=False)
 
 
+def _entries(registry: Registry[Any]) -> list[dict[str, str]]:
+    return [{"name": name, "from": _source(registry, name), "summary": _summary(registry[name])} for name in registry]
+
+
+def _source(registry: Registry[Any], name: str) -> str:
+    """The module of a plugin's entry; empty for what comes along."""
+    return "" if registry.is_built_in(name) else str(getattr(registry[name], "__module__", ""))
+
+
 def _table(title: str, registry: Registry[Any]) -> Table:
     table = Table("Name", "From", "", title=title.capitalize(), title_justify="left", box=None)
-    for name in registry:
-        entry = registry[name]
-        source = "" if registry.is_built_in(name) else getattr(entry, "__module__", "")
-        table.add_row(escape(name), escape(source), escape(_summary(entry)))
+    for one in _entries(registry):
+        table.add_row(*map(escape, one.values()))
     return table
 
 

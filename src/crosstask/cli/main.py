@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import io
-import json
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, NoReturn, Optional
+from typing import Annotated, Optional
 
 import typer
 from rich.markup import escape
 
 from crosstask import __version__
 from crosstask.cli.affinity import affinity
+from crosstask.cli.answering import answer
+from crosstask.cli.benchmarking import run_benchmarks
 from crosstask.cli.cohort import cohort_app
 from crosstask.cli.comparing import compare
-from crosstask.cli.configs import configs, tell_config
+from crosstask.cli.configs import config_app, configs, tell_config
+from crosstask.cli.documents import run_document
 from crosstask.cli.dvh import dvh
 from crosstask.cli.explaining import explain
 from crosstask.cli.listing import list_entries
+from crosstask.cli.options import DryRun, Json, Quiet, Verbose, speak_all
+from crosstask.cli.planning import show_plans
 from crosstask.cli.reporting import report
-from crosstask.cli.showing import one_of, show_comparison, show_predicted, show_scores
-from crosstask.cli.terminal import err, out, progress_bar
-from crosstask.errors import CrosstaskError, InputError, one_line
-from crosstask.faults import is_out_of_memory
+from crosstask.cli.resolving import experiment_app
+from crosstask.cli.showing import one_of, show_predicted, show_scores
+from crosstask.cli.stopping import run_to_its_end
+from crosstask.cli.terminal import err, manner, out, progress_bar
+from crosstask.cli.watching import watch
+from crosstask.errors import InputError, one_line
 
-_INTERRUPTED = 130
-"""Exit code after Ctrl-C, as of a shell."""
 SOME_SKIPPED = 3
 """Exit code where some cases are predicted and others could not be."""
 WEIGHTS = ("best", "final", "average")
@@ -44,6 +46,7 @@ app = typer.Typer(
 )
 
 app.add_typer(cohort_app, name="cohort")
+app.command()(watch)
 app.command()(affinity)
 app.command()(compare)
 app.command()(report)
@@ -51,6 +54,8 @@ app.command()(dvh)
 app.command()(configs)
 app.command(name="list")(list_entries)
 app.command()(explain)
+app.add_typer(config_app, name="config")
+app.add_typer(experiment_app, name="experiment")
 
 ExperimentFile = Annotated[
     Path, typer.Argument(help="Experiment file (YAML), or a name of crosstask configs.", metavar="EXPERIMENT")
@@ -85,8 +90,10 @@ def _app(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
 ) -> None:
-    pass
+    manner.be(quiet=quiet, verbose=verbose)
 
 
 @app.command()
@@ -118,6 +125,7 @@ def fetch(
     limit: Annotated[Optional[int], typer.Option(min=1, help="Only this many cases (stoic).")] = None,  # noqa: UP045
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Accept the licence that is shown; do not ask.")] = False,
     what: Annotated[bool, typer.Option("--list", help="List what there is.")] = False,
+    as_json: Json = False,
     server: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(hidden=True, help="Address to download from instead, e.g. of a mirror."),
@@ -127,9 +135,11 @@ def fetch(
     from crosstask.cli.fetch import fetch_dataset, list_sources
 
     if what or name is None:
-        list_sources()
+        list_sources(as_json=as_json)
     else:
         fetch_dataset(name, folder, limit, yes, server)
+        if as_json:
+            answer({"name": name, "folder": folder or Path("data") / name})
 
 
 @app.command()
@@ -143,6 +153,7 @@ def check(
         typer.Argument(help="Options of the data set's reader, e.g. folder=data/covid_ct", metavar="[OPTION=VALUE]..."),
     ] = None,
     notes: Annotated[bool, typer.Option("--notes", help="Show notes too, not only errors and warnings.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Read a raw data set and say what is wrong with it, case by case."""
     from crosstask.datasets import open_dataset
@@ -157,6 +168,7 @@ def check(
     except InputError as error:
         cases, fault = 0, error
     counts: Counter[str] = Counter()
+    said: list[dict[str, str]] = []
     colours = {"error": "red", "warning": "yellow", "note": "dim"}
     with progress_bar("Checking") as progress:
         seen: dict[str, None] = {}
@@ -165,9 +177,10 @@ def check(
             progress(min(len(seen), cases), cases, issue.case)
             counts[issue.severity] += 1
             if notes or issue.severity != "note":
+                said.append({"case": issue.case, "severity": issue.severity, "message": issue.message})
                 colour = colours[issue.severity]
                 line = escape(one_line(f"{issue.case}: {issue.message}"))
-                out.print(f"[{colour}]{issue.severity:8}[/] {line}", markup=True)
+                (err if manner.quiet else out).print(f"[{colour}]{issue.severity:8}[/] {line}", markup=True)
     if fault is not None:
         raise fault
     out.print(
@@ -175,8 +188,15 @@ def check(
         + ("" if notes or not counts["note"] else " (--notes shows them)")
     )
     out.print(f"Licence: {data.licence}. Source: {data.source}. Cite: {data.citation}")
+    if as_json:
+        told = {"licence": data.licence, "source": data.source, "citation": data.citation}
+        answer({"dataset": dataset, "root": root, "cases": cases, **_counted(counts), "issues": said, **told})
     if counts["error"]:
         raise typer.Exit(InputError.exit_code)
+
+
+def _counted(counts: Counter[str]) -> dict[str, int]:
+    return {f"{severity}s": counts[severity] for severity in ("error", "warning", "note")}
 
 
 @app.command()
@@ -187,6 +207,7 @@ def prepare(
     verify: Annotated[
         bool, typer.Option("--verify", help="Also recompute every checksum; rebuild damaged cases.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Write the cases of a data set into the experiment's store, once."""
     from crosstask.cli.listening import Terminal
@@ -195,7 +216,9 @@ def prepare(
 
     tell_config(experiment)
     context = Context(load_experiment(experiment, overrides or ()), Terminal())
-    context.prepare(workers=workers, verify=verify, strict=True)
+    store = context.prepare(workers=workers, verify=verify, strict=True)
+    if as_json:
+        answer({"store": store.root, "cases": len(store), "prepared": context.prepared})
 
 
 @app.command()
@@ -206,6 +229,8 @@ def train(
         Optional[str],  # noqa: UP045
         typer.Option(help="Only this method: its name, or with a variant NAME+VARIANT."),
     ] = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
 ) -> None:
     """Train the experiment's methods one after the other, without scoring; interrupted runs go on."""
     from crosstask.cli.listening import Terminal
@@ -214,7 +239,13 @@ def train(
     from crosstask.pipeline.training import train_runs
 
     tell_config(experiment)
-    train_runs(Context(load_experiment(experiment, overrides or ()), Terminal()), method)
+    context = Context(load_experiment(experiment, overrides or ()), Terminal())
+    if dry_run:
+        show_plans([context], method, scored=False, as_json=as_json)
+        return
+    folders = train_runs(context, method)
+    if as_json:
+        answer({"runs": [run_document(folder) for folder in folders]})
 
 
 @app.command()
@@ -262,6 +293,7 @@ def evaluate(
             metavar="[KEY=VALUE]...",
         ),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Score a run on whole cases: one row per case, class and metric, and a summary. With --on: on external cases."""
     one_of("--split", split, (*SPLITS, "all"))
@@ -272,13 +304,13 @@ def evaluate(
         others: dict[str, object] = {"--on": on, "--weights": weights, "--output": output, "--store": store}
         others |= {"--class": classes, "--task": tasks, "--name": name}
         one_of("--split", split, ("test",))
-        evaluate_ensembles(run, method, device, overrides or (), others, ensemble=ensemble)
+        evaluate_ensembles(run, method, device, overrides or (), others, ensemble=ensemble, as_json=as_json)
         return
     if on is not None:
         from crosstask.cli.external import evaluate_on
 
         one_of("--split", split, ("test",))  # every external case is a test case
-        evaluate_on(run, on, classes or (), tasks or (), name, weights, output, store, device, overrides or ())
+        evaluate_on(run, on, classes or (), tasks or (), name, weights, output, store, device, overrides or (), as_json)
         return
     for option, given in (("--class", classes), ("--task", tasks), ("--name", name)):
         if given:
@@ -296,7 +328,7 @@ def evaluate(
         overrides=overrides or (),
         listener=Terminal(),
     )
-    show_scores(scoring, split)
+    show_scores(scoring, split, as_json=as_json)
 
 
 @app.command()
@@ -340,6 +372,7 @@ def predict(
         Optional[list[str]],  # noqa: UP045
         typer.Option(help="Of a patient's CTs the one of this description, number or UID; may be repeated."),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Predict raw cases with a trained run, or all seeds of a method; goes on where it was stopped.
 
@@ -367,7 +400,7 @@ def predict(
         series=series or (),
         listener=Terminal(),
     )
-    show_predicted(predicted)
+    show_predicted(predicted, as_json=as_json)
     if predicted.failed:
         raise typer.Exit(SOME_SKIPPED)
 
@@ -377,12 +410,16 @@ def export(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     output: Annotated[Path, typer.Argument(help="The new file, NAME.onnx.", metavar="FILE.onnx")],
     weights: Weights = None,
+    as_json: Json = False,
 ) -> None:
     """Write a run's network as ONNX and check it against PyTorch."""
     one_of("--weights", weights, WEIGHTS)
     from crosstask.export.onnx import export_onnx
 
     difference = export_onnx(run, output, weights=weights)
+    if as_json:
+        answer({"file": output, "difference": difference})
+        return
     out.print(
         f"{output}: differs from PyTorch by {difference:.1e} of the largest output at most (both on the CPU)",
         markup=False,
@@ -413,11 +450,13 @@ def benchmark(
         Optional[int],  # noqa: UP045
         typer.Option(help="With --until: seeds at most, the experiment's own among them; default: 20."),
     ] = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
 ) -> None:
     """Train methods x seeds, score them on test, and compare: the papers' Table 2. Resumes where it stopped."""
     from crosstask.cli.listening import Terminal
     from crosstask.experiment import load_experiment
-    from crosstask.pipeline.benchmark import check_aim, check_together, compare_together, run_benchmark
+    from crosstask.pipeline.benchmark import check_aim, check_together
     from crosstask.pipeline.context import Context
     from crosstask.pipeline.seeds import MAX_SEEDS, Aim
 
@@ -431,19 +470,14 @@ def benchmark(
     for file in files:
         tell_config(file)
     contexts = [Context(load_experiment(file, overrides), Terminal()) for file in files]
-    if len(contexts) == 1:
-        show_comparison(run_benchmark(contexts[0], jobs=jobs, aim=aim))
-        return
-    check_together(contexts)
+    if len(contexts) > 1:
+        check_together(contexts)
     for context in contexts:
         check_aim(context, aim)
-    comparisons = []
-    for context in contexts:
-        comparisons.append(run_benchmark(context, jobs=jobs, aim=aim))
-        show_comparison(comparisons[-1])
-    path = compare_together(comparisons, table)
-    out.print(path.read_text(encoding="utf-8"), markup=False)
-    out.print(f"Table: {path.parent.resolve()}", markup=False)
+    if dry_run:
+        show_plans(contexts, None, jobs=jobs, scored=True, as_json=as_json)
+        return
+    run_benchmarks(contexts, jobs=jobs, aim=aim, table=table, as_json=as_json)
 
 
 @app.command()
@@ -451,7 +485,7 @@ def score(
     challenge: Annotated[str, typer.Argument(help="openkbp.")],
     reference: Annotated[Path, typer.Argument(help="Folder of raw patients, e.g. validation-pats.")],
     prediction: Annotated[Path, typer.Argument(help="Folder of predicted dose, pt_N.csv.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
     partial: Annotated[bool, typer.Option("--partial", help="Score the patients that were predicted only.")] = False,
 ) -> None:
     """Score predicted dose by the challenge's own rules."""
@@ -462,45 +496,21 @@ def score(
     with progress_bar("Scoring") as progress:
         result = score_directory(reference, prediction, partial=partial, progress=progress)
     if as_json:
-        typer.echo(json.dumps(result.as_dict(), indent=2))
+        answer(result.as_dict())
         return
     out.print(f"Dose score {result.dose_score:.4f} Gy, DVH score {result.dvh_score:.4f} Gy, {result.patients} patients")
 
 
+speak_all(app, cohort_app, config_app, experiment_app)
+
+
 def main() -> None:
     """Run the command; errors are one line and an exit code: 2 for input, 1 for anything else."""
+    manner.reset()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an output that knows no box or Greek letter shows a question mark
-    try:
-        app()
-    except CrosstaskError as error:
-        _stop(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _stop_interrupted()
-    except SystemExit as stop:
-        if stop.code == _INTERRUPTED:  # typer has taken the KeyboardInterrupt
-            _stop_interrupted()
-        raise
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        remedy = "free space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "fix this"
-        _stop(f"{where}{error.strerror or error}; {remedy}, then run the same command again", 1)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        _stop("out of memory; give it more, or less at once (fewer --jobs or --workers, evaluation.batch_size=1)", 1)
-
-
-def _stop(message: str, exit_code: int) -> NoReturn:
-    with contextlib.suppress(OSError):  # the disk that holds the log may be the full one
-        err.print(f"[bold red]Error:[/] {escape(one_line(message))}")
-    sys.exit(exit_code)
-
-
-def _stop_interrupted() -> NoReturn:
-    err.print("Interrupted. Run the same command to resume.")
-    sys.exit(_INTERRUPTED)
+    run_to_its_end(app)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from crosstask.cli.terminal import out
+from crosstask.cli.answering import answer
+from crosstask.cli.documents import scoring_document
+from crosstask.cli.terminal import manner, out
 from crosstask.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 def show_comparison(comparison: Comparison) -> None:
     """The tables of a benchmark, and where its page is."""
+    if manner.as_json:
+        return
     output = comparison.page.parent
     more = {
         "diagnosis.txt": comparison.diagnosis is not None,
@@ -34,8 +38,11 @@ def show_comparison(comparison: Comparison) -> None:
         show_comparison(external)
 
 
-def show_scores(scoring: Scoring, split: str) -> None:
+def show_scores(scoring: Scoring, split: str, *, as_json: bool = False) -> None:
     """Means of a run's scores, and where the tables are."""
+    if as_json:
+        answer(scoring_document(scoring, split))
+        return
     from crosstask.evaluation.predictions import COHORT_CASE
     from crosstask.evaluation.scored import decided_by
 
@@ -64,8 +71,12 @@ def show_scores(scoring: Scoring, split: str) -> None:
     out.print(f"Scores of the weights {evaluation.weights}: {scoring.output}", markup=False)
 
 
-def show_predicted(predicted: Predicted) -> None:
+def show_predicted(predicted: Predicted, *, as_json: bool = False) -> None:
     """How many cases were predicted."""
+    if as_json:
+        failed = [{"case": case, "message": why} for case, why in predicted.failed]
+        answer({"folder": predicted.folder, "predicted": predicted.done, "kept": predicted.kept, "failed": failed})
+        return
     there = f", {predicted.kept} were there already" if predicted.kept else ""
     left = f", {len(predicted.failed)} skipped" if predicted.failed else ""
     out.print(f"{predicted.done} cases predicted{there}{left}: {predicted.folder}", markup=False)

@@ -19,7 +19,7 @@ draws are of the groups of all seeds together, and each seed counts those of its
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Literal
@@ -241,10 +241,9 @@ def compare(
     least_positives: int = 1,
     resamplings: int = 2000,
     seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
-    """Compare methods on the same cells: every run, case and class that one was scored on, or a refusal.
-
-    How, is said at the head of this module.
+    """Compare methods on the same cells, or refuse; how, is said at the head of this module.
 
     Args:
         table: long table of scores.
@@ -254,8 +253,7 @@ def compare(
         constant: scores of the constant predictor: what an error of the baseline is small against, and where there is
             nothing to be found.
         groups: ``{case: group}``: cases of one patient or lesion are not independent; by default all are.
-        measures: M of each task; by default the first metric of each task in the table. Metrics that are not defined
-            for these cases (an AUC without a positive one) are not in it, so it is safer to give them.
+        measures: M of each task; by default its first metric in the table, which lacks those that are not defined.
         by_seed: every seed has test cases of its own, the same for all methods.
         same_seeds: all methods must have the same seeds, as in a benchmark; else they may have more or fewer runs.
         baseline: what the others are compared with; None for ``stl``, of each variant its own.
@@ -266,6 +264,7 @@ def compare(
             :func:`crosstask.functional.cohort.comparable`.
         resamplings: number of bootstrap draws.
         seed: of the bootstrap.
+        progress: told how many figures of how many have been resampled, or None.
 
     Raises:
         InputError: a method has no scores, or methods (or seeds, but with ``by_seed``) were scored on different cells,
@@ -287,6 +286,7 @@ def compare(
         by_seed=by_seed,
         test_to_train=test_to_train,
         label=str if baseline is not None else label_of,
+        progress=progress,
     )
     beside = {measure.task: companions(table, measure, methods) for measure in measures}
     pairs = _pairs(gains, baselines)

@@ -87,6 +87,19 @@ class Scale:
         return 1 if self.higher_is_better else -1
 
 
+class _Count:
+    """Counts what goes past, and tells."""
+
+    def __init__(self, total: int, progress: Callable[[int, int], None] | None) -> None:
+        self._done, self._total, self._progress = 0, total, progress
+
+    def past(self, value: np.ndarray) -> np.ndarray:
+        self._done += 1
+        if self._progress is not None:
+            self._progress(self._done, self._total)
+        return value
+
+
 class Gains:
     """Improvements of all methods in all tasks, of the cases as they are and of each draw.
 
@@ -100,6 +113,7 @@ class Gains:
         by_seed: every seed has test cases of its own.
         test_to_train: test cases for one training case, of splits by seed; NaN where that is not known.
         label: how a method is written.
+        progress: told how many figures of how many have been resampled, or None.
 
     Attributes:
         single: ``{method: s t}``, M of each run in each task.
@@ -118,6 +132,7 @@ class Gains:
         by_seed: bool = False,
         test_to_train: float = math.nan,
         label: Callable[[str], str] = str,
+        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.tasks = tuple(values)
         self._values, self._groups, self._scales, self._baselines = values, draws.groups, scales, baselines
@@ -126,11 +141,13 @@ class Gains:
         self._near: dict[tuple[str, str], bool] = {}
         self.single: dict[str, np.ndarray] = {}
         self._drawn: dict[str, np.ndarray] = {}
+        count = _Count(sum(len(values[task].figures[method]) for method in baselines for task in self.tasks), progress)
         for method in baselines:
             figures = [values[task].figures[method] for task in self.tasks]
             self.single[method] = np.array([[figure(None)[0] for figure in own] for own in figures]).T
             drawn = [
-                [figure(draws.weights[task]) for figure in own] for task, own in zip(self.tasks, figures, strict=True)
+                [count.past(figure(draws.weights[task])) for figure in own]
+                for task, own in zip(self.tasks, figures, strict=True)
             ]
             self._drawn[method] = np.transpose(np.array(drawn), (1, 0, 2))
         self.means = {method: own.mean(0) for method, own in self.single.items()}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -21,6 +24,7 @@ from crosstask.evaluation.scored import same_scores
 from crosstask.evaluation.scores import write_scores
 from crosstask.faults import FOR_MEMORY, told_plainly
 from crosstask.files import writing
+from crosstask.locks import present
 from crosstask.plugins import load
 from crosstask.processes import context_with, follow_parent
 from crosstask.runs import (
@@ -41,6 +45,7 @@ from crosstask.seals import seal
 from crosstask.splits import splits_of
 from crosstask.store import Store
 
+_log = logging.getLogger(__name__)
 _SIGKILL = 9  # the signal module of Windows does not know it
 _IMPORTED = ("crosstask.training.run", "crosstask.evaluation.evaluate")
 """What every run needs of modules: imported once for all of them, where processes can be forked."""
@@ -76,6 +81,8 @@ def run_all(
     Raises:
         CrosstaskError: a run failed, or its process was killed.
     """
+    for spec in specs:
+        _log.info("%s %s; folder %s", spec.name, "is done" if is_done(spec) else f"logs to {log_of(spec)}", spec.folder)
     follow = None if progress is None else lambda: progress([state_of(spec) for spec in specs])
     work = [(spec, train_and_score, (spec, store_root)) for spec in specs if not is_done(spec)]
     in_processes(work, jobs=jobs, follow=follow)
@@ -132,6 +139,7 @@ def run_here(
     *,
     progress: Callable[[list[State]], None] | None = None,
     tell: Callable[[str], None] | None = None,
+    follow: Callable[[RunSpec, Mapping[str, Any]], None] | None = None,
 ) -> None:
     """Train and score all runs that are not done yet in this process, one after the other.
 
@@ -142,13 +150,15 @@ def run_here(
         store_root: the prepared cases.
         progress: told after each run how far all are.
         tell: told in one line what a run does.
+        follow: told the row of each epoch of a run; by default ``tell`` gets a line of it.
 
     Raises:
         CrosstaskError: a run failed; those after it are not begun.
     """
     for spec in specs:
         if not is_done(spec):
-            train_and_score(spec, store_root, tell=tell or _unheard)
+            rows = None if follow is None else partial(follow, spec)
+            train_and_score(spec, store_root, tell=tell or _unheard, follow=rows)
         if progress:
             progress([state_of(other) for other in specs])
 
@@ -234,19 +244,24 @@ def _failure(spec: RunSpec, exit_code: int, others: int) -> CrosstaskError:
             f"{spec.name}: its process was ended by signal {-exit_code}; run the same command to resume "
             f"from its last epoch{more}"
         )
-    try:
-        log = log_of(spec).read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        log = ""
-    last = log.rpartition("\n")[2]
-    if not last or last.startswith(f"{spec.name}: "):  # a line of its progress
-        last = "its process left no message; is the disk full?"
-    words = last.partition("Error: ")[2] if last.startswith("crosstask.errors.") else last
+    words = last_words(spec) or "its process left no message; is the disk full?"
     if "run the same command to resume" in words:
         return CrosstaskError(f"{words}{more}")
     if exit_code == InputError.exit_code:
         return InputError(f"{words}{more}")
     return CrosstaskError(f"{spec.name}: {words}{more}; see {log_of(spec)}; run the same command to resume")
+
+
+def last_words(spec: RunSpec) -> str:
+    """What a run's process said when it failed, by its log; empty where that ends with a line of progress."""
+    try:
+        log = log_of(spec).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+    last = log.rpartition("\n")[2]
+    if last.startswith(f"{spec.name}: "):  # a line of its progress
+        return ""
+    return last.partition("Error: ")[2] if last.startswith("crosstask.errors.") else last
 
 
 def is_done(spec: RunSpec) -> bool:
@@ -286,30 +301,54 @@ def collect_predictions(specs: list[RunSpec]) -> pd.DataFrame:
     return joined_predictions([predictions_of(spec) for spec in specs])
 
 
-def train_and_score(spec: RunSpec, store_root: Path, *, tell: Callable[[str], None] = _unheard) -> None:
-    """One run from beginning to end, in this process; ``tell`` is told in one line what it does."""
+def train_and_score(
+    spec: RunSpec,
+    store_root: Path,
+    *,
+    tell: Callable[[str], None] = _unheard,
+    follow: Callable[[Mapping[str, Any]], None] | None = None,
+) -> None:
+    """One run from beginning to end, in this process.
+
+    Args:
+        spec: the run.
+        store_root: the prepared cases.
+        tell: told in one line what it does.
+        follow: told the row of each epoch; by default ``tell`` gets a line of it.
+    """
     # the parent of many runs, and whoever only reads their scores, must not pay for torch
-    from crosstask.devices import describe_device, find_device
-    from crosstask.evaluation.evaluate import evaluate_run
-    from crosstask.training.device import scoring_device
     from crosstask.training.run import train
 
     store = Store(store_root)
     with writing(spec.folder):
-        train(spec, store, tell=tell)
+        train(spec, store, tell=tell, follow=follow)
     if not is_scored(spec):
-        device = scoring_device(spec.experiment.training)
-        tell(f"{spec.name}: is scored on {describe_device(find_device(device))}")
-        settings = spec.experiment.evaluation
-        evaluation = evaluate_run(spec.folder, store, split=settings.split, device=device, evaluation=settings)
-        (spec.folder / EXAMPLES).unlink(missing_ok=True)  # of scores that were made otherwise
-        if len(evaluation.predictions):
-            write_predictions(evaluation.predictions, spec.folder / PREDICTIONS)
-        if evaluation.histograms is not None:
-            evaluation.histograms.save(spec.folder)
-        write_scores(evaluation.scores, spec.folder / SCORES)
-        seal(spec.folder, SCORES, PREDICTIONS, HISTOGRAMS)
-        keep_evaluation(spec)
+        with present(spec.folder):
+            _score(spec, store, tell)
+
+
+def _score(spec: RunSpec, store: Store, tell: Callable[[str], None]) -> None:
+    """Score a trained run as the experiment says, and keep how it was scored."""
+    from crosstask.devices import describe_device, find_device
+    from crosstask.evaluation.evaluate import evaluate_run
+    from crosstask.training.device import scoring_device
+
+    device = scoring_device(spec.experiment.training)
+    tell(f"{spec.name}: is scored on {describe_device(find_device(device))}")
+    settings = spec.experiment.evaluation
+    evaluation = evaluate_run(spec.folder, store, split=settings.split, device=device, evaluation=settings)
+    (spec.folder / EXAMPLES).unlink(missing_ok=True)  # of scores that were made otherwise
+    if len(evaluation.predictions):
+        write_predictions(evaluation.predictions, spec.folder / PREDICTIONS)
+    if evaluation.histograms is not None:
+        evaluation.histograms.save(spec.folder)
+    write_scores(evaluation.scores, spec.folder / SCORES)
+    seal(spec.folder, SCORES, PREDICTIONS, HISTOGRAMS)
+    keep_evaluation(spec)
+    if spec.experiment.training.logged_by:
+        from crosstask.training.loggers import log_scores
+
+        log_scores(spec, evaluation.scores, tell)
 
 
 def _work(

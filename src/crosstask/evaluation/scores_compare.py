@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
@@ -56,7 +56,13 @@ def compare(
 
 
 def compare_scores(
-    scores: Scores, *, baseline: str = BASELINE, margin: float = MARGIN, level: float = LEVEL, name: str = NAME
+    scores: Scores,
+    *,
+    baseline: str = BASELINE,
+    margin: float = MARGIN,
+    level: float = LEVEL,
+    name: str = NAME,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
     """The same of scores that were looked at: :func:`crosstask.evaluation.foreign.read_tables` reads them from files.
 
@@ -66,6 +72,7 @@ def compare_scores(
         margin: a difference below so many percent is equivalence.
         level: of confidence of intervals and verdicts.
         name: what tables call the data set.
+        progress: told how many figures of how many have been resampled, or None.
 
     Raises:
         InputError: there is no such baseline, or margin or level are none.
@@ -89,5 +96,6 @@ def compare_scores(
         baseline=baseline,
         margin=margin,
         level=level,
+        progress=progress,
     )
     return dataclasses.replace(found, remarks=(*scores.remarks, *found.remarks))

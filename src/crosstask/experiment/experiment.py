@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
@@ -232,6 +232,28 @@ class Experiment(Section):
             key: with dots between levels, e.g. ``variants.TL.encoder.name``.
         """
         return place_of(tuple(key.split(".")), self._origins, self._source)
+
+    def origin(self, key: tuple[str, ...]) -> str:
+        """Where a value is from: ``FILE, line N``, ``command line``, or ``default``.
+
+        Args:
+            key: its path; the value of a section that was given whole is from there, unless it has a place of its own.
+        """
+        places = [self._origins[key[:length]] for length in range(len(key), 0, -1) if key[:length] in self._origins]
+        if key in self._origins or (places and not self._is_key(key)):
+            return places[0]
+        return "default"
+
+    def _is_key(self, key: tuple[str, ...]) -> bool:
+        """Whether a path is a key of the models, and not one of a mapping whose keys are the user's."""
+        section: Any = type(self)
+        for part in key:
+            fields = getattr(section, "model_fields", {})
+            if part not in fields:
+                return False
+            kinds = (fields[part].annotation, *get_args(fields[part].annotation))
+            section = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
+        return True
 
     def __eq__(self, other: object) -> bool:
         """Whether all keys have the same values, wherever they stand."""

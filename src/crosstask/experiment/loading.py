@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -15,6 +16,8 @@ from crosstask.experiment.faults import message_of, reason_of
 from crosstask.io.yaml_lines import parse_yaml, place_of
 from crosstask.plugins import is_file
 from crosstask.shipped import find_config, hint_for
+
+_log = logging.getLogger(__name__)
 
 
 def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -37,6 +40,7 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     values, lines = parse_yaml(text, Path(path))
     if not isinstance(values, dict):
         raise InputError(f"{path}: an experiment is a mapping of keys to values; crosstask configs has examples")
+    _log.info("reads the experiment %s%s", path, f", with {', '.join(overrides)}" if overrides else "")
     values = _beside(values, path)
     origins = {tuple(map(str, key)): f"{path}, line {line}" for key, line in lines.items()}
     for override in overrides:

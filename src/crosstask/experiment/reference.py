@@ -156,6 +156,13 @@ def schema() -> dict[str, Any]:
     precision["enum"] = [*precision["enum"], 32]  # as YAML reads it without quotes
     precision.pop("type", None)
     properties["architecture"]["type"] = ["object", "null"]
+    loggers = found["$defs"]["LoggersSection"]["properties"]
+    training = found["$defs"]["TrainingSection"]["properties"]
+    listed: dict[str, Any] = {"type": "array", "items": {"enum": list(loggers)}, "uniqueItems": True}
+    section = {"$ref": training["loggers"].pop("$ref")}
+    training["loggers"]["anyOf"] = [section, listed, {"enum": list(loggers)}]
+    for logger in loggers.values():
+        logger["anyOf"].append({"type": "boolean"})
     return found
 
 

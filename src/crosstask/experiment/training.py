@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
+from crosstask.experiment.loggers import LoggersSection
 from crosstask.experiment.section import Section
 
 
@@ -93,7 +94,18 @@ class TrainingSection(Section):
         default=1, description="1, as a run is trained on one device; [1] takes the second of several GPUs"
     )
     threads: PositiveInt | None = Field(default=None, description="CPU threads of one run; None: PyTorch's own choice")
-    tensorboard: bool = Field(default=False, description="also log for TensorBoard (needs the extra)")
+    tensorboard: bool = Field(default=False, description="the same as loggers: [tensorboard], which is newer")
+    loggers: LoggersSection = Field(
+        default=LoggersSection(),
+        description="where else a training writes, by name: any of csv, tensorboard, mlflow and wandb, as a list or "
+        "with options of each (docs/logging.md)",
+    )
+
+    @property
+    def logged_by(self) -> tuple[str, ...]:
+        """Names of the loggers that are on."""
+        names = self.loggers.names
+        return names if not self.tensorboard or "tensorboard" in names else (*names, "tensorboard")
 
     @field_validator("devices", mode="before")
     @classmethod

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from crosstask.evaluation.shown import chosen_examples
 from crosstask.evaluation.transfer import Transfer, collect_transfer, gates_of, references_of
 from crosstask.experiment import Experiment
 from crosstask.files import write_atomically
+from crosstask.locks import present
 from crosstask.methods import baseline_of, variant_of
 from crosstask.network import check_names
 from crosstask.pipeline.benchmark_tables import (
@@ -36,15 +39,25 @@ from crosstask.pipeline.context import Context
 from crosstask.pipeline.ensembles import check_ensembles, score_ensembles
 from crosstask.pipeline.external import ExternalBenchmark, externals_of
 from crosstask.pipeline.facts import Facts
+from crosstask.pipeline.logged import logged
 from crosstask.pipeline.results import Comparison
 from crosstask.pipeline.seeds import Aim, add_seeds
-from crosstask.pipeline.telling import other_seeds, tell_never_predicted, tell_splits, tell_trained
+from crosstask.pipeline.telling import (
+    other_seeds,
+    tell_loggers,
+    tell_never_predicted,
+    tell_or_follow,
+    tell_splits,
+    tell_trained,
+)
 from crosstask.processes import cores
 from crosstask.report.benchmark_page import Benchmark, Findings, external_part, write_report
 from crosstask.report.joint import write_joint_table
 from crosstask.runs import EXPERIMENT, RunSpec
 from crosstask.training.check import check_specs
 from crosstask.training.device import scoring_device
+
+_log = logging.getLogger(__name__)
 
 
 def run_benchmark(
@@ -75,14 +88,18 @@ def run_benchmark(
         externals = externals_of(context.experiment, context.listener)
     for external in externals:  # what is wrong with them is told now, and not after hours
         external.check(context.assembly, workers=workers)
-    context.prepare(workers=workers)
-    work = _Work(context, jobs=jobs, apart=apart, externals=externals)
-    if aim is None:
-        work.look(context.experiment.seeds)
-    else:
-        telling = {"told": context.listener.told, "warned": context.listener.warned}
-        add_seeds(context.experiment.seeds, aim, work.look, **telling, more_cases=work.more_cases)
-    return work.finish()
+    experiment = context.experiment
+    with present(experiment.output_folder), logged(experiment, context.listener.warned) as log:
+        context.prepare(workers=workers)
+        work = _Work(context, jobs=jobs, apart=apart, externals=externals)
+        if aim is None:
+            work.look(context.experiment.seeds)
+        else:
+            telling = {"told": context.listener.told, "warned": context.listener.warned}
+            add_seeds(context.experiment.seeds, aim, work.look, **telling, more_cases=work.more_cases)
+        comparison = work.finish()
+        log(comparison.inner)
+        return comparison
 
 
 def check_aim(context: Context, aim: Aim | None) -> None:
@@ -122,9 +139,15 @@ class _Work:
         self._train([seed for seed in seeds if seed not in self._trained])
         self._trained = list(seeds)
         self._tables = LongTables.of(self._context, self._specs, self._constants)
-        with self._context.listener.progress("Comparing", at_once=False):
+        _log.info(
+            "compares %s: %d scores, %d resamplings of the cases",
+            ", ".join(self._context.keys),
+            len(self._tables.scores),
+            self._context.experiment.evaluation.bootstrap,
+        )
+        with self._context.listener.progress("Comparing", at_once=False) as progress:
             self._facts = Facts.of(self._context, self._remarks)
-            self._table = compared(self._facts, self._tables)
+            self._table = compared(self._facts, self._tables, progress)
         return self._table
 
     def _train(self, seeds: Sequence[int]) -> None:
@@ -149,10 +172,17 @@ class _Work:
             if self._apart:
                 run_all(new, store.root, jobs=self._jobs, progress=progress)
             else:
-                run_here(new, store.root, progress=progress, tell=listener.warned)
+                run_here(
+                    new,
+                    store.root,
+                    progress=progress,
+                    tell=partial(tell_or_follow, listener),
+                    follow=listener.epoch,
+                )
         tell_trained(new, listener)
         if self._apart:  # in this process each run has said it itself
             tell_never_predicted(new, listener)
+            tell_loggers(new, listener)
 
     def more_cases(self, table: ComparisonTable) -> bool:
         """Whether further seeds may have test cases that none has had so far."""
@@ -169,6 +199,7 @@ class _Work:
         self._tables.write(context.experiment.output_folder)
         _draw_examples(context, self._specs, self._tables, self._table)
         external = self._on_externals()
+        _log.info("writes tables and page into %s", context.experiment.output_folder)
         with context.listener.progress("Reporting", at_once=False):
             facts = dataclasses.replace(
                 self._facts.described(context),
@@ -198,10 +229,10 @@ class _Work:
         }
 
 
-def compared(facts: Facts, tables: LongTables) -> ComparisonTable:
+def compared(facts: Facts, tables: LongTables, progress: Callable[[int, int], None] | None = None) -> ComparisonTable:
     """All methods, with what must be said beside."""
     options = facts.improvement_options(tables.constant)
-    table = compare(tables.scores, predictions=tables.predictions, **options)
+    table = compare(tables.scores, predictions=tables.predictions, progress=progress, **options)
     return dataclasses.replace(table, remarks=(*facts.remarks, *table.remarks))
 
 

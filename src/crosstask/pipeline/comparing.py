@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,7 @@ def compare_tables(
     tasks: Sequence[str] = (),
     methods: Sequence[str] = (),
     output: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Compared:
     """Compare methods by tables of scores, and write the tables and the page if there is an output.
 
@@ -86,6 +87,7 @@ def compare_tables(
         tasks: only these.
         methods: only these.
         output: folder, new or of an earlier comparison.
+        progress: told how many figures of how many have been resampled, or None.
 
     Raises:
         InputError: a table cannot be read or compared, or the folder holds something else.
@@ -93,7 +95,9 @@ def compare_tables(
     if output is not None:
         must_be_own(output)
     scores = read_tables(tables, columns=columns, metrics=metrics, better=better, tasks=tasks, methods=methods)
-    comparison = compare_scores(scores, baseline=baseline, margin=margin, level=level, name=_name(tables))
+    comparison = compare_scores(
+        scores, baseline=baseline, margin=margin, level=level, name=_name(tables), progress=progress
+    )
     page = None if output is None else write_compared(comparison, scores, output)
     return Compared(comparison, scores, page)
 

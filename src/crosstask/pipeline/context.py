@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +14,12 @@ from crosstask.errors import CrosstaskError, InputError
 from crosstask.evaluation.run import splits_by_seed
 from crosstask.evaluation.scored import validation_lacks
 from crosstask.experiment import Experiment
+from crosstask.history import duration
 from crosstask.pipeline.listener import Listener
 from crosstask.runs import RunSpec, keys_of, run_specs
 from crosstask.store import PrepareReport, Store, is_of_earlier_version, prepare
+
+_log = logging.getLogger(__name__)
 
 
 class Context:
@@ -29,6 +34,12 @@ class Context:
         self.experiment = experiment
         self.listener = listener or Listener()
         self._store: Store | None = None
+        self.prepared: dict[str, int] = {}
+        """What became of the cases when they were prepared, in numbers."""
+
+    def use(self, store: Store) -> None:
+        """Take the prepared cases as they are."""
+        self._store = store
 
     def with_seeds(self, seeds: Sequence[int]) -> Context:
         """The same experiment with other seeds: the data set, how it is looked at, and the store stay."""
@@ -103,8 +114,13 @@ class Context:
         """
         folder = self.experiment.store_folder
         _ = self.assembly  # or it is refused
+        _log.info("reads the data set %s at %s; prepared cases go to %s", self.dataset.name, self.dataset.root, folder)
+        begun = time.monotonic()
         done = prepare_cases(self.dataset, folder, self.listener, workers=workers, verify=verify)
         self._store = Store(folder)
+        _log.info("%d cases are prepared, after %s", len(self._store), duration(time.monotonic() - begun))
+        kinds = ("written", "rebuilt", "kept", "removed", "failed", "outdated")
+        self.prepared = {kind: len(getattr(done, kind)) for kind in kinds}
         if strict and done.outdated:
             more = f" and {len(done.outdated) - 1} more" if len(done.outdated) > 1 else ""
             raise CrosstaskError(

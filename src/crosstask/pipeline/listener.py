@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crosstask.evaluation.run import State
@@ -24,6 +24,12 @@ class Listener:
 
     def warned(self, line: str) -> None:
         """Something that the user should know, in one line."""
+
+    def followed(self, line: str) -> None:
+        """What happens on the way, in one line; nobody needs it afterwards."""
+
+    def epoch(self, spec: RunSpec, row: Mapping[str, Any]) -> None:
+        """A run that is trained in this process has ended an epoch; ``row`` is that of its history."""
 
     @contextmanager
     def progress(self, title: str, *, at_once: bool = True) -> Iterator[Update]:

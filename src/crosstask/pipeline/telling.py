@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,19 @@ from crosstask.evaluation.scored import chosen_without
 from crosstask.pipeline.context import Context
 from crosstask.pipeline.listener import Listener
 from crosstask.runs import CHARACTERISTICS, RunSpec, has_learned, learned_tasks, never_predicted, read_record
+from crosstask.training.loggers import failures_of
+
+_log = logging.getLogger(__name__)
+
+
+def tell_or_follow(listener: Listener, line: str) -> None:
+    """Pass on what a run says: warnings as such, all else as what happens on the way."""
+    (listener.followed if is_progress(line) else listener.warned)(line)
+
+
+def is_progress(line: str) -> bool:
+    """Whether a line of a run says where it trains or is scored, which is no warning."""
+    return any(f": {words} " in line for words in ("trains on", "is scored on", "is scored as"))
 
 
 def tell_splits(context: Context, splits: dict[int, dict[Split, list[str]]], lacking: Sequence[str]) -> None:
@@ -22,6 +36,9 @@ def tell_splits(context: Context, splits: dict[int, dict[Split, list[str]]], lac
         lacking: tasks without a label on validation cases; see :meth:`Context.lacking`.
     """
     by_seed = context.experiment.dataset.splits.by_seed
+    for seed, own in splits.items():
+        counts = ", ".join(f"{len(cases)} {name}" for name, cases in own.items())
+        _log.info("splits of seed %d, by the rule %s: %s", seed, context.experiment.dataset.splits.rule, counts)
     assembly = context.assembly.for_scoring()
     rules = {spec.seed: spec.experiment.dataset.splits for spec in context.specs}
     told: dict[str, None] = {}
@@ -58,6 +75,18 @@ def tell_never_predicted(specs: Sequence[RunSpec], listener: Listener) -> None:
         more = len(lines) - 1
         others = f"{more} more runs never predict" if more > 1 else "another run never predicts"
         listener.warned(lines[0] + f" ({others} some class)" * bool(more))
+
+
+def tell_loggers(specs: Sequence[RunSpec], listener: Listener) -> None:
+    """Say in a line each which loggers have failed in runs that were trained in processes of their own."""
+    failed: dict[str, dict[str, str]] = {}
+    for spec in specs:
+        for name, why in failures_of(spec).items():
+            failed.setdefault(name, {})[spec.name] = why
+    for name, runs in failed.items():
+        run, why = next(iter(runs.items()))
+        more = f" and {len(runs) - 1} more runs" if len(runs) > 1 else ""
+        listener.warned(f"Warning: the logger {name} failed in {run}{more}, which went on without it: {why}")
 
 
 def other_seeds(context: Context) -> list[str]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 
 from crosstask.errors import InputError
 from crosstask.files import writing
+from crosstask.locks import present
 from crosstask.network import check_names
 from crosstask.pipeline.context import Context
-from crosstask.pipeline.telling import tell_splits, tell_trained
+from crosstask.pipeline.listener import Listener, Update
+from crosstask.pipeline.logged import logged
+from crosstask.pipeline.telling import tell_or_follow, tell_splits, tell_trained
 from crosstask.runs import RunSpec
 from crosstask.training.check import check_specs
 
@@ -28,19 +33,25 @@ def train_runs(context: Context, method: str | None = None, *, workers: int | No
     Raises:
         InputError: no run is of that method, or settings or data do not allow the training.
     """
-    specs = _specs_of(context, method)
+    specs = specs_of(context, method)
     check_names(context.experiment)
     check_specs(specs, context.dataset)
-    context.prepare(workers=workers)
-    splits = context.splits_of_training
-    tell_splits(context, splits, context.lacking(splits))
-    for spec in specs:
-        _train(spec, context)
+    with present(context.experiment.output_folder), logged(context.experiment, context.listener.warned):
+        context.prepare(workers=workers)
+        splits = context.splits_of_training
+        tell_splits(context, splits, context.lacking(splits))
+        for spec in specs:
+            _train(spec, context)
     tell_trained(specs, context.listener)
     return [spec.folder for spec in specs]
 
 
-def _specs_of(context: Context, method: str | None) -> list[RunSpec]:
+def specs_of(context: Context, method: str | None) -> list[RunSpec]:
+    """The runs of an experiment, or those of one method.
+
+    Raises:
+        InputError: no run is of that method.
+    """
     specs = [spec for spec in context.specs if method in (None, spec.method.name, spec.key)]
     if not specs:
         experiment = context.experiment
@@ -49,14 +60,26 @@ def _specs_of(context: Context, method: str | None) -> list[RunSpec]:
     return specs
 
 
+def _progress(spec: RunSpec, listener: Listener) -> AbstractContextManager[Update | None]:
+    """What is told how far a run is; nobody, where the training draws a bar of its own."""
+    return nullcontext() if listener.draws_training else listener.progress(spec.name, at_once=False)
+
+
 def _train(spec: RunSpec, context: Context) -> None:
     from crosstask.training.run import train
 
     listener = context.listener
     started = time.perf_counter()
     try:
-        with writing(spec.folder):
-            record = train(spec, context.store, show_progress=listener.draws_training, tell=listener.warned)["training"]
+        with writing(spec.folder), _progress(spec, listener) as step:
+            record = train(
+                spec,
+                context.store,
+                show_progress=listener.draws_training,
+                tell=partial(tell_or_follow, listener),
+                follow=partial(listener.epoch, spec),
+                step=step,
+            )["training"]
     except SystemExit:  # Lightning takes Ctrl-C and leaves by itself
         raise KeyboardInterrupt from None
     score = "none" if record["best_score"] is None else f"{record['best_score']:.4f}"

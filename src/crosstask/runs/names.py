@@ -22,6 +22,10 @@ EPOCHS = "epochs.json"
 IMAGES = "images.json"
 READINGS = "readings.json"
 TRANSFER = "transfer.csv"
+LOGGERS = "loggers.json"
+"""Which runs of loggers are of this one, and how far they are; a benchmark's output has one of its own."""
+LOCK = "train.lock"
+"""Held while the run is trained."""
 
 
 def scores_under(rule: str) -> str:

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from crosstask.store.index import is_of_earlier_version
-from crosstask.store.prepare import PrepareReport, prepare
+from crosstask.store.prepare import Outlook, PrepareReport, outlook, prepare
 from crosstask.store.reader import CaseArrays, Store, StoredCase
 
-__all__ = ["CaseArrays", "PrepareReport", "Store", "StoredCase", "is_of_earlier_version", "prepare"]
+__all__ = [
+    "CaseArrays",
+    "Outlook",
+    "PrepareReport",
+    "Store",
+    "StoredCase",
+    "is_of_earlier_version",
+    "outlook",
+    "prepare",
+]

@@ -141,6 +141,50 @@ def prepare(
             return _Preparation(dataset, root, cases, verify, progress).run(workers)
 
 
+@dataclass(frozen=True)
+class Outlook:
+    """What :func:`prepare` would do, at a glance: a case whose raw files changed their time alone may be kept yet.
+
+    Attributes:
+        kept: ids of cases that are there and are still true.
+        written: ids of cases that are not in the store.
+        rebuilt: ids of cases that are there, and whose raw files, settings or format seem to have changed.
+        removed: ids of cases that the data set no longer has.
+        whole: whether the store is there and would stay as it is.
+    """
+
+    kept: list[str]
+    written: list[str]
+    rebuilt: list[str]
+    removed: list[str]
+
+    @property
+    def whole(self) -> bool:
+        return bool(self.kept) and not (self.written or self.rebuilt or self.removed)
+
+
+def outlook(dataset: Source[CaseT], root: Path | str) -> Outlook:
+    """What :func:`prepare` would do; nothing is written, and nothing is locked.
+
+    Args:
+        dataset: the data set.
+        root: folder of the store, there or not.
+
+    Raises:
+        InputError: the folder holds something else, or another data set.
+    """
+    root = Path(root)
+    _check_root(root)
+    preparation = _Preparation(dataset, root, list(dataset.cases()), False, None, fixed=True)
+    jobs = preparation._plan()
+    return Outlook(
+        preparation.report.kept,
+        [job.case.id for job in jobs if not job.existed],
+        [job.case.id for job in jobs if job.existed],
+        [case_id for case_id in preparation.before.entries if case_id not in preparation.cases],
+    )
+
+
 class _Preparation:
     """One call of :func:`prepare`. What it does beyond looking is done under the lock.
 

@@ -307,7 +307,7 @@ def _complete_index(root: Path) -> Index:
     if index.complete:
         return index
     try:
-        holder = (root / LOCK_NAME).read_text(encoding="utf-8", errors="replace").strip()
+        holder = (root / LOCK_NAME).read_text(encoding="utf-8", errors="replace").strip().partition(" ")[0]
     except OSError:
         holder = ""
     wait = f", or wait for process {holder} if that still does it" if holder else ""

@@ -17,6 +17,7 @@ from crosstask.runs import RunSpec, is_trained, runs_without_normalisation
 from crosstask.training.augmentation import check_augmentation
 from crosstask.training.characteristics import check_ordered
 from crosstask.training.device import check_device, device_of
+from crosstask.training.logger_kinds import check_loggers
 from crosstask.training.pools import balanced_task
 from crosstask.weighting import WEIGHTINGS, check_installed
 
@@ -45,6 +46,7 @@ def check_specs(specs: Sequence[RunSpec], dataset: RawDataset | None = None) -> 
         if settings.augmentation is not None:
             check_augmentation(settings.augmentation, whole, spatial_dims(experiment))
         check_installed(spec.weighting)
+        check_loggers(settings)
         if WEIGHTINGS[spec.weighting].needs_labels and len(spec.tasks) > 1:
             check_ordered(whole.only(spec.tasks).tasks, spec.weighting)
     for spec in specs:

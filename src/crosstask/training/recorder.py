@@ -17,6 +17,7 @@ from crosstask.files import write_atomically
 from crosstask.functional.best_epoch import BestEpoch, best_epoch, may_become_best
 from crosstask.nn import weights_file
 from crosstask.runs import BEST, CANDIDATES, FINAL, HISTORY, LAST, SNAPSHOTS, remove_weights
+from crosstask.training.loggers import RunLoggers
 from crosstask.training.module import TrainingModule
 
 
@@ -53,7 +54,7 @@ class Recorder(L.Callback):
             :func:`crosstask.functional.best_epoch.best_epoch`.
         patience: epochs without a better mean after which training stops; None for never.
         snapshots: epochs whose weights are kept in a folder of their own.
-        writer: a TensorBoard writer, or None.
+        loggers: told the row of each epoch after the checkpoint, or None.
         tell: told the row of each epoch once it is on disk.
     """
 
@@ -64,10 +65,10 @@ class Recorder(L.Callback):
         smoothing: int = 1,
         patience: int | None = None,
         snapshots: Sequence[int] = (),
-        writer: Any = None,
+        loggers: RunLoggers | None = None,
         tell: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
-        self._folder, self._smoothing, self._patience, self._writer = folder, smoothing, patience, writer
+        self._folder, self._smoothing, self._patience, self._loggers = folder, smoothing, patience, loggers
         self._tell, self._snapshots = tell, frozenset(snapshots)
         self._rows: list[dict[str, Any]] = []
         self._scores: list[float] = []
@@ -124,7 +125,9 @@ class Recorder(L.Callback):
         return {task: classes for task, classes in self._never_predicted.items() if classes}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Train no further if the run was killed after the epoch that ended it."""
+        """Train no further if the run was killed after the epoch that ended it; begin to log."""
+        if self._loggers is not None:
+            self._loggers.begin(self._rows)
         if self._patience_is_over():
             trainer.should_stop = True
 
@@ -159,8 +162,9 @@ class Recorder(L.Callback):
             return
         self._write_weights(pl_module, before)
         self._write_history()
-        self._write_tensorboard(row)
         trainer.save_checkpoint(self._folder / LAST)
+        if self._loggers is not None:
+            self._loggers.log(row)
         before_last = may_become_best(self._scores[:-1], self._smoothing)  # a run may go on from that checkpoint, too
         self._remove_candidates([*before_last, *may_become_best(self._scores, self._smoothing)])
         if self._tell is not None:
@@ -217,11 +221,3 @@ class Recorder(L.Callback):
         writer.writeheader()
         writer.writerows(self._rows)
         write_atomically(self._folder / HISTORY, text.getvalue())
-
-    def _write_tensorboard(self, row: dict[str, Any]) -> None:
-        if self._writer is None:
-            return
-        for key, value in row.items():
-            if key != "epoch" and math.isfinite(value):
-                self._writer.add_scalar(key, value, row["epoch"])
-        self._writer.flush()

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import Trainer, seed_everything
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks import Callback, RichProgressBar
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from crosstask.architectures.base import Architecture
@@ -33,6 +33,7 @@ from crosstask.runs import (
     CHARACTERISTICS,
     HISTORY,
     LAST,
+    LOCK,
     READINGS,
     RECORD,
     TRANSFER,
@@ -62,6 +63,7 @@ from crosstask.training.characteristics import check_ordered, levels_of, write_c
 from crosstask.training.checkpoint import RunCheckpoints
 from crosstask.training.device import device_of, open_trainer, quiet
 from crosstask.training.lesion import LesionSamples, check_outlines
+from crosstask.training.loggers import RunLoggers
 from crosstask.training.module import TrainingModule
 from crosstask.training.pools import balanced_task, class_pools, foreground_pools, labelled_pools
 from crosstask.training.readings import readings_of, write_readings
@@ -71,7 +73,7 @@ from crosstask.training.samples import CaseSamples, PatchSamples, SliceSamples, 
 from crosstask.training.transfer import Probe, TransferRecorder
 from crosstask.weighting import Weighting, build_weighting
 
-LOCK_NAME = "train.lock"
+_log = logging.getLogger(__name__)
 
 
 def _unheard(line: str) -> None:
@@ -139,8 +141,37 @@ def _kept(settings: TrainingSection, samples: Dataset[Sample], cases: list[str],
     return CachedSamples(samples, cases, assembly, shared=settings.loader_workers > 0)
 
 
+@dataclass(frozen=True)
+class Telling:
+    """Who is told what happens in a training.
+
+    Attributes:
+        tell: in one line what the user should know.
+        follow: the row of each epoch once it is on disk; None: ``tell`` gets a line of it.
+        step: how many batches of how many of the whole training are done.
+        draws: a progress bar on the terminal, in the place of lines of epochs.
+    """
+
+    tell: Callable[[str], None] = _unheard
+    follow: Callable[[Mapping[str, Any]], None] | None = None
+    step: Callable[[int, int], None] | None = None
+    draws: bool = False
+
+    def epochs_of(self, spec: RunSpec) -> Callable[[Mapping[str, Any]], None] | None:
+        """What is told the rows of a run's epochs; None where a bar is drawn."""
+        if self.draws or self.follow is not None:
+            return self.follow
+        return lambda row: self.tell(f"{spec.name}: {epoch_line(row, spec.experiment.training.epochs)}")
+
+
 def train(
-    spec: RunSpec, store: Store, *, show_progress: bool = False, tell: Callable[[str], None] = _unheard
+    spec: RunSpec,
+    store: Store,
+    *,
+    show_progress: bool = False,
+    tell: Callable[[str], None] = _unheard,
+    follow: Callable[[Mapping[str, Any]], None] | None = None,
+    step: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Train a run to its end; one that is complete is kept, one that was interrupted goes on.
 
@@ -149,6 +180,8 @@ def train(
         store: the prepared cases.
         show_progress: a progress bar on the terminal; without it each epoch is a line.
         tell: told in one line what the user should know.
+        follow: told the row of each epoch; by default ``tell`` gets a line of it.
+        step: told how many batches of how many of the whole training are done.
 
     Returns:
         The run's record, as in ``run.json``.
@@ -160,16 +193,16 @@ def train(
     check_settings(spec)
     with writing(spec.folder):
         spec.folder.mkdir(parents=True, exist_ok=True)
-    with locked(spec.folder, LOCK_NAME, "trained"):
+    with locked(spec.folder, LOCK, "trained"):
         open_run(spec)
         if is_trained(spec):
             return trained_record(spec.folder)
         clear_leftovers(spec.folder)
         with told_plainly(spec.name):
-            return _train(spec, store, show_progress, tell)
+            return _train(spec, store, Telling(tell, follow, step, show_progress))
 
 
-def _train(spec: RunSpec, store: Store, show_progress: bool, tell: Callable[[str], None]) -> dict[str, Any]:
+def _train(spec: RunSpec, store: Store, telling: Telling) -> dict[str, Any]:
     """Train a run that is not complete; see :func:`train`."""
     settings = spec.experiment.training
     dataset = dataset_of(spec.experiment)
@@ -186,15 +219,15 @@ def _train(spec: RunSpec, store: Store, show_progress: bool, tell: Callable[[str
     readings_of(module.architecture)  # what cannot be kept is told before hours of work
     record = _new_record(spec, store, dataset, splits, weighting, assembly, module.architecture)
     _write_new(spec, store, record, splits, weighting, assembly)
-    trained = _fit(spec, module, _loaders(spec, store, splits, assembly, whole), show_progress, tell)
+    trained = _fit(spec, module, _loaders(spec, store, splits, assembly, whole), telling)
     record["trained"] = True
     # of its checkpoint, where the run went on from one
     record["normalisation"] = describe_normalisation(module.architecture)
     record["training"] = trained.outcome()
     if line := never_predicted(spec.name, record):
-        tell(line)
+        telling.tell(line)
     if trained.trainer.is_global_zero:
-        _write_readings(spec, module.architecture, tell)
+        _write_readings(spec, module.architecture, telling.tell)
         write_record(spec.folder, record)
         seal(spec.folder, RECORD, HISTORY, READINGS, TRANSFER)
         trained.checkpoints.remove_checkpoint(spec.folder / LAST)
@@ -297,8 +330,7 @@ def _fit(
     spec: RunSpec,
     module: TrainingModule,
     loaders: tuple[DataLoader[Any], DataLoader[Any]],
-    show_progress: bool,
-    tell: Callable[[str], None],
+    telling: Telling,
 ) -> _Trained:
     """Train to the end of the schedule, from the first epoch or from a checkpoint.
 
@@ -309,17 +341,27 @@ def _fit(
     settings = spec.experiment.training
     average = None if settings.average is None else WeightAverage(spec.folder, settings.average)
     checkpoints = RunCheckpoints(spec.folder)
-    done = checkpoints.find(module, settings.epochs, tell)
+    done = checkpoints.find(module, settings.epochs, telling.tell)
+    loggers = RunLoggers(spec, telling.tell)
     recorder = Recorder(
         spec.folder,
         smoothing=settings.smoothing,
         patience=settings.patience,
         snapshots=grid_of(spec)[:-1],  # those of the last are kept in any case
-        writer=_writer(spec, done),
-        tell=None if show_progress else lambda row: tell(f"{spec.name}: {epoch_line(row, settings.epochs)}"),
+        loggers=loggers,
+        tell=telling.epochs_of(spec),
+    )
+    _log.info(
+        "%s: %d parameters, %d training batches an epoch, from epoch %d of %d on; folder %s",
+        spec.name,
+        sum(parameter.numel() for parameter in module.architecture.parameters()),
+        len(loaders[0]),
+        done + 1,
+        settings.epochs,
+        spec.folder,
     )
     started = time.perf_counter()
-    with quiet():
+    with quiet(), loggers:
         trainer = open_trainer(
             settings,
             max_epochs=settings.epochs,
@@ -330,22 +372,39 @@ def _fit(
                 *([average] if average else []),
                 *_transfer(spec, module),
                 recorder,
-                *([RichProgressBar()] if show_progress else []),
+                *([Steps(telling.step)] if telling.step else []),
+                *([RichProgressBar()] if telling.draws else []),
             ],
             plugins=[checkpoints],
-            enable_progress_bar=show_progress,
+            enable_progress_bar=telling.draws,
             num_sanity_val_steps=0,
         )
-        tell(f"{spec.name}: trains on {describe_device(trainer.strategy.root_device)}")
+        telling.tell(f"{spec.name}: trains on {describe_device(trainer.strategy.root_device)}")
         trainer.fit(module, *loaders, ckpt_path=spec.folder / LAST if done else None)
         recorder.finish(trainer, module)
         if average:
             average.finish(trainer)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    if recorder.epochs == 0:
-        raise CrosstaskError(f"{spec.folder}: no epoch was trained; give more training samples than one batch")
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        if recorder.epochs == 0:
+            raise CrosstaskError(f"{spec.folder}: no epoch was trained; give more training samples than one batch")
     return _Trained(trainer, recorder, checkpoints, started)
+
+
+class Steps(Callback):
+    """Tells how far a training is, batch by batch.
+
+    Args:
+        step: told how many batches of how many are done, of all epochs.
+    """
+
+    def __init__(self, step: Callable[[int, int], None]) -> None:
+        self._step = step
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """One more is done."""
+        batches = int(trainer.num_training_batches)
+        self._step(trainer.current_epoch * batches + batch_idx + 1, (trainer.max_epochs or 1) * batches)
 
 
 def _transfer(spec: RunSpec, module: TrainingModule) -> list[TransferRecorder]:
@@ -438,16 +497,3 @@ def _loaders(
             **workers,
         ),
     )
-
-
-def _writer(spec: RunSpec, done: int) -> Any:
-    if not spec.experiment.training.tensorboard:
-        return None
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise InputError(
-            "training.tensorboard: TensorBoard is not installed; pip install 'crosstask[tensorboard]'"
-        ) from None
-    folder = Path(spec.folder / "tensorboard")
-    return SummaryWriter(str(folder), purge_step=done)

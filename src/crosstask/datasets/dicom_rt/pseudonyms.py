@@ -9,7 +9,7 @@ from pathlib import Path
 
 from crosstask.csv_cells import csv_text, read_cell
 from crosstask.errors import InputError
-from crosstask.files import write_atomically, writing
+from crosstask.files import is_only_looking, write_atomically, writing
 
 COLUMNS = ("pseudonym", "patient_id")
 
@@ -66,5 +66,6 @@ def _read(table: Path) -> dict[str, str]:
 def _write(table: Path, known: dict[str, str]) -> None:
     text = csv_text([COLUMNS, *sorted((name, patient) for patient, name in known.items())])
     with writing(table):
-        table.parent.mkdir(parents=True, exist_ok=True)
+        if not is_only_looking():
+            table.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(table, text.encode("utf-8", "surrogateescape"))
