@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -71,7 +72,7 @@ def test_a_benchmark_is_a_run_with_its_trainings_below_it_and_goes_on_in_it(expe
     first = runs(uri)
     assert first["watched"].info.status == "KILLED" and set(first) == {"watched", specs[0].name}
     for name in ("index.html", "table.csv", "verdict.csv", "scores.csv", "predictions.csv"):
-        (output / name).write_text(name)
+        (output / name).write_text(f"{name}<pre>{html.escape(experiment.dump())}</pre>{output}/runs")
     with logged(experiment, pytest.fail) as log:
         for spec in specs[1:]:
             train(spec)
@@ -94,8 +95,9 @@ def test_a_benchmark_is_a_run_with_its_trainings_below_it_and_goes_on_in_it(expe
     assert artifacts(parent) == {
         f"benchmark/{name}" for name in ("index.html", "table.csv", "verdict.csv", "experiment.yaml")
     }, "and no table with a row a case"
-    text = (Path(parent.info.artifact_uri.removeprefix("file://")) / "benchmark" / "experiment.yaml").read_text()
-    assert "epochs: 1" in text and str(output) not in text and "tracking_uri" not in text
+    for name in ("experiment.yaml", "index.html"):
+        text = (Path(parent.info.artifact_uri.removeprefix("file://")) / "benchmark" / name).read_text()
+        assert "epochs: 1" in text and str(output) not in text and "tracking_uri" not in text
     child = found["hps/seed0"]
     assert child.data.metrics["test/dose/mae"] == 1.5 and child.data.metrics["score"] == 0.25
     assert artifacts(child) == {f"weights/{FINAL}"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import yaml
 from crosstask.evaluation.comparison import Comparison
 from crosstask.experiment import Experiment
 from crosstask.runs import EXPERIMENT
-from crosstask.runs.disclosed import flattened, without_places
+from crosstask.runs.disclosed import absolute_places, flattened, without_places
 from crosstask.training.loggers import Guarded, metric_name
 
 _REMOTE = ("mlflow", "wandb")
@@ -60,10 +61,22 @@ def _log(loggers: Guarded, experiment: Experiment, comparison: Comparison) -> No
                 loggers.parameters(name, _parameters(experiment))
             logger.log_metrics(_figures(comparison))
             with tempfile.TemporaryDirectory() as folder:
-                settings = Path(folder) / EXPERIMENT
-                values = without_places(experiment.model_dump(mode="json"))
-                settings.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
-                loggers.file(name, [*_tables(experiment.output_folder), settings], "benchmark")
+                loggers.file(name, _written(experiment, Path(folder)), "benchmark")
+
+
+def _written(experiment: Experiment, folder: Path) -> list[Path]:
+    """Page, tables and experiment, as copies without places on this machine."""
+    settings = experiment.model_dump(mode="json")
+    told = yaml.safe_dump(without_places(settings), sort_keys=False, allow_unicode=True)
+    copies = []
+    for path in _tables(experiment.output_folder):
+        text = path.read_text(encoding="utf-8").replace(html.escape(experiment.dump()), html.escape(told))
+        for place in absolute_places(settings):
+            text = text.replace(html.escape(place), "...")
+        copies.append(folder / path.name)
+        copies[-1].write_text(text, encoding="utf-8")
+    (folder / EXPERIMENT).write_text(told, encoding="utf-8")
+    return [*copies, folder / EXPERIMENT]
 
 
 def _parameters(experiment: Experiment) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 _PLACES = ("root", "file", "folder", "store", "output", "pseudonyms")
 """Keys whose values are places on this machine."""
 _NOT_DISCLOSED = ("loggers", "tensorboard", "plugins")
+_ABSOLUTE = re.compile(r"(~|[A-Za-z]:)?[/\\].")
 _PATH = re.compile(r"(~|[A-Za-z]:)?[/\\]|\.\.?[/\\]|file:")
 
 
@@ -30,6 +31,17 @@ def _without(value: Any) -> Any:
     if isinstance(value, str) and _PATH.match(value):
         return re.split(r"[/\\]", value.rstrip("/\\"))[-1]
     return value
+
+
+def absolute_places(settings: Any) -> list[str]:
+    """All texts of settings that are paths from the root or from home, the longest first."""
+    if isinstance(settings, Mapping):
+        found = [place for value in settings.values() for place in absolute_places(value)]
+    elif isinstance(settings, list | tuple):
+        found = [place for value in settings for place in absolute_places(value)]
+    else:
+        found = [settings] if isinstance(settings, str) and _ABSOLUTE.match(settings) else []
+    return sorted(set(found), key=len, reverse=True)
 
 
 def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
