@@ -46,12 +46,14 @@ from crosstask.runs.names import (
     predictions_under,
     scores_under,
 )
+from crosstask.runs.packed import PACK, is_packed, read_pack, unpacked
 from crosstask.runs.record import (
     is_trained,
     learned_tasks,
     never_predicted,
     read_record,
     read_thresholds,
+    thresholds_key,
     trained_record,
     write_record,
 )
@@ -75,6 +77,7 @@ __all__ = [
     "JOINT",
     "LAST",
     "OTHER_RULES",
+    "PACK",
     "PER_TASK",
     "PREDICTIONS",
     "PREVIOUS",
@@ -94,6 +97,7 @@ __all__ = [
     "grid_of",
     "has_checkpoint",
     "has_learned",
+    "is_packed",
     "is_trained",
     "keep_evaluation",
     "keys_of",
@@ -106,6 +110,7 @@ __all__ = [
     "plugins_at",
     "predictions_under",
     "read_images",
+    "read_pack",
     "read_record",
     "read_thresholds",
     "remove_weights",
@@ -113,7 +118,9 @@ __all__ = [
     "runs_without_normalisation",
     "scores_under",
     "snapshots_needed",
+    "thresholds_key",
     "trained_record",
+    "unpacked",
     "weights_of_epoch",
     "weights_path",
     "write_images",
