@@ -324,7 +324,7 @@ def predict(
     method: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            help="Of a benchmark: the method, all seeds of which predict as one: their mean, and how far apart they are."
+            help="Of a benchmark: the method, all seeds of which predict as one: mean, and how far apart they are."
         ),
     ] = None,
     image: Annotated[

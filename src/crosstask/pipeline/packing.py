@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -16,7 +17,9 @@ import numpy as np
 
 from crosstask import __version__
 from crosstask.errors import InputError
-from crosstask.evaluation.scores import read_scores
+from crosstask.evaluation.ensembles import Resampling, figures_of, mean_predictions
+from crosstask.evaluation.predictions import COHORT_CASE, joined_predictions, read_predictions
+from crosstask.evaluation.scores import read_scores, score_table
 from crosstask.export.output import must_be_new
 from crosstask.export.pack import IMAGES, image_digests, packed_intake, write_models
 from crosstask.files import write_atomically, writing
@@ -26,9 +29,10 @@ from crosstask.pipeline.listener import Listener
 from crosstask.prediction.ensemble import check_alike
 from crosstask.prediction.predictor import load_states, recorded_assembly
 from crosstask.report.cards import Figure, data_card, model_card
-from crosstask.runs import PACK, SCORES, RunSpec, load_spec, read_thresholds, trained_record
+from crosstask.runs import PACK, PREDICTIONS, SCORES, RunSpec, load_spec, read_thresholds, trained_record
 from crosstask.runs.packed import FORMAT
 from crosstask.seals import SEALS, seal
+from crosstask.store import Store
 from crosstask.tasks.base import Task
 
 MODEL_CARD, DATA_CARD = "README.md", "DATA.md"
@@ -262,15 +266,14 @@ def _of_runs(folders: Sequence[Path], specs: Sequence[RunSpec]) -> Iterator[Figu
     import pandas as pd
 
     tables = [read_scores(folder / SCORES) for folder in folders if (folder / SCORES).exists()]
-    if not tables:
+    if len(tables) < len(folders):
         return
+    yield from _of_whole_cases(folders, specs)
     scores = pd.concat(tables, ignore_index=True)
     for (task, metric), part in scores.groupby(["task", "metric"], sort=False):
         unit, seeds = str(part["unit"].iloc[0]), part["seed"].nunique()
-        cases = part[part["case"] != ""].groupby("case")["value"].mean().to_numpy()
+        cases = part[part["case"] != COHORT_CASE].groupby("case")["value"].mean().to_numpy()
         if not len(cases):
-            value = float(part["value"].mean())
-            yield Figure(str(task), str(metric), unit, value, seeds=seeds, of="runs")
             continue
         draws = np.random.default_rng(0).choice(cases, (_DRAWS, len(cases))).mean(1)
         low, high = np.quantile(draws, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2]).tolist()
@@ -283,5 +286,43 @@ def _of_runs(folders: Sequence[Path], specs: Sequence[RunSpec]) -> Iterator[Figu
             high=high,
             seeds=seeds,
             cases=len(cases),
+            of="runs",
+        )
+
+
+def _of_whole_cases(folders: Sequence[Path], specs: Sequence[RunSpec]) -> Iterator[Figure]:
+    """Figures of image-level tasks, of the mean of what the runs predicted; over groups where these are known."""
+    predictions = joined_predictions([read_predictions(folder / PREDICTIONS) for folder in folders])
+    tasks = {task.name: task for folder in folders for task in _tasks(folder) if task.level == "image"}
+    if predictions.empty or not tasks:
+        return
+    experiment = specs[0].experiment
+    thresholds: dict[str, dict[str, float]] = {}
+    for task in tasks.values():
+        if task.thresholds is not None:
+            chosen = [read_thresholds(one, experiment.judged_weights, experiment.mirrored) for one in folders]
+            own = [values[task.name] for values in chosen if task.name in values]
+            middle = np.mean(own, axis=0).tolist() if own else [0.5] * len(task.classes)
+            fixed = experiment.evaluation.fixed_threshold
+            thresholds[task.name] = {name: fixed or at for name, at in zip(task.classes, middle, strict=True)}
+    groups = {case: case for case in predictions["case"].unique()}
+    with contextlib.suppress(InputError, OSError):
+        groups |= {case.id: case.group for case in Store(experiment.store_folder).cases if case.id in groups}
+    how = Resampling(groups, _DRAWS, _LEVEL, experiment.evaluation.least_positives)
+    try:
+        together = mean_predictions(predictions, thresholds)
+    except InputError:  # every seed has test cases of its own, and so no mean of them
+        return
+    nothing = score_table([])
+    for figure in figures_of(tasks.values(), (nothing, nothing), (together, predictions), how):
+        yield Figure(
+            figure.task,
+            figure.metric,
+            figure.unit,
+            figure.together,
+            low=figure.low,
+            high=figure.high,
+            seeds=figure.seeds,
+            cases=figure.cases,
             of="runs",
         )

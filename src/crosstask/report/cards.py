@@ -156,7 +156,8 @@ def _figures(about: Mapping[str, Any], figures: Sequence[Figure]) -> Iterator[st
         ("ensemble", "All seeds as one, with a 95 % interval over the test cases alone."),
         (
             "runs",
-            "By the scores of the packed runs: mean of the seeds, with a 95 % interval over the test cases alone.",
+            "By what the packed runs have kept of their test cases, with a 95 % interval over these alone: of whole "
+            "cases all runs together, as they predict here; pixel by pixel the mean of each alone.",
         ),
     ):
         own = [figure for figure in figures if figure.of == of]
@@ -199,7 +200,7 @@ def _takes(about: Mapping[str, Any]) -> str:
         + (f", in {files['files']} files" if files["files"] > 1 else ""),
         f"values: {windows}, cut beyond and scaled to [-1, 1]"
         + (f"; normalised by {given['normalisation']}" if given["normalisation"] else ""),
-        f"the network sees a {given['sample']} of {' x '.join(map(str, given['size']))}"
+        f"size of what the network sees ({given['sample']}): {' x '.join(map(str, given['size']))}"
         + (f", at {' x '.join(f'{step:g}' for step in files['spacing'])} mm (z y x)" if files["spacing"] else ""),
     ]
     if spacing := about["data"].get("spacing"):
