@@ -88,23 +88,30 @@ def test_a_folder_of_pictures_gives_masks_overlays_and_a_table(tmp_path):
     assert "4 cases, read as pictures" in said and "not laid out as pictures" in said
     assert any("Skipped grey" in line and "has one channel (grey)" in line for line in heard.warnings)
     assert any("Skipped cut" in line and "no readable picture" in line for line in heard.warnings)
-    before = {name: (tmp_path / "out" / name).read_bytes() for name in files_in(tmp_path / "out")}
+    names = files_in(tmp_path / "out") - {".predicted.jsonl"}
+    before = {name: (tmp_path / "out" / name).read_bytes() for name in names}
     again = predict_cases(run, tmp_path / "in", tmp_path / "out", device="cpu")
     assert (again.done, again.kept) == (0, 2)
-    assert before == {name: (tmp_path / "out" / name).read_bytes() for name in files_in(tmp_path / "out")}
+    assert before == {name: (tmp_path / "out" / name).read_bytes() for name in names}
+    assert files_in(tmp_path / "out") == {*names, ".predicted.jsonl"}
     with pytest.raises(InputError, match="exists and is not empty; give a new folder, nothing is overwritten"):
         predict_cases(run, tmp_path / "in", tmp_path / "in", device="cpu")
 
 
+def header_of(path: Path) -> bytes:
+    with gzip.open(path) as file:
+        return file.read(348)
+
+
 def affine_of(path: Path) -> np.ndarray:
     """The rows of sform, byte by byte as the NIfTI-1 standard has them."""
-    raw = gzip.open(path).read(348)
+    raw = header_of(path)
     assert struct.unpack_from("<h", raw, 254)[0] > 0  # sform_code
     return np.array(struct.unpack_from("<12f", raw, 280)).reshape(3, 4)
 
 
 def sizes_of(path: Path) -> tuple[int, ...]:
-    return struct.unpack_from("<3h", gzip.open(path).read(348), 42)
+    return struct.unpack_from("<3h", header_of(path), 42)
 
 
 def scan(path: Path, code: str = "RAS", turned: float = 0.1, spacing=(1.5, 1.0, 2.0)) -> Path:
@@ -190,8 +197,8 @@ def test_overlapping_classes_have_masks_of_their_own_beside_the_map(tmp_path):
     first, _, _ = read_volume(tmp_path / "out" / "organs" / "a" / "c.nii.gz")
     assert first.sum() == 12
     assert writer.notes == [
-        "c.nii.gz: 4 voxels belong to several classes of organs; the label map has the surest of them, the masks beside "
-        "it have all"
+        "c.nii.gz: 4 voxels belong to several classes of organs; the label map has the surest of them, the masks "
+        "beside it have all"
     ]
 
 
@@ -206,7 +213,7 @@ def test_a_run_says_in_one_line_what_it_cannot_take(tmp_path):
     with pytest.raises(InputError, match="--split: plain images are in no split"):
         predict_cases(run, tmp_path / "in", tmp_path / "out", split="test", device="cpu")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="cases.json: no such file"):  # what the data set itself would say
+    with pytest.raises(InputError, match=r"cases\.json: no such file"):  # what the data set itself would say
         predict_cases(run, tmp_path / "empty", tmp_path / "out", device="cpu")
 
 
@@ -221,10 +228,10 @@ def test_tta_of_a_run_that_was_not_judged_so(tmp_path):
     pixels = np.asarray(Image.open(path))
     mean = (alone.predict(pixels)["kind"] + alone.predict(pixels[:, ::-1].copy())["kind"]) / 2
     np.testing.assert_allclose([float(row["prediction"]) for row in rows], mean, rtol=1e-4)
-    with pytest.raises(InputError, match="holds predictions of fake hps/seed3 .*; give a new"):
+    with pytest.raises(InputError, match=r"holds predictions of fake hps/seed3 .*; give a new"):
         predict_cases(run, path, tmp_path / "out", device="cpu")  # without
     other = run_of(tmp_path / "unflipped", "pictures", ["lesion"])
-    with pytest.raises(InputError, match="evaluation.tta: flips takes the axes of training.augmentation.flip"):
+    with pytest.raises(InputError, match=r"evaluation\.tta: flips takes the axes of training.augmentation.flip"):
         predict_cases(other, path, tmp_path / "out2", device="cpu", tta=True)
 
 
