@@ -375,9 +375,11 @@ def predict(
     if split is not None:
         one_of("--split", split, SPLITS)
     from crosstask.cli.listening import Terminal
+    from crosstask.cli.packing import tell_packed
     from crosstask.pipeline.predicting import predict_cases
     from crosstask.pipeline.subject import runs_to_predict
 
+    tell_packed(run)
     predicted = predict_cases(
         runs_to_predict(run, method, ensemble=ensemble),
         paths,

@@ -10,6 +10,17 @@ import typer
 from crosstask.cli.terminal import out
 
 
+def tell_packed(path: Path) -> None:
+    """Say which packed model predicts, if it is one."""
+    from crosstask.runs import is_packed, read_pack
+
+    if is_packed(path):
+        from crosstask.pipeline.packing import fingerprint_of
+
+        about = read_pack(path)
+        out.print(f"Packed model {about['name']}, fingerprint {fingerprint_of(path)[:12]}", markup=False)
+
+
 def pack(
     run: Annotated[
         Path,
