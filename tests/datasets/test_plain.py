@@ -50,7 +50,7 @@ def test_a_folder_gives_its_images_and_counts_what_it_skips(tmp_path):
         (tmp_path / name).write_text("x")
     found = find_plain([tmp_path], PICTURES)
     assert list(found.files) == ["a9", "a10", "sub/b"]
-    assert found.notes == [f"{tmp_path}: 3 pictures; 2 .txt skipped; 1 files without ending skipped; 1 hidden skipped"]
+    assert found.notes == [f"{tmp_path}: 3 images; 2 .txt skipped; 1 files without ending skipped; 1 hidden skipped"]
 
 
 def test_ids_have_their_endings_or_folders_only_where_they_must(tmp_path):
@@ -94,7 +94,7 @@ def test_a_table_without_labels_names_its_images(tmp_path, text, image, ids):
     (tmp_path / "t.csv").write_text(text)
     found = find_plain([tmp_path / "t.csv"], PICTURES, image)
     assert list(found.files) == ids and not found.left
-    assert "2 of 2 rows with an image" in found.notes[-1]
+    assert "2 of 2 rows with an image by" in found.notes[-1]
 
 
 def test_a_table_as_the_training_cases_had_it_gives_its_own_ids(tmp_path):

@@ -213,7 +213,9 @@ def test_a_run_says_in_one_line_what_it_cannot_take(tmp_path):
     with pytest.raises(InputError, match="--split: plain images are in no split"):
         predict_cases(run, tmp_path / "in", tmp_path / "out", split="test", device="cpu")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"cases\.json: no such file"):  # what the data set itself would say
+    with pytest.raises(
+        InputError, match=r"no image in it, and it is not laid out as scans \(.*cases\.json: no such file\)"
+    ):
         predict_cases(run, tmp_path / "empty", tmp_path / "out", device="cpu")
 
 

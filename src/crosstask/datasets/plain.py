@@ -32,6 +32,8 @@ TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
 IMAGE_ENDINGS = (*PICTURE_ENDINGS, *VOLUME_ENDINGS)
 KIND = {2: "pictures", 3: "volumes"}
 _DICOM = ".dcm"
+_UNREAD = (".heic", ".heif", ".webp", ".gif", ".jp2", ".svs", ".ndpi", ".avif")
+"""Endings of images that no reader takes."""
 _SHARES = 20.0
 """Width of a range of values in which those from 0 to 1 would be nearly one."""
 _FAR = 2.0
@@ -156,7 +158,7 @@ def _of_folder(
     else:
         own = [(name, (folder / name,)) for name in names]
     skipped = "".join(f"; {count} {what} skipped" for what, count in sorted(others.items()))
-    notes.append(f"{folder}: {len(own)} {KIND[intake.dims] if own else 'images'}{skipped}")
+    notes.append(f"{folder}: {len(own)} {'cases' if intake.files > 1 else 'images'}{skipped}")
     return own
 
 
@@ -179,7 +181,9 @@ def _walk(folder: Path, besides: Path | None = None) -> tuple[list[str], Counter
             if ending(Path(name)) in IMAGE_ENDINGS:
                 names.append((place / name).relative_to(folder).as_posix())
             else:
-                others[ending(Path(name)) or "files without ending"] += 1
+                kind = ending(Path(name))
+                unread = " (images of a kind that is not read: save them as PNG)" if kind in _UNREAD else ""
+                others[f"{kind}{unread}" if kind else "files without ending"] += 1
     return sorted(names, key=natural), others
 
 
@@ -237,6 +241,7 @@ def _of_table(
     for row in table.rows:
         cells = [fill(pattern, row.cells, intake.missing) for pattern in patterns]
         name = (fill(_braced(ids), row.cells, intake.missing) if ids else None) or cells[0] or f"row {row.number}"
+        name = name.replace("\\", "/")
         files = [folder / cell.replace("\\", "/") for cell in cells if cell is not None]
         missing = next((file for file in files if not file.exists()), None)
         if len(files) < len(patterns):
@@ -255,7 +260,11 @@ def _of_table(
             f"{table.path}: several rows have the id {doubled[0]!r} by {ids or patterns[0]}; make ids unique"
         )
     by = f", ids by {ids}" if ids else ""
-    return own, lacking, f"{table.path}: {len(own)} of {len(table.rows)} rows with an image {listed(patterns, 4)}{by}"
+    return (
+        own,
+        lacking,
+        f"{table.path}: {len(own)} of {len(table.rows)} rows with an image by {listed(patterns, 4)}{by}",
+    )
 
 
 def _patterns_of(table: Table, intake: Intake, image: str | None, folder: Path) -> list[str]:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from crosstask.assembly import dataset_of
-from crosstask.datasets import Dataset, DicomRT
+from crosstask.datasets import Cohort, Dataset, DicomRT
+from crosstask.datasets.cohort.dataset import COHORT_FILE
 from crosstask.datasets.intake import Intake
 from crosstask.datasets.plain import (
     IMAGE_ENDINGS,
     KIND,
-    TABLE_ENDINGS,
     Found,
     Outlook,
     PlainImages,
@@ -25,6 +25,7 @@ from crosstask.io.image_files import ending
 from crosstask.pipeline.clinic import dataset_to_predict
 from crosstask.pipeline.listener import Listener
 from crosstask.runs import RECORD, read_record
+from crosstask.shipped import find_config
 from crosstask.store import Store
 from crosstask.store.statistics import spacing_range
 
@@ -62,14 +63,14 @@ def cases_to_predict(
     """
     name = experiment.dataset.name
     fault: InputError | None = None
-    if len(paths) == 1 and image is None and not _is_plain(paths[0]):
+    if len(paths) == 1 and image is None and _may_be(name, paths[0]):
         try:
             dataset = dataset_to_predict(experiment, paths[0], output, plan=plan, series=series)
             with listener.progress("Looking", at_once=False) as looking:
                 dataset.find(looking)
             count = len(dataset.cases())
         except InputError as error:
-            if name == DicomRT.name or not paths[0].is_dir():
+            if name == DicomRT.name or not paths[0].is_dir() or (paths[0] / COHORT_FILE).is_file():
                 raise
             fault = error
         else:
@@ -80,7 +81,7 @@ def cases_to_predict(
     intake = intake_of(run, experiment)
     found = find_plain(paths, intake, image, besides=output)
     if fault is not None and not found.files:
-        raise fault
+        raise InputError(f"{paths[0]}: no image in it, and it is not laid out as {name} ({fault})")
     if fault is not None:
         listener.told(f"{paths[0]}: is not laid out as {name}, so its images are read as plain ones ({fault})")
     _tell(found, paths, intake, listener)
@@ -95,9 +96,11 @@ def cases_to_predict(
     return PlainImages(paths[0], intake, array, found, outlook)
 
 
-def _is_plain(path: Path) -> bool:
-    """Whether a path can be no data set: the file of an image or a table."""
-    return path.is_file() and ending(path) in (*IMAGE_ENDINGS, *TABLE_ENDINGS)
+def _may_be(name: str, path: Path) -> bool:
+    """Whether a path may be a data set of that name: a folder, or of cohorts their file or a name that comes along."""
+    if name == Cohort.name and not path.is_dir():
+        return ending(path) in (".yaml", ".yml") or find_config(path).is_file()
+    return path.is_dir() or name == DicomRT.name
 
 
 def _tell(found: Found, paths: Sequence[Path], intake: Intake, listener: Listener) -> None:
