@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from crosstask.assembly import assembly_of, dataset_of
+from crosstask.assembly import assembly_of, dataset_of, describe_assembly
 from crosstask.datasets.base import Case, CaseData, Dataset
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment, experiment_from
@@ -171,3 +171,15 @@ def fake_run(
     }
     write_record(plan.folder, record)
     return plan.folder
+
+
+def whole_record(folder: Path, experiment: Experiment) -> Path:
+    """A run with a record as training writes it: how it looks at cases and reads images, and what it learned from."""
+    record = json.loads((folder / "run.json").read_text())
+    dataset = dataset_of(experiment)
+    assembly = assembly_of(experiment, dataset).only(record["tasks"])
+    record |= {"assembly": describe_assembly(assembly), "intake": dataset.intake().describe()}
+    about = {"dataset": dataset.name, "fingerprint": "0" * 32, "licence": "mine", "source": "here", "citation": "me"}
+    record["data"] |= {**about, "spacing": [[1.0] * 3, [2.0] * 3] if dataset.spatial_dims == 3 else None}
+    write_record(folder, record)
+    return folder

@@ -10,7 +10,7 @@
     run.predict(volume, spacing=(3, 1, 1))["dose"]     # plain arrays
 
 Steps: :func:`benchmark`, :func:`train`, :func:`evaluate`, :func:`evaluate_ensembles`, :func:`predict`,
-:func:`load_run`, :func:`load_benchmark`, :func:`describe_table`;
+:func:`load_run`, :func:`load_benchmark`, :func:`pack`, :func:`describe_table`;
 :func:`affinity` looks before a benchmark at which tasks to learn together.
 :func:`compare` compares methods by a table of scores of any origin.
 To add a method, a weighting, a data set, a kind of task or an output format, inherit from :class:`Architecture`,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         evaluate_ensembles,
         load_benchmark,
         load_run,
+        pack,
         predict,
         train,
     )
@@ -94,6 +95,7 @@ _PUBLIC = {
     "evaluate_ensembles": "pipeline.api",
     "load_benchmark": "pipeline.api",
     "load_run": "pipeline.api",
+    "pack": "pipeline.api",
     "predict": "pipeline.api",
     "register": "registry",
     "train": "pipeline.api",
@@ -135,6 +137,7 @@ __all__ = [
     "evaluate_ensembles",
     "load_benchmark",
     "load_run",
+    "pack",
     "predict",
     "register",
     "train",

@@ -81,7 +81,7 @@ def present(folder: Path) -> Iterator[None]:
 
     What processes that were killed left there is removed.
     """
-    here = Holder.here()
+    here, made = Holder.here(), not folder.exists()
     path = folder / PRESENT / str(here).replace(" ", "@").replace("/", "_")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,6 +98,8 @@ def present(folder: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
             path.parent.rmdir()
+            if made:  # and nothing came of it
+                folder.rmdir()
 
 
 def present_in(folder: Path) -> list[Holder]:

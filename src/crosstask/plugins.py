@@ -42,6 +42,8 @@ class Plugin:
 
 
 _installed: dict[str, Plugin] = {}
+_digests: dict[str, str] = {}
+"""Of the files that were loaded, by module: what each held then."""
 _looked = False
 
 
@@ -121,9 +123,13 @@ def _module_of_file(path: Path) -> ModuleType:
         there_file = spec.origin if spec is not None else None
     else:
         there_file = getattr(there, "__file__", None)
+    if _digests.get(name) == digest_of(path):  # the same code, which a run or a packed model has kept a copy of
+        return sys.modules[name]
     if there_file is None or Path(there_file).resolve() != path:
         raise InputError(f"plugins: {path}: another module is called {name!r} ({there_file}); rename the file")
-    return _imported(name, str(path))
+    module = _imported(name, str(path))
+    _digests.setdefault(name, digest_of(path))
+    return module
 
 
 def _imported(module: str, name: str) -> ModuleType:

@@ -224,6 +224,8 @@ FORMATS: Registry[Any] = Registry(
         "npz": "crosstask.export.cases:NpzWriter",
         "png": "crosstask.export.cases:PngWriter",
         "csv": "crosstask.export.cases:CsvWriter",
+        "nifti": "crosstask.export.volumes:NiftiWriter",
+        "overlay": "crosstask.export.overlays:OverlayWriter",
     },
 )
 TASKS: Registry[Any] = Registry(

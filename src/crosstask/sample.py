@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+AXES = {"x": -1, "y": -2, "z": -3}
+"""Axes of a sample ``... *s``, by their names in experiments."""
+
 
 @dataclass
 class Sample:

@@ -48,6 +48,23 @@ def check_seal(path: Path, remedy: str) -> None:
         raise InputError(f"{path}: is damaged, it is not what was written; {remedy}")
 
 
+def check_all(folder: Path, remedy: str) -> None:
+    """Make sure that every sealed file of a folder is there, as it was written.
+
+    Raises:
+        InputError: one is another or is missing, or there are no checksums; the message ends in the remedy.
+    """
+    digests = seals_of(folder)
+    if not digests:
+        raise InputError(f"{folder / SEALS}: is missing or empty; {remedy}")
+    for name, digest in digests.items():
+        path = folder / name
+        if not path.is_file():
+            raise InputError(f"{path}: is missing; {remedy}")
+        if _digest(path) != digest:
+            raise InputError(f"{path}: is damaged or was changed, it is not what was written; {remedy}")
+
+
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         digest = hashlib.sha256()

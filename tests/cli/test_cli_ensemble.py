@@ -82,8 +82,7 @@ def test_evaluate_shows_the_seeds_alone_and_together(benchmark, call):
     ("command", "given", "said"),
     [
         ("predict", ["RUN", "--ensemble"], "is one run; give the benchmark, its output folder or experiment file"),
-        ("predict", ["RESULTS"], "is a benchmark; add --ensemble, or give the folder of one of its runs"),
-        ("predict", ["RUN", "--method", "hps"], "--method: is of an ensemble; add --ensemble, or give"),
+        ("predict", ["RUN", "--method", "hps"], "is one run; leave it out, or give the benchmark it belongs to"),
         ("predict", ["RESULTS", "--ensemble", "--method", "ctan"], "--method: 'ctan' is not among the experiment's"),
         ("predict", ["RESULTS", "--ensemble", "--onnx", "x.onnx"], "--onnx: is of one network; leave it out of an"),
         ("predict", ["NOWHERE", "--ensemble"], "no such run folder, output folder of a benchmark or experiment file"),
@@ -105,6 +104,6 @@ def test_what_is_no_ensemble_is_refused(command, given, said, benchmark, raw, ca
 
 def test_a_method_must_be_named_where_there_are_several_and_one_seed_is_refused(trained, raw, call, tmp_path):
     shown = call("predict", trained.experiment, raw, "-o", tmp_path / "out", "--ensemble")
-    assert shown.code == 2 and "has several methods; add --method, one of stl, hps" in shown.error
+    assert shown.code == 2 and "is a benchmark of several methods; add --method, one of stl, hps" in shown.error
     shown = call("predict", trained.experiment, raw, "-o", tmp_path / "out", "--ensemble", "--method", "hps")
     assert shown.code == 2 and "has seed 0 alone, and an ensemble needs two; train more" in shown.error

@@ -80,7 +80,8 @@ def test_the_data_sets_options_are_the_experiments(monkeypatch, pictures, call, 
     ("kind", "words"),
     [
         ("openkbp", "--format openkbp: pictures is not in that layout"),
-        ("nifti", "--format: 'nifti' is not known; there are openkbp, dicom, npz, png, csv"),
+        ("nifti", "--format nifti: pictures has pictures; use --format png or npz"),
+        ("gltf", "--format: 'gltf' is not known; there are openkbp, dicom, npz, png, csv, nifti, overlay"),
     ],
 )
 def test_a_format_that_does_not_fit(pictures, call, tmp_path, kind, words):

@@ -275,7 +275,7 @@ def test_a_file_is_no_run_folder(trained, raw, call):
 def test_predictions_can_be_scored(trained, raw, tmp_path):
     shown = run(tmp_path, "predict", trained.run, raw, "-o", "out")
     assert shown.code == 0 and shown.err == ""
-    assert shown.out.splitlines() == ["Device: cpu", "6 cases predicted: out"]
+    assert shown.out.splitlines() == [f"{raw}: read as phantom, 6 cases", "Device: cpu", "6 cases predicted: out"]
     assert _files(tmp_path / "out") == sorted(
         [f"{case}.csv" for case in ALL]
         + [f"masks/{case}/{name}.csv" for case in ALL for name in ("Brainstem", "SpinalCord")]
@@ -339,7 +339,7 @@ def test_predict_the_chosen_cases_only(trained, raw, call, tmp_path, arguments, 
         (("--case", "pt_7"), "has no usable case 'pt_7'"),
         (("--case", "pt_1", "--split", "test"), "has no usable case 'pt_1'"),
         (("--split", "tset"), "--split: 'tset' is not accepted"),
-        (("--format", "nifti"), "--format: 'nifti' is not known; there are openkbp, dicom, npz"),
+        (("--format", "gltf"), "--format: 'gltf' is not known; there are openkbp, dicom, npz"),
         (("--format", "dicom"), "--format dicom: phantom has no CT in DICOM to refer to"),
         (("--weights", "worst"), "--weights: 'worst' is not accepted"),
         (("--device", "toaster"), "--device: 'toaster' cannot be used"),

@@ -23,6 +23,7 @@ from crosstask.cli.dvh import dvh
 from crosstask.cli.explaining import explain
 from crosstask.cli.listing import list_entries
 from crosstask.cli.options import DryRun, Json, Quiet, Verbose, speak_all
+from crosstask.cli.packing import pack
 from crosstask.cli.planning import show_plans
 from crosstask.cli.reporting import report
 from crosstask.cli.resolving import experiment_app
@@ -52,6 +53,7 @@ app.command()(compare)
 app.command()(report)
 app.command()(dvh)
 app.command()(configs)
+app.command()(pack)
 app.command(name="list")(list_entries)
 app.command()(explain)
 app.add_typer(config_app, name="config")
@@ -336,26 +338,49 @@ def predict(
     run: Annotated[
         Path,
         typer.Argument(
-            help="Run folder; with --ensemble a benchmark: its output folder or experiment.",
+            help="Run folder, packed model, or with --method a benchmark: its output folder or experiment.",
             metavar="RUN_OR_BENCHMARK",
         ),
     ],
-    root: Annotated[Path, typer.Argument(help="Raw data set whose cases to predict.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            help="What to predict: image files, folders of them, tables that name them, or a raw data set.",
+            metavar="PATH...",
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder: new, empty, or of this run.")],
     ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="All seeds of a method as one: their mean, and how far they are apart.")
+        bool, typer.Option("--ensemble", help="Insist on two seeds or more; a benchmark predicts with all in any case.")
     ] = False,
     method: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="With --ensemble: the method; may be left out where the benchmark has one alone."),
+        typer.Option(
+            help="Of a benchmark: the method, all seeds of which predict as one: mean, and how far apart they are."
+        ),
     ] = None,
+    image: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="Of a folder only these files, e.g. '*/ct.nii.gz'; of a table the column that names the images, or a "
+            "pattern such as 'scans/{id}.png'."
+        ),
+    ] = None,
+    tta: Annotated[
+        bool,
+        typer.Option("--tta", help="Mean over images mirrored along the axes that training flipped (evaluation.tta)."),
+    ] = False,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Write probabilities too, not only what they amount to.")
+    ] = False,
     case: Annotated[Optional[list[str]], typer.Option(help="Only this case; may be repeated.")] = None,  # noqa: UP045
     split: Annotated[Optional[str], typer.Option(help="Only this split.")] = None,  # noqa: UP045
     format: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            help="openkbp (pt_N.csv, the challenge's submission), dicom (RTSTRUCT, RTDOSE, SEG, NIfTI and a page), npz "
-            "(arrays), png (masks of images) or csv (labels of whole cases); default: what fits the data set."
+            help="openkbp (pt_N.csv, the challenge's submission), dicom (RTSTRUCT, RTDOSE, SEG, NIfTI and a page), "
+            "nifti (volumes on the grid of their files), png (masks of images), overlay (drawn over them), npz "
+            "(arrays) or csv (labels of whole cases); default: what fits the images."
         ),
     ] = None,
     weights: Weights = None,
@@ -374,7 +399,7 @@ def predict(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Predict raw cases with a trained run, or all seeds of a method; goes on where it was stopped.
+    """Predict images with a trained run, all seeds of a method, or a packed model; goes on where it was stopped.
 
     The exit code is 0 if all cases are predicted, 3 if some are and others could not be (each is told in a line), and 2
     or 1 if none is.
@@ -383,13 +408,18 @@ def predict(
     if split is not None:
         one_of("--split", split, SPLITS)
     from crosstask.cli.listening import Terminal
+    from crosstask.cli.packing import tell_packed
     from crosstask.pipeline.predicting import predict_cases
     from crosstask.pipeline.subject import runs_to_predict
 
+    tell_packed(run)
     predicted = predict_cases(
         runs_to_predict(run, method, ensemble=ensemble),
-        root,
+        paths,
         output,
+        image=image,
+        tta=tta,
+        probabilities=probabilities,
         cases=case or (),
         split=split,
         kind=format,

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from crosstask.datasets.intake import Intake
 from crosstask.geometry import Geometry
 from crosstask.registry import DATASETS
 from crosstask.tasks.base import Task
@@ -54,6 +55,19 @@ class Issue:
     message: str
 
 
+@dataclass(frozen=True)
+class Source:
+    """The image file of a volume, on whose grid predictions are written.
+
+    Attributes:
+        file: it, or the folder of a DICOM series.
+        grid: its grid, turned as :mod:`crosstask.io.images` turns volumes, without the rotation of an oblique scan.
+    """
+
+    file: Path
+    grid: Geometry
+
+
 @dataclass
 class CaseData:
     """All arrays of one case, before any experiment's choice of tasks.
@@ -65,6 +79,7 @@ class CaseData:
         geometry: the grid that all arrays with spatial axes share.
         information: further facts, as plain values; they are prepared with the case.
         issues: what is to be said of the case, and never kept.
+        source: where predictions of the case belong, where it was read from a file of its own; never kept.
     """
 
     arrays: dict[str, np.ndarray]
@@ -72,6 +87,7 @@ class CaseData:
     geometry: Geometry
     information: dict[str, Any] = field(default_factory=dict)
     issues: tuple[Issue, ...] = ()
+    source: Source | None = None
 
     def __post_init__(self) -> None:
         for name, array in self.arrays.items():
@@ -165,6 +181,13 @@ class Dataset(ABC):
             InputError: what is predicted from cannot be read; one line that names the file and the remedy.
         """
         return self.read(case), []
+
+    def intake(self) -> Intake:
+        """How :meth:`read` makes the image of a case, so that plain image files can be predicted as well.
+
+        By default the values are taken as files hold them, and nothing is resampled.
+        """
+        return Intake(self.image_channels, self.spatial_dims)
 
     def left_out(self) -> list[tuple[str, str]]:
         """What :meth:`cases` leaves out though it could be meant as a case: its id, and why, in one line.

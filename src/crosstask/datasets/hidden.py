@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from crosstask.datasets.base import Case, CaseData, Dataset, Issue
+from crosstask.datasets.intake import Intake
 from crosstask.tasks.base import Task
 
 
@@ -46,6 +47,12 @@ class HiddenLabels(Dataset):
 
     def cases(self) -> list[Case]:
         return self._dataset.cases()
+
+    def intake(self) -> Intake:
+        return self._dataset.intake()
+
+    def read_to_predict(self, case: Case) -> tuple[CaseData, list[str]]:
+        return self._dataset.read_to_predict(case)
 
     def unusable(self, case_ids: Collection[str]) -> Mapping[str, str]:
         return self._dataset.unusable(case_ids)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from crosstask.datasets.base import SPLITS, Case, CaseData, Dataset, Issue, Split
+from crosstask.datasets.intake import Intake
 from crosstask.datasets.plan_tasks import TASKS, plan_task
 from crosstask.errors import InputError
 from crosstask.functional.openkbp_score import STRUCTURES, dose_score, dvh_errors
@@ -96,6 +97,10 @@ class OpenKBP(Dataset):
     @property
     def tasks(self) -> tuple[str, ...]:
         return TASKS
+
+    def intake(self) -> Intake:
+        """Volumes in the challenge's own CT numbers."""
+        return Intake(1, 3, remark="Values are taken for OpenKBP's CT numbers: water near 1000, 0 outside the body.")
 
     def cases(self) -> list[Case]:
         """All usable patients, sorted by number; see :meth:`~crosstask.datasets.base.Dataset.cases`.

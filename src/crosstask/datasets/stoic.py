@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from crosstask.datasets.base import Case, CaseData, Dataset, Issue
+from crosstask.datasets.intake import Intake
 from crosstask.datasets.names import natural, refuse_options, unknown_name
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
@@ -98,6 +99,10 @@ class STOIC(Dataset):
     @property
     def tasks(self) -> tuple[str, ...]:
         return tuple(_TASK_OPTIONS)
+
+    def intake(self) -> Intake:
+        """Volumes in HU, resampled as the scans are."""
+        return Intake(1, 3, spacing=self.spacing, fill=self.fill, remark="Values are taken for CT numbers in HU.")
 
     def read_settings(self) -> Mapping[str, Any]:
         """The spacing, and the fill where one is given."""

@@ -31,12 +31,12 @@ from crosstask.evaluation.predictions import (
     prediction_rows,
     prediction_table,
 )
-from crosstask.evaluation.scored import scored_cases
+from crosstask.evaluation.scored import mirrored_remarks, scored_cases
 from crosstask.evaluation.scores import score_table
 from crosstask.experiment import EvaluationSection, Experiment
 from crosstask.files import file_name, write_atomically
 from crosstask.prediction.predictor import Predictor, fix_thresholds
-from crosstask.runs import THRESHOLDS, read_thresholds
+from crosstask.runs import THRESHOLDS, read_thresholds, thresholds_key
 from crosstask.splits import splits_of
 from crosstask.store import Store
 from crosstask.store.statistics import channel_statistics
@@ -98,7 +98,7 @@ def evaluate_run(
     spec, settings = predictor.spec, predictor.experiment.evaluation
     own = is_own_store(folder, store)
     chosen = _choose(predictor, folder, store, split, own=own)
-    undecided, remarks = _undecided(predictor, folder), chosen.remarks
+    undecided, remarks = _undecided(predictor, folder), [*mirrored_remarks(settings), *chosen.remarks]
     if undecided and not own:
         remarks.append(
             "No thresholds were chosen on validation cases of the run yet, so 0.5 decides; crosstask evaluate without "
@@ -114,7 +114,7 @@ def evaluate_run(
             validation.predicted(case_id, arrays, predictor.predict(case_id, arrays, arrays.geometry).values)
             if progress:
                 progress(done, total, case_id)
-        _choose_thresholds(predictor.tasks, validation.predictions(), folder, predictor.weights)
+        _choose_thresholds(predictor, validation.predictions(), folder)
     for done, case_id in enumerate(cases, 1 + len(tune)):
         arrays = store.open(case_id)
         prediction = predictor.predict(case_id, arrays, arrays.geometry)
@@ -357,13 +357,13 @@ def _undecided(predictor: Predictor, folder: Path) -> bool:
     if predictor.experiment.evaluation.fixed_threshold is not None:
         return False
     wanted = [task.name for task in predictor.tasks if task.thresholds is not None]
-    return bool(set(wanted) - set(read_thresholds(folder, predictor.weights)))
+    return bool(set(wanted) - set(read_thresholds(folder, predictor.weights, predictor.experiment.mirrored)))
 
 
-def _choose_thresholds(tasks: Sequence[Task], predictions: pd.DataFrame, folder: Path, weights: str) -> None:
+def _choose_thresholds(predictor: Predictor, predictions: pd.DataFrame, folder: Path) -> None:
     """Choose thresholds by predictions of validation cases, and keep them."""
     chosen: dict[str, list[float]] = {}
-    for task in tasks:
+    for task in predictor.tasks:
         if task.thresholds is None:
             continue
         part = predictions[predictions["task"] == task.name]
@@ -373,7 +373,9 @@ def _choose_thresholds(tasks: Sequence[Task], predictions: pd.DataFrame, folder:
         chosen[task.name] = list(task.thresholds)
     path = folder / THRESHOLDS
     whole = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    write_atomically(path, json.dumps({**whole, weights: chosen}, indent=1))
+    write_atomically(
+        path, json.dumps({**whole, thresholds_key(predictor.weights, predictor.experiment.mirrored): chosen}, indent=1)
+    )
 
 
 def _keep(path: Path, values: dict[str, np.ndarray]) -> None:

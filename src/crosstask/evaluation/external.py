@@ -18,9 +18,9 @@ from crosstask.errors import InputError
 from crosstask.evaluation.coverage import coverage, one_sided
 from crosstask.evaluation.evaluate import Evaluation, Progress, evaluate_cases, evaluate_run
 from crosstask.evaluation.mapping import LabelMap, TaskMap, suggestions
-from crosstask.evaluation.scored import scored_cases, what_decides
+from crosstask.evaluation.scored import mirrored_remarks, scored_cases, what_decides
 from crosstask.evaluation.translated import TranslatedStore
-from crosstask.experiment import EvaluationSection
+from crosstask.experiment import EvaluationSection, Experiment
 from crosstask.prediction.predictor import Predictor, load_states, recorded_assembly
 from crosstask.runs import load_spec, read_record, read_thresholds, weights_path
 from crosstask.store import Store
@@ -285,7 +285,7 @@ def evaluate_external(
     found = evaluate_cases(predictor, cases.store, cases.ids, tasks, dataset=dataset, progress=progress)
     return replace(
         found,
-        remarks=(*cases.remarks, *remarks),
+        remarks=(*cases.remarks, *mirrored_remarks(predictor.experiment.evaluation), *remarks),
         scored={name: cases.scored[name] for name in tasks},
         weights=weights,
     )
@@ -303,18 +303,24 @@ def thresholds_of(folder: Path, weights: str, device: str, evaluation: Evaluatio
     """See to it that findings are decided by thresholds of the run's own validation cases; what to say where not."""
     spec, assembly = load_spec(folder), assembly_at(folder)
     settings = evaluation or spec.experiment.evaluation
+    mirrored = _mirrored(spec.experiment, settings)
     wanted = [task.name for task in assembly.tasks if task.thresholds is not None]
-    if settings.fixed_threshold is not None or not set(wanted) - set(read_thresholds(folder, weights)):
+    if settings.fixed_threshold is not None or not set(wanted) - set(read_thresholds(folder, weights, mirrored)):
         return []
     root = spec.experiment.store_folder
     if root.exists():
         evaluate_run(folder, Store(root), split="validation", weights=weights, device=device, evaluation=settings)
-    if set(wanted) - set(read_thresholds(folder, weights)):
+    if set(wanted) - set(read_thresholds(folder, weights, mirrored)):
         return [
             f"Warning: {', '.join(wanted)}: no thresholds were chosen on the run's own validation cases, which are "
             "gone, so 0.5 decides (AUC needs none)."
         ]
     return []
+
+
+def _mirrored(experiment: Experiment, evaluation: EvaluationSection) -> tuple[str, ...]:
+    """Axes of test-time augmentation of a run, if it is evaluated so."""
+    return experiment.model_copy(update={"evaluation": evaluation}).mirrored
 
 
 def signature(folder: Path, cases: Cases, weights: str, evaluation: EvaluationSection) -> str:
@@ -330,6 +336,7 @@ def _parts(folder: Path, cases: Cases, weights: str, evaluation: EvaluationSecti
     with path.open("rb") as file:
         while part := file.read(1 << 20):
             yield part
-    thresholds, settings = read_thresholds(folder, weights), what_decides(evaluation)
+    mirrored = _mirrored(load_spec(folder).experiment, evaluation)
+    thresholds, settings = read_thresholds(folder, weights, mirrored), what_decides(evaluation)
     about = [path.name, cases.store.fingerprint_of(cases.ids), sorted(cases.scored), thresholds, settings]
     yield json.dumps(about, sort_keys=True).encode()

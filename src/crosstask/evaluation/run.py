@@ -217,7 +217,7 @@ def judged_otherwise(specs: Sequence[RunSpec]) -> list[str]:
     """What is said of runs that were scored with other weights or on other cases, and are scored anew."""
     scored = [spec for spec in specs if is_trained(spec) and (spec.folder / SCORES).exists()]
     lines = []
-    for key, then, what in (("weights", "with the weights {}", "with {}"), ("split", "on {} cases", "on {} cases")):
+    for key, words in _HOW_JUDGED.items():
         changed = [
             (spec, before, now)
             for spec in scored
@@ -227,11 +227,24 @@ def judged_otherwise(specs: Sequence[RunSpec]) -> list[str]:
         if changed:
             spec, before, now = changed[0]
             more = f" and {len(changed) - 1} more runs" if len(changed) > 1 else ""
+            value = f"[{','.join(before)}]" if isinstance(before, list) else before
             lines.append(
-                f"{spec.name}{more}: scored before {then.format(before)}, and now anew {what.format(now)}; "
-                f"set evaluation.{key}={before} to keep the scores"
+                f"{spec.name}{more}: scored before {words(before)}, and now anew {words(now)}; "
+                f"set evaluation.{key}={value} to keep the scores"
             )
     return lines
+
+
+def _of_mirrored(axes: Sequence[str]) -> str:
+    return f"as means over samples mirrored along {' and '.join(axes)}" if axes else "without mirrored samples"
+
+
+_HOW_JUDGED: Mapping[str, Callable[[Any], str]] = {
+    "weights": "with the weights {}".format,
+    "split": "on {} cases".format,
+    "tta": _of_mirrored,
+}
+"""What may differ between the scores of a run and what its benchmark asks for now, in words."""
 
 
 def _failure(spec: RunSpec, exit_code: int, others: int) -> CrosstaskError:

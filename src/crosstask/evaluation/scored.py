@@ -15,7 +15,7 @@ from crosstask.store import Store
 from crosstask.store.statistics import labels_of
 from crosstask.tasks.base import Task
 
-_OF_PREDICTIONS = ("overlap", "pooling", "threshold", "complete_cases")
+_OF_PREDICTIONS = ("overlap", "pooling", "threshold", "tta", "complete_cases")
 _OF_SCORES = ("weights", "split", *_OF_PREDICTIONS)
 """Keys of the section on which scores depend; the others are about speed, or about what is made of the scores."""
 
@@ -34,7 +34,10 @@ def same_scores(one: EvaluationSection, other: EvaluationSection) -> bool:
 
 def what_decides(evaluation: EvaluationSection) -> dict[str, Any]:
     """Values of the keys on which scores of given weights depend, as plain values."""
-    return evaluation.model_dump(mode="json", include=set(_OF_PREDICTIONS))
+    decides = evaluation.model_dump(mode="json", include=set(_OF_PREDICTIONS))
+    if not decides["tta"]:
+        del decides["tta"]  # as before there was any, so that what was kept then is still good
+    return decides
 
 
 def scored_cases(store: Store, case_ids: Sequence[str], assembly: Assembly, evaluation: EvaluationSection) -> list[str]:
@@ -106,6 +109,7 @@ def scoring_remarks(
     """
     split = experiment.evaluation.split
     remarks = [ON_VALIDATION] if split == "validation" else []
+    remarks += mirrored_remarks(experiment.evaluation)
     findings = [task.name for task in assembly.tasks if task.thresholds is not None]
     if findings:
         remarks.append(f"{', '.join(findings)}: {decided_by(experiment.evaluation)}.")
@@ -170,6 +174,14 @@ def chosen_without(tasks: Sequence[str]) -> str:
     """The remark on tasks that have no say in which epoch is the best."""
     have = "has no score" if len(tasks) == 1 else "have no score"
     return f"{', '.join(tasks)} {have} on the validation cases: the best epoch is chosen without."
+
+
+def mirrored_remarks(evaluation: EvaluationSection) -> list[str]:
+    """What must be said beside figures of predictions with test-time augmentation; nothing without it."""
+    if not evaluation.tta:
+        return []
+    axes = "the axes that training flipped" if evaluation.tta == "flips" else " and ".join(evaluation.tta)
+    return [f"Every prediction is the mean over samples mirrored along {axes} (evaluation.tta)."]
 
 
 def decided_by(evaluation: EvaluationSection) -> str:

@@ -44,6 +44,12 @@ class EvaluationSection(Section):
         "schedule; costs at most two passes more over the test cases of a multi-task run and of a single-task one, and "
         "one for each task beyond the first. None: yes, unless training.patience may end the training early",
     )
+    tta: Literal["flips"] | list[Literal["x", "y", "z"]] = Field(
+        default=[],
+        description="test-time augmentation: every prediction is the mean over samples mirrored along these axes in "
+        "all combinations (2 passes for one axis, 4 for two, 8 for three); flips: those of "
+        "training.augmentation.flip, beyond which none is accepted (docs/predicting.md). []: none",
+    )
     complete_cases: bool = Field(
         default=False, description="leave out test cases that lack a label of any of the experiment's tasks"
     )

@@ -175,6 +175,7 @@ class Experiment(Section):
             if needed and self.major is None:
                 raise ValueError(f"{what} needs major, the task that the others help; name it")
         self._check_weights()
+        self._check_mirrored()
         for name in self.variants:
             self.resolved(name, 0)
         return self
@@ -188,6 +189,33 @@ class Experiment(Section):
                 "evaluation.other_epochs: true needs a training that runs to the end of its schedule; set it null, or "
                 "training.patience=null"
             )
+
+    def _check_mirrored(self) -> None:
+        """Make sure that a network is shown nothing mirrored that its training did not mirror."""
+        asked, flipped = self.evaluation.tta, self._flipped
+        if asked == "flips" and not flipped:
+            raise ValueError(
+                "evaluation.tta: flips takes the axes of training.augmentation.flip, which has none, so that the "
+                "network has never seen a mirrored image; set it []"
+            )
+        if beyond := [axis for axis in asked if asked != "flips" and axis not in flipped]:
+            known = f"which has {', '.join(flipped)} alone" if flipped else "which has none"
+            raise ValueError(
+                f"evaluation.tta: {beyond[0]} is not in training.augmentation.flip, {known}: mirrored along it, images "
+                "are none that the network has learned from, and sides of the body change places; leave it out"
+            )
+
+    @property
+    def _flipped(self) -> tuple[str, ...]:
+        """Axes along which training flips its samples."""
+        augmentation = self.training.augmentation
+        return () if augmentation is None else tuple(dict.fromkeys(augmentation.flip))
+
+    @property
+    def mirrored(self) -> tuple[str, ...]:
+        """Axes along which samples are mirrored when the network predicts; none without test-time augmentation."""
+        asked = self.evaluation.tta
+        return self._flipped if asked == "flips" else tuple(axis for axis in self._flipped if axis in asked)
 
     def resolved(self, variant: str, seed: int) -> Experiment:
         """The experiment as one variant and one seed of it have it, without variants of its own.
@@ -278,8 +306,8 @@ class Experiment(Section):
 
     @property
     def scoring(self) -> EvaluationSection:
-        """How runs are scored, with the weights by name."""
-        return self.evaluation.model_copy(update={"weights": self.judged_weights})
+        """How runs are scored, with the weights and the mirrored axes by name."""
+        return self.evaluation.model_copy(update={"weights": self.judged_weights, "tta": list(self.mirrored)})
 
     @property
     def keeps_epochs(self) -> bool:

@@ -43,6 +43,7 @@ class CaseWriter(ABC):
         name: name of the format in :data:`crosstask.registry.FORMATS`, and of ``predict --format``.
         rows: by case, the lines of the table that :meth:`finish` writes; those of earlier calls may be put in.
         notes: what is to be said of the cases that were written; no identifier is in it.
+        probabilities: also write them, for formats that write what is decided by them.
 
     Raises:
         InputError: the format cannot hold what the run predicts of these cases.
@@ -52,6 +53,7 @@ class CaseWriter(ABC):
     registry = FORMATS
     rows: dict[str, list[list[str]]]
     notes: list[str]
+    probabilities: bool = False
 
     def __init__(self, folder: Path, assembly: Assembly, dataset: Dataset, model: str = "") -> None:
         self.folder, self.assembly, self.model = folder, assembly, model
@@ -214,19 +216,19 @@ class PngWriter(CaseWriter):
                 self._write_entropy(folder / UNCERTAINTY / file_name(task.name), name, task, prediction)
             if task.exclusive:
                 labels = (masks * np.arange(1, len(masks) + 1, dtype=np.uint8)[:, None, None]).sum(0, dtype=np.uint8)
-                _write_png(place / name, labels)
+                write_png(place / name, labels)
                 rows = [("label", "class"), (0, "background"), *enumerate(task.classes, 1)]
-                _write_text(place / "classes.csv", csv_text(rows))  # the same for every case
+                write_text(place / "classes.csv", csv_text(rows))  # the same for every case
                 continue
             for label, mask in zip(task.classes, masks, strict=True):
-                _write_png(place / file_name(label) / name, mask * np.uint8(255))
+                write_png(place / file_name(label) / name, mask * np.uint8(255))
 
     def _write_entropy(self, place: Path, name: str, task: SegmentationTask, prediction: Prediction) -> None:
         bits = entropy_of(task, prediction.values[task.name])
         assert bits is not None  # of probabilities there is one
         labels = [""] if task.exclusive else [file_name(label) for label in task.classes]
         for label, values in zip(labels, bits, strict=True):
-            _write_png(place / label / name, np.rint(255 * np.clip(values / most_entropy(task), 0, 1)))
+            write_png(place / label / name, np.rint(255 * np.clip(values / most_entropy(task), 0, 1)))
 
 
 class CsvWriter(CaseWriter):
@@ -273,7 +275,8 @@ def _uncertainty(task: Task, prediction: Prediction, index: int) -> list[str]:
     return [f"{prediction.spread[task.name][index]:.7g}", entropy]
 
 
-def _write_png(path: Path, pixels: np.ndarray) -> None:
+def write_png(path: Path, pixels: np.ndarray) -> None:
+    """Write 8-bit pixels ``y x`` or ``y x 3`` as a new file."""
     # a light command line must not pay for Pillow
     from PIL import Image
 
@@ -281,7 +284,8 @@ def _write_png(path: Path, pixels: np.ndarray) -> None:
         Image.fromarray(np.ascontiguousarray(pixels, dtype=np.uint8)).save(part)
 
 
-def _write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a text as a new file; one of several cases' folders that has it already has the same."""
     with new_file(path) as part:
         part.write_text(text, encoding="utf-8")
 

@@ -10,8 +10,39 @@ from crosstask.errors import CrosstaskError, InputError
 from crosstask.export.output import new_file
 from crosstask.geometry import Geometry
 from crosstask.io.itk import to_itk
+from crosstask.io.volumes import untouched
 
 ENDINGS = (".nii", ".nii.gz")
+
+
+def write_nifti_like(path: Path, array: np.ndarray, file: Path) -> None:
+    """Write a volume as NIfTI on the grid of a file, in the axes of that file.
+
+    Args:
+        path: the new file, .nii.gz.
+        array: ``z y x``, turned as :func:`crosstask.io.volumes.read_volume` turns the file.
+        file: a volume, or the folder of a DICOM series.
+
+    Raises:
+        InputError: the new file is there already, or the other cannot be read.
+        CrosstaskError: the array is not of its shape, or the disk is full.
+    """
+    import SimpleITK
+
+    grid = untouched(file)
+    turned = SimpleITK.DICOMOrient(grid, "LPS")
+    if array.shape != turned.GetSize()[::-1]:
+        raise CrosstaskError(f"{path}: an array of {array.shape} for a volume of {turned.GetSize()[::-1]}")
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(array))
+    image.CopyInformation(turned)
+    code = SimpleITK.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(grid.GetDirection())
+    own = SimpleITK.DICOMOrient(image, code)
+    own.CopyInformation(grid)  # to the last digit
+    with new_file(path) as part:
+        try:
+            SimpleITK.WriteImage(own, str(part), useCompression=True)
+        except RuntimeError:
+            raise CrosstaskError(f"{path}: cannot be written; free space or choose another folder") from None
 
 
 def write_nifti(path: Path, array: np.ndarray, geometry: Geometry) -> None:

@@ -59,3 +59,16 @@ def read_image(path: Path) -> tuple[np.ndarray, Geometry]:
         raise InputError(f"{path}: {channels} channels; give an image of one channel")
     array, geometry = to_array(path, image)
     return (array[None] if channels == 1 else np.ascontiguousarray(np.moveaxis(array, -1, 0)[:3])), geometry
+
+
+_LUMA = np.array([0.299, 0.587, 0.114])
+"""Weights of red, green and blue in a grey value (ITU-R BT.601)."""
+
+
+def recoloured(values: np.ndarray, channels: int) -> np.ndarray:
+    """An image ``c *s`` of one or three channels with one or three: grey of colours, or grey as three of a kind."""
+    if len(values) == 3 and channels == 1:
+        grey = np.tensordot(_LUMA, values.astype(np.float64), 1)
+        rounded = np.rint(grey) if values.dtype.kind in "iu" else grey
+        return rounded.astype(values.dtype)[None]
+    return np.repeat(values, 3, axis=0) if len(values) == 1 and channels == 3 else values

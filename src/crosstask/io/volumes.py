@@ -118,14 +118,30 @@ def read_any(path: Path) -> tuple[SimpleITK.Image, dict[str, str]]:
             raise InputError(f"{path}: volumes are {', '.join(VOLUME_ENDINGS)} or a DICOM folder; convert the file")
         files = [str(path)]
     image, header = read_itk(path, files)
-    while image.GetDimension() > 3 and image.GetSize()[-1] == 1:
-        image = image[(slice(None),) * (image.GetDimension() - 1) + (0,)]
+    image = _of_one_time(image)
     if image.GetDimension() not in (2, 3):
         raise InputError(f"{path}: {image.GetDimension()} axes, sizes {image.GetSize()}; give one volume a file")
     if image.GetDimension() == 3:
         image = sitk_module().DICOMOrient(image, "LPS")
     header["direction"] = " ".join(f"{cosine:.6g}" for cosine in image.GetDirection())
     return image, header
+
+
+def untouched(path: Path) -> SimpleITK.Image:
+    """A volume's image in ITK's own form and in the file's own axes.
+
+    Raises:
+        InputError: as :func:`read_volume`.
+    """
+    files = series_files(path) if path.is_dir() else [str(path)]
+    return _of_one_time(read_itk(path, files)[0])
+
+
+def _of_one_time(image: SimpleITK.Image) -> SimpleITK.Image:
+    """Without further axes of length 1."""
+    while image.GetDimension() > 3 and image.GetSize()[-1] == 1:
+        image = image[(slice(None),) * (image.GetDimension() - 1) + (0,)]
+    return image
 
 
 def read_itk(path: Path, files: Sequence[str]) -> tuple[SimpleITK.Image, dict[str, str]]:

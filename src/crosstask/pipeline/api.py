@@ -21,12 +21,13 @@ from crosstask.pipeline.context import Context
 from crosstask.pipeline.ensembles import score_ensembles
 from crosstask.pipeline.external import compare_on, score_run_on
 from crosstask.pipeline.listener import Listener
+from crosstask.pipeline.packing import Packed, pack_runs
 from crosstask.pipeline.predicting import Predicted, predict_cases
 from crosstask.pipeline.reporting import report_again
 from crosstask.pipeline.results import Comparison
 from crosstask.pipeline.scoring import score_run
 from crosstask.pipeline.seeds import MAX_SEEDS, Aim
-from crosstask.pipeline.subject import benchmark_at, check_trained, experiment_at, is_run, runs_to_predict
+from crosstask.pipeline.subject import benchmark_at, check_trained, experiment_at, is_run, runs_to_pack, runs_to_predict
 from crosstask.pipeline.trained import TrainedRun
 from crosstask.pipeline.training import train_runs
 from crosstask.report.ensembles import ensembles_csv
@@ -290,32 +291,39 @@ def _evaluate_on(
 
 def predict(
     run: str | Path | TrainedRun,
-    root: str | Path,
+    root: str | Path | Sequence[str | Path],
     output: str | Path,
     *,
+    image: str | None = None,
     cases: Sequence[str] = (),
     format: str | None = None,
     weights: str | None = None,
     device: str = AUTO,
     ensemble: bool = False,
     method: str | None = None,
+    tta: bool = False,
+    probabilities: bool = False,
     listener: Listener | None = None,
 ) -> Predicted:
-    """Predict the raw cases of a data set into files; those that are there already are kept.
+    """Predict images, or the raw cases of a data set, into files; those that are there already are kept.
 
     For arrays there is :meth:`TrainedRun.predict`.
 
     Args:
-        run: a run, or its folder; with ``ensemble`` a benchmark, its output folder or experiment file.
-        root: the raw data set.
+        run: a run, its folder, a packed model, or a benchmark: its output folder or experiment file.
+        root: image files, folders of them, tables that name them, or a raw data set; see docs/predicting.md.
         output: folder of the predictions: new, empty, or of this run.
+        image: which files of a folder, or which column of a table.
         cases: ids; empty for all.
-        format: ``openkbp``, ``dicom``, ``npz``, ``png``, ``csv`` or a plugin's; None for what fits the data set.
+        format: ``openkbp``, ``dicom``, ``nifti``, ``png``, ``overlay``, ``npz``, ``csv`` or a plugin's; None for what
+            fits the images.
         weights: ``best`` (by validation), ``final`` or ``average``; None for those
             by which the run is judged (``evaluation.weights``).
         device: ``auto``, ``cpu``, ``cuda``, ...
-        ensemble: all seeds of a method as one predictor: their mean, and how far they are apart.
-        method: with ``ensemble``: which; may be left out where the benchmark has one alone.
+        ensemble: insist on two seeds or more; of a benchmark all seeds of a method predict together in any case.
+        method: of a benchmark: which; may be left out where it has one alone.
+        tta: the mean over images mirrored along the axes that training flipped.
+        probabilities: write them too, not only what they amount to.
         listener: told what happens; None for nobody.
 
     Raises:
@@ -323,14 +331,44 @@ def predict(
     """
     return predict_cases(
         runs_to_predict(_folder_of(run), method, ensemble=ensemble),
-        Path(root),
+        [Path(one) for one in ([root] if isinstance(root, (str, Path)) else root)],
         Path(output),
+        image=image,
+        tta=tta,
+        probabilities=probabilities,
         cases=cases,
         kind=format,
         weights=weights,
         device=device,
         listener=listener,
     )
+
+
+def pack(
+    run: str | Path | TrainedRun,
+    output: str | Path | None = None,
+    *,
+    method: str | None = None,
+    licence: str | None = None,
+    weights: str | None = None,
+    listener: Listener | None = None,
+) -> Packed:
+    """Make one folder of a trained model to give away: no data, no ids, no paths; see docs/giving-away.md.
+
+    Args:
+        run: a run, its folder, or a benchmark: its output folder or experiment file.
+        output: the new folder; None for one in the working folder, named after experiment and method.
+        method: of a benchmark: which; all its seeds go along.
+        licence: of the weights; None if it is not known, which the card then says.
+        weights: ``best``, ``final`` or ``average``; None for those by which the runs are judged.
+        listener: told what happens; None for nobody.
+
+    Raises:
+        InputError: a run is not complete, or the folder is there already.
+    """
+    runs = runs_to_pack(_folder_of(run), method)
+    folder = None if output is None else Path(output)
+    return pack_runs(runs, folder, licence=licence, weights=weights, listener=listener)
 
 
 def evaluate_ensembles(
@@ -366,7 +404,7 @@ def load_run(folder: str | Path, *, weights: str | None = None, device: str = AU
     """A trained run: its network, its tasks, and predictions of plain arrays without any data set.
 
     Args:
-        folder: the run folder.
+        folder: the run folder, or that of a packed model.
         weights: ``best`` (by validation), ``final`` or ``average``; None for those
             by which the run is judged (``evaluation.weights``).
         device: ``auto``, ``cpu``, ``cuda``, ...

@@ -132,7 +132,8 @@ def _pixel_scores(
     )
     if _made(folder) == made:
         return PixelScores(read_scores(folder / _TOGETHER), read_scores(folder / _ALONE))
-    ensemble = Ensemble([spec.folder for spec in own], weights=weights, device=device)
+    folders = [spec.folder for spec in own]
+    ensemble = Ensemble(folders, weights=weights, device=device, evaluation=first.experiment.evaluation)
     with listener.progress(f"Scoring {first.key} x {len(ensemble.seeds)}") as progress:
         scores = score_ensemble(ensemble, store, cases, progress=progress)
     folder.mkdir(parents=True, exist_ok=True)
@@ -151,6 +152,10 @@ def _made(folder: Path) -> str:
         return ""
 
 
+def _thresholds_of(spec: RunSpec) -> dict[str, list[float]]:
+    return read_thresholds(spec.folder, spec.experiment.judged_weights, spec.experiment.mirrored)
+
+
 def _thresholds(specs: Sequence[RunSpec], tasks: Sequence[Task], experiment: Experiment) -> dict[str, dict[str, float]]:
     """By task and class, mean over seeds of the thresholds that they chose on validation cases, or the one given."""
     found: dict[str, dict[str, float]] = {}
@@ -158,7 +163,7 @@ def _thresholds(specs: Sequence[RunSpec], tasks: Sequence[Task], experiment: Exp
         if task.thresholds is None:
             continue
         fixed = experiment.evaluation.fixed_threshold
-        chosen = [read_thresholds(spec.folder, spec.experiment.judged_weights) for spec in specs]
+        chosen = [_thresholds_of(spec) for spec in specs]
         own = [values[task.name] for values in chosen if task.name in values]
         values = np.mean(own, axis=0).tolist() if own else [0.5] * len(task.classes)
         found[task.name] = {name: fixed or value for name, value in zip(task.classes, values, strict=True)}

@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from crosstask.datasets import Case, Dataset
+from crosstask.datasets.plain import KIND, PlainImages
 from crosstask.devices import AUTO, describe_device
 from crosstask.errors import CrosstaskError, InputError
+from crosstask.experiment import Experiment, with_evaluation
 from crosstask.export.cases import CaseWriter
 from crosstask.export.formats import writers
 from crosstask.export.predicted import PredictionFolder, must_be_predicted
 from crosstask.pipeline.batch import Batch
-from crosstask.pipeline.clinic import dataset_to_predict
+from crosstask.pipeline.given import cases_to_predict
 from crosstask.pipeline.listener import Listener
 from crosstask.prediction.ensemble import Ensemble
 from crosstask.prediction.predictor import Predictor
 from crosstask.registry import FORMATS
-from crosstask.runs import learned_tasks, load_spec, read_record, read_thresholds, weights_path
+from crosstask.runs import learned_tasks, load_spec, read_record, read_thresholds, thresholds_key, weights_path
 from crosstask.store.fingerprint import digest_file
 from crosstask.tasks.base import Task
 
@@ -43,9 +45,10 @@ class Predicted:
 
 def predict_cases(
     run: Path | Sequence[Path],
-    root: Path,
+    root: Path | Sequence[Path],
     output: Path,
     *,
+    image: str | None = None,
     cases: Sequence[str] = (),
     split: str | None = None,
     kind: str | None = None,
@@ -54,14 +57,18 @@ def predict_cases(
     onnx: Path | None = None,
     plan: Sequence[str] = (),
     series: Sequence[str] = (),
+    tta: bool = False,
+    probabilities: bool = False,
     listener: Listener | None = None,
 ) -> Predicted:
     """Predict raw cases and write them; those that are there already are kept.
 
     Args:
         run: the run folder; or those of an ensemble, whose mean is written with its spread over the seeds.
-        root: the raw data set whose cases to predict.
+        root: what to predict: a raw data set, or image files, folders and tables of them; see
+            :func:`crosstask.pipeline.given.cases_to_predict`.
         output: folder of the predictions: new, empty, or of this run.
+        image: of plain images which files of a folder, or which column of a table.
         cases: ids; empty for all.
         split: only the cases of this split, or None.
         kind: name of the output format; None for what fits the data set.
@@ -71,6 +78,8 @@ def predict_cases(
         onnx: the run's network as ONNX, to compute with in its place.
         plan: of a patient's DICOM plans those of these labels or UIDs.
         series: of a patient's CTs those of these descriptions, numbers or UIDs.
+        tta: predictions are means over mirrored images, also where the run is not judged so.
+        probabilities: also write them.
         listener: told what happens.
 
     Raises:
@@ -84,20 +93,30 @@ def predict_cases(
     runs = [run] if isinstance(run, Path) else list(run)
     _check_together(runs, split, onnx)
     experiment = load_spec(runs[0]).experiment
-    dataset = dataset_to_predict(experiment, root, output, plan=plan, series=series)
-    with listener.progress("Looking", at_once=False) as looking:
-        dataset.find(looking)
+    if tta:
+        experiment = with_evaluation(experiment, ("evaluation.tta=flips",))
+    paths = [root] if isinstance(root, Path) else list(root)
+    asked: dict[str, Any] = {"image": image, "plan": plan, "series": series}
+    dataset = cases_to_predict(runs[0], experiment, paths, output, **asked, listener=listener)
+    if split is not None and isinstance(dataset, PlainImages):
+        raise InputError(
+            f"--split: plain images are in no split; leave it out, or give a {experiment.dataset.name} folder"
+        )
     chosen = _of_split(dataset, split, read_record(runs[0]), given=experiment.dataset.splits.rule == "original")
     chosen = _named(chosen, cases, dataset)
     if not chosen:
-        raise InputError(f"{root}: has no {split} case; choose another --split")
-    name, predictor = _predictor_of(run, weights=weights, device=device, dataset=dataset, onnx=onnx)
+        raise InputError(f"{paths[0]}: has no {split} case; choose another --split")
+    loading = {"weights": weights, "device": device, "dataset": dataset, "evaluation": experiment.evaluation}
+    name, predictor = _predictor_of(run, experiment, onnx, loading)
     listener.told(f"Device: {describe_device(predictor.device)}")
-    model = f"{experiment.name} {name} ({predictor.weights})"
-    outputs = writers(kind, output, predictor.assembly, dataset, model)
+    mirrored = thresholds_key("", experiment.mirrored).removeprefix(", ")
+    if mirrored:
+        listener.told(f"Every prediction is the mean over images {mirrored}")
+    model = f"{experiment.name} {name} ({thresholds_key(predictor.weights, experiment.mirrored)})"
+    outputs = writers(kind, output, predictor.assembly, dataset, model, probabilities=probabilities)
     networks = [onnx] if onnx is not None else [weights_path(folder, predictor.weights) for folder in runs]
     with PredictionFolder(output, model, _made_by(name, predictor.tasks, networks, outputs)) as folder:
-        _tell_before(runs, root, predictor, listener)
+        _tell_before(runs, paths[0], predictor, listener)
         batch = Batch(predictor, outputs, folder, model, listener)
         if not cases:
             batch.failed += [(name, InputError(reason)) for name, reason in dataset.left_out()]
@@ -109,10 +128,13 @@ def predict_cases(
         finally:  # also of a batch that was stopped
             batch.tell()
         batch.write_tables()
+    if isinstance(dataset, PlainImages):
+        for what, count in dataset.converted.items():
+            listener.warned(f"{count} images were converted from {what}, as in training")
     if not batch.done and not batch.kept:
         fixable = all(isinstance(error, InputError) for _, error in batch.failed)
         raise (InputError if fixable else CrosstaskError)(
-            f"{root}: no case could be predicted; see the line{'s' if len(batch.failed) > 1 else ''} above"
+            f"{paths[0]}: no case could be predicted; see the line{'s' if len(batch.failed) > 1 else ''} above"
         )
     return Predicted(output, batch.done, batch.kept, tuple((name, str(error)) for name, error in batch.failed))
 
@@ -129,13 +151,23 @@ def _check_together(runs: Sequence[Path], split: str | None, onnx: Path | None) 
 
 
 def _predictor_of(
-    run: Path | Sequence[Path], *, weights: str | None, device: str, dataset: Dataset, onnx: Path | None
+    run: Path | Sequence[Path], experiment: Experiment, onnx: Path | None, loading: dict[str, Any]
 ) -> tuple[str, Predictor | Ensemble]:
-    """What predicts, and its name: a run, or several as an ensemble."""
+    """What predicts, and its name: a run, or several as an ensemble.
+
+    What the tasks are stands in the runs' records; those of earlier versions ask the data set.
+    """
+    runs, dataset = [run] if isinstance(run, Path) else list(run), loading["dataset"]
+    have, want = dataset.spatial_dims, experiment.sample.case_dims
+    if have != want:
+        raise InputError(f"{dataset.root}: holds {KIND[have]}, and the run has learned from {KIND[want]}")
+    alone = all("assembly" in read_record(folder) for folder in runs)
+    if not alone and isinstance(dataset, PlainImages):
+        raise InputError(f"{runs[0]}: is of an earlier version, which predicts cases of its own data set alone")
     if isinstance(run, Path):
-        predictor = Predictor(run, weights=weights, device=device, dataset=dataset, onnx=onnx)
+        predictor = Predictor(run, onnx=onnx, alone=alone, **loading)
         return predictor.spec.name, predictor
-    ensemble = Ensemble(list(run), weights=weights, device=device, dataset=dataset)
+    ensemble = Ensemble(runs, alone=alone, least=1, **loading)
     return ensemble.name, ensemble
 
 
@@ -153,13 +185,15 @@ def _tell_before(runs: Sequence[Path], root: Path, predictor: Predictor | Ensemb
         listener.warned(f"Not predicted, since not every seed has learned it: {', '.join(predictor.left_out)}")
     given = predictor.experiment.evaluation.fixed_threshold is not None
     decided = {task.name for task in predictor.tasks if task.thresholds is not None}
-    lacking = [
-        run
-        for run in runs
-        if decided & set(learned_tasks(read_record(run))) - set(read_thresholds(run, predictor.weights))
-    ]
+    lacking = [run for run in runs if decided & set(learned_tasks(read_record(run))) - _chosen(run, predictor)]
     if lacking and not given:
         listener.warned("No thresholds were chosen on validation cases yet, so 0.5 decides; see crosstask evaluate")
+
+
+def _chosen(run: Path, predictor: Predictor | Ensemble) -> set[str]:
+    """Tasks whose thresholds were chosen, with test-time augmentation or without."""
+    mirrored = predictor.experiment.mirrored
+    return set(read_thresholds(run, predictor.weights, mirrored) or read_thresholds(run, predictor.weights))
 
 
 def _made_by(
@@ -172,6 +206,7 @@ def _made_by(
         "network": digests[0] if len(digests) == 1 else digests,
         "thresholds": {task.name: task.thresholds for task in tasks},
         "formats": [writer.name for writer in outputs],
+        **({"probabilities": True} if any(writer.probabilities for writer in outputs) else {}),
     }
 
 

@@ -68,7 +68,9 @@ def score_run(
     spec = load_spec(run)
     settings = with_evaluation(spec.experiment, overrides).evaluation
     given = output is not None
-    output = output or run / f"scores-{split}.csv"
+    axes = with_evaluation(spec.experiment, overrides).mirrored
+    name = f"scores-{split}-mirrored-{''.join(axes)}.csv" if axes else f"scores-{split}.csv"
+    output = output or run / name
     check_output(output)
     if store is None and not spec.experiment.store_folder.exists():
         raise InputError(
@@ -76,7 +78,7 @@ def score_run(
         )
     cases = Store(store or spec.experiment.store_folder)
     if not given and output.exists() and not is_own_store(run, cases):  # figures of the run's own cases are kept
-        output = run / f"scores-{split}-{cases.root.parent.name}-{cases.root.name}.csv"
+        output = run / name.replace(".csv", f"-{cases.root.parent.name}-{cases.root.name}.csv")
     found = find_device(device)
     listener.told(f"Device: {describe_device(found)}")
     with listener.progress("Scoring") as progress:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment, experiment_from, load_experiment
-from crosstask.runs import EXPERIMENT, RECORD, RunSpec, is_trained, keys_of, load_spec, run_specs
+from crosstask.runs import EXPERIMENT, RECORD, RunSpec, is_packed, is_trained, keys_of, load_spec, run_specs, unpacked
 from crosstask.shipped import find_config
 
 
@@ -55,21 +55,22 @@ def experiment_at(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     return experiment
 
 
-def ensembles_of(experiment: Experiment, method: str | None = None) -> dict[str, list[RunSpec]]:
+def ensembles_of(experiment: Experiment, method: str | None = None, *, least: int = 2) -> dict[str, list[RunSpec]]:
     """``{method's key: its runs of all seeds}`` of a benchmark.
 
     Args:
         experiment: the benchmark's.
         method: only this one; its name, or its key with a variant.
+        least: seeds that there must be.
 
     Raises:
-        InputError: there is no such method, it has one seed alone, or a run of it is not trained to its end.
+        InputError: there is no such method, it has fewer seeds, or a run of it is not trained to its end.
     """
     keys = keys_of(experiment)
     if method is not None and method not in keys:
         raise InputError(f"--method: {method!r} is not among the experiment's methods: {', '.join(keys)}")
     specs = [spec for spec in run_specs(experiment) if method in (None, spec.key)]
-    if len(experiment.seeds) < 2:
+    if len(experiment.seeds) < least:
         raise InputError(
             f"{experiment.output_folder}: has seed {experiment.seeds[0]} alone, and an ensemble needs two; train more "
             "(seeds=[0,1,2])"
@@ -82,39 +83,63 @@ def ensembles_of(experiment: Experiment, method: str | None = None) -> dict[str,
     return {key: [spec for spec in specs if spec.key == key] for key in keys if method in (None, key)}
 
 
-def runs_to_predict(path: Path, method: str | None, *, ensemble: bool) -> Path | list[Path]:
-    """The run that a path is of, or with ``ensemble`` all seeds of a method of the benchmark that it is of.
+def runs_to_predict(path: Path, method: str | None, *, ensemble: bool = False) -> Path | list[Path]:
+    """The run that a path is of; of a benchmark all runs of a method, which predict as one.
+
+    Args:
+        path: a run folder, a packed model, or a benchmark: its output folder or experiment file.
+        method: of a benchmark, by name or key; may be left out where it has one alone.
+        ensemble: say so where the path is none of a benchmark.
 
     Raises:
-        InputError: it is a benchmark and no ensemble is asked for, or the other way round; see :func:`ensemble_at`.
+        InputError: a single run, and a method of it is asked for; or see :func:`ensemble_at`.
     """
-    if ensemble:
-        return ensemble_at(path, method)
-    if method is not None:
-        raise InputError("--method: is of an ensemble; add --ensemble, or give the run's folder alone")
-    if path.is_dir() and not is_run(path) and (path / "runs").is_dir():
-        raise InputError(f"{path}: is a benchmark; add --ensemble, or give the folder of one of its runs")
-    return path
+    if is_packed(path):
+        if method is not None or ensemble:
+            given = "--ensemble" if method is None else "--method"
+            raise InputError(f"{given}: {path} is a packed model, which is one method; leave it out")
+        return unpacked(path)
+    if is_run(path):
+        if ensemble:
+            raise InputError(f"--ensemble: {path} is one run; give the benchmark, its output folder or experiment file")
+        if method is not None:
+            raise InputError(f"--method: {path} is one run; leave it out, or give the benchmark it belongs to")
+        return path
+    benchmark = not path.is_dir() or (path / EXPERIMENT).is_file() or (path / "runs").is_dir()
+    if not benchmark and not ensemble and method is None:
+        return path  # says itself what it lacks
+    return ensemble_at(path, method, least=2 if ensemble else 1)
 
 
-def ensemble_at(path: Path, method: str | None) -> list[Path]:
-    """Run folders of all seeds of a method of a benchmark.
+def runs_to_pack(path: Path, method: str | None) -> Path | list[Path]:
+    """The runs that go into a packed model: a single one, or all seeds of a method of a benchmark.
+
+    Raises:
+        InputError: see :func:`runs_to_predict`; or the path is a packed model already.
+    """
+    if is_packed(path):
+        raise InputError(f"{path}: is packed already; copy the folder as it is")
+    return runs_to_predict(path, method)
+
+
+def ensemble_at(path: Path, method: str | None, *, least: int = 1) -> Path | list[Path]:
+    """Run folders of all seeds of a method of a benchmark; a single one where there is one.
 
     Args:
         path: the benchmark; see :func:`benchmark_at`.
         method: name or key; None where there is only one.
+        least: seeds that there must be.
 
     Raises:
-        InputError: the path is one run, or none of a benchmark; see :func:`ensembles_of`.
+        InputError: the path is none of a benchmark, there is no such method, or a run is not trained to its end.
     """
-    if is_run(path):
-        raise InputError(f"--ensemble: {path} is one run; give the benchmark, its output folder or experiment file")
     experiment = experiment_at(path)
     keys = keys_of(experiment)
     if method is None and len(keys) > 1:
-        raise InputError(f"--ensemble: {path} has several methods; add --method, one of {', '.join(keys)}")
-    (specs,) = ensembles_of(experiment, method or keys[0]).values()
-    return [spec.folder for spec in specs]
+        raise InputError(f"{path}: is a benchmark of several methods; add --method, one of {', '.join(keys)}")
+    (specs,) = ensembles_of(experiment, method or keys[0], least=least).values()
+    folders = [spec.folder for spec in specs]
+    return folders[0] if len(folders) == 1 else folders
 
 
 def check_trained(experiment: Experiment) -> None:

@@ -17,8 +17,9 @@ from crosstask.errors import InputError
 from crosstask.evaluation.kept import history_of
 from crosstask.experiment import Experiment
 from crosstask.geometry import Geometry
+from crosstask.prediction.ensemble import Ensemble
 from crosstask.prediction.predictor import Predictor
-from crosstask.runs import trained_record
+from crosstask.runs import is_packed, trained_record, unpacked
 from crosstask.tasks.base import Task
 from crosstask.tasks.segmentation import SegmentationTask
 
@@ -74,10 +75,12 @@ class ArrayPrediction:
 
 
 class TrainedRun:
-    """A trained run, loaded without its data.
+    """A trained run, or a packed model, loaded without its data.
+
+    A packed model of several seeds predicts the mean of all of them.
 
     Args:
-        folder: the run folder.
+        folder: the run folder, or that of a packed model.
         weights: ``best`` (by validation), ``final`` or ``average``; None for those
             by which the run is judged (``evaluation.weights``).
         device: ``auto``, ``cpu``, ``cuda``, ...; see :func:`crosstask.devices.find_device`.
@@ -92,13 +95,20 @@ class TrainedRun:
 
     def __init__(self, folder: str | Path, *, weights: str | None = None, device: str = AUTO) -> None:
         self.folder = Path(folder)
-        self._predictor = Predictor(self.folder, weights=weights, device=device, alone=True)
-        self.record = trained_record(self.folder)
+        runs = unpacked(self.folder) if is_packed(self.folder) else self.folder
+        self._predictor: Predictor | Ensemble
+        if isinstance(runs, Path):
+            self._run = runs
+            self._predictor = Predictor(runs, weights=weights, device=device, alone=True)
+        else:
+            self._run = runs[0]
+            self._predictor = Ensemble(runs, weights=weights, device=device, alone=True, least=1)
+        self.record = trained_record(self._run)
 
     @property
     def name(self) -> str:
-        """``METHOD/seedN``, with the task of a single-task run."""
-        return self._predictor.spec.name
+        """``METHOD/seedN``, with the task of a single-task run; of several seeds the method with all of them."""
+        return self._predictor.name if isinstance(self._predictor, Ensemble) else self._predictor.spec.name
 
     @property
     def experiment(self) -> Experiment:
@@ -108,6 +118,8 @@ class TrainedRun:
     @property
     def network(self) -> nn.Module:
         """Image ``b c *s``, windowed and resized to ``sample.size``, to raw outputs by task; in evaluation mode."""
+        if isinstance(self._predictor, Ensemble):
+            raise InputError(f"{self.folder}: has several networks; load_run of a folder below models gives each")
         network = self._predictor.network
         assert isinstance(network, nn.Module)
         return network
@@ -119,8 +131,8 @@ class TrainedRun:
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """One row an epoch: losses, weights, skills, score; empty where the file is lost."""
-        found = history_of(self.folder)
+        """One row an epoch: losses, weights, skills, score; empty where the file is lost, or did not go along."""
+        found = history_of(self._run)
         return pd.DataFrame() if found is None else found
 
     def predict(

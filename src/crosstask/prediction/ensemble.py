@@ -16,7 +16,7 @@ from crosstask.errors import InputError
 from crosstask.experiment import EvaluationSection
 from crosstask.functional.uncertainty import RunningSpread, binary_entropy, entropy
 from crosstask.geometry import Geometry
-from crosstask.prediction.predictor import Prediction, Predictor, fix_thresholds, load_states
+from crosstask.prediction.predictor import Prediction, Predictor, fix_thresholds, load_states, recorded_assembly
 from crosstask.runs import EXPERIMENT, RunSpec, differing_settings, load_spec, read_record
 from crosstask.tasks.base import Task
 from crosstask.tasks.segmentation import SegmentationTask
@@ -37,6 +37,8 @@ class Ensemble:
         device: of the networks; see :func:`crosstask.devices.find_device`.
         dataset: the data set, if not where the runs were trained on it.
         evaluation: how predictions are pooled and decided; by default as the runs' own settings have it.
+        alone: look at no data set, as a :class:`Predictor` that is.
+        least: seeds that there must be; of a single one there is no spread.
 
     Attributes:
         seeds: of the runs, in order.
@@ -55,20 +57,28 @@ class Ensemble:
         device: str = AUTO,
         dataset: Dataset | None = None,
         evaluation: EvaluationSection | None = None,
+        alone: bool = False,
+        least: int = 2,
     ) -> None:
         specs = [load_spec(folder) for folder in folders]
-        check_alike(folders, specs)
-        own = dataset or dataset_of(specs[0].experiment)
+        check_alike(folders, specs, least)
+        own = dataset if alone else dataset or dataset_of(specs[0].experiment)
         loading: dict[str, Any] = {"weights": weights, "device": device, "dataset": own, "evaluation": evaluation}
+        loading["alone"] = self._alone = alone
         self._members: dict[int, dict[Path, Predictor]] = {}
         for spec, folder in sorted(zip(specs, folders, strict=True), key=lambda pair: pair[0].seed):
             self._members.setdefault(spec.seed, {})[folder] = Predictor(folder, **loading)
         first = next(iter(self._runs.values()))
         self.spec, self.experiment = first.spec, first.experiment
-        self.weights, self.device, self.dataset = first.weights, first.device, own
+        self.weights, self.device = first.weights, first.device
+        if own is not None:
+            self.dataset = own
         self.seeds = tuple(self._members)
         self.left_out: tuple[str, ...] = ()
         self.assembly = self._joined()
+
+    dataset: Dataset
+    """Absent of one that predicts arrays alone."""
 
     @property
     def _runs(self) -> dict[Path, Predictor]:
@@ -77,7 +87,8 @@ class Ensemble:
     @property
     def name(self) -> str:
         """Of the method, with its seeds."""
-        return f"{self.spec.key}, ensemble of seeds {', '.join(map(str, self.seeds))}"
+        several = "ensemble of seeds" if len(self.seeds) > 1 else "seed"
+        return f"{self.spec.key}, {several} {', '.join(map(str, self.seeds))}"
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -89,7 +100,7 @@ class Ensemble:
         of_seeds = [{task.name for run in runs.values() for task in run.tasks} for runs in self._members.values()]
         common = set.intersection(*of_seeds)
         self.left_out = tuple(sorted(set.union(*of_seeds) - common))
-        assembly = assembly_of(self.experiment, self.dataset).only(sorted(common))
+        assembly = self._whole().only(sorted(common))
         if not assembly.tasks:
             raise InputError(f"{self.spec.key}: no task is predicted by every seed, so there is no ensemble of them")
         for task in assembly.tasks:
@@ -101,6 +112,15 @@ class Ensemble:
                 task.thresholds = tuple(np.mean(chosen, axis=0).tolist())
         fix_thresholds(assembly.tasks, self.experiment.evaluation)
         return assembly
+
+    def _whole(self) -> Assembly:
+        """All tasks of all runs, with nothing learned yet."""
+        if not self._alone:
+            return assembly_of(self.experiment, self.dataset)
+        own = [recorded_assembly(folder, read_record(folder)) for folder in self._runs]
+        tasks = {task.name: task for assembly in own for task in assembly.tasks}
+        order = [name for name in self.experiment.dataset.tasks if name in tasks]
+        return replace(own[0], tasks=tuple(tasks[name] for name in order))
 
     def each(
         self, case_id: str, case: Readable, geometry: Geometry, *, tasks: Sequence[str] | None = None
@@ -134,10 +154,11 @@ class Ensemble:
 def joined(case_id: str, geometry: Geometry, sums: dict[str, RunningSpread]) -> Prediction:
     """The prediction that running means and spreads amount to."""
     means = {name: found.mean for name, found in sums.items()}
-    return Prediction(case_id, means, geometry, {name: found.spread for name, found in sums.items()})
+    several = {name: found.spread for name, found in sums.items() if found.number > 1}
+    return Prediction(case_id, means, geometry, several)
 
 
-def check_alike(folders: Sequence[Path], specs: Sequence[RunSpec]) -> None:
+def check_alike(folders: Sequence[Path], specs: Sequence[RunSpec], least: int = 2) -> None:
     """Make sure that runs are seeds of one method, trained in the same way.
 
     Raises:
@@ -145,7 +166,7 @@ def check_alike(folders: Sequence[Path], specs: Sequence[RunSpec]) -> None:
     """
     first, at = specs[0], folders[0]
     seeds = {spec.seed for spec in specs}
-    if len(seeds) < 2:
+    if len(seeds) < least:
         raise InputError(
             f"{at}: an ensemble needs two seeds or more, and {first.key} has seed {first.seed} alone; train more "
             "(seeds=[0,1,2]), or predict with the run alone"

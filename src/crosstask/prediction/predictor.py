@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from crosstask.runs import (
     read_thresholds,
     weights_path,
 )
+from crosstask.sample import AXES
 from crosstask.tasks.base import Level, Task
 
 
@@ -70,8 +72,8 @@ class Predictor:
         device: of the network; see :func:`crosstask.devices.find_device`. ONNX Runtime computes on the CPU, which is
             its ``auto``.
         dataset: the data set, if not where the run was trained on it.
-        alone: look at no data set at all: what it would say stands in the run's record. It predicts arrays; raw cases
-            and scores need a data set.
+        alone: look at no data set at all: what it would say stands in the run's record. It predicts arrays, or with
+            ``dataset`` its raw cases, whatever labels these have; scores need a data set.
         onnx: the run's network as :func:`crosstask.export.onnx.export_onnx` wrote it, to compute with in the place of
             its weights.
         evaluation: how predictions are pooled and decided; by default as the run's own settings have it.
@@ -108,12 +110,14 @@ class Predictor:
         self.assembly: Assembly
         if alone:
             self.assembly = recorded_assembly(folder, record)
+            if dataset is not None:
+                self.dataset = dataset
         else:
             self.dataset = dataset or dataset_of(experiment)
             self.assembly = assembly_of(experiment, self.dataset).only(learned_tasks(record))
         load_states(self.assembly, folder, record)
         for task in self.assembly.tasks:
-            if task.name in (thresholds := read_thresholds(folder, self.weights)):
+            if task.name in (thresholds := self._thresholds(folder, experiment.mirrored)):
                 if len(thresholds[task.name]) != len(task.classes):
                     raise InputError(
                         f"{folder / THRESHOLDS}: does not have one threshold a class of {task.name!r}; remove it, and "
@@ -133,6 +137,10 @@ class Predictor:
 
     dataset: Dataset
     """Absent of one that predicts arrays alone."""
+
+    def _thresholds(self, folder: Path, mirrored: Sequence[str]) -> dict[str, list[float]]:
+        """Those of the same test-time augmentation; before these are chosen, those without any."""
+        return read_thresholds(folder, self.weights, mirrored) or read_thresholds(folder, self.weights)
 
     def _trained(self, path: Path) -> nn.Module:
         """The run's network with the weights of a file."""
@@ -192,7 +200,7 @@ class Predictor:
 
     def _whole(self, case: Readable, geometry: Geometry) -> dict[str, np.ndarray]:
         image = torch.from_numpy(self.assembly.image(case))[None]
-        decoded = self._decoded(self._forward(resize(image, self.experiment.sample.size).to(self.device)))
+        decoded = self.decoded(resize(image, self.experiment.sample.size).to(self.device))
         values = {task.name: resize(decoded[task.name], geometry.shape) for task in self._at("pixel")}
         values |= {task.name: decoded[task.name] for task in self._at("image")}
         return {task.name: values[task.name][0].cpu().numpy() for task in self.assembly.tasks}
@@ -202,7 +210,7 @@ class Predictor:
         sample = self.experiment.sample
         lesion = lesion_of(case_id, case, geometry, self.assembly.image_array, sample.lesion)
         image = torch.from_numpy(self.assembly.windowed(lesion.middle_patch(sample.lesion)))[None]
-        decoded = self._decoded(self._forward(resize(image, sample.size).to(self.device)))
+        decoded = self.decoded(resize(image, sample.size).to(self.device))
         return {task.name: decoded[task.name][0].float().cpu().numpy() for task in self._at("image")}
 
     def _pooled(self, parts: list[dict[str, Tensor]]) -> dict[str, np.ndarray]:
@@ -225,6 +233,25 @@ class Predictor:
             values[task.name] = pooled.cpu().numpy()
         return values
 
+    def decoded(self, image: Tensor) -> dict[str, Tensor]:
+        """Decoded output of samples ``b c *s``, windowed and resized: the mean over all ways to mirror them.
+
+        Each is mirrored back. Without test-time augmentation there is one way, which is none.
+        """
+        pixel = {task.name for task in self._at("pixel")}
+        ways = [way for count in range(len(self._axes) + 1) for way in itertools.combinations(self._axes, count)]
+        total: dict[str, Tensor] = {}
+        for way in ways:
+            decoded = self._decoded(self._forward(image.flip(way) if way else image))
+            for name, values in decoded.items():
+                upright = values.flip(way) if way and name in pixel else values
+                total[name] = total[name] + upright if name in total else upright
+        return {name: values / len(ways) for name, values in total.items()} if len(ways) > 1 else total
+
+    @property
+    def _axes(self) -> tuple[int, ...]:
+        return tuple(AXES[axis] for axis in self.experiment.mirrored)
+
     def _decoded(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         return {task.name: task.decode(outputs[task.name]) for task in self.assembly.tasks}
 
@@ -238,8 +265,7 @@ class Predictor:
         for start in range(0, depth, step):
             part = slice(start, min(start + step, depth))
             image = torch.from_numpy(self.assembly.image(case, (part,))).transpose(0, 1)
-            outputs = self._forward(resize(image, self.experiment.sample.size).to(self.device))
-            decoded = self._decoded(outputs)
+            decoded = self.decoded(resize(image, self.experiment.sample.size).to(self.device))
             parts.append({task.name: decoded[task.name] for task in self._at("image")})
             for name, whole in values.items():
                 whole[:, part] = resize(decoded[name], plane).transpose(0, 1).cpu().numpy()
@@ -255,7 +281,7 @@ class Predictor:
         parts: list[dict[str, Tensor]] = []
 
         def predict(patch: Tensor) -> dict[str, Tensor]:
-            decoded = self._decoded(self._forward(patch))
+            decoded = self.decoded(patch)
             parts.append({task.name: decoded.pop(task.name) for task in self._at("image")})
             return decoded or {"": patch[:, :1]}  # something must be stitched
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from crosstask.csv_cells import csv_text
 from crosstask.evaluation.ensembles import OF_SPREAD, EnsembleFigure
-from crosstask.evaluation.scored import ON_VALIDATION
+from crosstask.evaluation.scored import ON_VALIDATION, mirrored_remarks
 from crosstask.experiment import EvaluationSection
 from crosstask.files import write_atomically
 from crosstask.functional.uncertainty import WITHIN_ONE, WITHIN_TWO
@@ -88,7 +88,8 @@ def ensembles_csv(figures: Sequence[EnsembleFigure]) -> str:
 
 def _notes(evaluation: EvaluationSection) -> list[str]:
     """What a reader must know of the first table."""
-    return [NOTE, *([ON_VALIDATION] if evaluation.split == "validation" else [])]
+    remarks = [ON_VALIDATION] if evaluation.split == "validation" else []
+    return [NOTE, *remarks, *mirrored_remarks(evaluation)]
 
 
 def ensembles_text(figures: Sequence[EnsembleFigure], evaluation: EvaluationSection) -> str:

@@ -48,12 +48,14 @@ from crosstask.runs.names import (
     predictions_under,
     scores_under,
 )
+from crosstask.runs.packed import PACK, is_packed, read_pack, unpacked
 from crosstask.runs.record import (
     is_trained,
     learned_tasks,
     never_predicted,
     read_record,
     read_thresholds,
+    thresholds_key,
     trained_record,
     write_record,
 )
@@ -79,6 +81,7 @@ __all__ = [
     "LOCK",
     "LOGGERS",
     "OTHER_RULES",
+    "PACK",
     "PER_TASK",
     "PREDICTIONS",
     "PREVIOUS",
@@ -98,6 +101,7 @@ __all__ = [
     "grid_of",
     "has_checkpoint",
     "has_learned",
+    "is_packed",
     "is_trained",
     "keep_evaluation",
     "keys_of",
@@ -110,6 +114,7 @@ __all__ = [
     "plugins_at",
     "predictions_under",
     "read_images",
+    "read_pack",
     "read_record",
     "read_thresholds",
     "remove_weights",
@@ -117,7 +122,9 @@ __all__ = [
     "runs_without_normalisation",
     "scores_under",
     "snapshots_needed",
+    "thresholds_key",
     "trained_record",
+    "unpacked",
     "weights_of_epoch",
     "weights_path",
     "write_images",

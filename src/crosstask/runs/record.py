@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +84,19 @@ def is_trained(spec: RunSpec) -> bool:
         return False
 
 
-def read_thresholds(folder: Path, weights: str) -> dict[str, list[float]]:
+def thresholds_key(weights: str, mirrored: Sequence[str] = ()) -> str:
+    """Name of the thresholds that go with weights, and with the axes of test-time augmentation."""
+    return f"{weights}, mirrored along {','.join(mirrored)}" if mirrored else weights
+
+
+def read_thresholds(folder: Path, weights: str, mirrored: Sequence[str] = ()) -> dict[str, list[float]]:
     """Thresholds that were chosen on validation cases, ``{task: one a class}``; empty before that.
 
     Args:
         folder: the run folder.
         weights: their name; see :mod:`crosstask.runs.weights`.
+        mirrored: axes of test-time augmentation, which changes the probabilities; see
+            :attr:`crosstask.experiment.Experiment.mirrored`.
 
     Raises:
         InputError: the file is damaged.
@@ -97,7 +104,10 @@ def read_thresholds(folder: Path, weights: str) -> dict[str, list[float]]:
     path = folder / THRESHOLDS
     try:
         whole = json.loads(path.read_text(encoding="utf-8"))
-        found = {task: [float(value) for value in values] for task, values in whole.get(weights, {}).items()}
+        found = {
+            task: [float(value) for value in values]
+            for task, values in whole.get(thresholds_key(weights, mirrored), {}).items()
+        }
         if not all(0 <= value <= 1 for values in found.values() for value in values):
             raise ValueError
         return found

@@ -261,3 +261,14 @@ def _median(bins: np.ndarray, count: int, voxels: _Voxels) -> float:
         rest = place - int(ends[upper] - bins[upper])
         found.append(_value((upper << _HALF) | int(np.searchsorted(np.cumsum(lower[upper]), rest, side="right"))))
     return (found[0] + found[1]) / 2
+
+
+def spacing_range(store: Store, cases: Sequence[str]) -> list[list[float]] | None:
+    """Smallest and largest spacing of prepared volumes, ``[[z, y, x], [z, y, x]]``; None of pictures, or no case.
+
+    Args:
+        store: the prepared cases.
+        cases: which.
+    """
+    steps = np.array([store.open(case).geometry.spacing for case in cases])
+    return None if steps.ndim != 2 or steps.shape[1] != 3 else [steps.min(0).tolist(), steps.max(0).tolist()]

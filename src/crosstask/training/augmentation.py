@@ -15,9 +15,8 @@ from torch.utils.data import Dataset
 from crosstask.assembly import Assembly
 from crosstask.errors import InputError
 from crosstask.experiment import AugmentationSection
-from crosstask.sample import Sample
+from crosstask.sample import AXES, Sample
 
-_AXES = {"x": -1, "y": -2, "z": -3}
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _OTHER_SIDE = {"left": "right", "right": "left", "l": "r", "r": "l"}
 _PURPOSE = 5  # of the random numbers, beside those of the order
@@ -39,7 +38,7 @@ class Augmentation:
 
     def __init__(self, settings: AugmentationSection, assembly: Assembly) -> None:
         self._settings = settings
-        self._flips = [_AXES[axis] for axis in dict.fromkeys(settings.flip)]
+        self._flips = [AXES[axis] for axis in dict.fromkeys(settings.flip)]
         self._tasks = tuple(task for task in assembly.labels if task.level == "pixel")
         self._image_channels = len(assembly.windows) * assembly.image_channels
 

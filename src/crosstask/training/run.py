@@ -55,7 +55,7 @@ from crosstask.sample import Sample, collate
 from crosstask.seals import seal
 from crosstask.splits import splits_of
 from crosstask.store import Store
-from crosstask.store.statistics import channel_statistics, digests_of
+from crosstask.store.statistics import channel_statistics, digests_of, spacing_range
 from crosstask.training.augmentation import Augmentation, AugmentedSamples, check_augmentation
 from crosstask.training.average import WeightAverage
 from crosstask.training.cache import CachedSamples
@@ -442,6 +442,7 @@ def _new_record(
         "normalisation": describe_normalisation(architecture),
         "assembly": describe_assembly(assembly),
         "task_state": {task.name: task.state() for task in assembly.tasks},
+        "intake": dataset.intake().describe(),
         "data": {
             "dataset": dataset.name,
             "fingerprint": store.fingerprint_of(_cases(splits)),
@@ -449,6 +450,7 @@ def _new_record(
             "licence": dataset.licence,
             "source": dataset.source,
             "citation": dataset.citation,
+            "spacing": spacing_range(store, splits["train"]) if dataset.spatial_dims == 3 else None,
         },
         "environment": environment(),
         "plugins": [asdict(plugin) for plugin in (*installed(), *load(spec.experiment.plugins))],

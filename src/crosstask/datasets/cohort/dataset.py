@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from crosstask.datasets.base import Case, CaseData, Dataset, Issue
+from crosstask.datasets.base import Case, CaseData, Dataset, Issue, Source
 from crosstask.datasets.cohort.check import check_cohort
 from crosstask.datasets.cohort.labels import ClassesLabel, FindingsLabel, NumberLabel, OneHotLabel
 from crosstask.datasets.cohort.masks import Mask, belongs, read_mask
 from crosstask.datasets.cohort.rows import CohortRows
 from crosstask.datasets.cohort.spec import IMAGE, CohortFile, CohortSpec, load_cohort
+from crosstask.datasets.intake import Intake
 from crosstask.datasets.names import refuse_options, unknown_name
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
-from crosstask.io.images import read_image
+from crosstask.io.images import read_image, recoloured
 from crosstask.io.numbers import not_numbers, only_numbers
 from crosstask.io.resampling import resample
 from crosstask.io.tables import Row
@@ -29,8 +30,6 @@ from crosstask.tasks.base import Task
 
 COHORT_FILE = "cohort.yaml"
 """Name of the file that is looked for when the root is a folder."""
-_LUMA = np.array([0.299, 0.587, 0.114])
-"""Weights of red, green and blue in a grey value (ITU-R BT.601)."""
 
 
 class Cohort(Dataset):
@@ -147,6 +146,28 @@ class Cohort(Dataset):
         exclusive = isinstance(label, (ClassesLabel, OneHotLabel))
         return ClassificationTask(name, name, classes, exclusive=exclusive, **options)
 
+    def intake(self) -> Intake:
+        """As the cohort file reads its images."""
+        spec = self.spec
+        refusal = ""
+        if spec.crop is not None:
+            refusal = (
+                f"the run has learned from volumes cut to a box around {spec.crop.masks!r}, which plain images do not "
+                "outline; give a cohort file with that outline"
+            )
+        return Intake(
+            self.image_channels,
+            self.spatial_dims,
+            files=len(spec.image),
+            converts=len(spec.image) == 1,
+            spacing=spec.spacing,
+            fill=spec.fill,
+            patterns=tuple(spec.image),
+            case=spec.case,
+            missing=tuple(spec.missing),
+            refusal=refusal,
+        )
+
     def read_settings(self) -> Mapping[str, Any]:
         return self.spec.reading()
 
@@ -173,6 +194,19 @@ class Cohort(Dataset):
             InputError: a file cannot be read, is of another kind or size than the others, or a cell of the table holds
                 what its label does not accept. The message names the file, or row, column and value.
         """
+        return self._read(case, None)
+
+    def read_to_predict(self, case: Case) -> tuple[CaseData, list[str]]:
+        """A case whose labels and masks may be wrong: they are left out.
+
+        Raises:
+            InputError: the image cannot be read, or the outline that it is cut around.
+        """
+        lost: list[str] = []
+        return self._read(case, lost), lost
+
+    def _read(self, case: Case, lost: list[str] | None) -> CaseData:
+        """A case; with a list for what is lost of its labels, these need not be right."""
         row = self.rows.row(case.id)
         images = self.rows.images_of(row)
         if missing := next((path for path in images if not path.exists()), None):
@@ -180,13 +214,21 @@ class Cohort(Dataset):
         information: dict[str, Any] = {}
         issues: list[Issue] = []
         labels, faults = self.rows.labels_of(row)
-        if faults:
+        if faults and lost is None:
             raise InputError(faults[0])
+        if lost is not None:
+            lost += faults
         image, native = self._image(images, information)
         channels: dict[str, tuple[str, ...]] = {IMAGE: self._channel_names()}
         arrays: dict[str, np.ndarray] = {}
         for task in self.spec.masks:
-            channels[task], arrays[task] = self._masks(case.id, task, row, images[0], native, information, issues)
+            try:
+                channels[task], arrays[task] = self._masks(case.id, task, row, images[0], native, information, issues)
+            except InputError as error:
+                if lost is None or (self.spec.crop is not None and self.spec.crop.masks == task):
+                    raise
+                lost.append(str(error))
+        source = Source(images[0], native) if len(native.shape) == 3 else None
         if self.spec.crop is not None:
             box = self._box(arrays[self.spec.crop.masks], native, row)
             image, native = image[box], native.cropped(box[1:])
@@ -198,7 +240,7 @@ class Cohort(Dataset):
         arrays[IMAGE] = image
         for name, values in labels.items():
             arrays[name], channels[name] = np.array(list(values.values()), np.float32), tuple(values)
-        return CaseData(arrays, channels, geometry, information, tuple(issues))
+        return CaseData(arrays, channels, geometry, information, tuple(issues), source)
 
     # --- files ---
 
@@ -233,14 +275,12 @@ class Cohort(Dataset):
     def _coloured(self, values: np.ndarray, information: dict[str, Any]) -> np.ndarray:
         """One channel, or three of a colour cohort, of an image with one or three."""
         if self.spec.channels == "grey" and len(values) == 3:
-            grey = np.tensordot(_LUMA, values.astype(np.float64), 1)
             if not (values == values[:1]).all():
                 information["converted"] = "colour to grey"
-            rounded = np.rint(grey) if values.dtype.kind in "iu" else grey
-            return rounded.astype(values.dtype)[None]
+            return recoloured(values, 1)
         if self.spec.channels == "colour" and len(values) == 1:
             information["converted"] = "grey to colour"
-            return np.repeat(values, 3, axis=0)
+            return recoloured(values, 3)
         return values
 
     def _masks(

@@ -18,6 +18,7 @@ from crosstask.datasets.dicom_rt.options import length_of, names_of, synonyms_of
 from crosstask.datasets.dicom_rt.patient import Lost, Patient, PatientCase, read_patient
 from crosstask.datasets.dicom_rt.plans import PLAN_NAMES
 from crosstask.datasets.dicom_rt.pseudonyms import pseudonyms
+from crosstask.datasets.intake import Intake
 from crosstask.datasets.names import natural
 from crosstask.datasets.plan_tasks import TASKS, plan_task
 from crosstask.errors import InputError
@@ -225,6 +226,10 @@ class DicomRT(Dataset):
         data = self._read(case, lost)
         told = tuple(Issue(case.id, "warning", message) for message in lost.messages)
         return replace(data, issues=data.issues + told)
+
+    def intake(self) -> Intake:
+        """None: a CT's scale, frame of reference and table are in its DICOM files alone."""
+        return Intake(1, 3, refusal="the run has learned from DICOM; give a folder with the DICOM files of the CT")
 
     def read_to_predict(self, case: Case) -> tuple[PatientCase, list[str]]:
         """A case as far as its CT; structures, dose and plan are left out where they cannot be read.
