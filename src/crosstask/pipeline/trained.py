@@ -55,7 +55,7 @@ class ArrayPrediction:
 
     @cached_property
     def labels(self) -> pd.DataFrame:
-        """Image-level predictions: one row a task and class with its value, what it amounts to, and its unit."""
+        """Image-level predictions, one row a task and class with its value, what it amounts to, and its unit."""
         rows = []
         for name, task in self.tasks.items():
             if task.level == "image":
@@ -119,7 +119,7 @@ class TrainedRun:
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """One row an epoch: losses, weights, skills, score; empty where the file is lost."""
+        """One row an epoch, with losses, weights, skills and score; empty where the file is lost."""
         found = history_of(self.folder)
         return pd.DataFrame() if found is None else found
 
