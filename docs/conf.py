@@ -35,14 +35,13 @@ html_copy_source = False
 # Anchors as a code host makes them from headings, and formulas between dollars.
 myst_heading_anchors = 4
 myst_enable_extensions = ["dollarmath"]
-# A page that includes another (../CHANGELOG.md) begins with the heading that this has.
-suppress_warnings = ["myst.header"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
+toc_object_entries_show_parents = "hide"
 napoleon_numpy_docstring = False
 napoleon_use_ivar = False
 napoleon_use_rtype = False

@@ -1,7 +1,7 @@
 """Take the picture of the report that README and first page show, of the demo's page (``make picture``).
 
-Generated phantoms only: the demo's page, or that of another benchmark on generated data. Needs a Chromium (or Chrome) on
-the path, and Pillow. Run it again when the page has changed.
+Generated phantoms only: the demo's page, or that of another benchmark on generated data. Needs a Chromium (or Chrome)
+on the path, and Pillow. Run it again when the page has changed.
 """
 
 from __future__ import annotations

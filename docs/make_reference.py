@@ -23,14 +23,14 @@ COMMANDS = """# Every command and option
 Made by `make reference` from the commands themselves; `crosstask COMMAND --help` says the same on a terminal.
 `crosstask --install-completion` sets up completion by the tab key.
 
-The exit code is 0 where all went well, 2 where the input has to be changed (the last line says what to do), 3 where `predict`
-wrote some cases and could not write others, 130 after Ctrl-C, and 1 for anything else.
+The exit code is 0 where all went well, 2 where the input has to be changed (the last line says what to do), 3 where
+`predict` wrote some cases and could not write others, 130 after Ctrl-C, and 1 for anything else.
 """
 CONFIGS = """# What comes along
 
 Made by `make reference` from the files. A name stands wherever a command or a function takes an experiment or a cohort
-file: `crosstask benchmark openkbp-small`. `crosstask configs` lists them, and `crosstask configs NAME > my.yaml` makes a file
-of your own of one; [its keys](experiment.md) can also be changed on the command line.
+file: `crosstask benchmark openkbp-small`. `crosstask configs` lists them, and `crosstask configs NAME > my.yaml` makes
+a file of your own of one; [its keys](experiment.md) can also be changed on the command line.
 """
 
 

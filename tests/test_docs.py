@@ -1,4 +1,4 @@
-"""The documentation: pages made from the code are up to date, every page is in the site, and every link leads somewhere.
+"""The documentation: pages made from the code are up to date, every page is in the site, every link leads somewhere.
 
 ``make docs`` builds the site with warnings as errors; what it cannot see is here.
 """

@@ -6,8 +6,8 @@
 - a ``python`` block is run with the names of the blocks before it on the page;
 - a block that begins with ``# FILE`` is written to that file, and not run.
 
-A comment before a block changes it in the test alone: ``<!-- test: A -> B -->`` replaces a text, ``<!-- test: skip; WHY -->``
-leaves the block out.
+A comment before a block changes it in the test alone: ``<!-- test: A -> B -->`` replaces a text,
+``<!-- test: skip; WHY -->`` leaves the block out.
 """
 
 from __future__ import annotations

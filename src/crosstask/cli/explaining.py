@@ -31,8 +31,8 @@ terminal. Editors complete and check a file that begins with this line, once `cr
 """
 _COHORT_HEAD = """# Every key of a cohort file
 
-Made by `crosstask explain --cohort --markdown` from the models that check the file; `crosstask explain --cohort KEY` says
-the same on a terminal. [Your own data](your-own-data.md) explains the file with examples.
+Made by `crosstask explain --cohort --markdown` from the models that check the file; `crosstask explain --cohort KEY`
+says the same on a terminal. [Your own data](your-own-data.md) explains the file with examples.
 """
 
 

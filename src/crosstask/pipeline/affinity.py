@@ -64,7 +64,7 @@ class TaskAffinity:
 
     @cached_property
     def cosines(self) -> pd.DataFrame:
-        """A row a part and pair of tasks, with cosine, interval, p, seeds, steps; ``all`` is what all share together."""
+        """A row a part and pair of tasks with cosine, interval, p, seeds, steps; ``all`` is what all share together."""
         return self._rows(COSINE)
 
     def _rows(self, figure: str) -> pd.DataFrame:
