@@ -37,13 +37,18 @@ a file of your own of one; [its keys](experiment.md) can also be changed on the 
 def commands_page() -> str:
     """All commands with their arguments and options, in Markdown."""
     top = typer.main.get_command(app)
-    parts = [COMMANDS]
+    own = [parameter for parameter in top.params if not parameter.name.endswith("_completion")]  # typer's
+    parts = [COMMANDS, "\nBefore the command:\n", _rows(own, top)]
     for name, command in sorted(_commands(top, "crosstask")):
         parts.append(f"\n## {name}\n\n{_text(command.help)}\n\n```sh\n{_usage(name, command)}\n```\n")
-        rows = [_row(parameter, command) for parameter in command.params]
-        if rows:
-            parts.append("\n| | default | |\n|---|---|---|\n" + "".join(rows))
+        parts.append(_rows(command.params, command))
     return "".join(parts)
+
+
+def _rows(parameters: list[Any], command: Any) -> str:
+    """The table of arguments and options; nothing where there are none."""
+    rows = [_row(parameter, command) for parameter in parameters]
+    return "\n| | default | |\n|---|---|---|\n" + "".join(rows) if rows else ""
 
 
 def _commands(group: Any, name: str) -> Iterator[tuple[str, Any]]:
