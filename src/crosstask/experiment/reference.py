@@ -76,7 +76,7 @@ def _task_keys() -> list[Key]:
     from crosstask.tasks import ClassificationTask, RegressionTask, SegmentationTask
 
     chosen = "those of the data set's classes that are learned; all of them, or as the data set says"
-    kinds = {
+    kinds: dict[Any, tuple[str, ...]] = {
         SegmentationTask: ("exclusive", *SegmentationTask.loss_options),
         ClassificationTask: ("measure", *ClassificationTask.loss_options),
         RegressionTask: RegressionTask.loss_options,
@@ -86,7 +86,7 @@ def _task_keys() -> list[Key]:
         for kind in (SegmentationTask, ClassificationTask)
     ]
     for kind, options in kinds.items():
-        texts, hints = arguments_of(kind), get_type_hints(kind.__init__, {**vars(inspect.getmodule(kind))})
+        texts, hints = arguments_of(kind), get_type_hints(kind.__init__)
         for option in options:
             default = inspect.signature(kind).parameters[option].default
             text = plain_text(texts[option])
