@@ -201,7 +201,8 @@ def schema() -> dict[str, Any]:
     rules = found["$defs"]["SplitSection"]["properties"]["rule"]["enum"]
     found["$defs"]["DatasetSection"]["properties"]["splits"] = {"anyOf": [splits, {"enum": rules}]}
     tasks = found["$defs"]["DatasetSection"]["properties"]["tasks"]
-    by_name = {"type": "object", "additionalProperties": {"type": ["object", "null"]}}
+    options = {key.path.rpartition(".")[2]: {"description": key.text} for key in _task_keys()}
+    by_name = {"type": "object", "additionalProperties": {"type": ["object", "null"], "properties": options}}
     tasks["anyOf"] = [by_name, {"type": "array", "items": {"type": "string"}}]
     for name in ("type", "additionalProperties"):
         tasks.pop(name, None)
