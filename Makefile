@@ -54,6 +54,7 @@ picture: install-dev ## take the picture of the demo's page anew, for the first 
 	$(BIN)/python docs/make_picture.py
 
 tutorials: install-dev ## follow every tutorial, command by command, with data of test size (a minute or two)
+	rm -rf build/tutorials
 	$(ONE_THREAD) $(BIN)/python tests/tutorials.py build/tutorials
 
 format: install-dev ## mend style where ruff can

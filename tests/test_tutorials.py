@@ -19,14 +19,15 @@ _PANDAS = (tutorials.DOCS / "tutorials" / "pandas.md").read_text(encoding="utf-8
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which all of them were followed, by a process of its own: one of them registers a method."""
-    folder = tmp_path_factory.mktemp("tutorials")
-    subprocess.run(
+    folder = tmp_path_factory.mktemp("tutorials") / "folder"
+    done = subprocess.run(
         [sys.executable, tutorials.__file__, str(folder)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         check=False,
         timeout=1800,
     )
+    assert (folder / "faults.json").is_file(), done.stderr.decode(errors="replace")
     return folder
 
 
