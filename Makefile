@@ -27,7 +27,7 @@ PYTHON = $(shell for range in '(3, 10) <= v < (3, 14)' '(3, 10) <= v'; do \
 done)
 endif
 
-.PHONY: help demo test lint format coverage bench dead intervals clean install install-dev
+.PHONY: help demo test lint docs reference picture tutorials format coverage bench dead intervals clean install install-dev
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -42,6 +42,20 @@ lint: install-dev ## check style and types; changes nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: install-dev ## build the site into build/docs; a broken link or reference is an error
+	$(BIN)/python -m sphinx -q -E -W --keep-going -b html -d build/docs-read docs build/docs
+	@echo "Site: build/docs/index.html"
+
+reference: install-dev ## write the pages of keys, commands and configurations anew
+	$(BIN)/python docs/make_reference.py
+
+picture: install-dev ## take the picture of the demo's page anew, for the first page (needs a Chromium)
+	$(BIN)/python docs/make_picture.py
+
+tutorials: install-dev ## follow every tutorial, command by command, with data of test size (a minute or two)
+	rm -rf build/tutorials
+	$(ONE_THREAD) $(BIN)/python tests/tutorials.py build/tutorials
 
 format: install-dev ## mend style where ruff can
 	$(BIN)/ruff check --fix .

@@ -273,6 +273,14 @@ class TestCells:
         frame.loc[frame["method"] == "mtl", "metric"] = frame["metric"].str.upper()
         assert "column 'metric': 'dice' and 'DICE' differ in spelling alone" in fault(frame)
 
+    def test_classes_of_different_tasks_may_be_spelled_alike(self):
+        frame = long_table().assign(**{"class": "Lesion"})
+        other = frame.assign(task="diagnosis", **{"class": "lesion"})
+        scores = clean_scores(pd.concat([frame, other], ignore_index=True))
+        assert set(scores.table["class"]) == {"Lesion", "lesion"}
+        mixed = frame.assign(**{"class": frame["method"].map({"stl": "Lesion", "mtl": "lesion"})})
+        assert "column 'class': 'Lesion' and 'lesion' differ in spelling alone" in fault(mixed)
+
     def test_groups(self):
         frame = long_table()
         patients = frame["case"].map(lambda case: f"p{int(case[4:]) // 2}")

@@ -13,10 +13,15 @@ from rich.table import Table
 from crosstask.cli.answering import answer
 from crosstask.cli.options import Json
 from crosstask.cli.terminal import out
+from crosstask.errors import InputError
 
 if TYPE_CHECKING:
     from crosstask.experiment.reference import Key
 
+_COLUMNS = """
+| key | type | default | meaning |
+|---|---|---|---|
+"""
 _HEAD = """# Every key of an experiment file
 
 Made by `crosstask explain --markdown` from the models that check the file; `crosstask explain KEY` says the same on a
@@ -26,9 +31,11 @@ terminal. Editors complete and check a file that begins with this line, once `cr
 ```yaml
 # yaml-language-server: $schema=crosstask.schema.json
 ```
+"""
+_COHORT_HEAD = """# Every key of a cohort file
 
-| key | type | default | meaning |
-|---|---|---|---|
+Made by `crosstask explain --cohort --markdown` from the models that check the file; `crosstask explain --cohort KEY`
+says the same on a terminal. [Your own data](your-own-data.md) explains the file with examples.
 """
 
 
@@ -37,20 +44,28 @@ def explain(
         Optional[str],  # noqa: UP045 - typer reads annotations at run time, also on Python 3.10
         typer.Argument(help="A key, e.g. training.schedule, or a section; without it all.", metavar="[KEY]"),
     ] = None,
+    cohort: Annotated[bool, typer.Option("--cohort", help="Keys of a cohort file, e.g. labels.")] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print a JSON schema of the file, for editors.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print all keys as a page of Markdown.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Explain the keys of an experiment file: type, default, range, meaning; options of every method too."""
-    from crosstask.experiment import reference
+    """Explain the keys of an experiment or cohort file: type, default, range, meaning; options of every method too."""
+    from crosstask.experiment import cohort_keys, reference
 
+    if schema and cohort:
+        raise InputError("--schema: there is one of experiment files alone; leave out --cohort")
     if as_json:
-        keys = reference.all_keys() if key is None else reference.explain(key)
+        if cohort:
+            keys = cohort_keys.cohort_keys() if key is None else cohort_keys.explain_cohort(key)
+        else:
+            keys = reference.all_keys() if key is None else reference.explain(key)
         answer({"keys": [asdict(one) for one in keys]})
     elif schema:
         typer.echo(json.dumps(reference.schema(), indent=1))
     elif markdown:
-        typer.echo(page(reference.all_keys()), nl=False)
+        typer.echo(cohort_page(cohort_keys.cohort_keys()) if cohort else page(reference.all_keys()), nl=False)
+    elif cohort:
+        _show(cohort_keys.cohort_keys() if key is None else cohort_keys.explain_cohort(key))
     else:
         _show(reference.all_keys() if key is None else reference.explain(key))
 
@@ -72,9 +87,18 @@ def _type_of(key: Key) -> str:
 
 
 def page(keys: list[Key]) -> str:
-    """The page of all keys, in Markdown."""
+    """The page of all keys of an experiment file, in Markdown."""
+    return _HEAD + _table(keys)
+
+
+def cohort_page(keys: list[Key]) -> str:
+    """The page of all keys of a cohort file, in Markdown."""
+    return _COHORT_HEAD + _table(keys)
+
+
+def _table(keys: list[Key]) -> str:
     rows = [f"| `{one.path}` | {_cell(_type_of(one))} | {_cell(one.default)} | {_cell(one.text)} |" for one in keys]
-    return _HEAD + "\n".join(rows) + "\n"
+    return _COLUMNS + "\n".join(rows) + "\n"
 
 
 def _cell(text: str) -> str:

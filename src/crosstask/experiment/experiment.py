@@ -28,7 +28,8 @@ from crosstask.registry import WEIGHTINGS, did_you_mean
 Name = str
 Origins = dict[tuple[str, ...], str]
 """``{path of a key: where it stands}``."""
-_OF_A_VARIANT = ("encoder", "architecture", "weighting", "training")
+OF_A_VARIANT = ("encoder", "architecture", "weighting", "training")
+"""Sections that a variant may change."""
 
 
 class Experiment(Section):
@@ -124,8 +125,8 @@ class Experiment(Section):
             if name in WEIGHTINGS:
                 raise ValueError(f"{name!r} is a weighting, so no variant can be called so; take another name")
             for key in changes:
-                if key not in _OF_A_VARIANT:
-                    allowed = ", ".join(_OF_A_VARIANT)
+                if key not in OF_A_VARIANT:
+                    allowed = ", ".join(OF_A_VARIANT)
                     raise ValueError(f"variant {name!r} cannot change {key!r}; it may change {allowed}")
         return variants
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from crosstask.errors import InputError
-from crosstask.experiment.experiment import Experiment
+from crosstask.experiment.experiment import OF_A_VARIANT, Experiment
 from crosstask.registry import ARCHITECTURES, DATASETS, ENCODERS, WEIGHTINGS, Registry, did_you_mean
 
 NOT_OPTIONS = ("tasks", "parts", "root", "major", "spatial_dims", "in_channels", "name")
@@ -40,32 +40,79 @@ class Key:
 
 
 def all_keys() -> list[Key]:
-    """Every key, sections before what is in them, and the options of all architectures, weightings and data sets."""
-    return _with_options(list(_keys(Experiment, "")), _OPTIONS)
+    """Every key, sections before what is in them, and the options of tasks, architectures, weightings and data sets."""
+    return _with_options(list(keys_of(Experiment, "")), _BELOW)
 
 
 def _with_options(keys: list[Key], prefixes: Iterable[str]) -> list[Key]:
-    """Keys with what the entries of some tables have to say, below or beside the keys that are about them."""
+    """Keys with those that no model has, below or beside the keys that are about them."""
     found = list(keys)
     for prefix in prefixes:
-        registry = _OPTIONS[prefix]
         place = next(index for index, key in enumerate(found) if key.path == prefix) + 1
         while place < len(found) and found[place].path.startswith(f"{prefix}."):
             place += 1
-        found[place:place] = [key for name in registry for key in options_of_entry(registry, name, prefix)]
+        found[place:place] = _BELOW[prefix]()
     return found
 
 
-_OPTIONS: dict[str, Registry[Any]] = {
-    "dataset.options": DATASETS,
-    "encoder.name": ENCODERS,
-    "architecture": ARCHITECTURES,
-    "weighting": WEIGHTINGS,
-}
-"""Keys below which, or for which, entries of a table have something to say."""
+def _entries(registry: Registry[Any], prefix: str) -> list[Key]:
+    """What the entries of a table have to say."""
+    return [key for name in registry for key in options_of_entry(registry, name, prefix)]
 
 
-def _keys(model: type[BaseModel], prefix: str) -> Iterator[Key]:
+def _architecture_keys() -> list[Key]:
+    meaning = "stages of every pixel decoder that double the size; with 5 masks have the full resolution"
+    everywhere = Key("architecture.upsampling_blocks", "3 or 4 or 5", "3", meaning)
+    return [everywhere, *_entries(ARCHITECTURES, "architecture")]
+
+
+def _variant_keys() -> list[Key]:
+    text = "what the variant called NAME has otherwise; the section's other keys stay as they are"
+    return [Key(f"variants.NAME.{section}", "section", "", text) for section in OF_A_VARIANT]
+
+
+def _task_keys() -> list[Key]:
+    """The options that data sets take for their tasks, by the kind of the task."""
+    from crosstask.tasks import ClassificationTask, RegressionTask, SegmentationTask
+
+    chosen = "those of the data set's classes that are learned; all of them, or as the data set says"
+    kinds: dict[Any, tuple[str, ...]] = {
+        SegmentationTask: ("exclusive", *SegmentationTask.loss_options),
+        ClassificationTask: ("measure", *ClassificationTask.loss_options),
+        RegressionTask: RegressionTask.loss_options,
+    }
+    found: list[tuple[str, Key]] = [
+        (f"{kind.kind} of a cohort or plan", Key("dataset.tasks.NAME.classes", "list of text", "", chosen))
+        for kind in (SegmentationTask, ClassificationTask)
+    ]
+    for kind, options in kinds.items():
+        texts, hints = arguments_of(kind), get_type_hints(kind.__init__)
+        for option in options:
+            default = inspect.signature(kind).parameters[option].default
+            text = plain_text(texts[option])
+            found.append((kind.kind, Key(f"dataset.tasks.NAME.{option}", _kind(hints[option]), _yaml(default), text)))
+    masked = "learned and scored among those with the disease, as in the challenge; false: learned from all cases"
+    found.append(("severity of stoic", Key("dataset.tasks.NAME.mask_negatives", "true or false", "true", masked)))
+    return of_kinds(found)
+
+
+def of_kinds(keys: Iterable[tuple[str, Key]]) -> list[Key]:
+    """Keys that several kinds of a thing have, each once, with the kinds that have it: ``[(kind, key)]``."""
+    same: dict[str, dict[Key, list[str]]] = {}
+    for kind, key in keys:
+        same.setdefault(key.path, {}).setdefault(key, []).append(kind)
+    found = []
+    for path, meanings in same.items():
+        text = "; ".join(f"{', '.join(kinds)}: {key.text.rstrip('.')}" for key, kinds in meanings.items())
+        types = dict.fromkeys(key.kind for key in meanings)
+        defaults = dict.fromkeys(key.default for key in meanings)
+        ranges = dict.fromkeys(key.range for key in meanings)
+        found.append(Key(path, " or ".join(types), " or ".join(defaults), text, " or ".join(filter(None, ranges))))
+    return found
+
+
+def keys_of(model: type[BaseModel], prefix: str) -> Iterator[Key]:
+    """The keys of a model, and of the models in it, as far as these are sections."""
     for name, field in model.model_fields.items():
         section = _section_of(field.annotation)
         path = f"{prefix}{name}"
@@ -75,7 +122,7 @@ def _keys(model: type[BaseModel], prefix: str) -> Iterator[Key]:
             text = field.description or summary_of(section)
             named = get_origin(field.annotation) is dict
             yield Key(path, "sections by name" if named else "section", "", text)
-            yield from _keys(section, f"{path}.NAME." if named else f"{path}.")
+            yield from keys_of(section, f"{path}.NAME." if named else f"{path}.")
 
 
 def options_of_entry(registry: Registry[Any], name: str, prefix: str) -> list[Key]:
@@ -115,6 +162,17 @@ def arguments_of(entry: Any) -> dict[str, str]:
     return found
 
 
+_BELOW: dict[str, Callable[[], list[Key]]] = {
+    "dataset.options": lambda: _entries(DATASETS, "dataset.options"),
+    "dataset.tasks": _task_keys,
+    "encoder.name": lambda: _entries(ENCODERS, "encoder.name"),
+    "architecture": _architecture_keys,
+    "weighting": lambda: _entries(WEIGHTINGS, "weighting"),
+    "variants": _variant_keys,
+}
+"""Keys below which, or for which, there is more to say than the models do."""
+
+
 def explain(key: str) -> list[Key]:
     """A key and all that is below it.
 
@@ -122,8 +180,8 @@ def explain(key: str) -> list[Key]:
         InputError: there is no such key; the message has the closest.
     """
     # entries are imported only where the key may be theirs, as architectures need torch
-    about = [prefix for prefix in _OPTIONS if f"{prefix}.".startswith(f"{key}.") or key.startswith(prefix)]
-    known = _with_options(list(_keys(Experiment, "")), about)
+    about = [prefix for prefix in _BELOW if f"{prefix}.".startswith(f"{key}.") or key.startswith(prefix)]
+    known = _with_options(list(keys_of(Experiment, "")), about)
     found = [one for one in known if one.path == key or one.path.startswith((f"{key}.", f"{key}="))]
     if not found:
         names = [one.path for one in all_keys()]
@@ -143,7 +201,8 @@ def schema() -> dict[str, Any]:
     rules = found["$defs"]["SplitSection"]["properties"]["rule"]["enum"]
     found["$defs"]["DatasetSection"]["properties"]["splits"] = {"anyOf": [splits, {"enum": rules}]}
     tasks = found["$defs"]["DatasetSection"]["properties"]["tasks"]
-    by_name = {"type": "object", "additionalProperties": {"type": ["object", "null"]}}
+    options = {key.path.rpartition(".")[2]: {"description": key.text} for key in _task_keys()}
+    by_name = {"type": "object", "additionalProperties": {"type": ["object", "null"], "properties": options}}
     tasks["anyOf"] = [by_name, {"type": "array", "items": {"type": "string"}}]
     for name in ("type", "additionalProperties"):
         tasks.pop(name, None)

@@ -68,7 +68,7 @@ class Staged(EncoderBase):
     """An encoder that can be entered halfway through each of its four stages, as MTAN and CTAN need it.
 
     Every stage halves the image, rounding up: the stem to 1/2, stages 1 to 4 to 1/4, 1/8, 1/16 and 1/32.
-    :attr:`channels` are those of the stem and of the four stages.
+    ``channels`` are those of the stem and of the four stages.
 
     Attributes:
         shared_channels: of U^1 to U^4; by default those of P^1 to P^4.

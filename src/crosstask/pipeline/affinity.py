@@ -59,12 +59,12 @@ class TaskAffinity:
 
     @cached_property
     def affinities(self) -> pd.DataFrame:
-        """A row a direction: task of the step, task whose loss it is, affinity with interval, p, seeds, steps."""
+        """A row a direction, with task of the step, task whose loss it is, affinity with interval, p, seeds, steps."""
         return self._rows(AFFINITY).drop(columns="part")
 
     @cached_property
     def cosines(self) -> pd.DataFrame:
-        """A row a part and pair of tasks: cosine with interval, p, seeds, steps; ``all`` is what all share together."""
+        """A row a part and pair of tasks with cosine, interval, p, seeds, steps; ``all`` is what all share together."""
         return self._rows(COSINE)
 
     def _rows(self, figure: str) -> pd.DataFrame:

@@ -80,7 +80,7 @@ class Comparison:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row per method and task: M, its spread over seeds, improvement with interval and verdict, ranks."""
+        """One row per method and task, with M, its spread over seeds, improvement, interval, verdict and ranks."""
         return pd.read_csv(io.StringIO(csv_table([self.inner], [self.floor])))
 
     def to_frame(self) -> pd.DataFrame:

@@ -56,7 +56,7 @@ class ArrayPrediction:
 
     @cached_property
     def labels(self) -> pd.DataFrame:
-        """Image-level predictions: one row a task and class with its value, what it amounts to, and its unit."""
+        """Image-level predictions, one row a task and class with its value, what it amounts to, and its unit."""
         rows = []
         for name, task in self.tasks.items():
             if task.level == "image":

@@ -35,7 +35,7 @@ class RegressionTask(Task):
         moments: weight of the squared difference of generalised moments (Jhanwar et al. 2022), or ``{weight, orders}``.
         dvh: weight of the squared difference of dose-volume histograms (Nguyen et al. 2020), or ``{weight, step,
             highest}``, the two in the quantity's unit.
-        structures: in which these two are taken.
+        structures: in which moments and dvh are taken.
         structure_array: case array that holds their masks.
 
     Raises:

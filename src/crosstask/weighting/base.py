@@ -34,7 +34,7 @@ class Step:
         share: of this batch in the step: one over the number of accumulated batches.
         ends: the optimiser takes its step after this batch; False for all but the last of accumulated batches.
         look: told each task's gradient of the shared parameters that can be learned, times :attr:`scale`, by weightings
-            that have it (:attr:`Weighting.shows_gradients`); None where nobody looks.
+            that have it (:attr:`crosstask.Weighting.shows_gradients`); None where nobody looks.
     """
 
     scale: Tensor
@@ -63,7 +63,7 @@ class Weighting(ABC):
         needs_labels: :meth:`fit` must be called before the network is built.
         needs_major: one task must be named as the one that the others help.
         needs: packages that it computes with and that an installation may lack.
-        shows_gradients: :meth:`backward` calls :attr:`Step.look` for each task, so that nobody has to compute the
+        shows_gradients: :meth:`backward` calls ``step.look`` for each task, so that nobody has to compute the
             gradients of the tasks once more. A subclass with a :meth:`backward` of its own has to say so again.
         learning_rate: of :meth:`parameters`; None for the network's.
         characteristics: what :meth:`fit` found of each task but the major, for the report.
@@ -95,7 +95,7 @@ class Weighting(ABC):
         yield from ()
 
     def fit(self, major: str, labels: Mapping[str, np.ndarray]) -> None:
-        """Look at the labels of the training cases; :attr:`tasks` are afterwards those that are to be learned.
+        """Look at the labels of the training cases; ``tasks`` are afterwards those that are to be learned.
 
         Args:
             major: the task that the others help.

@@ -161,9 +161,9 @@ class CohortSpec(Section):
     )
     masks: dict[str, MaskSection] = Field(default={}, description="segmentation tasks by name")
     labels: dict[str, Label] = Field(default={}, description="labels of whole cases by name")
-    licence: str = NOT_STATED
-    source: str = NOT_STATED
-    citation: str = NOT_STATED
+    licence: str = Field(default=NOT_STATED, description="of the data, in any words; shown by check, kept in each run")
+    source: str = Field(default=NOT_STATED, description="where the data are from, likewise")
+    citation: str = Field(default=NOT_STATED, description="what to cite, likewise")
 
     @field_validator("image", mode="before")
     @classmethod

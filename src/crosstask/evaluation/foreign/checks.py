@@ -43,15 +43,19 @@ _SHARED = 0.5
 
 
 def same_spellings(given: Given) -> None:
-    """Refuse names of methods, tasks, metrics and classes that differ in case, spaces and underscores alone."""
+    """Refuse names of methods, tasks, metrics and classes that differ in case, spaces and underscores alone.
+
+    Classes are those of one task: an outline may be called ``Lesion`` and a diagnosis ``lesion``.
+    """
     for column in ("method", "task", "metric", "class"):
-        known: dict[str, str] = {}
-        for name in given.frame[column].unique():
-            other = known.setdefault(re.sub(r"[\s_]+", "", name).casefold(), name)
+        within = given.frame["task"] if column == "class" else pd.Series("", given.frame.index)
+        names = pd.DataFrame({"within": within, "name": given.frame[column]}).reset_index(drop=True).drop_duplicates()
+        known: dict[tuple[str, str], tuple[int, str]] = {}
+        for place, task, name in names.itertuples():
+            first, other = known.setdefault((task, re.sub(r"[\s_]+", "", name).casefold()), (place, name))
             if other != name:
-                one, two = (int(np.flatnonzero(given.frame[column] == text)[0]) for text in (other, name))
                 raise InputError(
-                    f"{given.both(one, two)}, column {column!r}: {other!r} and {name!r} differ in spelling alone; "
+                    f"{given.both(first, place)}, column {column!r}: {other!r} and {name!r} differ in spelling alone; "
                     "write one of them everywhere, or names that differ more"
                 )
 
