@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 from rich.markup import escape
@@ -17,6 +17,9 @@ from crosstask.cli.answering import answer
 from crosstask.cli.options import Json
 from crosstask.cli.terminal import manner, out
 from crosstask.errors import InputError
+
+if TYPE_CHECKING:
+    from crosstask.datasets.cohort.proposal import Proposal
 
 cohort_app = typer.Typer(help="Describe your own data: one table, and files.", no_args_is_help=True)
 
@@ -55,8 +58,7 @@ def init(
     files = [output] if experiment is None else [output, experiment]
     if len({file.absolute() for file in files}) < len(files):
         raise InputError(f"{output}: is named as cohort and as experiment file; give them two names")
-    if not show:
-        _must_be_new(files)
+    _must_be_new(files if not show else [])
     asks = _on_terminal() and not (yes or show or as_json or manner.quiet)
     proposal = propose_cohort(data, output, sheet=sheet, ask=_ask if asks else assume)
     texts = {output: proposal.text, **proposal.files}
@@ -69,8 +71,7 @@ def init(
         for text in texts.values():
             typer.echo(text)
         return
-    if not show:
-        _must_be_new(list(texts))
+    _must_be_new(list(texts) if not show else [])
     for file, text in texts.items() if not show else ():
         with file.open("x", encoding="utf-8") as stream:
             stream.write(text)
@@ -84,6 +85,11 @@ def init(
             }
         )
         return
+    _show(proposal, texts, output, experiment, jobs)
+
+
+def _show(proposal: Proposal, texts: Mapping[Path, str], output: Path, experiment: Path | None, jobs: int) -> None:
+    """What was found and written, and what comes next."""
     found = Table("what", "found", title=None)
     for what, value in proposal.found:
         found.add_row(escape(what), escape(value))
