@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from cli_runner import Call, run
 
+from crosstask.cli import capacity
 from crosstask.datasets import Cohort
+from crosstask.datasets.cohort.plan import Machine
 from crosstask.experiment import load_experiment
 from crosstask.store import Store
 
@@ -22,8 +24,9 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def lesions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The data set that the document's snippet makes."""
+    """The data set that the document's snippet makes, on the machine that it speaks of."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(capacity, "this_machine", lambda: Machine(2, 8.0))
     exec(compile(blocks("python")[0], "docs/your-own-data.md", "exec"), {})
     return tmp_path
 
@@ -82,7 +85,7 @@ def test_the_files_work_from_another_folder(lesions: Path, call: Call):
     ("arguments", "words"),
     [
         (("none.csv",), "none.csv: no such table"),
-        (("lesions/images",), "lesions/images: not a table"),
+        (("lesions/images",), "lesions/images: 120 images, and no table, no masks and no folders of classes"),
         (("lesions/table.csv", "-o", "a.yaml", "--experiment", "a.yaml"), "give them two names"),
         (("lesions/table.csv", "-o", "nowhere/a.yaml"), "there is no folder nowhere"),
         (("lesions/table.csv", "--sheet", "x"), "only .xlsx files have sheets"),

@@ -612,7 +612,10 @@ def test_any_column_name_gives_a_valid_file(tmp_path, column):
 
 
 def test_a_table_that_names_no_image(tmp_path):
-    with pytest.raises(InputError, match=r"0 images, and no column of table\.csv names one"):
+    with pytest.raises(InputError, match=r"no image below it; put the images near table\.csv"):
+        propose(tmp_path, ["id", "x"], [["1", "2"], ["3", "4"]])
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"1 images, and no column of table\.csv names one .* first image is a\.png"):
         propose(tmp_path, ["id", "x"], [["1", "2"], ["3", "4"]])
 
 

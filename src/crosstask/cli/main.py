@@ -31,7 +31,7 @@ from crosstask.cli.showing import one_of, show_predicted, show_scores
 from crosstask.cli.stopping import run_to_its_end
 from crosstask.cli.terminal import err, manner, out, progress_bar
 from crosstask.cli.watching import watch
-from crosstask.errors import InputError, one_line
+from crosstask.errors import MOST, InputError, Repeated, one_line
 
 SOME_SKIPPED = 3
 """Exit code where some cases are predicted and others could not be."""
@@ -155,6 +155,9 @@ def check(
         typer.Argument(help="Options of the data set's reader, e.g. folder=data/covid_ct", metavar="[OPTION=VALUE]..."),
     ] = None,
     notes: Annotated[bool, typer.Option("--notes", help="Show notes too, not only errors and warnings.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help=f"Show every message, not only the first {MOST} of a kind.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Read a raw data set and say what is wrong with it, case by case."""
@@ -171,6 +174,8 @@ def check(
         cases, fault = 0, error
     counts: Counter[str] = Counter()
     said: list[dict[str, str]] = []
+    repeated = Repeated(None if everything else MOST)
+    shown = err if manner.quiet else out
     colours = {"error": "red", "warning": "yellow", "note": "dim"}
     with progress_bar("Checking") as progress:
         seen: dict[str, None] = {}
@@ -178,11 +183,15 @@ def check(
             seen[issue.case] = None
             progress(min(len(seen), cases), cases, issue.case)
             counts[issue.severity] += 1
-            if notes or issue.severity != "note":
-                said.append({"case": issue.case, "severity": issue.severity, "message": issue.message})
-                colour = colours[issue.severity]
+            if issue.severity == "note" and not notes:
+                continue
+            said.append({"case": issue.case, "severity": issue.severity, "message": issue.message})
+            if repeated.shows(issue.message, issue.severity):
                 line = escape(one_line(f"{issue.case}: {issue.message}"))
-                (err if manner.quiet else out).print(f"[{colour}]{issue.severity:8}[/] {line}", markup=True)
+                shown.print(f"[{colours[issue.severity]}]{issue.severity:8}[/] {line}", markup=True)
+    for severity, count, first in repeated.rest():
+        line = escape(one_line(f"and {count} more such (--all shows them), of the kind of: {first}"))
+        shown.print(f"[{colours[severity]}]{severity:8}[/] {line}", markup=True)
     if fault is not None:
         raise fault
     out.print(

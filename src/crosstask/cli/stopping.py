@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from crosstask.cli.answering import answer_error
 from crosstask.cli.terminal import err, manner
-from crosstask.errors import CrosstaskError, one_line
+from crosstask.errors import MOST, CrosstaskError, InputErrors, one_line
 from crosstask.faults import is_out_of_memory
 
 INTERRUPTED = 130
@@ -26,6 +26,8 @@ def run_to_its_end(app: Callable[..., Any]) -> None:
             _run_for_scripts(app)
         else:
             app()
+    except InputErrors as error:
+        _stop_many(error)
     except CrosstaskError as error:
         _stop(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -64,6 +66,18 @@ def _stop(message: str, exit_code: int) -> NoReturn:
         if manner.as_json:
             answer_error(one_line(message), exit_code)
     sys.exit(exit_code)
+
+
+def _stop_many(error: InputErrors) -> NoReturn:
+    """Every fault of a file in a line of its own, up to a number."""
+    lines = error.lines if len(error.lines) <= MOST else error.lines[: MOST - 1]
+    for line in lines:
+        err.print(f"[bold red]Error:[/] {escape(one_line(line))}")
+    if len(lines) < len(error.lines):
+        err.print(f"[bold red]Error:[/] and {len(error.lines) - len(lines)} more; mend these first")
+    if manner.as_json:
+        answer_error(one_line("; ".join(error.lines)), error.exit_code)
+    sys.exit(error.exit_code)
 
 
 def _stop_interrupted() -> NoReturn:

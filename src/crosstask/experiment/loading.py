@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from crosstask.errors import InputError
+from crosstask.errors import InputError, InputErrors
 from crosstask.experiment.experiment import Experiment, Origins
 from crosstask.experiment.faults import message_of, reason_of
 from crosstask.io.yaml_lines import parse_yaml, place_of
@@ -28,7 +28,7 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         overrides: ``key=value`` with dots between levels, e.g. ``training.epochs=3``; values are YAML.
 
     Raises:
-        InputError: one line for the first fault: file, line, key, value and what would be accepted.
+        InputError: one line a fault: file, line, key, value and what would be accepted.
     """
     path = find_config(Path(path))
     try:
@@ -139,16 +139,19 @@ def _validate(values: dict[str, Any], origins: Origins, name: str) -> Experiment
     try:
         experiment = Experiment.model_validate(values)
     except ValidationError as error:
-        faults = error.errors()
         # a key that is misspelled says more than the one that is missing for it
-        first = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
-        key = ".".join(str(part) for part in first["loc"] if part != "[key]")
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        if key:
-            message = f"{key}: {reason_of(first, Experiment)}{more}"
-        else:  # of the experiment as a whole, which names its keys itself
-            message = message_of(first)
-            key = message.partition(":")[0]
-        raise InputError(f"{place_of(tuple(key.split('.')), origins, name)}: {message}") from None
+        faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
+        raise InputErrors([_told(fault, origins, name) for fault in faults]) from None
     experiment.remember(origins, name)
     return experiment
+
+
+def _told(fault: Mapping[str, Any], origins: Origins, name: str) -> str:
+    """One fault in one line: where it is, the key, the value and what would be accepted."""
+    key = ".".join(str(part) for part in fault["loc"] if part != "[key]")
+    if key:
+        message = f"{key}: {reason_of(fault, Experiment)}"
+    else:  # of the experiment as a whole, which names its keys itself
+        message = message_of(fault)
+        key = message.partition(":")[0]
+    return f"{place_of(tuple(key.split('.')), origins, name)}: {message}"

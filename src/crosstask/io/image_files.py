@@ -12,6 +12,21 @@ PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 VOLUME_ENDINGS = (".mha", ".mhd", ".nii", ".nii.gz", ".nrrd")
 MAXIMUM_VOXELS = 2**31
 """More than any scanner gives: a header that says so is broken, and reading it would only fill the memory."""
+_CONVERT = "convert it to PNG, e.g. with ImageMagick: magick mogrify -format png *"
+OTHER_ENDINGS = {
+    ".heic": f"HEIC, as phones save pictures, is not read; {_CONVERT}.heic",
+    ".heif": f"HEIF, as phones save pictures, is not read; {_CONVERT}.heif",
+    ".webp": f"WebP is not read; {_CONVERT}.webp",
+    ".gif": f"GIF is not read; {_CONVERT}.gif",
+    ".jp2": f"JPEG 2000 is not read; {_CONVERT}.jp2",
+    ".dcm": "a single DICOM file is not read; name the folder that holds its series",
+    ".svs": "whole slides are not read; cut them into pictures (PNG) first",
+    ".ndpi": "whole slides are not read; cut them into pictures (PNG) first",
+    ".npy": "arrays of numpy are not read; save pictures as PNG, volumes as .nii.gz",
+    ".npz": "arrays of numpy are not read; save pictures as PNG, volumes as .nii.gz",
+    ".pdf": "PDF is not read; export its pictures as PNG",
+}
+"""What people have and no reader takes, and what to do."""
 COPY_AGAIN = "copy it again from the original or leave the case out"
 
 

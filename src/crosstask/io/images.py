@@ -30,17 +30,22 @@ import numpy as np
 
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
-from crosstask.io.image_files import PICTURE_ENDINGS, VOLUME_ENDINGS, ending
+from crosstask.io.image_files import OTHER_ENDINGS, PICTURE_ENDINGS, VOLUME_ENDINGS, ending
 from crosstask.io.pictures import read_picture
-from crosstask.io.volumes import read_any, to_array
+from crosstask.io.volumes import read_any, read_stack, to_array
 
 
-def read_image(path: Path) -> tuple[np.ndarray, Geometry]:
+def read_image(path: Path, channels: int | None = None) -> tuple[np.ndarray, Geometry]:
     """A picture or volume, whichever the ending says; a folder is a DICOM series.
+
+    Args:
+        path: the file or folder.
+        channels: volumes that a file holds along a fourth axis; without it there may be but one.
 
     Returns:
         array with a channel axis, and Geometry of its spatial axes: ``c y x`` for pictures, ``1 z y x`` for volumes,
-        ``1 y x`` (``3 y x`` in colour) for a two-dimensional .mha, .mhd, .nii, .nii.gz or .nrrd.
+        ``1 y x`` (``3 y x`` in colour) for a two-dimensional .mha, .mhd, .nii, .nii.gz or .nrrd, ``c z y x`` for a
+        file of several volumes.
 
     Raises:
         InputError: as :func:`crosstask.io.pictures.read_picture` and :func:`crosstask.io.volumes.read_volume`; or the
@@ -51,14 +56,18 @@ def read_image(path: Path) -> tuple[np.ndarray, Geometry]:
             picture = read_picture(path)
             return picture, Geometry(shape=picture.shape[1:], spacing=(1.0, 1.0))
         if ending(path) not in VOLUME_ENDINGS:
+            if ending(path) in OTHER_ENDINGS:
+                raise InputError(f"{path}: {OTHER_ENDINGS[ending(path)]}")
             known = ", ".join((*PICTURE_ENDINGS, *VOLUME_ENDINGS))
             raise InputError(f"{path}: no image format is known by this ending; known: {known}, or a DICOM folder")
+    if channels is not None:
+        return read_stack(path, channels)
     image, _ = read_any(path)
-    channels = image.GetNumberOfComponentsPerPixel()
-    if channels > 1 and (image.GetDimension() == 3 or channels > 4):
-        raise InputError(f"{path}: {channels} channels; give an image of one channel")
+    components = image.GetNumberOfComponentsPerPixel()
+    if components > 1 and (image.GetDimension() == 3 or components > 4):
+        raise InputError(f"{path}: {components} channels; give an image of one channel")
     array, geometry = to_array(path, image)
-    return (array[None] if channels == 1 else np.ascontiguousarray(np.moveaxis(array, -1, 0)[:3])), geometry
+    return (array[None] if components == 1 else np.ascontiguousarray(np.moveaxis(array, -1, 0)[:3])), geometry
 
 
 _LUMA = np.array([0.299, 0.587, 0.114])

@@ -156,6 +156,28 @@ def _page(path: Path, book: Any, sheet: str | None, choices: Choices) -> Any:
     return page
 
 
+def sheets_of(path: Path) -> list[str]:
+    """Names of the sheets of an Excel file that are neither hidden nor empty."""
+    import openpyxl
+
+    try:
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    except Exception as error:  # as in read_excel
+        raise _no_excel(path, error) from None
+    try:
+        for page in book.worksheets:
+            page.reset_dimensions()
+        return [
+            page.title
+            for page in book.worksheets
+            if page.sheet_state == "visible" and any(any(map(_text, row)) for row in page.iter_rows(values_only=True))
+        ]
+    except Exception as error:  # as above
+        raise _no_excel(path, error) from None
+    finally:
+        book.close()
+
+
 def _never_computed(path: Path, sheet: str) -> list[str]:
     """A note if formulas are there whose values no program has written into the file: they are read as empty."""
     import openpyxl

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crosstask.errors import InputError
+from crosstask.errors import InputError, InputErrors
 from crosstask.io.table_formats import Choices, Lines, read_delimited, read_excel, read_parquet, too_large
 
 MOST_ROWS = 2**20
@@ -27,10 +27,17 @@ class Row:
     Attributes:
         number: as a spreadsheet counts: the header is row 1.
         cells: ``{column: text}``, without spaces around it; empty where the cell is.
+        sheet: the one it is of, where a table is of several; else empty.
     """
 
     number: int
     cells: dict[str, str]
+    sheet: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where it stands, for messages: ``row 3``."""
+        return f"row {self.number} of sheet {self.sheet!r}" if self.sheet else f"row {self.number}"
 
     def __getitem__(self, column: str) -> str:
         return self.cells[column]
@@ -78,7 +85,8 @@ def read_table(path: Path | str, *, sheet: str | None = None) -> Table:
     path = Path(path)
     ending = path.suffix.lower()
     if ending not in ENDINGS:
-        raise InputError(f"{path}: not a table that can be read; accepted endings: {', '.join(ENDINGS)}")
+        hint = "; save it as .xlsx" if ending in (".xls", ".ods", ".xlsm", ".numbers") else ""
+        raise InputError(f"{path}: not a table that can be read; accepted endings: {', '.join(ENDINGS)}{hint}")
     if sheet is not None and ending != ".xlsx":
         raise InputError(f"{path}: only .xlsx files have sheets; leave the sheet {sheet!r} out")
     if not path.is_file():
@@ -125,8 +133,9 @@ def _table(path: Path, lines: list[tuple[int, list[str]]], choices: Choices) -> 
     if columns and not columns[0] and _counts([cells[0] for _, cells in lines[1:]]):
         notes.append("column 1 has no name and numbers the rows: left out")
         used.discard(0)
-    for number, cells in lines[1:]:
-        _check_row(path, number, cells, columns, top, whole=choices.whole)
+    faults = [_fault_of_row(path, number, cells, columns, top, whole=choices.whole) for number, cells in lines[1:]]
+    if found := [fault for fault in faults if fault]:
+        raise InputErrors(found)
     kept = [place for place, name in enumerate(columns) if name or place in used]
     names = [columns[place] for place in kept]
     _check_names(path, kept, names, top)
@@ -158,20 +167,24 @@ def _check_names(path: Path, kept: Sequence[int], names: Sequence[str], top: int
         raise InputError(f"{path}: {twice[0]!r} names {names.count(twice[0])} columns; rename all but one")
 
 
-def _check_row(path: Path, number: int, cells: list[str], columns: list[str], top: int, *, whole: bool) -> None:
-    """A row may not hold cells that no column is named for, nor lack some where they cannot just be left out."""
+def _fault_of_row(path: Path, number: int, cells: list[str], columns: list[str], top: int, *, whole: bool) -> str:
+    """What is wrong with a row, or nothing.
+
+    It may not hold cells that no column is named for, nor lack some where they cannot just be left out.
+    """
     extra = [place for place, cell in enumerate(cells) if cell and place >= len(columns)]
     if whole and (extra or len(cells) < len(columns)):
         where = "the first row" if top == 1 else f"row {top}"
-        raise InputError(
+        return (
             f"{path}, row {number}: has {len(cells)} cells, {where} {len(columns)}; fix the row (a cell that holds "
             "the separator needs quotes)"
         )
     if extra:
-        raise InputError(
+        return (
             f"{path}, row {number}: there is a cell in column {extra[0] + 1}, and row {top} has no name for it; clear "
             "the cell, or name its column"
         )
+    return ""
 
 
 def _without_titles(lines: list[tuple[int, list[str]]]) -> tuple[list[int], list[tuple[int, list[str]]]]:

@@ -120,11 +120,36 @@ def read_any(path: Path) -> tuple[SimpleITK.Image, dict[str, str]]:
     image, header = read_itk(path, files)
     image = _of_one_time(image)
     if image.GetDimension() not in (2, 3):
-        raise InputError(f"{path}: {image.GetDimension()} axes, sizes {image.GetSize()}; give one volume a file")
+        raise InputError(
+            f"{path}: {image.GetDimension()} axes, sizes {image.GetSize()}; give one volume a file (of a cohort, "
+            f"channels: {image.GetSize()[-1]} takes the last axis as channels)"
+        )
     if image.GetDimension() == 3:
         image = sitk_module().DICOMOrient(image, "LPS")
     header["direction"] = " ".join(f"{cosine:.6g}" for cosine in image.GetDirection())
     return image, header
+
+
+def read_stack(path: Path, channels: int) -> tuple[np.ndarray, Geometry]:
+    """Volumes of one grid that a file holds along its fourth axis, as channels ``c z y x``.
+
+    Args:
+        path: .nii, .nii.gz, .mha, .mhd or .nrrd.
+        channels: how many there must be.
+
+    Raises:
+        InputError: as :func:`read_volume`, or there are others than so many.
+    """
+    must_be_a_file(path)
+    if ending(path) not in VOLUME_ENDINGS:
+        raise InputError(f"{path}: channels: {channels} is for volumes in one file ({', '.join(VOLUME_ENDINGS)})")
+    image, _ = read_itk(path, [str(path)])
+    held = image.GetSize()[3] if image.GetDimension() == 4 else 1
+    if image.GetDimension() not in (3, 4) or held != channels or image.GetNumberOfComponentsPerPixel() > 1:
+        raise InputError(f"{path}: sizes {image.GetSize()}, so not {channels} volumes; fix channels, or the file")
+    volumes = [image[:, :, :, place] for place in range(held)] if image.GetDimension() == 4 else [image]
+    read = [to_array(path, sitk_module().DICOMOrient(volume, "LPS")) for volume in volumes]
+    return np.stack([array for array, _ in read]), read[0][1]
 
 
 def untouched(path: Path) -> SimpleITK.Image:

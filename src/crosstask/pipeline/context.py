@@ -10,7 +10,7 @@ from pathlib import Path
 
 from crosstask.assembly import Assembly, assembly_of, dataset_of
 from crosstask.datasets.base import Dataset, Split
-from crosstask.errors import CrosstaskError, InputError
+from crosstask.errors import CrosstaskError, InputError, Repeated
 from crosstask.evaluation.run import splits_by_seed
 from crosstask.evaluation.scored import validation_lacks
 from crosstask.experiment import Experiment
@@ -151,12 +151,14 @@ def prepare_cases(
         dataset.find(looking)
     with listener.progress("Preparing") as progress:
         done = prepare(dataset, folder, workers=workers, verify=verify, progress=progress)
-    for case, message in done.warned:
-        listener.warned(f"Warning: {case}: {message}")
-    for case, message in done.failed:
-        listener.warned(f"Skipped {case}: {message}")
-    for case, message in done.outdated:
-        listener.warned(f"Kept {case} as it was prepared before: {message}")
+    repeated = Repeated()
+    told = {"Warning: {}": done.warned, "Skipped {}": done.failed, "Kept {} as it was prepared before": done.outdated}
+    for words, cases in told.items():
+        for case, message in cases:
+            if repeated.shows(message, words):
+                listener.warned(f"{words.format(case)}: {message}")
+    for words, count, first in repeated.rest():
+        listener.warned(f"{words.format(f'{count} more such')}, of the kind of: {first}")
     outdated = f", {len(done.outdated)} kept that cannot be read any more" if done.outdated else ""
     listener.told(
         f"Store {folder}: {len(done.written)} written, {len(done.rebuilt)} rebuilt, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from hashlib import blake2b
+from itertools import combinations
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from crosstask.datasets.base import SPLITS, Case, CaseData, Issue
 from crosstask.datasets.cohort.labels import ClassesLabel, NumberLabel, OneHotLabel, is_missing
 from crosstask.datasets.cohort.rows import CohortRows, same_id
 from crosstask.datasets.cohort.spec import IMAGE
+from crosstask.datasets.cohort.spelling import is_typo
 from crosstask.errors import InputError
 from crosstask.io.tables import Row
 
@@ -44,7 +46,7 @@ def check_cohort(rows: CohortRows, read: Callable[[Case], CaseData]) -> Iterator
         empty.update(blank)
         if blank:
             names = ", ".join(name for _, name in blank)
-            yield Issue(case_id, "note", f"empty masks: {names}; nothing is outlined (row {row.number})")
+            yield Issue(case_id, "note", f"empty masks: {names}; nothing is outlined ({row.place})")
         for name, known in rows.labels_of(row)[0].items():
             labels[name][case_id] = known
     yield from _check_pixels(rows, digests)
@@ -60,8 +62,8 @@ def _check_table(rows: CohortRows) -> Iterator[Issue]:
         yield Issue("table", "warning", f"{table.path}: {note}")
     for row in table.rows:
         if rows.id_of(row) is None:
-            message = f"{table.path}, row {row.number}: no id ({spec.case}), the row is skipped; fill it in"
-            yield Issue(f"row {row.number}", "error", message)
+            message = f"{table.path}, {row.place}: no id ({spec.case}), the row is skipped; fill it in"
+            yield Issue(f"{row.place}", "error", message)
     for case_id, same in rows.by_id.items():
         if len(same) > 1:
             yield Issue(case_id, "error", f"{table.path}: {same_id(case_id, same)}")
@@ -79,7 +81,7 @@ def _check_table(rows: CohortRows) -> Iterator[Issue]:
             splits.setdefault(rows.group_of(row) or case_id, {}).setdefault(split, []).append(case_id)
         elif not is_missing(value, spec.missing):
             message = (
-                f"{table.path}, row {row.number}: column {spec.split.column!r} holds {value!r}, which is no split; add "
+                f"{table.path}, {row.place}: column {spec.split.column!r} holds {value!r}, which is no split; add "
                 "it to split.train, split.validation or split.test"
             )
             yield Issue(case_id, "error", message)
@@ -100,7 +102,7 @@ def _check_case(
         missing = [path for path in rows.images_of(row) if not path.exists()]
         if missing:
             raise InputError(
-                f"{missing[0]}: no such image (row {row.number}), the case is skipped; add it or remove the row"
+                f"{rows.no_image(missing[0])} ({row.place}), the case is skipped; add it or remove the row"
             )
         known, faults = rows.labels_of(row)
         for fault in faults:
@@ -131,7 +133,7 @@ def _check_read(rows: CohortRows, case_id: str, row: Row, data: CaseData) -> Ite
         yield Issue(case_id, "warning", message)
     yield from data.issues
     if rows.spec.group is not None and rows.group_of(row) is None:
-        message = f"{rows.table.path}, row {row.number}: no group ({rows.spec.group}); taken as a group of its own"
+        message = f"{rows.table.path}, {row.place}: no group ({rows.spec.group}); taken as a group of its own"
         yield Issue(case_id, "warning", message)
 
 
@@ -187,7 +189,7 @@ def _check_masks(
                 yield Issue(f"masks.{task}", "note", f"{name}: {count} of {cases} cases have a mask{blank}")
             elif cases:
                 first = rows.resolved(source.path, rows.table.rows[0])
-                message = f"{name}: no case has a mask; row {rows.table.rows[0].number} would have {first}"
+                message = f"{name}: no case has a mask; {rows.table.rows[0].place} would have {first}"
                 yield Issue(f"masks.{task}", "error", f"{message}; fix the path {source.path!r}")
 
 
@@ -216,6 +218,11 @@ def _check_labels(rows: CohortRows, labels: Mapping[str, Mapping[str, Mapping[st
         where = f"labels.{name}"
         if not cases:
             continue
+        if isinstance(label, ClassesLabel):
+            for first, second in combinations(label.classes, 2):
+                if is_typo(first, second):
+                    message = f"classes {first!r} and {second!r} differ by one letter; if they are one, join them by "
+                    yield Issue(where, "warning", f"{message}synonyms: {{{label.column}: {{{first}: [{second}]}}}}")
         if not labelled:
             yield Issue(where, "warning", "every case lacks it; fix the column, or leave the label out")
             continue

@@ -94,6 +94,8 @@ class Cohort(Dataset):
     @property
     def image_channels(self) -> int:  # type: ignore[override]
         """3 for colour, else the number of image files of a case."""
+        if isinstance(self.spec.channels, int):
+            return self.spec.channels
         return 3 if self.spec.channels == "colour" else len(self.spec.image)
 
     @property
@@ -108,7 +110,8 @@ class Cohort(Dataset):
         fault: InputError | None = None
         for case in self.rows.cases() if self._dimensions is None else ():
             try:
-                self._dimensions = len(read_image(self.rows.images_of(self.rows.row(case.id))[0])[1].shape)
+                first = self.rows.images_of(self.rows.row(case.id))[0]
+                self._dimensions = len(read_image(first, self._stacked)[1].shape)
                 break
             except InputError as error:
                 fault = fault or error
@@ -210,7 +213,7 @@ class Cohort(Dataset):
         row = self.rows.row(case.id)
         images = self.rows.images_of(row)
         if missing := next((path for path in images if not path.exists()), None):
-            raise InputError(f"{missing}: no such image; add it, or take row {row.number} out of the table")
+            raise InputError(f"{self.rows.no_image(missing)}; add it, or take {row.place} out of the table")
         information: dict[str, Any] = {}
         issues: list[Issue] = []
         labels, faults = self.rows.labels_of(row)
@@ -244,10 +247,15 @@ class Cohort(Dataset):
 
     # --- files ---
 
+    @property
+    def _stacked(self) -> int | None:
+        """Volumes in one file of an image, where the cohort file gives their number."""
+        return self.spec.channels if isinstance(self.spec.channels, int) else None
+
     def _channel_names(self) -> tuple[str, ...]:
         if self.spec.channels == "colour":
             return ("red", "green", "blue")
-        count = len(self.spec.image)
+        count = self.image_channels
         return (IMAGE,) if count == 1 else tuple(f"{IMAGE} {number}" for number in range(1, count + 1))
 
     def _image(self, paths: Sequence[Path], information: dict[str, Any]) -> tuple[np.ndarray, Geometry]:
@@ -255,7 +263,7 @@ class Cohort(Dataset):
         parts: list[np.ndarray] = []
         geometry: Geometry | None = None
         for path in paths:
-            values, grid = read_image(path)
+            values, grid = read_image(path, self._stacked)
             values = only_numbers(path, values, self.spec.fill, "give fill in the cohort file, a value in their place")
             have, want = len(grid.shape), self.spatial_dims
             if have != want:
@@ -274,6 +282,8 @@ class Cohort(Dataset):
 
     def _coloured(self, values: np.ndarray, information: dict[str, Any]) -> np.ndarray:
         """One channel, or three of a colour cohort, of an image with one or three."""
+        if isinstance(self.spec.channels, int):
+            return values
         if self.spec.channels == "grey" and len(values) == 3:
             if not (values == values[:1]).all():
                 information["converted"] = "colour to grey"
@@ -294,15 +304,15 @@ class Cohort(Dataset):
         issues: list[Issue],
     ) -> tuple[tuple[str, ...], np.ndarray]:
         """Classes whose file exists, and their masks ``c *s``."""
-        files: dict[Path, Mask] = {}
+        files: dict[Path, Mask | None] = {}
         found: dict[str, np.ndarray] = {}
         for name, mask in self.spec.masks[task].classes.items():
             path = self.rows.resolved(mask.path, row)
             if path is None or not path.exists():
                 continue
             if path not in files:
-                files[path] = read_mask(path, image, geometry)
-                grid = files[path].grid
+                files[path] = read = read_mask(path, image, geometry)
+                grid = geometry if read is None else read.grid
                 if grid.shape != geometry.shape:
                     raise InputError(
                         f"{path}: the mask is {_size(grid)}, its image {image} is {_size(geometry)}; make them one size"
@@ -310,12 +320,18 @@ class Cohort(Dataset):
                 if not _same_place(grid, geometry):
                     information.setdefault("displaced", []).append(str(path))
             held = files[path]
+            if held is None:
+                continue
+            if why := held.unknown(mask):
+                message = f"{path}: the mask of {image.name} {why}, so {name} is a missing label ({row.place})"
+                issues.append(Issue(case_id, "warning", message))
+                continue
             if mask.fill is not None:
                 held = replace(held, values=only_numbers(path, held.values, mask.fill, ""))
             elif not_numbers(held.values) is not None:
                 message = (
                     f"{path}: the mask holds values that are no numbers (NaN or infinite), so {name} is a missing "
-                    f"label (row {row.number}); export it again, or give fill beside its path (fill: 0)"
+                    f"label ({row.place}); export it again, or give fill beside its path (fill: 0)"
                 )
                 issues.append(Issue(case_id, "warning", message))
                 continue
@@ -339,9 +355,7 @@ class Cohort(Dataset):
             where = path or f"{self.rows.table.path}, {first.path!r}"
             unknown = path is not None and path.exists() and not len(outline)
             state = "is empty" if len(outline) else "holds values that are no numbers" if unknown else "is missing"
-            raise InputError(
-                f"{where}: the outline to crop around {state} (row {row.number}); draw it, or take the row out"
-            )
+            raise InputError(f"{where}: the outline to crop around {state} ({row.place}); draw it, or take the row out")
         return slice(None), *geometry.box_around(hits.min(0), hits.max(0), self.spec.crop.margin)
 
     # --- check ---

@@ -1,4 +1,4 @@
-"""``crosstask cohort init``: a cohort file, proposed from a table and the files near it, with comments."""
+"""``crosstask cohort init``: a cohort file, proposed from a table or description and the files near it."""
 
 from __future__ import annotations
 
@@ -11,40 +11,51 @@ from pathlib import Path
 from crosstask.datasets.cohort.init_columns import case_of, group_of
 from crosstask.datasets.cohort.init_files import Looks, are_masks, look_at_images, mask_lines
 from crosstask.datasets.cohort.init_labels import propose_labels, warn_of_copies
+from crosstask.datasets.cohort.init_none import why_none
+from crosstask.datasets.cohort.init_patterns import patterns_of
 from crosstask.datasets.cohort.init_split import ProposedSplit, propose_split
+from crosstask.datasets.cohort.init_synonyms import settle_synonyms, synonym_lines
 from crosstask.datasets.cohort.labels import MISSING
-from crosstask.datasets.cohort.patterns import Pattern, find_pair_patterns, find_patterns, image_files
+from crosstask.datasets.cohort.layouts import Layout, find_layout
+from crosstask.datasets.cohort.layouts.base import csv_of
+from crosstask.datasets.cohort.patterns import Pattern, image_files
 from crosstask.datasets.cohort.profile import Column, columns_of, missing_in
-from crosstask.datasets.cohort.proposal import Label, Proposal
+from crosstask.datasets.cohort.proposal import Ask, Label, Proposal, assume
 from crosstask.datasets.cohort.rows import CohortRows
 from crosstask.datasets.cohort.spec import CohortFile, fill, parse_cohort, pattern_columns
+from crosstask.datasets.cohort.survey import survey
 from crosstask.datasets.cohort.text import flow_of, text_of
 from crosstask.errors import InputError
-from crosstask.io.tables import Table, read_table
+from crosstask.io.tables import Row
 
+_DRAWN, _KEPT = 0.7, 0.85
+"""Shares of cases that train: of all, and of those that are left when others are taken from them to choose on."""
 _OWN_FILES = 0.8
 """Where fewer files than this share of the rows are named, a column is missing in the pattern."""
 
 
-def propose_cohort(path: Path | str, output: Path | str, *, sheet: str | None = None) -> Proposal:
-    """Look at a table and the files near it, and propose a cohort file.
+def propose_cohort(path: Path | str, output: Path | str, *, sheet: str | None = None, ask: Ask = assume) -> Proposal:
+    """Look at a table, a description or a folder and the files near it, and propose a cohort file.
 
     Args:
-        path: the table; images are looked for below its folder.
+        path: the table, a dataset.json of nnU-Net or the Decathlon, a COCO file, or a folder; images are looked for
+            below its folder.
         output: where the cohort file shall stand: its relative paths begin there.
         sheet: of an Excel table.
+        ask: asked where something cannot be decided.
 
     Raises:
         InputError: the table cannot be read, or no image file fits any of its columns.
     """
-    table = read_table(path, sheet=sheet)
+    layout = find_layout(Path(path), Path(output), sheet, ask)
+    table = layout.table
     braced = next((name for name in table.columns if set(name) & set("{}|")), None)
     if braced is not None:
         raise InputError(f"{table.path}: rename the column {braced!r}: braces and bars have a meaning in patterns")
-    proposal = Proposal(table, notes=[f"table: {note}" for note in table.notes])
-    parts = _parts(table, proposal)
-    lines = [*_head_lines(parts, Path(output), sheet or table.sheet), *_case_lines(parts, proposal)]
-    lines += ["licence: not stated", "source: not stated", "citation: not stated"]
+    proposal = Proposal(table, ask, notes=list(layout.notes))
+    parts = _parts(layout, proposal)
+    lines = [*_head_lines(parts, Path(output), proposal), *_case_lines(parts, proposal)]
+    lines += [f"{key}: {text_of(getattr(layout, key))}" for key in ("licence", "source", "citation")]
     if not parts.masks and not parts.labels:
         proposal.notes.append("no mask and no label was found: name columns under labels, or nothing can be learned")
     if proposal.notes:
@@ -52,7 +63,11 @@ def propose_cohort(path: Path | str, output: Path | str, *, sheet: str | None = 
     proposal.text = "\n".join(lines) + "\n"
     proposal.labels = [label.name for label in sorted(parts.labels, key=lambda label: label.kind == "number")]
     proposal.stratify = next((label.name for label in parts.labels if label.kind != "number"), "")
-    proposal.found += _overview(parts, proposal, parse_cohort(proposal.text, Path(output)))
+    if layout.made:
+        proposal.files[table.path] = csv_of(table)
+    file = parse_cohort(proposal.text, Path(output))
+    _look_at_all(parts, proposal, file)
+    proposal.found += _overview(parts, proposal, file)
     return proposal
 
 
@@ -61,19 +76,21 @@ class _Parts:
     """What a cohort file is made of.
 
     Attributes:
-        table: the table.
+        layout: what was known of the data set.
         files: images near it.
         columns: of the table, by name.
         case: column of the ids, or a pattern of several.
         group: column of the patients, if there is one.
         split: column of the splits, likewise.
-        images: patterns of images, the likeliest first.
+        images: patterns of images, the likeliest first; those of one image, where the layout gives them.
         looks: what the first images are.
         masks: lines of the section.
         labels: proposed ones.
+        synonyms: ``{column: {usual: [others]}}``.
+        ignore_case: names of files differ from the table in capital letters.
     """
 
-    table: Table
+    layout: Layout
     files: Sequence[str]
     columns: dict[str, Column]
     case: str
@@ -83,84 +100,103 @@ class _Parts:
     looks: Looks
     masks: Sequence[str]
     labels: Sequence[Label]
-
-    @property
-    def folder(self) -> Path:
-        """Of the table and its images."""
-        return self.table.path.parent
+    synonyms: dict[str, dict[str, list[str]]]
+    ignore_case: bool
 
 
-def _parts(table: Table, proposal: Proposal) -> _Parts:
+def _parts(layout: Layout, proposal: Proposal) -> _Parts:
     """Everything that is found, told as notes where it is doubtful."""
-    folder = table.path.parent
+    folder, table = layout.folder, layout.table
     columns, files = columns_of(table), image_files(folder)
-    patterns = _patterns(columns, files)
-    images, outlines = _told_apart(folder, table, patterns)
+    patterns, ignore_case = patterns_of(layout, columns, files, proposal)
+    images, outlines = (patterns, []) if layout.images else _told_apart(folder, proposal, patterns)
     if not images:
-        raise InputError(
-            f"{folder}: {len(files)} images, and no column of {table.path.name} names one in two rows; put the images "
-            "near the table, named like the values of a column to the letter (7 is not 007, a is not A)"
-        )
-    case = case_of(table, columns, images[0], proposal)
-    group = group_of(columns, case, proposal)
-    split = propose_split(columns, group, proposal)
-    _note_others(table, patterns, files, proposal)
-    looks = look_at_images(folder, table, images[0])
-    proposal.dimensions, proposal.window, proposal.edge = looks.dimensions, looks.window, looks.edge
+        raise InputError(why_none(layout, columns, files))
+    case = layout.case or case_of(table, columns, images[0], proposal)
+    taken = _taken(layout, case, patterns)
+    synonyms = settle_synonyms(columns, taken, proposal)
+    group = layout.group or (None if layout.made else group_of(columns, case, proposal))
+    left = {name: one for name, one in columns.items() if name not in taken and name != group}
+    split = propose_split(left, columns.get(group or ""), proposal)
+    if not layout.images:
+        _note_others(table.rows, patterns, files, proposal)
+    shown = [one.text for one in (images if layout.images else images[:1])]
+    looks = look_at_images(folder, proposal, shown, layout.stacked)
+    proposal.dimensions, proposal.window, proposal.exclusive = looks.dimensions, looks.window, layout.exclusive
     proposal.notes += looks.notes
-    taken = {*(pattern_columns(case) or [case]), *([group] if group else []), *([split.column] if split else [])}
-    taken |= {column for pattern in patterns for column in pattern_columns(pattern.text)}
-    masks = mask_lines(folder, outlines, proposal)
-    labels = propose_labels([column for name, column in columns.items() if name not in taken], proposal)
+    masks = layout.masks or mask_lines(folder, outlines, proposal)
+    if masks and not proposal.masks:
+        proposal.masks.append("segmentation")
+    labels = propose_labels([one for name, one in left.items() if split is None or name != split.column], proposal)
     warn_of_copies(columns, labels, proposal)
-    return _Parts(table, files, columns, case, group, split, images, looks, masks, labels)
+    return _Parts(layout, files, columns, case, group, split, images, looks, masks, labels, synonyms, ignore_case)
 
 
-def _patterns(columns: dict[str, Column], files: Sequence[str]) -> list[Pattern]:
-    """Patterns of files, of one column; or of two, where none of one column gives every row an image of its own."""
-    patterns = find_patterns(columns, files)
-    if any(pattern.files == pattern.found for pattern in patterns if not pattern.is_mask):
-        return patterns
-    pairs = find_pair_patterns(columns, files)
-    return [*pairs, *(pattern for pattern in patterns if not pairs or pattern.files == pattern.found)]
+def _taken(layout: Layout, case: str, patterns: Sequence[Pattern]) -> set[str]:
+    """Columns that name cases and files, and so are no labels; of a table of ours, those that it was made with."""
+    taken = {*(pattern_columns(case) or [case]), *layout.spare}
+    if layout.made:
+        return taken | ({layout.group} if layout.group else set())
+    return taken | {column for pattern in patterns for column in pattern_columns(pattern.text)}
 
 
-def _told_apart(folder: Path, table: Table, patterns: Sequence[Pattern]) -> tuple[list[Pattern], list[Pattern]]:
+def _told_apart(folder: Path, proposal: Proposal, patterns: Sequence[Pattern]) -> tuple[list[Pattern], list[Pattern]]:
     """Patterns of images and of masks: by their words, and where several could be images, by what the files hold."""
     images = [pattern for pattern in patterns if not pattern.is_mask]
-    masks = [pattern for pattern in images if are_masks(folder, table, pattern)] if len(images) > 1 else []
+    masks = [pattern for pattern in images if are_masks(folder, proposal, pattern)] if len(images) > 1 else []
     if len(masks) == len(images):
         masks = masks[1:]
     images = [pattern for pattern in images if pattern not in masks]
-    return images, [pattern for pattern in patterns if pattern not in images]
+    outlines = [pattern for pattern in patterns if pattern not in images]
+    if len(images) > 1:
+        first = images[0].text
+        answer = proposal.decide(
+            "Several patterns find images. Which one is the image of a case?",
+            [pattern.text for pattern in images[:6]],
+            first,
+            f"image: {len(images) - 1} other patterns find files too; is {first} the right one?",
+        )
+        images.sort(key=lambda pattern: pattern.text != answer)
+    return images, outlines
 
 
-def _note_others(table: Table, patterns: Sequence[Pattern], files: Sequence[str], proposal: Proposal) -> None:
+def _note_others(rows: Sequence[Row], patterns: Sequence[Pattern], files: Sequence[str], proposal: Proposal) -> None:
     """A note on image files that no pattern names."""
     named = {
-        os.path.normpath(filled.replace("\\", "/")).replace("\\", "/")
+        os.path.normpath(filled.replace("\\", "/")).replace("\\", "/").casefold()
         for pattern in patterns
-        for row in table.rows
+        for row in rows
         if (filled := fill(pattern.text, row.cells, MISSING)) is not None
     }
-    others = [file for file in files if file not in named]
+    named |= {proposal.lowered[name].casefold() for name in named if name in proposal.lowered}
+    others = [file for file in files if file.casefold() not in named]
     if others:
         proposal.notes.append(f"image: {len(others)} of {len(files)} image files are named by no row, e.g. {others[0]}")
 
 
-def _head_lines(parts: _Parts, output: Path, sheet: str | None) -> list[str]:
+def _head_lines(parts: _Parts, output: Path, proposal: Proposal) -> list[str]:
     """What the file is of, and how its table is read."""
-    table = parts.table
-    place = os.path.relpath(parts.folder.absolute(), output.absolute().parent).replace("\\", "/")
+    layout = parts.layout
+    table = layout.table
+    place = os.path.relpath(layout.folder.absolute(), output.absolute().parent).replace("\\", "/")
+    inside = os.path.relpath(table.path.absolute(), layout.folder.absolute()).replace("\\", "/")
+    name = table.path.name if layout.made else inside
     missing = missing_in(table)
+    sheets = layout.sheets
     return [
-        f"# A cohort, proposed by `crosstask cohort init {table.path.name}` from {len(table.rows)} rows and "
+        f"# A cohort, proposed by `crosstask cohort init` of {layout.origin} from {len(table.rows)} rows and "
+        f"{len(parts.files)} image files."
+        if layout.made
+        else f"# A cohort, proposed by `crosstask cohort init {table.path.name}` from {len(table.rows)} rows and "
         f"{len(parts.files)} image files.",
         "# Read it line by line; every key is explained in docs/your-own-data.md.",
         *([] if place == "." else [f"folder: {text_of(place)}    # where the paths below begin"]),
-        f"table: {text_of(table.path.name)}",
-        *([] if sheet is None else [f"sheet: {text_of(sheet)}"]),
+        f"table: {text_of(name)}"
+        + ("    # written by cohort init, beside this file; add columns as you like" * layout.made),
+        *([f"sheet: {text_of(sheets[0])}"] if len(sheets) == 1 else []),
+        *([f"sheet: {flow_of(sheets)}    # the first gives the rows; see docs/your-own-data.md"] * (len(sheets) > 1)),
         *([f"missing: {flow_of(missing)}    # texts that mean a missing value"] if len(missing) > len(MISSING) else []),
+        *synonym_lines(parts.synonyms),
     ]
 
 
@@ -171,8 +207,9 @@ def _case_lines(parts: _Parts, proposal: Proposal) -> list[str]:
     lines = [f"case: {text_of(case)}    # {'unique in every row' if unique else 'must be unique: see below'}"]
     lines += _group_lines(parts.columns, parts.group)
     lines += parts.split.lines() if parts.split else []
-    lines += _image_lines(parts.images, len(parts.table.rows), proposal)
-    lines.append(f"channels: {looks.channels}")
+    lines += _image_lines(parts, proposal)
+    lines += ["ignore_case: true    # names of files differ from the table in capital letters"] * parts.ignore_case
+    lines.append(f"channels: {looks.channels}" + ("    # volumes in each file" * looks.channels.isdigit()))
     lines.append(f"dimensions: {looks.dimensions}    # {'pictures' if looks.dimensions == 2 else 'volumes'}")
     if looks.spacing:
         lines.append(looks.spacing)
@@ -192,11 +229,21 @@ def _group_lines(columns: dict[str, Column], group: str | None) -> list[str]:
     return [f"group: {text_of(group)}    # no split divides one; {count} in {rows} rows"]
 
 
-def _image_lines(images: Sequence[Pattern], rows: int, proposal: Proposal) -> list[str]:
-    first, *others = images
-    lines = [f"image: {text_of(first.text)}    # {first.found} of {rows} rows have it"]
+def _image_lines(parts: _Parts, proposal: Proposal) -> list[str]:
+    rows = len(parts.layout.table.rows)
+    first, *others = parts.images
     if first.found < rows:
         proposal.notes.append(f"image: {rows - first.found} rows have no image by {first.text}; they are left out")
+    if parts.layout.images and others:
+        names = parts.layout.channels or [""] * len(parts.images)
+        return [
+            "image:    # one channel each",
+            *(
+                f"  - {text_of(one.text)}    # {name or 'channel'}: {one.found} of {rows} rows have it"
+                for one, name in zip(parts.images, names, strict=False)
+            ),
+        ]
+    lines = [f"image: {text_of(first.text)}    # {first.found} of {rows} rows have it"]
     if first.files < _OWN_FILES * first.found:
         proposal.notes.append(
             f"image: {first.found} rows share {first.files} files by {first.text}; if each has a picture of its own, a "
@@ -204,24 +251,40 @@ def _image_lines(images: Sequence[Pattern], rows: int, proposal: Proposal) -> li
         )
     for other in others[:4]:
         lines.append(f"# also there: {other.text} ({other.found} rows); channels of one image: image: [..., ...]")
-    if others:
-        proposal.notes.append(f"image: {len(others)} other patterns find files too; is {first.text} the right one?")
     return lines
+
+
+def _look_at_all(parts: _Parts, proposal: Proposal, file: CohortFile) -> None:
+    """How many cases there are, and how large their images."""
+    rows = CohortRows(file, parts.layout.folder, parts.layout.table)
+    try:
+        cases = rows.cases()
+    except InputError:
+        return
+    proposal.cases = len(cases)
+    if proposal.rule != "drawn":
+        given = [case.split for case in cases]
+        whole = (
+            sum(split in ("train", "validation") for split in given)
+            if "from_train" in proposal.rule
+            else given.count("train")
+        )
+        proposal.trained = whole if proposal.rule == "original" else round(_KEPT * whole)
+    else:
+        proposal.trained = round(_DRAWN * len(cases))
+    proposal.survey = survey((rows.images_of(rows.row(case.id))[0] for case in cases), proposal.dimensions)
 
 
 def _overview(parts: _Parts, proposal: Proposal, file: CohortFile) -> list[tuple[str, str]]:
     """What the short table on the terminal shows."""
-    try:
-        usable = len(CohortRows(file, parts.folder).cases())
-    except InputError:
-        usable = 0
     drawn = parts.split is None or proposal.rule == "drawn"
     pictures = "pictures" if proposal.dimensions == 2 else "volumes"
+    images = ", ".join(one.text for one in (parts.images if parts.layout.images else parts.images[:1]))
     return [
-        ("cases", f"{usable} of {len(parts.table.rows)} rows, by {parts.case}"),
+        ("cases", f"{proposal.cases} of {len(parts.layout.table.rows)} rows, by {parts.case}"),
         ("groups", parts.group or "none found"),
         ("split", "drawn by group" if drawn or parts.split is None else parts.split.column),
-        ("images", f"{parts.images[0].text} ({pictures})"),
+        ("images", f"{images} ({pictures})"),
         ("masks", ", ".join(file.spec.masks["segmentation"].classes) if proposal.masks else "none found"),
         *((f"label {label.name}", f"{label.kind}: {_short(label)}") for label in parts.labels),
     ]

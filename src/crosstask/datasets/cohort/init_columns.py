@@ -15,7 +15,7 @@ _ID_WORDS = {"accession", "case", "exam", "id", "image", "img", "key", "scan", "
 _VISIT_WORDS = {"date", "exam", "eye", "image", "no", "nr", "number", "scan", "series", "session", "side", "slice"} | {
     "time", "timepoint", "visit", "week", "year"
 }  # fmt: skip
-_GROUP_WORDS = (
+GROUP_WORDS = (
     "patient",
     "subject",
     "person",
@@ -53,7 +53,7 @@ def case_of(table: Table, columns: dict[str, Column], image: Pattern, proposal: 
 def _like_an_id(column: Column, table: Table, image: Pattern) -> tuple[int, int]:
     """How much a column looks like that of the ids; of equal ones the first."""
     named = column.name in pattern_columns(image.text)
-    called = bool(column.words & _ID_WORDS) - bool(column.words & set(_GROUP_WORDS))
+    called = bool(column.words & _ID_WORDS) - bool(column.words & set(GROUP_WORDS))
     whole = all("." not in cell for cell in column.known) or any(as_number(cell) is None for cell in column.known)
     return 3 * named + 2 * called + 2 * column.unique + whole, -table.columns.index(column.name)
 
@@ -67,7 +67,7 @@ def _pair(columns: dict[str, Column], *, whole: bool) -> str:
     """
     for first, second in permutations(columns.values(), 2):
         joined = [f"{a}_{b}" for a, b in zip(first.cells, second.cells, strict=True)]
-        grouped = bool(first.words & set(_GROUP_WORDS)) or bool(first.words & _ID_WORDS)
+        grouped = bool(first.words & set(GROUP_WORDS)) or bool(first.words & _ID_WORDS)
         told = whole or bool(second.words & _VISIT_WORDS)
         if grouped and told and len(first.known) == len(second.known) == len(joined) == len(set(joined)):
             return f"{{{first.name}}}_{{{second.name}}}"
@@ -99,15 +99,21 @@ def group_of(columns: dict[str, Column], case: str, proposal: Proposal) -> str |
     """The column of the patients: by its name, or by values that repeat."""
     rows = len(next(iter(columns.values())).cells)
     others = [column for column in columns.values() if column.name != case and len(column.counts) > 1]
-    for word in _GROUP_WORDS:
+    for word in GROUP_WORDS:
         for column in others:
             many = len(column.counts) > max(2, rows / 20) or word in ("patient", "subject")
             if word in column.words and many and column.look not in ("yes or no", "rating"):
                 return column.name
     for column in others:
         if column.look == "text" and _names(column) and rows / 5 < len(column.counts) < rows * 0.95:
-            proposal.notes.append(f"group: {column.name!r} is a guess, since its values repeat; is it the patient?")
-            return column.name
+            answer = proposal.decide(
+                f"Does {column.name!r} name the patient (whose cases no split may divide)?",
+                ("yes", "no"),
+                "yes",
+                f"group: {column.name!r} is a guess, since its values repeat; is it the patient?",
+            )
+            if answer == "yes":
+                return column.name
     proposal.notes.append(
         "group: no column looks like the patient. If a patient has several cases, name the column: else cases of one "
         "patient are in training and test"

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from crosstask.datasets.cohort.init_names import find_names
 from crosstask.datasets.cohort.labels import MISSING
 from crosstask.datasets.cohort.masks import Mask, read_mask
-from crosstask.datasets.cohort.patterns import Pattern
+from crosstask.datasets.cohort.patterns import UNNAMED, Pattern
 from crosstask.datasets.cohort.proposal import Proposal
 from crosstask.datasets.cohort.spec import fill, pattern_columns
 from crosstask.datasets.cohort.text import item_of, text_of
 from crosstask.errors import InputError
+from crosstask.io.headers import read_header
 from crosstask.io.images import read_image
 from crosstask.io.numbers import not_numbers
-from crosstask.io.tables import Table
 
 _LOOKED_AT = 5
 _MOST_LABELS = 20
@@ -30,7 +31,6 @@ class Looks:
     dimensions: int
     channels: str
     window: tuple[float, float]
-    edge: int
     notes: tuple[str, ...]
     spacing: str
 
@@ -44,21 +44,34 @@ class _Image:
     spacing: tuple[float, ...]
 
 
-def look_at_images(folder: Path, table: Table, image: Pattern) -> Looks:
-    """Read the first images."""
+def look_at_images(folder: Path, proposal: Proposal, images: Sequence[str], stacked: int = 0) -> Looks:
+    """Read the first images.
+
+    Args:
+        folder: where the patterns begin.
+        proposal: with the table.
+        images: patterns of the images, one a channel.
+        stacked: volumes in each file, if it is known to hold several.
+
+    Raises:
+        InputError: none of them can be read.
+    """
     read: list[_Image] = []
     notes: list[str] = []
-    for path in _first(folder, table, image.text):
-        try:
-            values, grid = read_image(path)
-        except InputError as error:
-            notes.append(f"image: {error}")
-            continue
-        read.append(_Image(values, grid.shape, grid.spacing))
+    stacked = stacked or _volumes(folder, proposal, images[0])
+    for image in images:
+        for path in _first(folder, proposal, image):
+            try:
+                values, grid = read_image(path, stacked or None)
+            except InputError as error:
+                notes.append(f"image: {error}")
+                continue
+            read.append(_Image(values, grid.shape, grid.spacing))
     if not read:
-        raise InputError(f"{folder}: none of the first images can be read: {notes[0].removeprefix('image: ')}")
+        why = notes[0].removeprefix("image: ") if notes else "none is there"
+        raise InputError(f"{folder}: none of the first images can be read: {why}")
     dimensions = len(read[0].shape)
-    coloured = any(len(one.values) == 3 and not (one.values == one.values[:1]).all() for one in read)
+    coloured = not stacked and any(len(one.values) == 3 and not (one.values == one.values[:1]).all() for one in read)
     notes += _differences(read, coloured=coloured)
     spacing, differ = _spacing_line(read) if dimensions == 3 else ("", False)
     if differ:
@@ -68,8 +81,17 @@ def look_at_images(folder: Path, table: Table, image: Pattern) -> Looks:
             f"image: {holding} of the first {len(read)} hold values that are no numbers (NaN or infinite); such cases "
             "are left out, unless the key fill gives a value in their place, e.g. fill: -1000"
         )
-    edge = min(min(one.shape) for one in read)
-    return Looks(dimensions, "colour" if coloured else "grey", _window(read), edge, tuple(notes), spacing)
+    channels = str(stacked) if stacked else "colour" if coloured else "grey"
+    return Looks(dimensions, channels, _window(read), tuple(notes), spacing)
+
+
+def _volumes(folder: Path, proposal: Proposal, image: str) -> int:
+    """Volumes in one file of an image, where the first that can be read has several; else 0."""
+    for path in _first(folder, proposal, image):
+        header = read_header(path)
+        if header is not None:
+            return header.volumes if header.volumes > 1 else 0
+    return 0
 
 
 def _differences(read: Sequence[_Image], *, coloured: bool) -> list[str]:
@@ -104,21 +126,25 @@ def _window(read: Sequence[_Image]) -> tuple[float, float]:
     return low, high if high > low else low + 1
 
 
-def _first(folder: Path, table: Table, text: str) -> Iterable[Path]:
+def _first(folder: Path, proposal: Proposal, text: str) -> Iterable[Path]:
     """The first existing files of a pattern."""
     count = 0
-    for row in table.rows:
+    for row in proposal.table.rows:
         filled = fill(text, {column: row[column] for column in pattern_columns(text)}, MISSING)
-        if filled is not None and (path := folder / filled.replace("\\", "/")).exists():
+        if filled is None:
+            continue
+        name = filled.replace("\\", "/")
+        path = folder / proposal.lowered.get(name.lower(), name)
+        if path.exists():
             yield path
             count += 1
             if count == _LOOKED_AT:
                 return
 
 
-def are_masks(folder: Path, table: Table, pattern: Pattern) -> bool:
+def are_masks(folder: Path, proposal: Proposal, pattern: Pattern) -> bool:
     """Whether the first files of a pattern hold one value on a ground of another, if only nearly so."""
-    masks = _first_masks(folder, table, pattern)
+    masks = _first_masks(folder, proposal, pattern)
     return bool(masks) and all(mask.is_outline for mask in masks)
 
 
@@ -134,28 +160,56 @@ def mask_lines(folder: Path, masks: Sequence[Pattern], proposal: Proposal) -> li
         while name in names:
             name += " 2"
         names.add(name)
-        rules, notes = _rules(_first_masks(folder, proposal.table, pattern))
+        rules, notes = _rules(_first_masks(folder, proposal, pattern))
         proposal.notes += [f"masks: {pattern.text} {note}" for note in notes]
         comment = f"# {pattern.found} of {len(proposal.table.rows)} rows have it"
         if len(rules) == 1:
+            if name == UNNAMED:
+                name = _asked(f"What do the masks {pattern.text} outline?", name, names, proposal)
             values = rules[0] if rules[0].startswith("[") else f"'{rules[0]}'"
             lines.append(f"      {text_of(name)}: {{path: {item_of(pattern.text)}, values: {values}}}    {comment}")
             continue
         lines.append(f"      {comment}")
-        for rule in rules:
-            own = f"{name} {rule.strip('[]')}"
+        proposal.exclusive = len(masks) == 1
+        for rule, own in _classes(folder, name, rules, pattern, proposal).items():
             lines.append(f"      {text_of(own)}: {{path: {item_of(pattern.text)}, values: {rule}}}")
     return lines
 
 
-def _first_masks(folder: Path, table: Table, pattern: Pattern) -> list[Mask]:
+def _classes(folder: Path, name: str, rules: Sequence[str], pattern: Pattern, proposal: Proposal) -> dict[str, str]:
+    """``{values: class}`` of a map of several labels: as a file near it names them, as somebody says, or numbered."""
+    numbers = [int(rule.strip("[]")) for rule in rules]
+    told, file = find_names(folder, numbers)
+    if told and len({told[number] for number in numbers}) == len(numbers):
+        proposal.notes[:] = [note for note in proposal.notes if not note.startswith(f"masks: {pattern.text} holds the")]
+        proposal.notes.append(f"masks: the values of {pattern.text} are named as in {file}")
+        more = [number for number in sorted(told) if number not in numbers and number and told[number]]
+        return {f"[{number}]": " ".join(told[number].split()) for number in [*numbers, *more]}
+    names: set[str] = set()
+    classes = {}
+    for number in numbers:
+        own = _asked(f"What is the value {number} of the masks {pattern.text}?", f"{name} {number}", names, proposal)
+        names.add(own)
+        classes[f"[{number}]"] = own
+    return classes
+
+
+def _asked(question: str, proposed: str, taken: Collection[str], proposal: Proposal) -> str:
+    """A name for a class: what somebody answers, unless another class is called so."""
+    answer = proposal.ask(question, (), proposed).strip()
+    return answer if answer and answer not in taken else proposed
+
+
+def _first_masks(folder: Path, proposal: Proposal, pattern: Pattern) -> list[Mask]:
     """The first masks that can be read; what is wrong with the others is for the check to say."""
     masks = []
-    for path in _first(folder, table, pattern.text):
+    for path in _first(folder, proposal, pattern.text):
         try:
-            masks.append(read_mask(path, None, None))
+            mask = read_mask(path, None, None)
         except InputError:
             continue
+        if mask is not None:
+            masks.append(mask)
     return masks
 
 

@@ -44,12 +44,12 @@ class ProposedSplit:
         return lines + [f"  {name}: {flow_of(values)}" for name, values in self.values.items()]
 
 
-def propose_split(columns: Mapping[str, Column], group: str | None, proposal: Proposal) -> ProposedSplit | None:
+def propose_split(columns: Mapping[str, Column], group: Column | None, proposal: Proposal) -> ProposedSplit | None:
     """The column whose values are names of splits; the rule that an experiment should take is noted."""
     for column in columns.values():
         values = _values(column)
         if values is not None:
-            return _used(column, values, columns.get(group) if group else None, proposal)
+            return _used(column, values, group, proposal)
     for column in columns.values():
         if (
             words_of(column.name)

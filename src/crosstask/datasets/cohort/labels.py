@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from crosstask.datasets.cohort.spelling import folded, near
 
 MISSING = ("", "NA", "N/A", "NaN", "nan", "None", "unknown")
 """Texts that mean a missing value, unless the cohort's file says otherwise; ``none`` may well be a class."""
@@ -125,9 +128,11 @@ class _YesNo(_Label):
             return 1.0
         if given in negative:
             return 0.0
-        near = next((text for text in (*positive, *negative) if text.casefold() == given.casefold()), None)
-        if near is not None:
-            raise LabelError(column, value, f"differs from {near!r} only in upper and lower case; list both")
+        meant = near(given, (*positive, *negative))
+        if meant is not None and folded(meant) == folded(given):
+            raise LabelError(column, value, f"differs from {meant!r} only in upper and lower case; list both")
+        if meant is not None:
+            raise LabelError(column, value, f"nearly {meant!r}; list it too, or the other way if it is something else")
         if self.negative is not None:
             raise LabelError(column, value, "neither among the positive nor the negative values; add it or fix it")
         return 0.0
@@ -190,6 +195,12 @@ class ClassesLabel(_Label):
     @model_validator(mode="after")
     def _apart(self) -> ClassesLabel:
         seen: dict[str, str] = {}
+        for first, second in combinations(self.classes, 2):
+            if folded(first) == folded(second):
+                raise ValueError(
+                    f"{first!r} and {second!r} differ only in capital letters or spaces; join them as "
+                    f"{{{first}: [{first}, {second}]}}, or rename one by synonyms if they are two"
+                )
         for name, values in self.classes.items():
             for value in values:
                 if seen.setdefault(plain(value), name) != name:
@@ -208,7 +219,15 @@ class ClassesLabel(_Label):
             return {}
         true = next((own for own, texts in self.classes.items() if plain(value) in map(plain, texts)), None)
         if true is None:
-            raise LabelError(self.column, value, f"none of {', '.join(self.classes)}; fix it, or add it to classes")
+            meant = near(value, (text for texts in self.classes.values() for text in texts))
+            hint = (
+                f"; did you mean {meant!r}? Then write synonyms: {{{self.column}: {{{meant}: [{value}]}}}}"
+                if meant
+                else ""
+            )
+            raise LabelError(
+                self.column, value, f"none of {', '.join(self.classes)}; fix it, or add it to classes{hint}"
+            )
         return {own: float(own == true) for own in self.classes}
 
 

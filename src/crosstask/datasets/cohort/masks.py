@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from crosstask.datasets.cohort.spec import MaskSource
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
+from crosstask.io.coco import Coco, read_coco
 from crosstask.io.image_files import PICTURE_ENDINGS, ending
 from crosstask.io.images import read_image
 from crosstask.io.outlines import ENDING as OUTLINE_ENDING
@@ -39,12 +41,24 @@ class Mask:
         values: ``c *s``, transparent pixels being 0.
         indices: ``*s`` of a picture with a coloured palette: the numbers of its colours, usually the labels.
         grid: where it lies.
+        layers: of a COCO file, ``{category: *s}``, which may overlap; None where one has no outline.
     """
 
     path: Path
     values: np.ndarray
     indices: np.ndarray | None
     grid: Geometry
+    layers: Mapping[int, np.ndarray | None] | None = None
+
+    def unknown(self, source: MaskSource) -> str:
+        """Why it says nothing of a class, or nothing."""
+        if self.layers is not None:
+            wanted = self.layers if isinstance(source.values, str) else source.values
+            if any(self.layers.get(category, 0) is None for category in wanted):
+                return "has a box without an outline"
+        if source.unknown is not None and np.isin(self.values, source.unknown).any():
+            return f"holds {', '.join(map(str, source.unknown))}, which the cohort file calls unknown"
+        return ""
 
     @property
     def shades(self) -> np.ndarray:
@@ -109,8 +123,11 @@ def _is_edge(values: np.ndarray, counts: np.ndarray) -> bool:
     return bool(top > 0 and between.sum() <= high and (between <= 0.3 * high).all())
 
 
-def read_mask(path: Path, image: Path | None, geometry: Geometry | None) -> Mask:
-    """A mask's file: a picture, a volume, or polygons, which are drawn on the image's grid.
+def read_mask(path: Path, image: Path | None, geometry: Geometry | None) -> Mask | None:
+    """A mask's file: a picture, a volume, polygons, which are drawn on the image's grid, or the instances of COCO.
+
+    Returns:
+        None where a COCO file does not list the image.
 
     Raises:
         InputError: it cannot be read, or holds polygons and the image is no volume.
@@ -121,9 +138,24 @@ def read_mask(path: Path, image: Path | None, geometry: Geometry | None) -> Mask
         if transparent is not None:
             values = np.where(transparent, 0, values).astype(values.dtype)
         return Mask(path, values, indices, grid)
+    coco = read_coco(path)
+    if coco is not None:
+        return None if image is None else _of_coco(coco, image)
     if image is None or geometry is None or len(geometry.shape) != 3:
         raise InputError(f"{path}: outlines of polygons are for volumes; save the mask as a picture")
     return Mask(path, read_outline(path, geometry, axes_of(image))[None], None, geometry)
+
+
+def _of_coco(coco: Coco, image: Path) -> Mask | None:
+    """What a COCO file says of a picture."""
+    entry = coco.of(image)
+    if entry is None:
+        return None
+    layers = coco.masks(entry)
+    together = np.zeros((1, *entry.shape), np.uint8)
+    for layer in layers.values():
+        together |= 0 if layer is None else layer
+    return Mask(coco.path, together, None, Geometry(entry.shape, (1.0, 1.0)), layers)
 
 
 def belongs(mask: Mask, source: MaskSource) -> np.ndarray:
@@ -132,6 +164,12 @@ def belongs(mask: Mask, source: MaskSource) -> np.ndarray:
     Raises:
         InputError: the class is given by values, and the mask is in colours that no palette numbers.
     """
+    if mask.layers is not None and not isinstance(source.values, str):
+        found = np.zeros(mask.grid.shape, np.uint8)
+        for category in source.values:
+            layer = mask.layers.get(category)
+            found |= 0 if layer is None else layer
+        return found
     if isinstance(source.values, str):
         limit = float(source.values[1:])
         over = mask.values > limit if source.values[0] == ">" else mask.values < limit

@@ -20,10 +20,12 @@ _DEPTH = 5
 _MOST_FILES = 200_000
 _SAMPLE = 24
 _FEW = 8
-_MASK_WORDS = {"annotation", "annotations", "contour", "contours", "gt", "label", "labels", "mask", "masks", "roi"} | {
+MASK_WORDS = {"annotation", "annotations", "contour", "contours", "gt", "label", "labels", "mask", "masks", "roi"} | {
     "outline", "outlines", "seg", "segmentation", "segmentations", "segs"
 }  # fmt: skip
-_IMAGE_WORDS = {"ct", "image", "images", "img", "imgs", "mr", "mri", "picture", "scan", "scans", "volume", "volumes"}
+IMAGE_WORDS = {"ct", "image", "images", "img", "imgs", "mr", "mri", "picture", "scan", "scans", "volume", "volumes"}
+UNNAMED = "Structure"
+"""Class of a mask of which no word says what it outlines."""
 _NO_CLASS = {"case", "data", "dataset", "file", "filename", "id", "key", "name", "path", "patient", "subject", "visit"}
 
 
@@ -51,12 +53,12 @@ class Pattern:
     @property
     def is_mask(self) -> bool:
         """Its words, or its column's, speak of masks."""
-        return bool((self.words | self._column_words) & _MASK_WORDS)
+        return bool((self.words | self._column_words) & MASK_WORDS)
 
     @property
     def rank(self) -> tuple[int, int, int, str]:
         """Key by which the likeliest image comes first."""
-        imagelike = bool((self.words | self._column_words) & _IMAGE_WORDS)
+        imagelike = bool((self.words | self._column_words) & IMAGE_WORDS)
         return (-self.found, -int(imagelike), len(self.text), self.text)
 
     @property
@@ -64,10 +66,10 @@ class Pattern:
         """What the words say of the class of a mask: ``Liver`` for ``masks/{id}_liver.png``; the file's own first."""
         own = words_of(re.sub(r"\{[^{}]*\}", " ", self.text.rpartition("/")[2])) - words_of(self._ending)
         for words in (own, self.words | (self._column_words if self.text.startswith("{") else set())):
-            left = sorted(words - _MASK_WORDS - _IMAGE_WORDS - _NO_CLASS)
+            left = sorted(words - MASK_WORDS - IMAGE_WORDS - _NO_CLASS)
             if 0 < len(left) <= 2:
                 return " ".join(left).capitalize()
-        return "Structure"
+        return UNNAMED
 
     @property
     def _ending(self) -> str:
@@ -86,13 +88,25 @@ def image_files(folder: Path) -> list[str]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if len(relative.parts) >= _DEPTH:
             folders.clear()
-        if any(name.lower().endswith(".dcm") for name in files):
+        if any(name.lower().endswith(".dcm") for name in files) or _is_series(Path(parent), files):
             found.append(relative.as_posix())
         images = (name for name in sorted(files) if ending(Path(name)) in (*PICTURE_ENDINGS, *VOLUME_ENDINGS))
         found += [(relative / name).as_posix() for name in images]
         if len(found) > _MOST_FILES:
             break
     return found
+
+
+def _is_series(folder: Path, files: Sequence[str]) -> bool:
+    """Whether the files of a folder are DICOM slices without an ending, as scanners name them: I10, IM-0001-0007."""
+    bare = [name for name in files if not Path(name).suffix or Path(name).suffix[1:].isdigit()]
+    if not bare or len(bare) < len(files) / 2:
+        return False
+    try:
+        with (folder / bare[0]).open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def find_patterns(columns: Mapping[str, Column], files: Sequence[str]) -> list[Pattern]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import glob
+import os
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -10,8 +13,12 @@ from crosstask.datasets.base import Case, Split
 from crosstask.datasets.cohort.labels import LabelError, is_missing
 from crosstask.datasets.cohort.spec import CohortFile, CohortSpec, fill, pattern_columns
 from crosstask.datasets.names import natural, unknown_name
-from crosstask.errors import InputError
+from crosstask.errors import InputError, InputErrors
+from crosstask.io.image_files import OTHER_ENDINGS
+from crosstask.io.sheets import read_sheets
+from crosstask.io.table_formats import sheets_of
 from crosstask.io.tables import Row, Table, read_table
+from crosstask.io.yaml_lines import Key
 
 
 class CohortRows:
@@ -20,18 +27,23 @@ class CohortRows:
     Args:
         file: the cohort file.
         folder: where relative paths begin.
+        table: what stands in the file's table, if it is known already.
 
     Raises:
         InputError: the table cannot be read, or lacks a column that the cohort file names.
     """
 
-    def __init__(self, file: CohortFile, folder: Path) -> None:
+    def __init__(self, file: CohortFile, folder: Path, table: Table | None = None) -> None:
         self.file, self.folder = file, folder
-        self.table: Table = read_table(folder / file.spec.table, sheet=file.spec.sheet)
-        for key, column in self.spec.columns_used():
-            if column not in self.table.columns:
-                name = self.table.path.name
-                raise file.fault(key, str(unknown_name(f"column in {name}", column, self.table.columns)))
+        self._folders: dict[Path, dict[str, list[str]]] = {}
+        self.table: Table = table or _read(file, folder)
+        unknown = {
+            key: column for key, column in dict(self.spec.columns_used()).items() if column not in self.table.columns
+        }
+        if unknown:
+            raise InputErrors([str(self._no_column(key, column)) for key, column in unknown.items()])
+        if self.spec.synonyms:
+            self.table = replace(self.table, rows=tuple(map(self._settled, self.table.rows)))
 
     @property
     def spec(self) -> CohortSpec:
@@ -81,7 +93,7 @@ class CohortRows:
             path = self.resolved(pattern, row)
             if path is None:
                 raise InputError(
-                    f"{self.table.path}, row {row.number}: a column of the image pattern {pattern!r} is empty; fill it "
+                    f"{self.table.path}, {row.place}: a column of the image pattern {pattern!r} is empty; fill it "
                     "in or take the row out"
                 )
             paths.append(path)
@@ -100,13 +112,91 @@ class CohortRows:
             try:
                 labels[name] = label.values(name, row.cells, self.spec.missing)
             except LabelError as error:
-                faults.append(f"{self.table.path}, row {row.number}: {error} (labels.{name})")
+                faults.append(f"{self.table.path}, {row.place}: {error} (labels.{name})")
         return labels, faults
 
     def resolved(self, pattern: str, row: Row) -> Path | None:
         """The file that a pattern names for a row, whether it exists or not; None where a cell is missing."""
         filled = fill(pattern, row.cells, self.spec.missing)
-        return None if filled is None else self.folder / filled.replace("\\", "/")
+        if filled is None:
+            return None
+        if "*" in pattern:
+            return self._one_of(pattern, row)
+        path = self.folder / filled.replace("\\", "/")
+        if self.spec.ignore_case and not path.exists():
+            near = self.in_other_case(path)
+            if len(near) > 1:
+                raise InputError(
+                    f"{path}: {near[0].name} and {near[1].name} differ only in capital letters; rename one of them"
+                )
+            return near[0] if near else path
+        return path
+
+    def _one_of(self, pattern: str, row: Row) -> Path:
+        """The file that a pattern with stars names: there may be but one."""
+        literal = {column: glob.escape(row[column]) for column in pattern_columns(pattern)}
+        wanted = (fill(pattern, literal, ()) or "").replace("\\", "/")
+        found = sorted(self.folder.glob(wanted))
+        if len(found) > 1:
+            raise InputError(
+                f"{self.table.path}, {row.place}: {found[0]} and {found[1]} both fit the pattern {pattern!r}; remove "
+                "one, or write a narrower pattern"
+            )
+        return found[0] if found else self.folder / wanted
+
+    def in_other_case(self, path: Path) -> list[Path]:
+        """Files and folders whose path differs in upper and lower case alone."""
+        near = [self.folder]
+        try:
+            parts = path.relative_to(self.folder).parts
+        except ValueError:
+            return []
+        for part in parts:
+            near = [found / name for found in near for name in self._names_in(found).get(part.casefold(), ())]
+        return near
+
+    def _names_in(self, folder: Path) -> dict[str, list[str]]:
+        """Names in a folder by what they are without capital letters, read once."""
+        if folder not in self._folders:
+            names: dict[str, list[str]] = {}
+            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+                names.setdefault(path.name.casefold(), []).append(path.name)
+            self._folders[folder] = names
+        return self._folders[folder]
+
+    def no_image(self, path: Path) -> str:
+        """That an image does not exist, with the reason where it can be seen, and what to do but for its row."""
+        near = self.in_other_case(path)
+        if near:
+            there = os.path.relpath(near[0], self.folder).replace("\\", "/")
+            return (
+                f"{path}: no such image, but {there}, which differs in upper and lower case; rename it, or set "
+                "ignore_case: true in the cohort file"
+            )
+        other = [ending for ending in OTHER_ENDINGS if path.with_suffix(ending).exists()]
+        if other:
+            return f"{path}: no such image, but one that ends in {other[0]}: {OTHER_ENDINGS[other[0]]}"
+        return f"{path}: no such image"
+
+    def _settled(self, row: Row) -> Row:
+        """A row with the synonyms of its cells put right."""
+        cells = dict(row.cells)
+        for column, own in self.spec.synonyms.items():
+            cells[column] = next((name for name, texts in own.items() if cells[column] in texts), cells[column])
+        return replace(row, cells=cells)
+
+    def _no_column(self, key: Key, column: str) -> InputError:
+        """The error for a column that the table lacks; another sheet may have it."""
+        name = self.table.path.name
+        if self.table.path.suffix.lower() == ".xlsx":
+            read = self.spec.sheet or [self.table.sheet or ""]
+            for sheet in sheets_of(self.table.path):
+                if sheet not in read and column in read_table(self.table.path, sheet=sheet).columns:
+                    said = f"sheet {read[0]!r} of {name}" if read[0] else name
+                    return self.file.fault(
+                        key, f"no column {column!r} in {said}, but in sheet {sheet!r}; write sheet: {sheet}"
+                    )
+        return self.file.fault(key, str(unknown_name(f"column in {name}", column, self.table.columns)))
 
     def case(self, case_id: str, row: Row) -> Case | None:
         """The case of a row, or None if an image is missing. What is read of the row itself are its facts."""
@@ -142,8 +232,13 @@ class CohortRows:
         if not cases:
             row = self.table.rows[0]
             paths = [path for pattern in self.spec.image if (path := self.resolved(pattern, row)) is not None]
-            names = f"row {row.number} names {paths[0]}" if paths else f"the cells of row {row.number} are empty"
-            raise self.file.fault(("image",), f"no image exists ({names}); fix the pattern, or the folder")
+            names = f"{row.place} names {paths[0]}" if paths else f"the cells of {row.place} are empty"
+            why = self.no_image(paths[0]).partition("no such image, ")[2] if paths else ""
+            raise self.file.fault(
+                ("image",),
+                f"no image exists ({names}"
+                + (f"; there is none{', ' + why})" if why else "); fix the pattern, or the folder"),
+            )
         return sorted(cases, key=lambda case: natural(case.id))
 
     def without_image(self, case_ids: Collection[str]) -> dict[str, str]:
@@ -157,7 +252,7 @@ class CohortRows:
                     found[case_id] = str(error)
                 else:
                     if missing is not None:
-                        found[case_id] = f"{missing}: no such image; add it, or take row {row.number} out of the table"
+                        found[case_id] = f"{self.no_image(missing)}; add it, or take {row.place} out of the table"
         return found
 
     def _value(self, text: str, row: Row) -> str | None:
@@ -167,9 +262,19 @@ class CohortRows:
         return None if is_missing(row[text], self.spec.missing) else row[text]
 
 
+def _read(file: CohortFile, folder: Path) -> Table:
+    """The table: in the folder, or else beside the cohort file."""
+    path = folder / file.spec.table
+    beside = file.path.parent / file.spec.table
+    if not path.exists() and beside.exists():
+        path = beside
+    sheets = file.spec.sheet or []
+    return read_sheets(path, sheets) if len(sheets) > 1 else read_table(path, sheet=sheets[0] if sheets else None)
+
+
 def same_id(case_id: str, rows: Sequence[Row]) -> str:
     """The message for rows of one id."""
-    numbers = [str(row.number) for row in rows]
+    numbers = [str(row.number) + (f" ({row.sheet})" if row.sheet else "") for row in rows]
     if len(numbers) > 5:
         numbers = [*numbers[:4], f"{len(numbers) - 4} more"]
     return (

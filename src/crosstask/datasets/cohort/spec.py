@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, Field, PositiveFloat, ValidationError, field_validator, model_validator
 
 from crosstask.datasets.cohort.labels import LABELS, MISSING, Label, Section, is_missing
-from crosstask.errors import InputError
+from crosstask.errors import InputError, InputErrors
 from crosstask.io.numbers import LARGEST
 from crosstask.io.yaml_lines import Key, parse_yaml, place_of
 from crosstask.registry import did_you_mean
@@ -87,6 +87,9 @@ class MaskSource(Section):
     fill: float | None = Field(
         default=None, ge=-LARGEST, le=LARGEST, description="what takes the place of values that are no numbers (NaN)"
     )
+    unknown: list[int] | None = Field(
+        default=None, description="values of what nobody has judged, e.g. [255]; a mask that holds one is missing"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -114,6 +117,11 @@ class MaskSource(Section):
             raise ValueError("whole numbers such as [1, 2], or '>0', or a threshold such as '>127' or '<128'")
         return numbers
 
+    @field_validator("unknown", mode="before")
+    @classmethod
+    def _one_unknown(cls, unknown: Any) -> Any:
+        return [unknown] if isinstance(unknown, str) else unknown
+
 
 class MaskSection(Section):
     """A segmentation task: its classes, each with its file."""
@@ -132,8 +140,16 @@ class CohortSpec(Section):
     """A cohort: one table, and the files that its rows name."""
 
     folder: Path = Field(default=Path(), description="where relative paths begin; itself relative to this file")
-    table: Path = Field(description="the table: .csv, .tsv, .xlsx or .parquet")
-    sheet: str | None = Field(default=None, description="of an .xlsx table; by default the first")
+    table: Path = Field(description="the table: .csv, .tsv, .xlsx or .parquet; in the folder, or else beside this file")
+    sheet: list[str] | None = Field(
+        default=None, description="of an .xlsx table; by default the first. Several, as [a, b], become one table"
+    )
+    synonyms: dict[str, dict[str, list[str]]] = Field(
+        default={}, description="what cells mean that are written otherwise: {column: {benign: [Benign, bengin]}}"
+    )
+    ignore_case: bool = Field(
+        default=False, description="true: names of files are the same whatever letters of theirs are capital"
+    )
     missing: list[str] = Field(default=list(MISSING), description="texts that mean a missing value")
     case: str = Field(description="the column of unique ids, or a pattern such as {patient}_{exam}")
     group: str | None = Field(
@@ -143,7 +159,9 @@ class CohortSpec(Section):
     image: list[str] = Field(
         min_length=1, description="a pattern such as images/{id}.png, or a list of patterns, one a channel"
     )
-    channels: Literal["grey", "colour"] = Field(default="grey", description="grey or colour")
+    channels: str | int = Field(
+        default="grey", description="grey or colour; or a number: so many volumes in one file, along a fourth axis"
+    )
     dimensions: Literal[2, 3] | None = Field(
         default=None, description="2 for pictures, 3 for volumes; by default as the first image is"
     )
@@ -171,6 +189,47 @@ class CohortSpec(Section):
         if isinstance(image, dict):
             raise ValueError("a pattern that begins with a brace needs quotes, e.g. '{id}.png'")
         return [image] if isinstance(image, str) else image
+
+    @field_validator("sheet", mode="before")
+    @classmethod
+    def _sheets(cls, sheet: Any) -> Any:
+        return [sheet] if isinstance(sheet, str) else sheet
+
+    @field_validator("synonyms", mode="before")
+    @classmethod
+    def _lists(cls, synonyms: Any) -> Any:
+        if not isinstance(synonyms, dict) or not all(isinstance(own, dict) for own in synonyms.values()):
+            return synonyms
+        return {
+            column: {name: texts if isinstance(texts, list) else [texts] for name, texts in own.items()}
+            for column, own in synonyms.items()
+        }
+
+    @field_validator("synonyms")
+    @classmethod
+    def _apart(cls, synonyms: dict[str, dict[str, list[str]]]) -> dict[str, dict[str, list[str]]]:
+        for column, own in synonyms.items():
+            seen: dict[str, str] = {}
+            for name, texts in own.items():
+                for text in texts:
+                    if seen.setdefault(text, name) != name:
+                        raise ValueError(f"{column}: {text!r} cannot mean both {seen[text]!r} and {name!r}")
+        return synonyms
+
+    @field_validator("ignore_case", mode="before")
+    @classmethod
+    def _truth(cls, value: Any) -> Any:
+        if value not in ("true", "false", True, False):
+            raise ValueError("true or false")
+        return value in ("true", True)
+
+    @field_validator("channels")
+    @classmethod
+    def _counted(cls, value: str | int) -> str | int:
+        count = int(value) if str(value).isdigit() else 0
+        if value not in ("grey", "colour") and count < 2:
+            raise ValueError("grey, colour, or how many volumes each file holds, from 2 on")
+        return count or value
 
     @field_validator("dimensions", mode="before")
     @classmethod
@@ -204,6 +263,10 @@ class CohortSpec(Section):
             raise ValueError(f"{both[0]!r} is the name of masks and of a label; rename one of them")
         if self.channels == "colour" and len(self.image) > 1:
             raise ValueError("channels: colour pictures come from one file each; give one image pattern, or grey")
+        if isinstance(self.channels, int) and len(self.image) > 1:
+            raise ValueError("channels: a number is for one file of several volumes; give one image pattern, or grey")
+        if isinstance(self.channels, int) and self.dimensions == 2:
+            raise ValueError("channels: a number is for volumes (dimensions: 3); give grey or colour")
         if self.spacing is not None and self.dimensions == 2:
             raise ValueError("spacing is for volumes (dimensions: 3); leave it out")
         if self.crop is not None and self.dimensions == 2:
@@ -226,6 +289,7 @@ class CohortSpec(Section):
             found += [(("group",), column) for column in pattern_columns(self.group) or [self.group]]
         if self.split is not None:
             found.append((("split", "column"), self.split.column))
+        found += [(("synonyms", column), column) for column in self.synonyms]
         for name, label in self.labels.items():
             found += [(("labels", name, *rest), column) for rest, column in label.columns_used()]
         return found
@@ -235,14 +299,16 @@ class CohortSpec(Section):
         keys = {"missing", "case", "image", "channels", "spacing", "masks", "labels"}
         # what is not given leaves stores good that are of before there was such a key
         keys |= {key for key in ("crop", "fill") if getattr(self, key) is not None}
+        keys |= {key for key in ("synonyms", "ignore_case") if getattr(self, key)}
         settings = self.model_dump(mode="json", include=keys)
         for label in settings["labels"].values():
             if label.get("decimal") == ".":
                 del label["decimal"]
         for section in settings["masks"].values():
             for mask in section["classes"].values():
-                if mask["fill"] is None:
-                    del mask["fill"]
+                for key in ("fill", "unknown"):
+                    if mask[key] is None:
+                        del mask[key]
         return settings
 
 
@@ -273,7 +339,7 @@ def load_cohort(path: Path) -> CohortFile:
     """Read and validate a cohort file.
 
     Raises:
-        InputError: one line for the first fault: file, line, key, value and what would be accepted.
+        InputError: one line a fault: file, line, key, value and what would be accepted.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -302,13 +368,16 @@ def parse_cohort(text: str, path: Path) -> CohortFile:
     try:
         return CohortFile(path, CohortSpec.model_validate(values), lines)
     except ValidationError as error:
-        faults = error.errors()
         # a key that is misspelled says more than the one that is missing for it
-        first = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
-        key = _key(first["loc"])
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        name = f"{'.'.join(map(str, key))}: " if key else ""
-        raise InputError(f"{place_of(key, lines, str(path))}: {name}{_reason(first)}{more}") from None
+        faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
+        raise InputErrors([_told(fault, lines, path) for fault in faults]) from None
+
+
+def _told(fault: Mapping[str, Any], lines: Mapping[Key, str], path: Path) -> str:
+    """One fault in one line: file, line, key, value and what would be accepted."""
+    key = _key(fault["loc"])
+    name = f"{'.'.join(map(str, key))}: " if key else ""
+    return f"{place_of(key, lines, str(path))}: {name}{_reason(fault)}"
 
 
 def _key(place: Sequence[Any]) -> Key:
