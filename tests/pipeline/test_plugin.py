@@ -144,8 +144,8 @@ def test_a_run_of_a_plugin_that_was_killed_goes_on_as_an_unbroken_one(installed:
         import crosstask as ct
 
         class Killer(ct.Listener):
-            def warned(self, line):
-                if "epoch 2 of 3" in line:
+            def epoch(self, spec, row):
+                if row["epoch"] == 1:
                     raise KeyboardInterrupt
 
         ct.train("experiment.yaml", ["output=whole"])

@@ -22,21 +22,17 @@ from crosstask.cli.documents import run_document
 from crosstask.cli.dvh import dvh
 from crosstask.cli.explaining import explain
 from crosstask.cli.listing import list_entries
-from crosstask.cli.options import DryRun, Json, Quiet, Verbose, speak_all
+from crosstask.cli.options import SPLITS, WEIGHTS, Device, DryRun, Json, Quiet, Verbose, Weights, speak_all
 from crosstask.cli.packing import pack
 from crosstask.cli.planning import show_plans
+from crosstask.cli.predicting import predict
 from crosstask.cli.reporting import report
 from crosstask.cli.resolving import experiment_app
-from crosstask.cli.showing import one_of, show_predicted, show_scores
+from crosstask.cli.showing import one_of, show_scores
 from crosstask.cli.stopping import run_to_its_end
 from crosstask.cli.terminal import err, manner, out, progress_bar
 from crosstask.cli.watching import watch
 from crosstask.errors import MOST, InputError, Repeated, one_line
-
-SOME_SKIPPED = 3
-"""Exit code where some cases are predicted and others could not be."""
-WEIGHTS = ("best", "final", "average")
-SPLITS = ("train", "validation", "test")
 
 app = typer.Typer(
     help="Multi-task learning for medical imaging: prepare, train, predict, compare.",
@@ -67,18 +63,10 @@ Overrides = Annotated[
     typer.Argument(help="Keys to change, e.g. training.epochs=3 dataset.root=/data/openkbp", metavar="[KEY=VALUE]..."),
 ]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Runs at a time, each in its own process.")]
-Weights = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(
-        help="best (by validation), final or average (training.average); default: those by which the run is judged "
-        "(evaluation.weights)."
-    ),
-]
 ExternalName = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(help="With --on: what the cases are called; default: after their file or folder."),
 ]
-Device = Annotated[str, typer.Option(help="Device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps.")]
 
 
 def _version(wanted: bool) -> None:
@@ -342,106 +330,7 @@ def evaluate(
     show_scores(scoring, split, as_json=as_json)
 
 
-@app.command()
-def predict(
-    run: Annotated[
-        Path,
-        typer.Argument(
-            help="Run folder, packed model, or with --method a benchmark: its output folder or experiment.",
-            metavar="RUN_OR_BENCHMARK",
-        ),
-    ],
-    paths: Annotated[
-        list[Path],
-        typer.Argument(
-            help="What to predict: image files, folders of them, tables that name them, or a raw data set.",
-            metavar="PATH...",
-        ),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder: new, empty, or of this run.")],
-    ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="Insist on two seeds or more; a benchmark predicts with all in any case.")
-    ] = False,
-    method: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            help="Of a benchmark: the method, all seeds of which predict as one: mean, and how far apart they are."
-        ),
-    ] = None,
-    image: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            help="Of a folder only these files, e.g. '*/ct.nii.gz'; of a table the column that names the images, or a "
-            "pattern such as 'scans/{id}.png'."
-        ),
-    ] = None,
-    tta: Annotated[
-        bool,
-        typer.Option("--tta", help="Mean over images mirrored along the axes that training flipped (evaluation.tta)."),
-    ] = False,
-    probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Write probabilities too, not only what they amount to.")
-    ] = False,
-    case: Annotated[Optional[list[str]], typer.Option(help="Only this case; may be repeated.")] = None,  # noqa: UP045
-    split: Annotated[Optional[str], typer.Option(help="Only this split.")] = None,  # noqa: UP045
-    format: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            help="openkbp (pt_N.csv, the challenge's submission), dicom (RTSTRUCT, RTDOSE, SEG, NIfTI and a page), "
-            "nifti (volumes on the grid of their files), png (masks of images), overlay (drawn over them), npz "
-            "(arrays) or csv (labels of whole cases); default: what fits the images."
-        ),
-    ] = None,
-    weights: Weights = None,
-    device: Device = "auto",
-    onnx: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="Compute with this network of the run, made by export, and ONNX Runtime."),
-    ] = None,
-    plan: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(help="Of a patient's DICOM plans the one of this label or UID; may be repeated."),
-    ] = None,
-    series: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(help="Of a patient's CTs the one of this description, number or UID; may be repeated."),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Predict images with a trained run, all seeds of a method, or a packed model; goes on where it was stopped.
-
-    The exit code is 0 if all cases are predicted, 3 if some are and others could not be (each is told in a line), and 2
-    or 1 if none is.
-    """
-    one_of("--weights", weights, WEIGHTS)
-    if split is not None:
-        one_of("--split", split, SPLITS)
-    from crosstask.cli.listening import Terminal
-    from crosstask.cli.packing import tell_packed
-    from crosstask.pipeline.predicting import predict_cases
-    from crosstask.pipeline.subject import runs_to_predict
-
-    tell_packed(run)
-    predicted = predict_cases(
-        runs_to_predict(run, method, ensemble=ensemble),
-        paths,
-        output,
-        image=image,
-        tta=tta,
-        probabilities=probabilities,
-        cases=case or (),
-        split=split,
-        kind=format,
-        weights=weights,
-        device=device,
-        onnx=onnx,
-        plan=plan or (),
-        series=series or (),
-        listener=Terminal(),
-    )
-    show_predicted(predicted, as_json=as_json)
-    if predicted.failed:
-        raise typer.Exit(SOME_SKIPPED)
+app.command()(predict)
 
 
 @app.command()

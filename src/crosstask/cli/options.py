@@ -5,11 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import Annotated, Any
+from typing import Annotated, Any, Optional
 
 import typer
 
 from crosstask.cli.terminal import manner
+
+WEIGHTS = ("best", "final", "average")
+SPLITS = ("train", "validation", "test")
 
 
 def _speak_json(wanted: bool) -> bool:
@@ -26,6 +29,14 @@ Json = Annotated[
         help="Print one JSON document; everything else goes to standard error.",
     ),
 ]
+Weights = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        help="best (by validation), final or average (training.average); default: those by which the run is judged "
+        "(evaluation.weights)."
+    ),
+]
+Device = Annotated[str, typer.Option(help="Device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be prepared, trained and scored; write nothing.")
 ]

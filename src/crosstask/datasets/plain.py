@@ -241,30 +241,31 @@ def _of_table(
     for row in table.rows:
         cells = [fill(pattern, row.cells, intake.missing) for pattern in patterns]
         name = (fill(_braced(ids), row.cells, intake.missing) if ids else None) or cells[0] or f"row {row.number}"
-        name = name.replace("\\", "/")
         files = [folder / cell.replace("\\", "/") for cell in cells if cell is not None]
-        missing = next((file for file in files if not file.exists()), None)
-        if len(files) < len(patterns):
-            lacking.append((name, f"row {row.number} names no image"))
-        elif missing is not None:
-            lacking.append((name, f"{missing}: no such image (row {row.number})"))
+        reason = _why_lacking(files, len(patterns), row.number)
+        name = name.replace("\\", "/")
+        if reason:
+            lacking.append((name, reason))
         else:
             own.append((name, tuple(files)))
     if not own:
         raise InputError(
             f"{table.path}: none of {len(table.rows)} rows has an image {listed(patterns, 4)}; give --image"
         )
-    doubled = [name for name, count in Counter(name for name, _ in own).items() if count > 1]
-    if doubled:
-        raise InputError(
-            f"{table.path}: several rows have the id {doubled[0]!r} by {ids or patterns[0]}; make ids unique"
-        )
+    doubled = next((name for name, count in Counter(name for name, _ in own).items() if count > 1), None)
+    if doubled is not None:
+        raise InputError(f"{table.path}: several rows have the id {doubled!r} by {ids or patterns[0]}; make ids unique")
     by = f", ids by {ids}" if ids else ""
-    return (
-        own,
-        lacking,
-        f"{table.path}: {len(own)} of {len(table.rows)} rows with an image by {listed(patterns, 4)}{by}",
-    )
+    told = f"{table.path}: {len(own)} of {len(table.rows)} rows with an image by {listed(patterns, 4)}{by}"
+    return own, lacking, told
+
+
+def _why_lacking(files: Sequence[Path], wanted: int, number: int) -> str:
+    """Why a row has no image; empty where it has."""
+    if len(files) < wanted:
+        return f"row {number} names no image"
+    missing = next((file for file in files if not file.exists()), None)
+    return "" if missing is None else f"{missing}: no such image (row {number})"
 
 
 def _patterns_of(table: Table, intake: Intake, image: str | None, folder: Path) -> list[str]:
@@ -274,38 +275,59 @@ def _patterns_of(table: Table, intake: Intake, image: str | None, folder: Path) 
         if lacking := [column for column in columns if column not in table.columns]:
             raise InputError(f"--image: {table.path} has no column {lacking[0]!r}, but {', '.join(table.columns)}")
         return [_braced(image)]
-    known = [column for pattern in intake.patterns for column in pattern_columns(pattern)]
-    if known and set(known) <= set(table.columns):
-        rows = [[fill(one, row.cells, intake.missing) for one in intake.patterns] for row in table.rows]
-        if any(all(cell and (folder / cell).exists() for cell in row) for row in rows):
-            return list(intake.patterns)
+    if _fits(intake.patterns, table, intake, folder):
+        return list(intake.patterns)
     if intake.files > 1:
         raise InputError(
             f"{table.path}: has no files as the run takes them, {listed(list(intake.patterns), 4)}; name them so"
         )
-    for column in table.columns:  # whole paths, in one column
-        cells = [row.cells[column] for row in table.rows]
-        if any(ending(Path(cell)) in IMAGE_ENDINGS and (folder / cell).exists() for cell in cells if cell):
-            others = [
-                other
-                for other in table.columns
-                if other != column and any(ending(Path(row.cells[other])) in IMAGE_ENDINGS for row in table.rows)
-            ]
-            if others:
-                raise InputError(
-                    f"{table.path}: columns {column!r} and {others[0]!r} both name images; say which: --image {column}"
-                )
-            return [_braced(column)]
-    names, _ = _walk(folder)
-    found = [pattern for pattern in find_patterns(columns_of(table), names) if not pattern.is_mask]
-    if len(found) != 1:
-        several = (
-            f"several patterns fit ({listed([one.text for one in found], 3)})"
-            if found
-            else "no column fits a file name"
+    return [_column_of_paths(table, folder) or _found_pattern(table, folder)]
+
+
+def _fits(patterns: Sequence[str], table: Table, intake: Intake, folder: Path) -> bool:
+    """Whether a row of a table has its images where patterns say."""
+    known = {column for pattern in patterns for column in pattern_columns(pattern)}
+    if not known or not known <= set(table.columns):
+        return False
+    rows = ([fill(one, row.cells, intake.missing) for one in patterns] for row in table.rows)
+    return any(all(cell and (folder / cell).exists() for cell in row) for row in rows)
+
+
+def _column_of_paths(table: Table, folder: Path) -> str:
+    """The column that holds whole paths of images, as a pattern; empty where there is none.
+
+    Raises:
+        InputError: there are several.
+    """
+
+    def named(column: str) -> list[str]:
+        cells = (row.cells[column] for row in table.rows)
+        return [cell for cell in cells if cell and ending(Path(cell)) in IMAGE_ENDINGS]
+
+    holding = [column for column in table.columns if named(column)]
+    here = next((column for column in holding if any((folder / cell).exists() for cell in named(column))), None)
+    if here is None:
+        return ""
+    others = [column for column in holding if column != here]
+    if others:
+        raise InputError(
+            f"{table.path}: columns {here!r} and {others[0]!r} both name images; say which: --image {here}"
         )
-        raise InputError(f"{table.path}: {several}; say which: --image 'FOLDER/{{COLUMN}}.png'")
-    return [found[0].text]
+    return _braced(here)
+
+
+def _found_pattern(table: Table, folder: Path) -> str:
+    """The one pattern by which files beside a table are named after a column of it.
+
+    Raises:
+        InputError: there is none, or several.
+    """
+    names, _ = _walk(folder)
+    found = [pattern.text for pattern in find_patterns(columns_of(table), names) if not pattern.is_mask]
+    if len(found) == 1:
+        return found[0]
+    several = f"several patterns fit ({listed(found, 3)})" if found else "no column fits a file name"
+    raise InputError(f"{table.path}: {several}; say which: --image 'FOLDER/{{COLUMN}}.png'")
 
 
 def _braced(text: str) -> str:

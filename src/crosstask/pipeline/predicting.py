@@ -91,21 +91,14 @@ def predict_cases(
         FORMATS.find(kind, "--format")
     must_be_predicted(output)  # before a table of pseudonyms is put beside it
     runs = [run] if isinstance(run, Path) else list(run)
+    paths = [root] if isinstance(root, Path) else list(root)
     _check_together(runs, split, onnx)
     experiment = load_spec(runs[0]).experiment
     if tta:
         experiment = with_evaluation(experiment, ("evaluation.tta=flips",))
-    paths = [root] if isinstance(root, Path) else list(root)
     asked: dict[str, Any] = {"image": image, "plan": plan, "series": series}
     dataset = cases_to_predict(runs[0], experiment, paths, output, **asked, listener=listener)
-    if split is not None and isinstance(dataset, PlainImages):
-        raise InputError(
-            f"--split: plain images are in no split; leave it out, or give a {experiment.dataset.name} folder"
-        )
-    chosen = _of_split(dataset, split, read_record(runs[0]), given=experiment.dataset.splits.rule == "original")
-    chosen = _named(chosen, cases, dataset)
-    if not chosen:
-        raise InputError(f"{paths[0]}: has no {split} case; choose another --split")
+    chosen = _cases_asked(dataset, experiment, runs[0], paths[0], split=split, cases=cases)
     loading = {"weights": weights, "device": device, "dataset": dataset, "evaluation": experiment.evaluation}
     name, predictor = _predictor_of(run, experiment, onnx, loading)
     listener.told(f"Device: {describe_device(predictor.device)}")
@@ -120,23 +113,53 @@ def predict_cases(
         batch = Batch(predictor, outputs, folder, model, listener)
         if not cases:
             batch.failed += [(name, InputError(reason)) for name, reason in dataset.left_out()]
-        try:
-            with listener.progress("Predicting") as progress:
-                for done, case in enumerate(chosen, 1):
-                    batch.add(case)
-                    progress(done, len(chosen), case.id)
-        finally:  # also of a batch that was stopped
-            batch.tell()
-        batch.write_tables()
+        _add_all(batch, chosen, listener)
     if isinstance(dataset, PlainImages):
         for what, count in dataset.converted.items():
             listener.warned(f"{count} images were converted from {what}, as in training")
-    if not batch.done and not batch.kept:
-        fixable = all(isinstance(error, InputError) for _, error in batch.failed)
-        raise (InputError if fixable else CrosstaskError)(
-            f"{paths[0]}: no case could be predicted; see the line{'s' if len(batch.failed) > 1 else ''} above"
-        )
+    _must_have_some(batch, paths[0])
     return Predicted(output, batch.done, batch.kept, tuple((name, str(error)) for name, error in batch.failed))
+
+
+def _cases_asked(
+    dataset: Dataset, experiment: Experiment, run: Path, root: Path, *, split: str | None, cases: Sequence[str]
+) -> list[Case]:
+    """The cases that are asked for.
+
+    Raises:
+        InputError: there is none.
+    """
+    if split is not None and isinstance(dataset, PlainImages):
+        raise InputError(
+            f"--split: plain images are in no split; leave it out, or give a {experiment.dataset.name} folder"
+        )
+    given = experiment.dataset.splits.rule == "original"
+    chosen = _named(_of_split(dataset, split, read_record(run), given=given), cases, dataset)
+    if not chosen:
+        raise InputError(f"{root}: has no {split} case; choose another --split")
+    return chosen
+
+
+def _add_all(batch: Batch, cases: Sequence[Case], listener: Listener) -> None:
+    """Predict the cases and write what goes over all of them."""
+    try:
+        with listener.progress("Predicting") as progress:
+            for done, case in enumerate(cases, 1):
+                batch.add(case)
+                progress(done, len(cases), case.id)
+    finally:  # also of a batch that was stopped
+        batch.tell()
+    batch.write_tables()
+
+
+def _must_have_some(batch: Batch, root: Path) -> None:
+    """Refuse a batch of which nothing came."""
+    if batch.done or batch.kept:
+        return
+    fixable = all(isinstance(error, InputError) for _, error in batch.failed)
+    raise (InputError if fixable else CrosstaskError)(
+        f"{root}: no case could be predicted; see the line{'s' if len(batch.failed) > 1 else ''} above"
+    )
 
 
 def _check_together(runs: Sequence[Path], split: str | None, onnx: Path | None) -> None:
