@@ -404,6 +404,7 @@ def test_a_gradient_method_shows_its_own_gradients_and_one_that_does_not_is_help
     pd.testing.assert_frame_equal(*tables, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("weighting", "start", "steps"), [("equal", 2.0**10, 4), ("pcgrad", 2.0**10, 4), ("pcgrad", 2.0**40, 0)]
 )
