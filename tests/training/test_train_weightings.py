@@ -41,7 +41,18 @@ def history(plan: RunSpec) -> pd.DataFrame:
     return pd.read_csv(plan.folder / HISTORY).drop(columns="seconds")
 
 
-@pytest.mark.parametrize("weighting", [name for name in WEIGHTINGS if name not in ("fixed", "spearman")])
+# Those that go on from nothing but the network and its optimiser, as PCGrad does, which draws an order besides.
+_LIKE_PCGRAD = ("cagrad", "mgda", "imtl_g", "aligned_mtl", "upgrad")
+
+
+@pytest.mark.parametrize(
+    "weighting",
+    [
+        pytest.param(name, marks=[pytest.mark.long] * (name in _LIKE_PCGRAD))
+        for name in WEIGHTINGS
+        if name not in ("fixed", "spearman")
+    ],
+)
 def test_a_broken_run_resumes_to_the_same_weights(
     experiment: Experiment, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weighting: str
 ) -> None:
