@@ -85,7 +85,7 @@ def python(code: str, *arguments: str, folder: Path, paths: tuple[Path, ...] = (
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
