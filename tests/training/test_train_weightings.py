@@ -18,14 +18,14 @@ from crosstask.architectures import build
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment, TrainingSection, experiment_from
 from crosstask.registry import WEIGHTINGS
-from crosstask.runs import FINAL, HISTORY, LAST, RunSpec, is_trained, run_specs
+from crosstask.runs import FINAL, HISTORY, LAST, LOCK, RunSpec, is_trained, run_specs
 from crosstask.sample import Batch
 from crosstask.store import Store
 from crosstask.tasks import RegressionTask, SegmentationTask
 from crosstask.training import run
 from crosstask.training.check import check_specs
 from crosstask.training.module import TrainingModule
-from crosstask.training.run import LOCK_NAME, train
+from crosstask.training.run import train
 from crosstask.weighting import build_weighting
 
 
@@ -61,7 +61,7 @@ def test_a_broken_run_resumes_to_the_same_weights(
 
     def copying(self: TrainingModule, batch: object, index: int) -> object:
         if self.current_epoch == 1 and index == 3:  # what a run that dies here leaves behind
-            shutil.copytree(whole.folder, broken.folder, ignore=shutil.ignore_patterns(LOCK_NAME))
+            shutil.copytree(whole.folder, broken.folder, ignore=shutil.ignore_patterns(LOCK))
         return step(self, batch, index)
 
     with monkeypatch.context() as patch:
