@@ -27,7 +27,8 @@ PYTHON = $(shell for range in '(3, 10) <= v < (3, 14)' '(3, 10) <= v'; do \
 done)
 endif
 
-.PHONY: help demo test lint docs reference picture tutorials format coverage bench dead intervals clean install install-dev
+.PHONY: help demo test test-long lint docs reference picture tutorials format coverage bench dead intervals clean \
+	install install-dev
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -37,6 +38,9 @@ demo: install ## train and compare STL, HPS, MTAN and CTAN on generated phantoms
 
 test: install-dev ## run the tests
 	$(ONE_THREAD) $(PYTEST) $(PYTEST_ARGS)
+
+test-long: install-dev ## run the tests that are left out of `make test`: the rest of sets of which a part is in it
+	$(ONE_THREAD) $(PYTEST) -m long $(PYTEST_ARGS)
 
 lint: install-dev ## check style and types; changes nothing
 	$(BIN)/ruff check .

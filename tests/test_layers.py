@@ -219,19 +219,24 @@ def _said_by(code: str) -> str:
 
 
 MODULES = modules_of(SOURCE, PACKAGE)
-IMPORTS = imports_of(MODULES, PACKAGE)
 
 
-def test_imports_run_downward_only() -> None:
-    assert floor_faults(IMPORTS, MODULES, FLOORS) == []
+@pytest.fixture(scope="module")
+def imports() -> list[Import]:
+    """All imports of the package: not read where other tests are collected."""
+    return imports_of(MODULES, PACKAGE)
 
 
-def test_no_module_imports_itself_in_a_circle() -> None:
-    assert cycle(IMPORTS) == []
+def test_imports_run_downward_only(imports: list[Import]) -> None:
+    assert floor_faults(imports, MODULES, FLOORS) == []
 
 
-def test_the_source_is_seen() -> None:
-    seen = {(found.importer, found.imported) for found in IMPORTS}
+def test_no_module_imports_itself_in_a_circle(imports: list[Import]) -> None:
+    assert cycle(imports) == []
+
+
+def test_the_source_is_seen(imports: list[Import]) -> None:
+    seen = {(found.importer, found.imported) for found in imports}
     assert ("crosstask.datasets.base", "crosstask.tasks.base") in seen
     assert ("crosstask.datasets.base", "crosstask.geometry") in seen
 

@@ -60,6 +60,12 @@ def trained_a_little(network: Architecture) -> Architecture:
 class TestSTL(ArchitectureTester):
     name = "stl"
 
+    @pytest.mark.long
+    @pytest.mark.slow
+    def test_a_mixed_pair_learns_more_than_a_constant(self) -> None:
+        """HPS of one task alone learns the same way."""
+        super().test_a_mixed_pair_learns_more_than_a_constant()
+
     def test_tasks_share_nothing(self) -> None:
         network = self.network(3)
         assert network.shared_parameters() == []
@@ -155,6 +161,12 @@ def ctan_reference(network: Architecture, image: Tensor, *, scaled: bool) -> dic
 
 class TestCTAN(ArchitectureTester):
     name = "ctan"
+
+    @pytest.mark.long
+    @pytest.mark.slow
+    def test_a_mixed_pair_learns_more_than_a_constant(self) -> None:
+        """That with gates, which has all of its parts, learns every time."""
+        super().test_a_mixed_pair_learns_more_than_a_constant()
 
     @pytest.mark.parametrize("scaled", [True, False])
     @pytest.mark.parametrize("number", [2, 3])
@@ -513,7 +525,6 @@ class TestSequential(ArchitectureTester):
 
 class TestAuxiliary(ArchitectureTester):
     name = "auxiliary"
-    encoder = "resnet18"
     image_only = True
     has_major = True
 
@@ -549,7 +560,7 @@ class TestAuxiliary(ArchitectureTester):
         ],
     )
     def test_sizes_of_the_fully_connected_layers(self, options: dict[str, Any], nodes: int) -> None:
-        network = self.network(4, fc1=20, fc2=30, **options)
+        network = self.network(4, **{"encoder": "resnet18", "fc1": 20, "fc2": 30, **options})
         assert network.fc1[0].weight.shape == (20, nodes)
         assert network.fc2[0].weight.shape == (30, nodes)
         sizes = {task: tuple(network.decoders[task].weight.shape) for task in network.heads}
@@ -645,7 +656,7 @@ class TestAuxiliary(ArchitectureTester):
 
     @pytest.mark.parametrize("dropout", [0.0, 0.3])
     def test_dropout_leaves_out_its_share_of_both_layers_in_training_alone(self, dropout: float) -> None:
-        network = self.network(2, dropout=dropout, fc1=4000, fc2=4000)
+        network = self.network(2, encoder="resnet18", dropout=dropout, fc1=4000, fc2=4000)
         for layers in (network.fc1, network.fc2):
             with torch.no_grad():
                 layers[0].bias.fill_(100.0)  # no node is zero by its ReLU
@@ -654,7 +665,7 @@ class TestAuxiliary(ArchitectureTester):
             assert layers.eval()(nodes).all()
 
     def test_fully_connected_layers_start_gaussian(self) -> None:
-        network = self.network(2, fc1=500, fc2=500)
+        network = self.network(2, encoder="resnet18", fc1=500, fc2=500)
         for layer in (network.fc1[0], network.fc2[0]):
             z = layer.weight.detach().flatten() / (2 / 512) ** 0.5
             assert z.mean().item() == pytest.approx(0, abs=0.02)

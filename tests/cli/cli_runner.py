@@ -1,5 +1,7 @@
 """The command as a user runs it: as a process of its own, or in this process where a test only needs its answer."""
 
+import contextlib
+import io
 import os
 import re
 import subprocess
@@ -10,7 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+
+from crosstask.cli.main import main
+from forked import command
 
 SCRIPT = Path(sysconfig.get_path("scripts")) / ("crosstask.exe" if sys.platform == "win32" else "crosstask")
 ESCAPE = "\x1b"
@@ -59,6 +65,23 @@ def run(folder: Path, *arguments: object, variables: dict[str, str] | None = Non
         **options,
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def forked(folder: Path, *arguments: object) -> Outcome:
+    """The command in a process of its own, without a terminal, that need not import PyTorch: see :mod:`forked`."""
+    return Outcome(*command(arguments, folder=folder, variables=environment()))
+
+
+def here(folder: Path, *arguments: object) -> Outcome:
+    """The command in this process, for what a whole module looks at; a test of its own has the fixture ``call``."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["crosstask", *map(str, arguments)])
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as stop:
+            main()
+    code = stop.value.code
+    return Outcome(code if isinstance(code, int) else int(code is not None), out.getvalue(), err.getvalue())
 
 
 def has_progress(text: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from cli_runner import Call, Outcome, run, write_experiment
+from cli_runner import Call, Outcome, forked, write_experiment
 
 from crosstask.cli.main import main
 from crosstask.datasets import Phantom
@@ -34,7 +34,7 @@ class Prepared:
 def prepared(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     folder = tmp_path_factory.mktemp("cli-store")
     write_experiment(folder, raw, folder / "store")
-    first, second = (run(folder, "prepare", "experiment.yaml", "--workers", "1") for _ in range(2))
+    first, second = (forked(folder, "prepare", "experiment.yaml", "--workers", "1") for _ in range(2))
     return Prepared(folder / "store", first, second)
 
 
@@ -52,7 +52,7 @@ class Trained:
 def trained(raw: Path, prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     folder = tmp_path_factory.mktemp("cli-run")
     experiment = write_experiment(folder, raw, prepared.store, output=str(folder / "results"))
-    outcome = run(folder, "train", "experiment.yaml", "--method", "hps")
+    outcome = forked(folder, "train", "experiment.yaml", "--method", "hps")
     yield Trained(folder, folder / "results" / "runs" / "hps" / "seed0", experiment, outcome)
     shutil.rmtree(folder)  # weights and checkpoints: hundreds of megabytes
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from cli_runner import has_progress, run, write_experiment
+from cli_runner import has_progress, here, write_experiment
 
 OPTIONS = ("--epochs", "1", "--every", "1", "--seeds", "2")
 FOLDER = "results/affinity/hps+equal-epochs1-every1"
@@ -15,10 +15,10 @@ FOLDER = "results/affinity/hps+equal-epochs1-every1"
 
 @pytest.fixture(scope="module")
 def looked(raw, prepared, tmp_path_factory):
-    """A look at two tasks in a folder of its own, as a process."""
+    """A look at two tasks in a folder of its own."""
     folder = tmp_path_factory.mktemp("cli-affinity")
     write_experiment(folder, raw, prepared.store, output=str(folder / "results"))
-    return folder, run(folder, "affinity", "experiment.yaml", *OPTIONS)
+    return folder, here(folder, "affinity", "experiment.yaml", *OPTIONS)
 
 
 def _times(folder: Path) -> dict[str, int]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from cli_runner import Outcome, has_progress, run, write_experiment
+from cli_runner import Outcome, has_progress, here, run, write_experiment
 
 from crosstask.evaluation.scores import COLUMNS, read_scores
 from crosstask.nn import packaged
@@ -83,7 +83,7 @@ def benched(raw, prepared, tmp_path_factory):
     }
     killed = run(folder, *command, variables=variables if sys.platform != "win32" else {})
     before = _times(results)
-    yield Benched(folder, results, command, killed, run(folder, *command), before)
+    yield Benched(folder, results, command, killed, here(folder, *command), before)
     shutil.rmtree(folder)  # weights and checkpoints: hundreds of megabytes
 
 
@@ -164,7 +164,7 @@ def test_a_third_call_trains_and_scores_nothing(benched):
     kept = ("*.safetensors", "run.json", "history.csv", "runs/**/scores.csv", "*.npz", "*.log")
     before = {pattern: _times(benched.results, pattern) for pattern in kept}
     page = _page_of(benched)
-    shown = run(benched.folder, *benched.command, "training.threads=2", "--jobs", "2")
+    shown = here(benched.folder, *benched.command, "training.threads=2", "--jobs", "2")
     assert shown.code == 0 and shown.err == ""
     assert {pattern: _times(benched.results, pattern) for pattern in kept} == before
     assert all(before.values())

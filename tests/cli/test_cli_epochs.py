@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from cli_runner import Outcome, run, write_experiment
+from cli_runner import Outcome, here, write_experiment
 
 import crosstask
 from crosstask.pipeline.listener import Listener
@@ -79,7 +79,7 @@ def benched(raw, prepared, tmp_path_factory) -> Iterator[Benched]:
     snapshots = {
         name: sorted(int(path.stem) for path in (results / "runs" / name / "snapshots").glob("*")) for name in RUNS
     }
-    first = run(folder, "benchmark", "experiment.yaml", "--jobs", "2")
+    first = here(folder, "benchmark", "experiment.yaml", "--jobs", "2")
     before = {path: path.stat().st_mtime_ns for path in (results / "runs").rglob("scores*.csv")}
     again = Heard()
     crosstask.benchmark(str(experiment), listener=again)

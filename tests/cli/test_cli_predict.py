@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from cli_runner import has_progress, run
+from cli_runner import forked, has_progress, run
 
 from crosstask.evaluation.scores import COLUMNS, read_scores
 from crosstask.export.predicted import RECORD
@@ -273,7 +273,7 @@ def test_a_file_is_no_run_folder(trained, raw, call):
 
 
 def test_predictions_can_be_scored(trained, raw, tmp_path):
-    shown = run(tmp_path, "predict", trained.run, raw, "-o", "out")
+    shown = forked(tmp_path, "predict", trained.run, raw, "-o", "out")
     assert shown.code == 0 and shown.err == ""
     assert shown.out.splitlines() == [f"{raw}: read as phantom, 6 cases", "Device: cpu", "6 cases predicted: out"]
     assert _files(tmp_path / "out") == sorted(

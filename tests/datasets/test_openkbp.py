@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,18 @@ from crosstask.functional.openkbp_score import STRUCTURES
 from crosstask.io.openkbp_csv import SHAPE
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("patients")
     for split, number in (("train", 2), ("train", 10), ("validation", 201)):
-        write_patient(tmp_path, split, number)
-    return tmp_path
+        write_patient(folder, split, number)
+    return folder
+
+
+@pytest.fixture
+def root(patients: Path, tmp_path: Path) -> Path:
+    """A copy of three patients, to be changed."""
+    return Path(shutil.copytree(patients, tmp_path, dirs_exist_ok=True))
 
 
 def read(root: Path, patient: str = "pt_2"):

@@ -42,9 +42,9 @@ def benchmark(tmp_path_factory):
             "sample": {"kind": "image", "size": [32, 32]},
             "encoder": {"name": "resnet18-narrow"},
             "training": {
-                "epochs": 3,
+                "epochs": 2,
                 "batch_size": 8,
-                "samples_per_epoch": 64,
+                "samples_per_epoch": 40,
                 "learning_rate": 3e-3,
                 "balance": "diagnosis",
                 "augmentation": {"flip": ["x", "y"], "rotate": 20},

@@ -17,7 +17,8 @@ from run_fakes import fake_experiment
 
 def _report(path: Path, tell: object) -> None:
     """What a process finds, before it imports anything itself."""
-    there = {"variable": os.environ.get("CROSSTASK_TEST"), "torch": "torch" in sys.modules, "parent": os.getppid()}
+    heavy = {name: name in sys.modules for name in ("torch", "lightning", "monai")}
+    there = {"variable": os.environ.get("CROSSTASK_TEST"), "heavy": heavy, "parent": os.getppid()}
     import torch
 
     path.write_text(json.dumps(there | {"process": os.getpid(), "threads": torch.get_num_threads()}))
@@ -41,7 +42,7 @@ def test_a_process_has_the_environment_of_its_start(tmp_path: Path, monkeypatch:
     assert [one["variable"] for one in found] == ["first", "second", None]
     assert len({one["process"] for one in found} | {os.getpid()}) == 4
     if sys.platform == "linux":  # all are forked off one that has imported what they need
-        assert all(one["torch"] for one in found)
+        assert all(one["heavy"] == dict.fromkeys(("torch", "lightning", "monai"), True) for one in found)
         assert len({one["parent"] for one in found}) == 1 and found[0]["parent"] != os.getpid()
 
 

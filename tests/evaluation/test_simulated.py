@@ -23,7 +23,9 @@ def coverage() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize(("kind", "spread", "seeds"), [("means", "high", 3), ("skewed", "low", 5)])
+@pytest.mark.parametrize(
+    ("kind", "spread", "seeds"), [("means", "high", 3), pytest.param("skewed", "low", 5, marks=pytest.mark.long)]
+)
 def test_intervals_hold_known_effects(coverage: ModuleType, kind: str, spread: str, seeds: int):
     setting = coverage.Setting(kind, spread, seeds, 30)
     outcomes = [coverage.outcome(setting, seed) for seed in range(40)]

@@ -99,8 +99,10 @@ def test_the_file_says_what_it_is(exported: tuple[Path, Path, float]) -> None:
     assert kind == {"name": "kind", "level": "image", "channels": 3, "classes": ["red", "green", "blue"], "unit": ""}
 
 
+# The others that have a file of their own are above and below: HPS of images, CTAN of volumes.
+@pytest.mark.long
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["stl", "mtan", "ctan-gated", "auxiliary"])  # ctan: of volumes
+@pytest.mark.parametrize("method", ["stl", "mtan", "ctan-gated", "auxiliary"])
 def test_every_architecture(tmp_path: Path, method: str) -> None:
     tasks = {"stl": ["lesion"], "auxiliary": ["kind", "age"]}.get(method, ["lesion", "kind"])
     major = "kind" if method == "auxiliary" else None

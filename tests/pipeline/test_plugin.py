@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import yaml
 
+import forked
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "plugin"
 EXPERIMENT = {
     "name": "mine",
@@ -66,12 +68,16 @@ def raw(folder: Path, cases: int = 24) -> None:
 
 
 def environment(*paths: Path) -> dict[str, str]:
-    known = [str(path) for path in paths] + [entry for entry in os.environ.get("PYTHONPATH", "").split(":") if entry]
+    known = [str(path) for path in paths] + list(filter(None, [os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": os.pathsep.join(known), "OMP_NUM_THREADS": "1"}
 
 
 def python(code: str, *arguments: str, folder: Path, paths: tuple[Path, ...] = ()) -> str:
-    """Standard output of a script in a process of its own."""
+    """Standard output of a script in a process of its own: a new one where it has packages that no other has."""
+    if not paths:
+        code_of_exit, out, err = forked.python(textwrap.dedent(code), arguments, folder=folder, variables=environment())
+        assert code_of_exit == 0, err
+        return out
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), *arguments],
         cwd=folder,
@@ -79,7 +85,7 @@ def python(code: str, *arguments: str, folder: Path, paths: tuple[Path, ...] = (
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -61,6 +61,23 @@ def test_workers_write_the_same_bytes(raw: Path, root: Path, tmp_path: Path) -> 
     assert contents(root) == contents(tmp_path / "one")
 
 
+@pytest.mark.parametrize(("seconds", "here"), [(1e9, 6), (0.0, 1)])
+def test_processes_begin_where_they_pay(
+    raw: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, here: int
+) -> None:
+    """The first case is always read in this process: it says how long the others take."""
+    module = importlib.import_module("crosstask.store.prepare")
+    monkeypatch.setattr(module, "_SECONDS_OF_A_START", seconds)
+    monkeypatch.setattr(module, "cores", lambda: 2)
+    work, read = module.work, []
+    monkeypatch.setattr(module, "work", lambda *arguments: read.append(arguments[-1].case.id) or work(*arguments))
+    assert prepare(FakeDataset(raw), root).written == IDS
+    assert read == IDS[:here]
+    monkeypatch.undo()
+    prepare(FakeDataset(raw), tmp_path / "one", workers=1)
+    assert contents(root) == contents(tmp_path / "one")
+
+
 def test_changed_file_rebuilds_its_case_only(raw: Path, root: Path) -> None:
     prepare(FakeDataset(raw), root, workers=1)
     before = Store(root)

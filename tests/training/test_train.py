@@ -3,10 +3,6 @@
 import dataclasses
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import forked
 from crosstask.assembly import Assembly
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.evaluation.evaluate import evaluate_constant, evaluate_run
@@ -88,20 +85,6 @@ def test_a_broken_run_resumes_to_the_same_weights(
     pd.testing.assert_frame_equal(history(whole), history(broken))
 
 
-_KILLED = """
-import sys
-from pathlib import Path
-from crosstask.experiment import load_experiment
-from crosstask.runs import run_specs
-from crosstask.sample import Sample
-from crosstask.store import Store
-from crosstask.runs import LOCK
-from crosstask.training.run import train
-experiment = load_experiment(Path(sys.argv[1]))
-train([p for p in run_specs(experiment) if p.method.name == "hps"][0], Store(experiment.store_folder))
-"""
-
-
 def test_a_run_killed_by_the_system_resumes_to_the_same_weights(
     experiment: Experiment, store: Store, tmp_path: Path
 ) -> None:
@@ -109,15 +92,12 @@ def test_a_run_killed_by_the_system_resumes_to_the_same_weights(
     whole = spec_of(experiment, output=tmp_path / "whole")
     killed = spec_of(experiment, output=tmp_path / "killed")
     train(whole, store)
-    file = tmp_path / "experiment.yaml"
-    file.write_text(killed.experiment.dump())
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen([sys.executable, "-c", _KILLED, str(file)], env=environment) as process:
-        deadline = time.monotonic() + 120
-        while not (killed.folder / LAST).exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    process = forked.start(train, killed, store)
+    deadline = time.monotonic() + 120
+    while not (killed.folder / LAST).exists() and process.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.join()
     assert not is_trained(killed), "the run ended before it could be killed"
     assert (killed.folder / LAST).exists()
     train(killed, store)
@@ -411,7 +391,10 @@ def _content(sample: Sample) -> float:
     return float(sample.targets["segmentation"].sum() * sample.targets["dose"].sum())
 
 
-@pytest.mark.parametrize("method", ["stl", "hps", "mtan", "ctan", "ctan-gated"])
+# That every architecture learns, on simpler pictures, is for tests/architectures.
+@pytest.mark.parametrize(
+    "method", ["hps", "ctan-gated", *(pytest.param(name, marks=pytest.mark.long) for name in ("stl", "mtan", "ctan"))]
+)
 def test_every_method_learns_both_tasks_of_a_batch(experiment: Experiment, store: Store, method: str) -> None:
     from crosstask.assembly import assembly_of, dataset_of
     from crosstask.network import build_architecture

@@ -404,8 +404,14 @@ def test_a_gradient_method_shows_its_own_gradients_and_one_that_does_not_is_help
     pd.testing.assert_frame_equal(*tables, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("weighting", "start", "steps"), [("equal", 2.0**10, 4), ("pcgrad", 2.0**10, 4), ("pcgrad", 2.0**40, 0)]
+    ("weighting", "start", "steps"),
+    [
+        pytest.param("equal", 2.0**10, 4, marks=pytest.mark.long),
+        ("pcgrad", 2.0**10, 4),
+        ("pcgrad", 2.0**40, 0),
+    ],
 )
 def test_half_precision_is_looked_at_without_its_factor_and_where_gradients_are_finite(
     experiment: Experiment,

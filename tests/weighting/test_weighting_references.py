@@ -177,7 +177,7 @@ def test_every_gradient_method_has_a_reference() -> None:
 
 
 @pytest.mark.parametrize("tasks", [("seg", "dose"), ("seg", "dose", "grade")], ids=["a label missing", "all labels"])
-@pytest.mark.parametrize("architecture", NAMES)
+@pytest.mark.parametrize("architecture", ["hps", "ctan", pytest.param("mtan", marks=pytest.mark.long)])
 def test_gradient_methods_equal_their_papers(networks, losses_of, architecture: str, tasks: tuple[str, ...]) -> None:
     network = networks[architecture]
     rows = brute_force(network, losses_of(architecture, tasks))

@@ -47,8 +47,11 @@ from crosstask.store import Store
 
 _log = logging.getLogger(__name__)
 _SIGKILL = 9  # the signal module of Windows does not know it
-_IMPORTED = ("crosstask.training.run", "crosstask.evaluation.evaluate")
-"""What every run needs of modules: imported once for all of them, where processes can be forked."""
+_IMPORTED = ("crosstask.training.run", "crosstask.evaluation.evaluate", "monai.networks.nets.resnet")
+"""What every run needs of modules: imported once for all of them, where processes can be forked.
+
+MONAI is named, as encoders import it no sooner than they are made.
+"""
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,8 @@ _ASIDE = ".new-"
 """Begins the name of a finished folder that is to replace the one that readers still use."""
 _INDEX_TEMPORARY = re.compile(rf"\.{re.escape(INDEX_NAME)}\.\d+\.tmp")
 _SECONDS_BETWEEN_INDEX_WRITES = 1.0
+_SECONDS_OF_A_START = 2.0
+"""What it takes, about, until worker processes read."""
 
 
 @dataclass
@@ -108,7 +110,8 @@ def prepare(
     Args:
         dataset: the data set; with more than one worker it must pickle.
         root: folder of the store; made if missing. One that cannot be written to is used as it is if nothing changed.
-        workers: processes that read cases, by default one a core; 1 reads in this process.
+        workers: processes that read cases; 1 reads in this process. By default one a core, which begin where cases
+            are left that this process would need longer for than they to start.
         verify: also hold prepared files against their checksums, and rebuild damaged cases. Without it only their
             lengths are looked at, and the checksums of descriptions.
         progress: called as ``progress(done, total, case_id)`` after each case, kept ones too.
@@ -119,9 +122,7 @@ def prepare(
             have to be, or a worker process died. Finished cases stay, and the next call goes on from there.
     """
     root = Path(root)
-    if workers is None:
-        workers = cores()
-    if workers < 1:
+    if workers is not None and workers < 1:
         raise InputError(f"workers must be at least 1, not {workers}")
     _check_root(root)
     cases = list(dataset.cases())
@@ -238,7 +239,7 @@ class _Preparation:
         """Whether the index need not be written."""
         return self.whole and list(self.index.entries.items()) == list(self.before.entries.items())
 
-    def run(self, workers: int) -> PrepareReport:
+    def run(self, workers: int | None) -> PrepareReport:
         """Do all that there is to do."""
         if not self.fixed:
             self.folder.mkdir(exist_ok=True)
@@ -253,6 +254,8 @@ class _Preparation:
             self._remove_vanished()
         self.tell_kept()
         try:
+            if workers is None:
+                workers, jobs = cores(), self._run_briefly(jobs)
             if workers == 1:
                 self._run_here(jobs)
             elif jobs:
@@ -378,6 +381,15 @@ class _Preparation:
     def _run_here(self, jobs: list[Job]) -> None:
         for job in jobs:
             self._settle(job, work(self.dataset, self.folder, self.settings, job))
+
+    def _run_briefly(self, jobs: list[Job]) -> list[Job]:
+        """Do in this process what does not pay for others, as the cases so far have it; the rest of the jobs."""
+        begun = time.monotonic()
+        for done, job in enumerate(jobs):
+            if done and (time.monotonic() - begun) / done * (len(jobs) - done) > _SECONDS_OF_A_START:
+                return jobs[done:]
+            self._run_here([job])
+        return []
 
     def _run_parallel(self, jobs: list[Job], workers: int) -> None:
         queue, pending = deque(jobs), dict[Future[Outcome], Job]()
