@@ -131,7 +131,7 @@ class TrainedRun:
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """One row an epoch: losses, weights, skills, score; empty where the file is lost, or did not go along."""
+        """One row an epoch, with losses, weights, skills and score; empty where it is lost, or did not go along."""
         found = history_of(self._run)
         return pd.DataFrame() if found is None else found
 
