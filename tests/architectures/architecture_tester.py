@@ -80,7 +80,7 @@ class ArchitectureTester:
     encoder = "resnet18-narrow"
     flat = False
     learner: ClassVar[dict[str, str]] = {"encoder": "resnet18-narrow"}
-    steps = 52
+    steps = 32
     image_only = False
     has_major = False
     side = 32
@@ -265,7 +265,7 @@ class ArchitectureTester:
         major = {"major": "kind"} if self.has_major else {}
         pair: dict[str, tuple[Level, int]] = {"extent": extent, "kind": ("image", 3)}
         network = build(self.name, **self.learner, tasks=pair, **major).train()
-        optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
+        optimizer = torch.optim.Adam(network.parameters(), lr=2e-3, fused=True)
         for _ in range(self.steps):
             image, mask, kind = shapes(16)
             outputs = network(image)

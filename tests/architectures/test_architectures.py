@@ -60,12 +60,6 @@ def trained_a_little(network: Architecture) -> Architecture:
 class TestSTL(ArchitectureTester):
     name = "stl"
 
-    @pytest.mark.long
-    @pytest.mark.slow
-    def test_a_mixed_pair_learns_more_than_a_constant(self) -> None:
-        """HPS of one task alone learns the same way."""
-        super().test_a_mixed_pair_learns_more_than_a_constant()
-
     def test_tasks_share_nothing(self) -> None:
         network = self.network(3)
         assert network.shared_parameters() == []
@@ -161,12 +155,6 @@ def ctan_reference(network: Architecture, image: Tensor, *, scaled: bool) -> dic
 
 class TestCTAN(ArchitectureTester):
     name = "ctan"
-
-    @pytest.mark.long
-    @pytest.mark.slow
-    def test_a_mixed_pair_learns_more_than_a_constant(self) -> None:
-        """That with gates, which has all of its parts, learns every time."""
-        super().test_a_mixed_pair_learns_more_than_a_constant()
 
     @pytest.mark.parametrize("scaled", [True, False])
     @pytest.mark.parametrize("number", [2, 3])

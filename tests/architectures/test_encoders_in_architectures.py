@@ -21,7 +21,7 @@ class TestCTANOverEfficientNetLite(ArchitectureTester):
     encoder = "efficientnet-lite0"
     flat = True
     learner: ClassVar[dict[str, str]] = {"encoder": "efficientnet-lite0", "weights": "imagenet"}
-    steps = 30
+    steps = 18
 
     @pytest.mark.long
     @pytest.mark.slow
