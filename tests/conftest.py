@@ -1,5 +1,6 @@
 """Settings of the whole suite."""
 
+import locale
 import os
 from collections.abc import Iterator
 
@@ -20,6 +21,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests first: none is to begin when all others are done and one process alone has work."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(autouse=True)
+def _own_locale() -> Iterator[None]:
+    """ITK, when it writes DICOM for a test, leaves the process in the C locale, where texts are taken for ASCII."""
+    before = locale.setlocale(locale.LC_CTYPE)
+    yield
+    locale.setlocale(locale.LC_CTYPE, before)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -178,7 +178,7 @@ def test_a_run_from_before_was_judged_by_its_best_epoch_and_is_scored_anew_told(
     assert load_spec(hps.folder).experiment.judged_weights == "best" == evaluation_of(hps.folder).weights
     assert not is_scored(hps)
     (line,) = judged_otherwise([hps])
-    assert line.startswith("hps/seed0: scored before with the weights best, and now anew with final;")
+    assert line.startswith("hps/seed0: scored before with the weights best, and now anew with the weights final;")
     assert "evaluation.weights=best" in line
     (kept,) = specs_of(experiment(tmp_path, epochs=3, evaluation={"weights": "best"}), "hps", 0)
     assert is_scored(kept) and judged_otherwise([kept]) == []

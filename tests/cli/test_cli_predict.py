@@ -51,7 +51,8 @@ def test_train_trains_one_method(trained):
     assert re.fullmatch(r"hps/seed0: epoch 1 of 1: loss segmentation \S+, dose \S+; score \S+; [0-9.]+ s", epoch)
     assert all(line.startswith("Warning: hps/seed0: never predicted ") for line in warnings)  # after one epoch
     assert not has_progress(trained.outcome.out)
-    assert _files(trained.run.parents[1]) == [
+    # other tests score the same run on other splits
+    assert [name for name in _files(trained.run.parents[1]) if "/scores-" not in name] == [
         f"hps/seed0/{name}"
         for name in (
             "best.safetensors",

@@ -15,7 +15,7 @@ AIM = ("--until", "1e6", "--max-seeds", "4")
 class Interrupted(ct.Listener):
     """Ends the work where a run of the fourth seed would begin, as Ctrl-C does."""
 
-    def warned(self, line: str) -> None:
+    def followed(self, line: str) -> None:
         if line.startswith("stl/seed3/dose: "):
             raise KeyboardInterrupt
 

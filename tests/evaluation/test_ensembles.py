@@ -237,7 +237,7 @@ def test_in_python(benchmark: Experiment, tmp_path):
     assert (done.done, done.failed) == (1, ())
     with np.load(tmp_path / "files" / f"{case}.npz") as found:
         assert {"segmentation", "sex", "age", "age_spread", "sex_entropy"} <= set(found.files)
-    with pytest.raises(InputError, match=r"is a benchmark; add --ensemble, or give the folder of one of its runs"):
+    with pytest.raises(InputError, match=r"is a benchmark of several methods; add --method, one of stl, hps"):
         ct.predict(benchmark.output_folder, raw, tmp_path / "more", **asked)
 
 

@@ -14,7 +14,7 @@ from crosstask.assembly import Assembly, assembly_of, dataset_of
 from crosstask.datasets import DATASETS, Dataset, Phantom
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.export.cases import file_name
-from crosstask.export.formats import FORMATS, writers
+from crosstask.export.formats import writers
 from crosstask.prediction.predictor import Prediction
 from run_fakes import FAKES, SIGNS, fake_experiment
 
@@ -157,7 +157,7 @@ def test_no_numbers_are_not_written(tmp_path, kind):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("kind", sorted(set(FORMATS) - {"openkbp", "dicom"}))
+@pytest.mark.parametrize("kind", ["npz", "png", "csv"])
 def test_names_stay_inside_the_folder(tmp_path, kind):
     dataset, assembly = made(tmp_path, "pictures", "lesion", "age")
     (writer,) = writers(kind, tmp_path / "deep" / "out", assembly, dataset)
