@@ -37,7 +37,7 @@ def classes(folder: Path) -> None:
     fakes.class_folders(folder, count=4)
 
 
-@pytest.mark.parametrize("make", [fakes.nnunet, decathlon, coco, classes, fakes.label_maps, fakes.series_and_masks])
+@pytest.mark.parametrize("make", [decathlon, classes, fakes.label_maps, fakes.series_and_masks])
 def test_the_starter_file_trains_on_every_layout(tmp_path: Path, call: Call, make: Callable[[Path], object]):
     """The last method of the file, which asks most of the data, for one epoch."""
     make(tmp_path / "raw")
@@ -48,6 +48,19 @@ def test_the_starter_file_trains_on_every_layout(tmp_path: Path, call: Call, mak
     outcome = call("train", "first.yaml", "--method", method, *SHORT)
     assert outcome.code == 0, outcome.err
     assert list((tmp_path / "runs/first/runs" / method).rglob("final.safetensors"))
+
+
+@pytest.mark.parametrize("make", [fakes.nnunet, coco])
+def test_nnunet_s_and_coco_s_files_go_from_nothing_to_a_benchmark(
+    tmp_path: Path, call: Call, make: Callable[[Path], object]
+):
+    make(tmp_path / "raw")
+    assert call("cohort", "init", "raw", "--experiment", "first.yaml").code == 0
+    outcome = call("benchmark", "first.yaml", *SHORT, "methods=[stl]")
+    assert outcome.code == 0, outcome.err
+    results = tmp_path / "runs/first"
+    assert "segmentation" in (results / "table.csv").read_text(encoding="utf-8")
+    assert ">Cases</h2>" in (results / "index.html").read_text(encoding="utf-8")
 
 
 def test_ph2_from_nothing_to_a_benchmark(tmp_path: Path):
