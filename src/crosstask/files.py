@@ -8,10 +8,10 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from crosstask.errors import CrosstaskError
+from crosstask.errors import CrosstaskError, InputError
 
 _log = logging.getLogger(__name__)
 _PART = ".part"
@@ -84,6 +84,15 @@ def write_atomically(path: Path, data: bytes | str, *, keep: Path | None = None)
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def must_be_new(files: Sequence[Path]) -> None:
+    """Refuse to overwrite a file, and a folder that is not there."""
+    for file in files:
+        if file.exists():
+            raise InputError(f"{file}: exists and is not overwritten; remove it or name another file")
+        if not file.absolute().parent.is_dir():
+            raise InputError(f"{file}: there is no folder {file.parent}; make it first")
 
 
 def clear_leftovers(folder: Path, *, older_than: float = 0.0) -> None:

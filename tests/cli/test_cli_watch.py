@@ -72,7 +72,7 @@ def test_off_a_terminal_it_is_a_line_where_something_changes_and_it_ends_with_th
 
 def test_more_seeds_are_seen_when_the_benchmark_adds_them(output):
     benchmark(output)
-    look = watching._look(output)
+    look = watching._Look(output)
     assert len(look().runs) == 3
     (output / EXPERIMENT).write_text(experiment_at(output, seeds=[0, 1]).dump())
     import os

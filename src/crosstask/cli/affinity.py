@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
@@ -10,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from crosstask.cli.configs import tell_config
-from crosstask.cli.options import Json
+from crosstask.cli.options import ExperimentFile, Json, Overrides
 from crosstask.cli.terminal import out
 
 if TYPE_CHECKING:
@@ -18,13 +17,8 @@ if TYPE_CHECKING:
 
 
 def affinity(
-    experiment: Annotated[
-        Path, typer.Argument(help="Experiment file (YAML), or a name of crosstask configs.", metavar="EXPERIMENT")
-    ],
-    overrides: Annotated[
-        Optional[list[str]],  # noqa: UP045 - typer reads annotations at run time, also on Python 3.10
-        typer.Argument(help="Keys to change, e.g. training.batch_size=8", metavar="[KEY=VALUE]..."),
-    ] = None,
+    experiment: ExperimentFile,
+    overrides: Overrides = None,
     method: Annotated[str, typer.Option(help="What is trained; a weighting of its own behind a plus.")] = "hps+equal",
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of each run.")] = 5,
     seeds: Annotated[int, typer.Option(min=1, help="Runs; with one alone nothing can be told from chance.")] = 3,

@@ -8,7 +8,9 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from crosstask.cli.machine import memory_in_use
 from crosstask.datasets.cohort.plan import Machine
+from crosstask.processes import cores
 
 _GB = 2**30
 
@@ -34,19 +36,15 @@ def _may_have_gpu() -> bool:
     return sys.platform == "darwin" or bool(shutil.which("nvidia-smi")) or Path("/dev/nvidia0").exists()
 
 
-def cores() -> int:
-    """CPU cores that the process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def free_memory() -> float:
     """Memory that is free, in GB; within the limit of a container."""
-    free = 4.0  # where the system does not say
-    with suppress(OSError, ValueError, IndexError):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) * 1024 / _GB
-    if not Path("/proc/meminfo").exists() and "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
+    memory = memory_in_use()
+    if memory is not None:
+        free = (memory[1] - memory[0]) / _GB
+    elif "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
         free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / _GB / 2
+    else:
+        free = 4.0  # where the system does not say
     with suppress(OSError, ValueError):
         limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
         free = min(free, max(0.0, (limit - used) / _GB))

@@ -17,6 +17,7 @@ from crosstask.cli.answering import answer
 from crosstask.cli.options import Json
 from crosstask.cli.terminal import manner, out
 from crosstask.errors import InputError
+from crosstask.files import must_be_new
 
 if TYPE_CHECKING:
     from crosstask.datasets.cohort.proposal import Proposal
@@ -58,7 +59,7 @@ def init(
     files = [output] if experiment is None else [output, experiment]
     if len({file.absolute() for file in files}) < len(files):
         raise InputError(f"{output}: is named as cohort and as experiment file; give them two names")
-    _must_be_new(files if not show else [])
+    must_be_new(files if not show else [])
     asks = _on_terminal() and not (yes or show or as_json or manner.quiet)
     proposal = propose_cohort(data, output, sheet=sheet, ask=_ask if asks else assume)
     texts = {output: proposal.text, **proposal.files}
@@ -71,7 +72,7 @@ def init(
         for text in texts.values():
             typer.echo(text)
         return
-    _must_be_new(list(texts) if not show else [])
+    must_be_new(list(texts) if not show else [])
     for file, text in texts.items() if not show else ():
         with file.open("x", encoding="utf-8") as stream:
             stream.write(text)
@@ -101,15 +102,6 @@ def _show(proposal: Proposal, texts: Mapping[Path, str], output: Path, experimen
     if experiment is not None:
         more = f" --jobs {jobs}" if jobs > 1 else ""
         out.print(f"  crosstask benchmark {shlex.quote(str(experiment))}{more}", markup=False)
-
-
-def _must_be_new(files: Sequence[Path]) -> None:
-    """Refuse to overwrite a file, and a folder that is not there."""
-    for file in files:
-        if file.exists():
-            raise InputError(f"{file}: exists and is not overwritten; remove it or name another file")
-        if not file.absolute().parent.is_dir():
-            raise InputError(f"{file}: there is no folder {file.parent}; make it first")
 
 
 def _on_terminal() -> bool:

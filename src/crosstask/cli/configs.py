@@ -12,6 +12,7 @@ from crosstask.cli.answering import answer
 from crosstask.cli.options import Json
 from crosstask.cli.terminal import note, out
 from crosstask.errors import InputError
+from crosstask.files import must_be_new
 from crosstask.registry import did_you_mean
 from crosstask.shipped import config_file, config_names, find_config, is_shipped, title_of
 
@@ -62,10 +63,7 @@ def get_config(
     text = _text(name)
     if output.is_dir():
         output = output / config_file(name).name
-    if output.exists():
-        raise InputError(f"{output}: exists and is not overwritten; remove it or name another file")
-    if not output.absolute().parent.is_dir():
-        raise InputError(f"{output}: there is no folder {output.parent}; make it first")
+    must_be_new([output])
     output.write_text(text, encoding="utf-8")
     if as_json:
         answer({"name": name, "file": output})

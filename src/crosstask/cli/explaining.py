@@ -54,20 +54,19 @@ def explain(
 
     if schema and cohort:
         raise InputError("--schema: there is one of experiment files alone; leave out --cohort")
-    if as_json:
-        if cohort:
-            keys = cohort_keys.cohort_keys() if key is None else cohort_keys.explain_cohort(key)
-        else:
-            keys = reference.all_keys() if key is None else reference.explain(key)
-        answer({"keys": [asdict(one) for one in keys]})
-    elif schema:
+    every = cohort_keys.cohort_keys if cohort else reference.all_keys
+    some = cohort_keys.explain_cohort if cohort else reference.explain
+    if schema and not as_json:
         typer.echo(json.dumps(reference.schema(), indent=1))
-    elif markdown:
-        typer.echo(cohort_page(cohort_keys.cohort_keys()) if cohort else page(reference.all_keys()), nl=False)
-    elif cohort:
-        _show(cohort_keys.cohort_keys() if key is None else cohort_keys.explain_cohort(key))
+        return
+    if markdown and not as_json:
+        typer.echo((cohort_page if cohort else page)(every()), nl=False)
+        return
+    keys = every() if key is None else some(key)
+    if as_json:
+        answer({"keys": [asdict(one) for one in keys]})
     else:
-        _show(reference.all_keys() if key is None else reference.explain(key))
+        _show(keys)
 
 
 def _show(keys: list[Key]) -> None:

@@ -58,10 +58,11 @@ def load_now() -> Load:
     load = None
     with contextlib.suppress(OSError, AttributeError):  # Windows has none
         load = os.getloadavg()[0]
-    return Load(cores(), load, _memory(), tuple(_gpus()))
+    return Load(cores(), load, memory_in_use(), tuple(_gpus()))
 
 
-def _memory() -> tuple[int, int] | None:
+def memory_in_use() -> tuple[int, int] | None:
+    """Bytes in use, and of all; None where the system does not say."""
     with contextlib.suppress(OSError, ValueError, KeyError):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         kilobytes = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}

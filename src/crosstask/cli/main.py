@@ -22,7 +22,19 @@ from crosstask.cli.documents import run_document
 from crosstask.cli.dvh import dvh
 from crosstask.cli.explaining import explain
 from crosstask.cli.listing import list_entries
-from crosstask.cli.options import SPLITS, WEIGHTS, Device, DryRun, Json, Quiet, Verbose, Weights, speak_all
+from crosstask.cli.options import (
+    SPLITS,
+    WEIGHTS,
+    Device,
+    DryRun,
+    ExperimentFile,
+    Json,
+    Overrides,
+    Quiet,
+    Verbose,
+    Weights,
+    speak_all,
+)
 from crosstask.cli.packing import pack
 from crosstask.cli.planning import show_plans
 from crosstask.cli.predicting import predict
@@ -55,13 +67,6 @@ app.command()(explain)
 app.add_typer(config_app, name="config")
 app.add_typer(experiment_app, name="experiment")
 
-ExperimentFile = Annotated[
-    Path, typer.Argument(help="Experiment file (YAML), or a name of crosstask configs.", metavar="EXPERIMENT")
-]
-Overrides = Annotated[
-    Optional[list[str]],  # noqa: UP045 - typer reads annotations at run time, also on Python 3.10
-    typer.Argument(help="Keys to change, e.g. training.epochs=3 dataset.root=/data/openkbp", metavar="[KEY=VALUE]..."),
-]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Runs at a time, each in its own process.")]
 ExternalName = Annotated[
     Optional[str],  # noqa: UP045

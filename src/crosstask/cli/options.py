@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
@@ -28,6 +29,13 @@ Json = Annotated[
         is_eager=True,
         help="Print one JSON document; everything else goes to standard error.",
     ),
+]
+ExperimentFile = Annotated[
+    Path, typer.Argument(help="Experiment file (YAML), or a name of crosstask configs.", metavar="EXPERIMENT")
+]
+Overrides = Annotated[
+    Optional[list[str]],  # noqa: UP045 - typer reads annotations at run time, also on Python 3.10
+    typer.Argument(help="Keys to change, e.g. training.epochs=3 dataset.root=/data/openkbp", metavar="[KEY=VALUE]..."),
 ]
 Weights = Annotated[
     Optional[str],  # noqa: UP045

@@ -51,8 +51,8 @@ _Tta = Annotated[
 _Probabilities = Annotated[
     bool, typer.Option("--probabilities", help="Write probabilities too, not only what they amount to.")
 ]
-_Case = Annotated[list[str] | None, typer.Option(help="Only this case; may be repeated.")]
-_Split = Annotated[str | None, typer.Option(help="Only this split.")]
+_Case = Annotated[Optional[list[str]], typer.Option(help="Only this case; may be repeated.")]  # noqa: UP045
+_Split = Annotated[Optional[str], typer.Option(help="Only this split.")]  # noqa: UP045
 _Format = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
 from crosstask.cli.answering import answer
 from crosstask.cli.configs import tell_config
-from crosstask.cli.options import Json
+from crosstask.cli.options import ExperimentFile, Json, Overrides
 
 experiment_app = typer.Typer(help="Look at an experiment file.", no_args_is_help=True)
 
@@ -21,13 +20,8 @@ def _experiment() -> None:
 
 @experiment_app.command()
 def show(
-    experiment: Annotated[
-        Path, typer.Argument(help="Experiment file (YAML), or a name of crosstask configs.", metavar="EXPERIMENT")
-    ],
-    overrides: Annotated[
-        Optional[list[str]],  # noqa: UP045 - typer reads annotations at run time, also on Python 3.10
-        typer.Argument(help="Keys to change, e.g. training.epochs=3", metavar="[KEY=VALUE]..."),
-    ] = None,
+    experiment: ExperimentFile,
+    overrides: Overrides = None,
     origins: Annotated[
         bool, typer.Option("--origins", help="Say of each value in a comment where it is from.")
     ] = False,

@@ -52,7 +52,7 @@ def watch(
     as_json: Json = False,
 ) -> None:
     """Watch a benchmark that another process runs: epochs, losses, scores, time left; ends with it, or by Ctrl-C."""
-    look = _look(benchmark)
+    look = _Look(benchmark)
     if as_json:
         answer({**look().as_dict(), "machine": load_now().as_dict()})
     elif once:
@@ -63,7 +63,7 @@ def watch(
         _tell(look, every)
 
 
-class _look:  # noqa: N801 - called like a function, that keeps what it has read
+class _Look:
     """Looks at a benchmark, whose experiment is read anew only when the file was written anew, as for more seeds."""
 
     def __init__(self, path: Path) -> None:
@@ -91,7 +91,7 @@ class _look:  # noqa: N801 - called like a function, that keeps what it has read
         return benchmark_progress(self._experiment.name, self._experiment.output_folder, self._specs)
 
 
-def _draw(look: _look, every: float) -> None:
+def _draw(look: _Look, every: float) -> None:
     """A view that is drawn over and over, until the benchmark is done."""
     found = look()
     with Live(console=out, auto_refresh=False, transient=False) as live:
@@ -103,7 +103,7 @@ def _draw(look: _look, every: float) -> None:
             found = look()
 
 
-def _tell(look: _look, every: float) -> None:
+def _tell(look: _Look, every: float) -> None:
     """A line where something has changed, and now and then, until the benchmark is done."""
     counts: dict[str, int] = {}
     told = -math.inf

@@ -28,12 +28,6 @@ def describe_data(
         sizes and spacings in words.
     """
     groups = {case.id: case.group for case in store.cases}
-    described: dict[str, Any] = {
-        "splits": {
-            name: {"cases": len(ids), "groups": len({groups[case] for case in ids})} for name, ids in splits.items()
-        },
-        "tasks": [_of_image_level(store, splits, task) for task in tasks if task.level == "image"],
-    }
     pixel = [task for task in tasks if task.level == "pixel"]
     counts = {task.name: dict.fromkeys(splits, 0) for task in pixel}
     shapes: list[tuple[int, ...]] = []
@@ -45,12 +39,16 @@ def describe_data(
             spacings.append(tuple(case.geometry.spacing))
             for task in pixel:
                 counts[task.name][name] += bool(set(task.classes) & set(case.channels.get(task.scored_array, ())))
-    described["tasks"] = [
-        *({"name": task.name, "labelled": counts[task.name], "classes": []} for task in pixel),
-        *described["tasks"],
-    ]
-    described["image"] = _sizes(shapes, spacings)
-    return described
+    return {
+        "splits": {
+            name: {"cases": len(ids), "groups": len({groups[case] for case in ids})} for name, ids in splits.items()
+        },
+        "tasks": [
+            *({"name": task.name, "labelled": counts[task.name], "classes": []} for task in pixel),
+            *(_of_image_level(store, splits, task) for task in tasks if task.level == "image"),
+        ],
+        "image": _sizes(shapes, spacings),
+    }
 
 
 def _of_image_level(store: Store, splits: Mapping[Split, Sequence[str]], task: Task) -> dict[str, Any]:

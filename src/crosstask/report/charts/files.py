@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from crosstask.files import write_atomically
+from crosstask.errors import CrosstaskError
+from crosstask.files import cache_folder, write_atomically
 from crosstask.report.charts.figure import INK, Entry, Figure, Panel, Spec
 
 _VERSION = "6.4"
@@ -156,17 +158,12 @@ def script() -> str:
     from importlib.metadata import version
 
     import vl_convert
-    from platformdirs import user_cache_path
 
-    path = user_cache_path("crosstask") / f"vega-{_VERSION}-{version('vl-convert-python')}.js"
-    try:
+    path = cache_folder() / f"vega-{_VERSION}-{version('vl-convert-python')}.js"
+    with contextlib.suppress(OSError):
         return path.read_text(encoding="utf-8")
-    except OSError:
-        pass
     bundle = str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=_VERSION))
-    try:
+    with contextlib.suppress(OSError, CrosstaskError):  # a cache that cannot be written costs time alone
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, bundle)
-    except Exception:
-        pass
     return bundle
