@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from crosstask.assembly import Assembly, Readable, Slices, assembly_of, lesion_of
 from crosstask.devices import AUTO
+from crosstask.evaluation.kept import examples_of
 from crosstask.files import write_atomically
 from crosstask.prediction.predictor import Predictor
 from crosstask.runs import EXAMPLES, read_record
@@ -19,6 +21,21 @@ from crosstask.tasks.base import Task
 
 MOST_SLICES = 16
 """Of a volume, evenly between the first and the last that show something."""
+
+
+def keep_examples(folder: Path, store: Store, case_ids: Sequence[str], *, into: Path | None = None, **how: Any) -> None:
+    """Make sure that a run has examples of these cases and no others; those that are there stay.
+
+    Args:
+        folder: the run folder.
+        store: the prepared cases.
+        case_ids: which.
+        into: the folder that has them; by default that of the run.
+        how: as of :func:`save_examples`.
+    """
+    kept = examples_of(into or folder)
+    if kept is None or list(map(str, kept["cases"])) != list(case_ids):
+        save_examples(folder, store, case_ids, into=into, **how)
 
 
 def save_examples(

@@ -16,8 +16,8 @@ from crosstask.evaluation.characteristics import collect_characteristics
 from crosstask.evaluation.comparison import Comparison as ComparisonTable
 from crosstask.evaluation.comparison import compare
 from crosstask.evaluation.ensembles import EnsembleFigure
-from crosstask.evaluation.examples import save_examples
-from crosstask.evaluation.kept import examples_of, without_history, without_readings, without_transfer
+from crosstask.evaluation.examples import keep_examples
+from crosstask.evaluation.kept import without_history, without_readings, without_transfer
 from crosstask.evaluation.readings import collect_readings
 from crosstask.evaluation.run import check_belonging, judged_otherwise, run_all, run_here
 from crosstask.evaluation.scored import scoring_remarks
@@ -200,11 +200,12 @@ class _Work:
         _draw_examples(context, self._specs, self._tables, self._table)
         external = self._on_externals()
         _log.info("writes tables and page into %s", context.experiment.output_folder)
+        ensembles = self._together()
         with context.listener.progress("Reporting", at_once=False):
             facts = dataclasses.replace(
                 self._facts.described(context),
                 external={name: external_part(name, other.inner) for name, other in external.items()},
-                ensembles=self._together(),
+                ensembles=ensembles,
             )
             facts.write(context.experiment.output_folder)
             found, whole = assembled(facts, self._specs, self._tables, self._table, others, external)
@@ -327,9 +328,7 @@ def _draw_examples(context: Context, specs: Sequence[RunSpec], tables: LongTable
     shown = [spec for spec in specs if spec.seed == experiment.seeds[0]]
     with context.listener.progress("Drawing") as progress:
         for done, spec in enumerate(shown, 1):
-            kept = examples_of(spec.folder)
-            if kept is None or list(map(str, kept["cases"])) != list(chosen):
-                save_examples(spec.folder, store, list(chosen), device=scoring_device(spec.experiment.training))
+            keep_examples(spec.folder, store, list(chosen), device=scoring_device(spec.experiment.training))
             progress(done, len(shown), spec.name)
 
 

@@ -13,7 +13,7 @@ from crosstask.evaluation.comparison import Comparison as ComparisonTable
 from crosstask.evaluation.diagnosis import Diagnosis, diagnose
 from crosstask.evaluation.epoch_rules import EpochRules, compare_rules
 from crosstask.evaluation.evaluate import CONSTANT, evaluate_constant
-from crosstask.evaluation.other_epochs import Tables, planned, score_otherwise, tables_under
+from crosstask.evaluation.other_epochs import OtherEpochs, Tables, planned, score_otherwise, tables_under
 from crosstask.evaluation.predictions import write_predictions
 from crosstask.evaluation.run import collect_predictions, collect_scores
 from crosstask.evaluation.scores import read_scores, write_scores
@@ -143,8 +143,7 @@ def score_under_other_rules(context: Context, specs: list[RunSpec], *, jobs: int
         score_otherwise(
             plans, context.store.root, jobs=jobs, apart=apart, progress=progress, tell=context.listener.warned
         )
-    tables = {rule: tables_under(plans, rule) for rule in OTHER_RULES} if plans else {}
-    return UnderOtherRules(methods, tables, remark)
+    return _read_under(plans, methods, remark)
 
 
 def under_other_rules(experiment: Experiment, specs: list[RunSpec]) -> UnderOtherRules:
@@ -154,7 +153,13 @@ def under_other_rules(experiment: Experiment, specs: list[RunSpec]) -> UnderOthe
     plans, methods, remark = planned(specs, keys_of(experiment))
     if not all(plan.is_scored() for plan in plans):
         return UnderOtherRules([], {}, "The comparison under other rules for the epoch is left out: it was not scored.")
-    return UnderOtherRules(methods, {rule: tables_under(plans, rule) for rule in OTHER_RULES} if plans else {}, remark)
+    return _read_under(plans, methods, remark)
+
+
+def _read_under(plans: list[OtherEpochs], methods: list[str], remark: str) -> UnderOtherRules:
+    """What was found of runs that are all scored under every rule."""
+    tables = {rule: tables_under(plans, rule) for rule in OTHER_RULES} if plans else {}
+    return UnderOtherRules(methods, tables, remark)
 
 
 def diagnosis_of(

@@ -14,9 +14,8 @@ from crosstask.devices import AUTO, describe_device, find_device
 from crosstask.errors import InputError, one_line
 from crosstask.evaluation.comparison import compare, measure_of
 from crosstask.evaluation.evaluate import constant_of_cases
-from crosstask.evaluation.examples import save_examples
+from crosstask.evaluation.examples import keep_examples
 from crosstask.evaluation.external import Cases, assembly_at, evaluate_external, signature
-from crosstask.evaluation.kept import examples_of
 from crosstask.evaluation.predictions import joined_predictions, read_predictions, write_predictions
 from crosstask.evaluation.scored import decided_by, few_to_decide
 from crosstask.evaluation.scores import read_scores, write_scores
@@ -263,10 +262,8 @@ class ExternalBenchmark:
         with self.listener.progress("Drawing") as progress:
             for done, spec in enumerate(shown, 1):
                 place = self._place(spec)
-                kept = examples_of(place)
-                if kept is None or list(map(str, kept["cases"])) != list(chosen):
-                    options = {"device": device, "weights": spec.experiment.judged_weights}
-                    save_examples(spec.folder, cases.store, chosen, into=place, tasks=tasks, **options)
+                options = {"device": device, "weights": spec.experiment.judged_weights}
+                keep_examples(spec.folder, cases.store, chosen, into=place, tasks=tasks, **options)
                 progress(done, len(shown), spec.name)
 
     def _judged(self, cases: Cases, whole: Assembly) -> list[Task]:
