@@ -21,7 +21,7 @@ from crosstask.datasets.intake import Intake
 from crosstask.datasets.names import natural
 from crosstask.errors import InputError, listed
 from crosstask.geometry import Geometry
-from crosstask.io.image_files import PICTURE_ENDINGS, VOLUME_ENDINGS, ending
+from crosstask.io.image_files import IMAGE_ENDINGS, ending
 from crosstask.io.images import read_image, recoloured
 from crosstask.io.numbers import only_numbers
 from crosstask.io.resampling import resample
@@ -29,7 +29,6 @@ from crosstask.io.tables import Table, read_table
 from crosstask.tasks.base import Task
 
 TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
-IMAGE_ENDINGS = (*PICTURE_ENDINGS, *VOLUME_ENDINGS)
 KIND = {2: "pictures", 3: "volumes"}
 _DICOM = ".dcm"
 _UNREAD = (".heic", ".heif", ".webp", ".gif", ".jp2", ".svs", ".ndpi", ".avif")

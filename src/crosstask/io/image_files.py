@@ -10,6 +10,7 @@ from crosstask.errors import InputError
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 VOLUME_ENDINGS = (".mha", ".mhd", ".nii", ".nii.gz", ".nrrd")
+IMAGE_ENDINGS = (*PICTURE_ENDINGS, *VOLUME_ENDINGS)
 MAXIMUM_VOXELS = 2**31
 """More than any scanner gives: a header that says so is broken, and reading it would only fill the memory."""
 _CONVERT = "convert it to PNG, e.g. with ImageMagick: magick mogrify -format png *"

@@ -30,7 +30,7 @@ import numpy as np
 
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
-from crosstask.io.image_files import OTHER_ENDINGS, PICTURE_ENDINGS, VOLUME_ENDINGS, ending
+from crosstask.io.image_files import IMAGE_ENDINGS, OTHER_ENDINGS, PICTURE_ENDINGS, VOLUME_ENDINGS, ending
 from crosstask.io.pictures import read_picture
 from crosstask.io.volumes import read_any, read_stack, to_array
 
@@ -58,7 +58,7 @@ def read_image(path: Path, channels: int | None = None) -> tuple[np.ndarray, Geo
         if ending(path) not in VOLUME_ENDINGS:
             if ending(path) in OTHER_ENDINGS:
                 raise InputError(f"{path}: {OTHER_ENDINGS[ending(path)]}")
-            known = ", ".join((*PICTURE_ENDINGS, *VOLUME_ENDINGS))
+            known = ", ".join(IMAGE_ENDINGS)
             raise InputError(f"{path}: no image format is known by this ending; known: {known}, or a DICOM folder")
     if channels is not None:
         return read_stack(path, channels)

@@ -12,7 +12,6 @@ from crosstask.datasets import Cohort, Dataset, DicomRT
 from crosstask.datasets.cohort.dataset import COHORT_FILE
 from crosstask.datasets.intake import Intake
 from crosstask.datasets.plain import (
-    IMAGE_ENDINGS,
     KIND,
     Found,
     Outlook,
@@ -21,7 +20,7 @@ from crosstask.datasets.plain import (
 )
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment
-from crosstask.io.image_files import ending
+from crosstask.io.image_files import IMAGE_ENDINGS, ending
 from crosstask.pipeline.clinic import dataset_to_predict
 from crosstask.pipeline.listener import Listener
 from crosstask.runs import RECORD, read_record

@@ -14,7 +14,7 @@ from crosstask.datasets.cohort.labels import (
 )
 from crosstask.datasets.cohort.profile import Column, words_of
 from crosstask.datasets.cohort.spec import pattern_columns, stem
-from crosstask.io.image_files import PICTURE_ENDINGS, VOLUME_ENDINGS, ending
+from crosstask.io.image_files import IMAGE_ENDINGS, ending
 
 _DEPTH = 5
 _MOST_FILES = 200_000
@@ -90,7 +90,7 @@ def image_files(folder: Path) -> list[str]:
             folders.clear()
         if any(name.lower().endswith(".dcm") for name in files) or _is_series(Path(parent), files):
             found.append(relative.as_posix())
-        images = (name for name in sorted(files) if ending(Path(name)) in (*PICTURE_ENDINGS, *VOLUME_ENDINGS))
+        images = (name for name in sorted(files) if ending(Path(name)) in IMAGE_ENDINGS)
         found += [(relative / name).as_posix() for name in images]
         if len(found) > _MOST_FILES:
             break

@@ -15,6 +15,10 @@ from crosstask.datasets.cohort.spec import NOT_STATED
 from crosstask.errors import InputError
 from crosstask.io.tables import Row, Table
 
+SPLIT_WORDS = {"train": "train", "training": "train", "val": "validation", "valid": "validation"}
+SPLIT_WORDS |= {"validation": "validation", "test": "test", "testing": "test"}
+"""Names of folders and files that say of which split they are."""
+
 
 @dataclass
 class Layout:

@@ -8,14 +8,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from crosstask.datasets.cohort.layouts.base import Layout, made_table, one_line_of
+from crosstask.datasets.cohort.layouts.base import SPLIT_WORDS, Layout, made_table, one_line_of
 from crosstask.datasets.cohort.spec import NOT_STATED, stem
 from crosstask.datasets.cohort.text import item_of, text_of
 from crosstask.errors import InputError, listed
 from crosstask.io.coco import Coco, CocoImage
 
-_SPLITS = {"train": "train", "training": "train", "val": "validation", "valid": "validation"}
-_SPLITS |= {"validation": "validation", "test": "test", "testing": "test"}
 _MOST_CLASSES = 60
 """So many categories and no more become tasks; further ones can be added by hand."""
 _RARE = 5
@@ -118,7 +116,7 @@ def _parts(files: Sequence[Coco]) -> dict[Path, str]:
     found = {}
     for file in files:
         words = re.split(r"[^a-z]+", f"{file.path.parent.name}/{file.path.stem}".lower())
-        splits = {_SPLITS[word] for word in words if word in _SPLITS}
+        splits = {SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS}
         if len(splits) == 1:
             found[file.path] = next(iter(splits))
     return found if len(found) == len(files) and len(set(found.values())) > 1 else {}

@@ -8,15 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from crosstask.datasets.cohort.layouts.base import Layout, made_table
+from crosstask.datasets.cohort.layouts.base import SPLIT_WORDS, Layout, made_table
 from crosstask.datasets.cohort.patterns import IMAGE_WORDS, MASK_WORDS, Pattern, find_patterns
 from crosstask.datasets.cohort.profile import Column, words_of
 from crosstask.datasets.cohort.proposal import Ask
 from crosstask.datasets.cohort.spec import stem
 from crosstask.errors import InputError
 
-_SPLITS = {"train": "train", "training": "train", "val": "validation", "valid": "validation"}
-_SPLITS |= {"validation": "validation", "test": "test", "testing": "test"}
 _MOST_CLASSES = 30
 _LEAST_IN_CLASS = 2
 _GRADES = {"class", "grade", "level", "score", "stage", "type", "birads", "bi", "rads", "category", "label"}
@@ -104,7 +102,7 @@ def _role(
     names: Counter[str], below: Sequence[tuple[str, ...]], roles: Mapping[int, str], ask: Ask, notes: list[str]
 ) -> str:
     """What the folders of one level are: split, class, or nothing that is told by them alone."""
-    if len(names) > 1 and "split" not in roles.values() and all(name.lower() in _SPLITS for name in names):
+    if len(names) > 1 and "split" not in roles.values() and all(name.lower() in SPLIT_WORDS for name in names):
         return "split"
     if "class" in roles.values() or not 2 <= len(names) <= _MOST_CLASSES or min(names.values()) < _LEAST_IN_CLASS:
         return ""
