@@ -20,13 +20,31 @@ def precision(wanted: str, device: str) -> str:
     return precision_of(experiment, torch.device(device))
 
 
-@pytest.mark.parametrize(("check", "found"), [("_is_avx512_bf16_supported", True), ("_is_amx_tile_supported", True)])
-def test_auto_takes_bfloat16_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch, check: str, found: bool):
-    for other in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
-        monkeypatch.setattr(torch.cpu, other, lambda: False, raising=False)
+@pytest.mark.parametrize(
+    ("features", "permitted", "expected"),
+    [
+        ({"avx512_bf16", "amx_tile", "amx_bf16"}, True, "bf16-mixed"),
+        ({"amx_tile", "amx_bf16"}, True, "bf16-mixed"),
+        ({"avx512_bf16"}, True, "32"),  # slower than single precision
+        ({"avx512_bf16", "amx_tile", "amx_bf16"}, False, "32"),  # the system gives no process its tiles
+        ({"avx512_bf16", "amx_tile"}, True, "32"),  # tiles of whole numbers alone
+        (set(), True, "32"),
+    ],
+)
+def test_auto_takes_bfloat16_where_the_processor_has_tiles_for_it(
+    monkeypatch: pytest.MonkeyPatch, features: set[str], permitted: bool, expected: str
+):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: "avx512_bf16" in features, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: "amx_tile" in features, raising=False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {one: True for one in features}, raising=False)
+    monkeypatch.setattr(torch.cpu, "_init_amx", lambda: permitted, raising=False)
+    assert precision("auto", "cpu") == expected
+
+
+def test_without_pytorch_s_private_questions_auto_is_single_precision(monkeypatch: pytest.MonkeyPatch):
+    for name in ("_is_amx_tile_supported", "get_capabilities", "_init_amx"):
+        monkeypatch.delattr(torch.cpu, name, raising=False)
     assert precision("auto", "cpu") == "32"
-    monkeypatch.setattr(torch.cpu, check, lambda: found, raising=False)
-    assert precision("auto", "cpu") == "bf16-mixed"
 
 
 def test_auto_takes_bfloat16_where_the_gpu_has_it(monkeypatch: pytest.MonkeyPatch):

@@ -8,8 +8,9 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from crosstask.errors import CrosstaskError, InputError
 
@@ -56,12 +57,12 @@ def is_only_looking() -> bool:
     return _ONLY_LOOKING
 
 
-def write_atomically(path: Path, data: bytes | str, *, keep: Path | None = None) -> None:
+def write_atomically(path: Path, data: bytes | str | Callable[[BinaryIO], object], *, keep: Path | None = None) -> None:
     """Write a file whole or not at all.
 
     Args:
         path: the file.
-        data: what it holds.
+        data: what it holds, or what writes that to a file.
         keep: the name that a file which was there before is kept under.
 
     Raises:
@@ -72,10 +73,11 @@ def write_atomically(path: Path, data: bytes | str, *, keep: Path | None = None)
     _log.debug("writes %s", path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{_PART}")
     raw = data.encode() if isinstance(data, str) else data
+    write = raw if callable(raw) else lambda file: file.write(raw)
     with writing(path):
         try:
             with temporary.open("wb") as file:
-                file.write(raw)
+                write(file)
                 file.flush()
                 os.fsync(file.fileno())
             if keep is not None and path.exists():
@@ -84,6 +86,26 @@ def write_atomically(path: Path, data: bytes | str, *, keep: Path | None = None)
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def link_atomically(path: Path, source: Path) -> None:
+    """Give a file that is never written to again a second name, in the place of what has it; a copy where links fail.
+
+    Raises:
+        CrosstaskError: the disk is full, or the folder cannot be written.
+    """
+    if _ONLY_LOOKING:
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_PART}")
+    try:
+        temporary.unlink(missing_ok=True)
+        os.link(source, temporary)
+        temporary.replace(path)  # of a file that has this name already nothing happens
+    except OSError:  # a file system without links, as on some network drives
+        write_atomically(path, source.read_bytes())
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def must_be_new(files: Sequence[Path]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,6 +11,9 @@ from torch import Tensor
 
 AXES = {"x": -1, "y": -2, "z": -3}
 """Axes of a sample ``... *s``, by their names in experiments."""
+
+_WHOLE = 32767
+"""What 1.0 is in a packed image."""
 
 
 @dataclass
@@ -24,6 +27,7 @@ class Sample:
         region: ``1 *s``, bool, where regression targets are defined, or None.
         case: id of the case.
         position: index of the slice, or corner of the patch, in the case's grid.
+        draw: number of the draw since the first epoch, where a random change follows from it.
     """
 
     image: Tensor
@@ -32,6 +36,7 @@ class Sample:
     region: Tensor | None
     case: str
     position: tuple[int, ...]
+    draw: int = 0
 
 
 @dataclass
@@ -44,21 +49,40 @@ class Batch:
     region: Tensor | None
     cases: list[str]
     positions: list[tuple[int, ...]]
+    draws: list[int] = field(default_factory=list)
 
     def to(self, device: Any, **options: Any) -> Batch:
         """The same batch on another device."""
+        return self._each(lambda tensor: tensor.to(device, **options))
 
-        def move(tensor: Tensor) -> Tensor:
-            return tensor.to(device, **options)
+    def pin_memory(self) -> Batch:
+        """The same batch in memory from which a GPU copies without waiting; a loader calls it."""
+        return self._each(Tensor.pin_memory)
 
-        return Batch(
+    def _each(self, move: Callable[[Tensor], Tensor]) -> Batch:
+        return replace(
+            self,
             image=move(self.image),
             targets={task: move(target) for task, target in self.targets.items()},
             present={task: move(present) for task, present in self.present.items()},
             region=None if self.region is None else move(self.region),
-            cases=self.cases,
-            positions=self.positions,
         )
+
+    def packed(self, masks: Collection[str]) -> Batch:
+        """The same batch in fewer bytes: the image in whole numbers of 16 bits, exact to 1/65,534 of its range [-1, 1].
+
+        Args:
+            masks: tasks whose targets are 0 or 1, which become one byte, exactly.
+        """
+        image = (self.image * _WHOLE).round_().to(torch.int16)
+        targets = {task: one.to(torch.uint8) if task in masks else one for task, one in self.targets.items()}
+        return replace(self, image=image, targets=targets)
+
+    def unpacked(self) -> Batch:
+        """A packed batch in floating point again, wherever it lies; any other as it is."""
+        image = self.image if self.image.is_floating_point() else self.image.float().div_(_WHOLE)
+        targets = {task: one.float() if one.dtype == torch.uint8 else one for task, one in self.targets.items()}
+        return replace(self, image=image, targets=targets)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -74,4 +98,5 @@ def collate(samples: Sequence[Sample]) -> Batch:
         region=torch.stack(regions) if defined else None,
         cases=[sample.case for sample in samples],
         positions=[sample.position for sample in samples],
+        draws=[sample.draw for sample in samples],
     )

@@ -24,7 +24,7 @@ from crosstask.prediction.predictor import Predictor
 from crosstask.runs import EXAMPLES, RunSpec
 from crosstask.sample import Sample
 from crosstask.store import Store, prepare
-from crosstask.training.augmentation import Augmentation, AugmentedSamples
+from crosstask.training.augmentation import Augmentation, NumberedSamples
 from crosstask.training.cache import CachedSamples
 from crosstask.training.lesion import LesionSamples
 from crosstask.training.run import _loaders, train
@@ -293,7 +293,7 @@ def test_a_run_learns_from_patches_and_predicts_what_validation_saw(
     loaders = _loaders(plan, store, splits, whole, whole)
     batches = list(loaders[0])
     assert [batch.image.shape for batch in batches] == [(4, 3, 32, 32)] * 4
-    assert isinstance(loaders[0].dataset, AugmentedSamples)
+    assert isinstance(loaders[0].dataset, NumberedSamples)
     assert isinstance(loaders[0].dataset._samples, CachedSamples) == cache
     assert sum(float(batch.targets["malignant"].sum()) for batch in batches) == 8, "balanced"
 

@@ -23,7 +23,7 @@ from crosstask.splits import splits_of
 from crosstask.store import Store, prepare
 from crosstask.tasks import ClassificationTask, ScalarTask, SegmentationTask
 from crosstask.tasks.base import Task
-from crosstask.training.augmentation import AugmentedSamples
+from crosstask.training.augmentation import NumberedSamples
 from crosstask.training.run import _loaders, train
 from crosstask.training.samples import PatchSamples, SliceSamples, WholeSamples
 
@@ -246,7 +246,7 @@ def test_validation_samples_are_never_changed(plan: RunSpec, pictures: Store):
     augmentation = {"flip": ["x", "y"], "rotate": 45, "intensity": 0.5, "noise": 0.3}
     training, validation = loaders(changed(plan, augmentation=augmentation, cache=True), pictures)
     _, plain = loaders(plan, pictures)
-    assert isinstance(training.dataset, AugmentedSamples)
+    assert isinstance(training.dataset, NumberedSamples)
     for _ in range(2):
         for batch, other in zip(validation, plain, strict=True):
             assert torch.equal(batch.image, other.image)

@@ -10,9 +10,11 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from crosstask.errors import InputError
+from crosstask.nn.attention import TaskMask
 from crosstask.nn.decoder import ImageDecoder, PixelDecoder
 from crosstask.nn.encoder_base import EncoderBase
 from crosstask.nn.parts import Parts
+from crosstask.nn.recomputing import blocks_of
 from crosstask.readings import Reading
 from crosstask.registry import ARCHITECTURES
 from crosstask.tasks.base import Head
@@ -123,6 +125,23 @@ class Architecture(nn.Module, ABC):
         else:
             output = decoder(features)
         return output
+
+    def blocks(self) -> list[nn.Module]:
+        """Modules, none within another, whose activations need not be kept: see :mod:`crosstask.nn.recomputing`.
+
+        By default those of encoders and decoders, and masks. An architecture whose forward goes around a module's own
+        names what it calls instead.
+        """
+        stages = [
+            module
+            for encoder in self.all_encoders()
+            for part, modules in encoder.divided().items()
+            if part != "stem"
+            for module in modules
+        ]
+        decoders = [block for decoder in self.decoders.children() for block in getattr(decoder, "blocks", ())]
+        masks = [module for module in self.modules() if isinstance(module, TaskMask)]
+        return [*blocks_of(stages), *decoders, *masks]
 
     def describe(self) -> str:
         """What a reader of results should know of its form; empty where there is but one."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from crosstask.architectures.base import Architecture
@@ -61,10 +60,7 @@ class CTAEStage(nn.Module):
 
     def masks_of(self, shared: Tensor, attended: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The masks :math:`A_t^j`, ``{task: b c *s}``."""
-        return {
-            task: mask(torch.cat([shared, attended[task]], dim=1) if attended else shared)
-            for task, mask in self.masks.items()
-        }
+        return {task: mask(shared, attended[task]) if attended else mask(shared) for task, mask in self.masks.items()}
 
 
 class CTAN(Architecture):
@@ -127,6 +123,10 @@ class CTAN(Architecture):
         )
         channels = (stem, *widths[:-1], bottleneck)
         self.add_decoders(channels)
+
+    def blocks(self) -> list[nn.Module]:
+        """Whole stages of attention in the place of their masks."""
+        return [*(block for block in super().blocks() if not isinstance(block, TaskMask)), *self.stages]
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         state = self.encoder.stem(image)

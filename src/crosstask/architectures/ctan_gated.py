@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from crosstask.architectures.base import Architecture
 from crosstask.architectures.ctan import CTAN, CTAEStage
-from crosstask.nn.attention import together
 from crosstask.nn.encoder_base import STAGES
 from crosstask.nn.gates import GatedBottleneck, Gates, apart, gated_views, unheard
 from crosstask.nn.parts import Parts
@@ -75,13 +75,17 @@ class GatedCTAN(CTAN):
             seen = gated_views(masks, state, shares)
             shown = gated_views(masks, state, unheard(shares)) if torch.is_grad_enabled() else seen
             if stage != STAGES[-1]:
-                attended = together(cross.pool.pool, shown)
+                attended = cross.pool.attended(shown)
                 for task, skip in seen.items():
                     features[task].append(skip)
             else:
                 seen, attended = apart(cross.pool.pool, seen, shown)
         bottleneck = self.bottleneck(seen, attended, at_bottleneck)
         return {task: self.decode(task, [*features[task], bottleneck[task]], image) for task in self.heads}
+
+    def blocks(self) -> list[nn.Module]:
+        """The masks, as gates come between them and their pooling."""
+        return Architecture.blocks(self)
 
     def shares(self) -> list[dict[str, Sequence[Tensor]]]:
         """Shares of the others in what each task sees, level by level."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
 from crosstask.architectures.base import Architecture
@@ -25,6 +24,7 @@ class MTAN(Architecture):
         mask_t^j      = mask(U^1), then mask(concat(U^j, carried_t^{j-1}))
         attended_t^j  = mask_t^j * P^j
         carried_t^j   = max pool(bottleneck block(attended_t^j)), the block shared by all tasks
+                        or, with pool_first, bottleneck block(max pool(attended_t^j))
 
     The attended features of stages 1 to 3 are the skips of the task's decoder, those of stage 4 its bottleneck. The
     shared block sees one task at a time, as in the authors' code, so nothing passes from one task to another.
@@ -34,6 +34,8 @@ class MTAN(Architecture):
         parts: makes its encoders; see :class:`crosstask.nn.parts.Parts`.
         open_masks: masks begin near 0.95 instead of 0.5, as the authors' do; see
             :class:`crosstask.nn.attention.MaskAttention`.
+        pool_first: what is carried on is pooled before the bottleneck block instead of behind it. Another function,
+            which costs a quarter in that block, and a network of its own: weights of one do not fit the other.
     """
 
     name = "mtan"
@@ -45,6 +47,7 @@ class MTAN(Architecture):
         parts: Parts,
         *,
         open_masks: bool = False,
+        pool_first: bool = False,
     ) -> None:
         super().__init__(tasks, parts)
         self.encoder = parts.encoder()
@@ -60,10 +63,11 @@ class MTAN(Architecture):
                 for task in tasks
             }
         )
-        self.carry = nn.ModuleList(
-            nn.Sequential(Bottleneck(width, following, spatial_dims=parts.spatial_dims), halve(parts.spatial_dims))
-            for width, following in pairwise(widths)
-        )
+        self.pool_first = pool_first
+        self.carry = nn.ModuleList()
+        for width, following in pairwise(widths):
+            block, pool = Bottleneck(width, following, spatial_dims=parts.spatial_dims), halve(parts.spatial_dims)
+            self.carry.append(nn.Sequential(pool, block) if pool_first else nn.Sequential(block, pool))
         self.add_decoders(self.encoder.channels)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
@@ -72,12 +76,16 @@ class MTAN(Architecture):
         for stage in STAGES:
             shared = self.encoder.shared(stage, state)
             state = self.encoder.last(stage, shared)
-            if stage == 1:
-                inputs = dict.fromkeys(self.heads, shared)
-            else:
-                carry = self.carry[stage - 2]
-                inputs = {task: torch.cat([shared, carry(features[task][-1])], dim=1) for task in self.heads}
             for task, masks in self.masks.items():
+                carried = [] if stage == STAGES[0] else [self.carry[stage - 2](features[task][-1])]
                 mask = masks.get_submodule(str(stage - 1))
-                features[task].append(mask(inputs[task]) * state)
+                features[task].append(mask(shared, *carried) * state)
         return {task: self.decode(task, features[task], image) for task in self.heads}
+
+    def blocks(self) -> list[nn.Module]:
+        """What is carried on, too."""
+        return [*super().blocks(), *self.carry]
+
+    def describe(self) -> str:
+        """Where it is not the authors' form."""
+        return "what MTAN carries to its next stage is pooled before the bottleneck block" if self.pool_first else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from crosstask.experiment.loggers import LoggersSection
 from crosstask.experiment.section import Section
@@ -18,6 +18,11 @@ class AugmentationSection(Section):
     scale: float = Field(default=0.0, ge=0, lt=1, description="largest change of size, 0.1 for 0.9 to 1.1")
     intensity: float = Field(default=0.0, ge=0, lt=1, description="largest change of brightness and contrast, a share")
     noise: float = Field(default=0.0, ge=0, le=1, description="standard deviation of Gaussian noise, of a range of 2")
+    where: Literal["loader", "device"] = Field(
+        default="loader",
+        description="where batches are changed: as they are loaded, or on the device of the training; on a GPU that "
+        "frees the processor, and its noise has other numbers (docs/speed.md)",
+    )
 
 
 class TrainingSection(Section):
@@ -49,14 +54,30 @@ class TrainingSection(Section):
     gradient_clip: PositiveFloat | None = Field(default=None, description="largest norm of the gradient")
     precision: Literal["32", "bf16-mixed", "16-mixed", "auto"] = Field(
         default="32",
-        description="auto: bf16-mixed where the device computes it natively, else 32; processors without bfloat16 take "
-        "many times as long for it",
+        description="auto: bf16-mixed where the device is faster with it, else 32: GPUs that compute it natively, and "
+        "processors with AMX. Other processors take longer for it, those without bfloat16 many times as long",
     )
     accumulate: PositiveInt = Field(default=1, description="batches per optimiser step")
     channels_last: bool = Field(
         default=False,
         description="keep channels last in memory, which is often faster for images; results may differ in "
         "the last digits",
+    )
+    compile: bool = Field(
+        default=False,
+        description="train with the network compiled (torch.compile), which takes a minute or more before the first "
+        "epoch; where it cannot be compiled it is trained as it is, and a line says why. Results differ in the last "
+        "digits (docs/speed.md)",
+    )
+    activation_checkpointing: bool = Field(
+        default=False,
+        description="keep less in memory for the gradient and compute it again, block by block: the same gradients, "
+        "in about a third more time (docs/speed.md)",
+    )
+    compact: bool = Field(
+        default=False,
+        description="bring training samples to the device in 16-bit whole numbers (images, exact to 1/65,534 of their "
+        "range) and bytes (masks, exact), and make them numbers in single precision there (docs/speed.md)",
     )
     smoothing: PositiveInt = Field(
         default=5,
@@ -114,6 +135,12 @@ class TrainingSection(Section):
         if isinstance(devices, str) or (listed and all(type(index) is int for index in listed)):
             return devices
         raise ValueError("give 1, or the index of the device to take, as [0]")
+
+    @model_validator(mode="after")
+    def _compiled_or_checkpointed(self) -> TrainingSection:
+        if self.compile and self.activation_checkpointing:
+            raise ValueError("compile and activation_checkpointing cannot be had together; set one of them false")
+        return self
 
     @field_validator("precision", mode="before")
     @classmethod

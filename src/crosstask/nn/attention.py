@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from crosstask.functional.attention import cross_task_attention
-from crosstask.nn.layers import conv_norm, conv_norm_relu, halve
+from crosstask.nn.layers import conv_norm, conv_norm_relu, convolved, halve
 
 # First gain and bias of the normalisation before the sigmoid of masks that start open: values of 0.88 to 0.98 (two
 # deviations), so that every task's decoder begins with nearly all of the shared features, and what it should not see
@@ -46,15 +46,16 @@ class TaskEmbedding(nn.Module):
     """First half of MTAN's attention module: 1x1 convolution, normalisation, ReLU. Gives the paper's F_t^j.
 
     Shapes:
-        features: ``b in *s``, U^j or concat(U^j, attended^{j-1}).  returns: ``b out *s``.
+        features: ``b c *s``, U^j, or U^j and attended^{j-1}: taken as appended to each other, ``b in *s``.
+        returns: ``b out *s``.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, spatial_dims: int) -> None:
         super().__init__()
         self.layers = conv_norm_relu(in_channels, out_channels, 1, spatial_dims=spatial_dims, bias=True)
 
-    def forward(self, features: Tensor) -> Tensor:
-        embedding: Tensor = self.layers(features)
+    def forward(self, *features: Tensor) -> Tensor:
+        embedding: Tensor = self.layers[1:](convolved(self.layers[0], features))
         return embedding
 
 
@@ -82,7 +83,7 @@ class MaskAttention(nn.Module):
 
     def forward(self, embedding: Tensor) -> Tensor:
         mask: Tensor = self.layers(embedding)
-        return mask.sigmoid()
+        return mask.sigmoid_()  # in place: a normalisation's gradient does not need what it gave
 
 
 class TaskMask(nn.Sequential):
@@ -95,13 +96,17 @@ class TaskMask(nn.Sequential):
         starts_open: see :class:`MaskAttention`.
 
     Shapes:
-        features: ``b in_channels *s``.  returns: ``b channels *s`` in [0, 1].
+        features: ``b c *s`` each, ``in_channels`` together.  returns: ``b channels *s`` in [0, 1].
     """
 
     def __init__(self, in_channels: int, channels: int, *, spatial_dims: int, starts_open: bool = False) -> None:
         super().__init__()
         self.embedding = TaskEmbedding(in_channels, channels // 4, spatial_dims=spatial_dims)
         self.attention = MaskAttention(channels // 4, channels, spatial_dims=spatial_dims, starts_open=starts_open)
+
+    def forward(self, *features: Tensor) -> Tensor:
+        mask: Tensor = self.attention(self.embedding(*features))
+        return mask
 
 
 class CrossTaskPool(nn.Module):
@@ -135,7 +140,14 @@ class CrossTaskPool(nn.Module):
 
     def forward(self, masks: Mapping[str, Tensor], shared: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         crossed = {task: mean([masks[other] for other in others(masks, task)]) * shared for task in masks}
-        return crossed, together(self.pool, crossed)
+        return crossed, self.attended(crossed)
+
+    def attended(self, crossed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        r""":math:`\hat A_t^j` of the bracket; each task is pooled before they are put together, which copies less."""
+        if not isinstance(self.pool[0], nn.MaxPool2d | nn.MaxPool3d):
+            return together(self.pool, crossed)
+        pooled = {task: self.pool[0](own) for task, own in crossed.items()}
+        return together(self.pool[1], pooled)
 
 
 class CrossTaskBottleneck(nn.Module):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import conv2d, conv3d, pad
 
 CONVOLUTION: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 BATCH_NORM: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -33,6 +35,33 @@ def conv_norm_relu(
     """Convolution, batch normalisation and ReLU: ``b in *s`` to ``b out *s``."""
     layers = conv_norm(in_channels, out_channels, kernel, spatial_dims=spatial_dims, bias=bias)
     return layers.append(nn.ReLU(inplace=True))
+
+
+def convolved(convolution: nn.Module, parts: Sequence[Tensor]) -> Tensor:
+    """A convolution of features as if they were appended to each other, channels behind channels, without doing so.
+
+    It is the sum of what its filters give of each part: the same numbers but for the order of the sum, and no copy of
+    the features that would have to be kept for the gradient.
+
+    Args:
+        convolution: of ``sum(c)`` channels.
+        parts: ``b c *s`` each.
+
+    Shapes:
+        returns: ``b out *r``.
+    """
+    assert isinstance(convolution, nn.Conv2d | nn.Conv3d)
+    if len(parts) == 1:
+        output: Tensor = convolution(parts[0])
+        return output
+    assert not isinstance(convolution.padding, str) and convolution.groups == 1
+    filters = convolution.weight.split([part.shape[1] for part in parts], dim=1)
+    apply = conv2d if isinstance(convolution, nn.Conv2d) else conv3d
+    where = (convolution.stride, convolution.padding, convolution.dilation)
+    output = apply(parts[0], filters[0], convolution.bias, *where)
+    for part, own in zip(parts[1:], filters[1:], strict=True):
+        output = output + apply(part, own, None, *where)
+    return output
 
 
 def halve(spatial_dims: int) -> nn.MaxPool2d | nn.MaxPool3d:

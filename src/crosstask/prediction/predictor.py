@@ -22,6 +22,8 @@ from crosstask.geometry import Geometry
 from crosstask.network import build_architecture, precision_of
 from crosstask.nn.weights_file import load_checked
 from crosstask.prediction.onnx import OnnxNetwork
+from crosstask.prediction.ready import Ready
+from crosstask.registry import ENCODERS
 from crosstask.runs import (
     RECORD,
     THRESHOLDS,
@@ -80,7 +82,8 @@ class Predictor:
 
     Attributes:
         weights: name of the weights.
-        network: image ``b c *s``, windowed and resized, to raw outputs by task.
+        network: image ``b c *s``, windowed and resized, to raw outputs by task; what computes predictions is made of it
+            (:class:`crosstask.prediction.ready.Ready`).
 
     Raises:
         InputError: the folder is no complete run, its weights are missing or do not fit, there is no such device, or
@@ -128,6 +131,7 @@ class Predictor:
         self.experiment: Experiment = experiment
         self.device = find_device(CPU if onnx is not None and device == AUTO else device)
         self.network: nn.Module | OnnxNetwork
+        self._ready = Ready(ENCODERS[experiment.encoder.name].smallest)
         if onnx is None:
             self.network = self._trained(path)
         else:
@@ -302,7 +306,7 @@ class Predictor:
         mixed = precision != "32" and not (precision == "16-mixed" and self.device.type == "cpu")
         kind = torch.float16 if precision == "16-mixed" else torch.bfloat16
         with torch.autocast(self.device.type, dtype=kind, enabled=mixed):
-            return self.network(image)
+            return self.network(image) if isinstance(self.network, OnnxNetwork) else self._ready(self.network, image)
 
 
 def load_states(assembly: Assembly, folder: Path, record: Mapping[str, Any]) -> None:

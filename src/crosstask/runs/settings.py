@@ -23,6 +23,11 @@ from crosstask.runs.spec import RunSpec, method_of
 # Options of architectures whose default was another one, {architecture: {option: (before, now)}}. A run's settings name
 # them, so that a run from before is read, compared and predicted with as what it is.
 CHANGED_DEFAULTS = {"ctan": {"scaled_bottleneck": (False, True), "open_masks": (False, True)}}
+# What of a training changes none of its numbers.
+_NOT_OF_A_TRAINING = (
+    *("threads", "loader_workers", "tensorboard", "loggers", "device", "devices", "transfer_every"),
+    "activation_checkpointing",
+)
 _NOT_OF_A_RUN = ("name", "methods", "seeds", "output", "store", "external")
 
 
@@ -116,8 +121,7 @@ def relevant_settings(settings: Mapping[str, Any], spec: RunSpec) -> dict[str, A
         others = set(ARCHITECTURES) - {spec.method.architecture}
         kept["architecture"] = {key: value for key, value in kept["architecture"].items() if key not in others}
     kept.pop("evaluation", None)
-    training = ("threads", "loader_workers", "tensorboard", "loggers", "device", "devices", "transfer_every")
-    kept["training"] = {key: value for key, value in kept["training"].items() if key not in training}
+    kept["training"] = {key: value for key, value in kept["training"].items() if key not in _NOT_OF_A_TRAINING}
     return kept
 
 

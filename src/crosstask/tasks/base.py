@@ -154,7 +154,7 @@ class Task(ABC):
         return prediction
 
     def resized(self, target: torch.Tensor) -> torch.Tensor:
-        """A target ``c *s`` after linear interpolation to another grid, made a valid target again."""
+        """A target ``c *s`` after linear interpolation to another grid, or ``b c *s``, made a valid target again."""
         return target
 
     @property

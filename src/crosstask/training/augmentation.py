@@ -4,22 +4,41 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
 from torch.utils.data import Dataset
 
 from crosstask.assembly import Assembly
 from crosstask.errors import InputError
 from crosstask.experiment import AugmentationSection
-from crosstask.sample import AXES, Sample
+from crosstask.sample import AXES, Batch, Sample, collate
 
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _OTHER_SIDE = {"left": "right", "right": "left", "l": "r", "r": "l"}
 _PURPOSE = 5  # of the random numbers, beside those of the order
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is drawn for one sample, but for its noise.
+
+    Attributes:
+        flips: axes along which it is flipped, as dimensions of a tensor.
+        angle: of rotation, in radians.
+        scale: change of length.
+        brightness, contrast: factors.
+    """
+
+    flips: tuple[int, ...]
+    angle: float
+    scale: float
+    brightness: float
+    contrast: float
 
 
 class Augmentation:
@@ -30,6 +49,9 @@ class Augmentation:
     the image has its lowest value, and there is no structure, target or region. Brightness multiplies what lies above
     the lowest value, contrast the distance from the mean of the channel; both and the noise leave structure channels
     alone, and the image within [-1, 1]. Image-level targets stay as they are.
+
+    Samples are changed together, each by its own draws, wherever they lie: one look-up for all of a batch, in which
+    flips are part of the rotation.
 
     Args:
         settings: how much of each.
@@ -50,81 +72,153 @@ class Augmentation:
 
     def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
         """A changed copy of a sample, by the generator alone."""
-        sample = self._moved(sample, generator)
-        return replace(sample, image=self._coloured(sample.image, generator))
+        batch = self.changed(collate([sample]), [generator])
+        return replace(
+            sample,
+            image=batch.image[0],
+            targets={**sample.targets, **{task.name: batch.targets[task.name][0] for task in self._tasks}},
+            region=None if batch.region is None else batch.region[0],
+        )
 
-    def _moved(self, sample: Sample, generator: np.random.Generator) -> Sample:
+    def changed(self, batch: Batch, generators: Sequence[np.random.Generator]) -> Batch:
+        """A changed copy of a batch, each sample by its own generator alone; on the device where the batch is."""
+        changes = [self._drawn(generator) for generator in generators]
+        batch = self._moved(batch, changes)
+        return replace(batch, image=self._coloured(batch.image, changes, generators))
+
+    def _drawn(self, generator: np.random.Generator) -> Change:
+        """The draws of one sample, the same ones in the same order whatever is asked for."""
         settings = self._settings
-        flips = [axis for axis in self._flips if generator.random() < 0.5]
+        flips = tuple(axis for axis in self._flips if generator.random() < 0.5)
         angle = math.radians(settings.rotate) * generator.uniform(-1, 1)
         scale = 1 + settings.scale * generator.uniform(-1, 1)
-        if not (flips or settings.rotate or settings.scale):
-            return sample
-        parts = [sample.image, *(sample.targets[task.name] for task in self._tasks)]
-        if sample.region is not None:
-            parts.append(sample.region.to(sample.image.dtype))
-        values = torch.cat(parts)
-        if flips:
-            values = values.flip(flips)
-        if settings.rotate or settings.scale:
-            values = self._turned(values, angle, scale)
-        moved = list(values.split([len(part) for part in parts]))
-        region = None if sample.region is None else moved.pop() > 0.5
+        brightness, contrast = 1 + settings.intensity * generator.uniform(-1, 1, size=2)
+        return Change(flips, float(angle), float(scale), float(brightness), float(contrast))
+
+    def _moved(self, batch: Batch, changes: Sequence[Change]) -> Batch:
+        turns = bool(self._settings.rotate or self._settings.scale)
+        if not (turns or any(change.flips for change in changes)):
+            return batch
+        parts = [batch.image, *(batch.targets[task.name] for task in self._tasks)]
+        if batch.region is not None:
+            parts.append(batch.region)
+        values = torch.cat([part.to(batch.image.dtype) for part in parts], dim=1)
+        values = self._turned(values, changes) if turns else _flipped(values, changes)
+        moved = list(values.split([part.shape[1] for part in parts], dim=1))
+        region = None if batch.region is None else moved.pop() > 0.5
         targets = {task.name: task.resized(part) for task, part in zip(self._tasks, moved[1:], strict=True)}
-        return replace(sample, image=moved[0], targets={**sample.targets, **targets}, region=region)
+        return replace(batch, image=moved[0], targets={**batch.targets, **targets}, region=region)
 
-    def _turned(self, values: Tensor, angle: float, scale: float) -> Tensor:
-        """Rotated and scaled; the image's lowest value, -1, comes in from outside, and zero in all other channels."""
-        from monai.transforms import Affine
-
-        dims = values.ndim - 1
-        values[: self._image_channels] += 1
-        turn = Affine(
-            rotate_params=(angle, 0.0, 0.0) if dims == 3 else angle,
-            scale_params=(1 / scale,) * dims,  # MONAI scales the grid that is looked up
-            mode="bilinear",
-            padding_mode="zeros",
-            image_only=True,
-        )
-        turned: Tensor = turn(values).as_tensor()
-        turned[: self._image_channels] -= 1
+    def _turned(self, values: Tensor, changes: Sequence[Change]) -> Tensor:
+        """Rotated, scaled and flipped; from outside comes the image's lowest value, -1, and zero in all other channels."""
+        values[:, : self._image_channels] += 1
+        lookup = np.stack([lookup_of(change, values.shape[2:]) for change in changes])
+        theta = torch.from_numpy(lookup).to(values.device, values.dtype, non_blocking=True)
+        grid = affine_grid(theta, list(values.shape), align_corners=False)
+        turned = grid_sample(values, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        turned[:, : self._image_channels] -= 1
         return turned
 
-    def _coloured(self, image: Tensor, generator: np.random.Generator) -> Tensor:
+    def _coloured(self, image: Tensor, changes: Sequence[Change], generators: Sequence[np.random.Generator]) -> Tensor:
         settings = self._settings
-        brightness, contrast = 1 + settings.intensity * generator.uniform(-1, 1, size=2)
         if not (settings.rotate or settings.scale or settings.intensity or settings.noise):
             return image
-        seen, structures = image[: self._image_channels], image[self._image_channels :]
+        seen, structures = image[:, : self._image_channels], image[:, self._image_channels :]
         if settings.intensity:
-            seen = ((seen + 1) * brightness - 1).clamp(-1, 1)
-            mean = seen.flatten(1).mean(1).reshape(-1, *(1,) * (seen.ndim - 1))
-            seen = mean + (seen - mean) * contrast
+            column = (-1,) + (1,) * (seen.ndim - 1)
+            factors = torch.tensor([(change.brightness, change.contrast) for change in changes], dtype=seen.dtype)
+            brightness, contrast = factors.to(seen.device, non_blocking=True).unbind(1)
+            seen = ((seen + 1) * brightness.view(column) - 1).clamp_(-1, 1)
+            mean = seen.flatten(2).mean(2).view(*seen.shape[:2], *(1,) * (seen.ndim - 2))
+            seen = mean + (seen - mean) * contrast.view(column)
         if settings.noise:
-            noise = generator.standard_normal(tuple(seen.shape), dtype=np.float32)
-            seen = seen + settings.noise * torch.from_numpy(noise)
-        return torch.cat([seen.clamp(-1, 1), structures])
+            seen = seen + settings.noise * _noise_like(seen, generators)
+        seen = seen.clamp(-1, 1)
+        return torch.cat([seen, structures], dim=1) if structures.shape[1] else seen
 
 
-class AugmentedSamples(Dataset[Sample]):
-    """Samples, changed anew at each draw: the same seed and draw give the same change, whoever loads it.
+def lookup_of(change: Change, shape: Sequence[int]) -> np.ndarray:
+    """Where a changed sample takes its values from, in the coordinates of :func:`torch.nn.functional.affine_grid`.
+
+    About the middle, a voxel at p (in voxels, z y x) of the result is looked up at ``F R p / scale`` of the sample, R
+    being a rotation by the angle from y to x and F the flips. The coordinates are in halves of each axis, x first.
+
+    Args:
+        change: the draws.
+        shape: of the sample, ``*s``.
+
+    Returns:
+        ``d d+1``, the last column, a shift, being zero.
+    """
+    dims = len(shape)
+    turn = np.eye(dims)
+    cosine, sine = math.cos(change.angle), math.sin(change.angle)
+    turn[-2:, -2:] = [[cosine, -sine], [sine, cosine]]
+    turn /= change.scale
+    for axis in change.flips:
+        turn[axis] *= -1
+    half = np.asarray(shape, dtype=np.float64)
+    turn *= half[None, :] / half[:, None]
+    return np.concatenate([turn[::-1, ::-1], np.zeros((dims, 1))], axis=1)
+
+
+def _flipped(values: Tensor, changes: Sequence[Change]) -> Tensor:
+    """Each sample flipped along its own axes, to the last bit."""
+    flipped = [one.flip(change.flips) if change.flips else one for one, change in zip(values, changes, strict=True)]
+    return torch.stack(flipped)
+
+
+def _noise_like(seen: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
+    """Standard normal noise ``b c *s``, each sample's by its own generator.
+
+    On another device than the processor the numbers are drawn there, from seeds of the same generators: the same each
+    time, but not those that the processor draws.
+    """
+    if seen.device.type != "cpu":
+        noise = torch.empty_like(seen)
+        for own, generator in zip(noise, generators, strict=True):
+            drawn = torch.Generator(seen.device).manual_seed(int(generator.integers(2**62)))
+            own.normal_(generator=drawn)
+        return noise
+    values = np.empty(tuple(seen.shape), dtype=np.float32)
+    for one, generator in zip(values, generators, strict=True):
+        generator.standard_normal(dtype=np.float32, out=one)
+    return torch.from_numpy(values)
+
+
+class NumberedSamples(Dataset[Sample]):
+    """Samples that know the number of their draw since the first epoch, from which their change follows.
 
     Args:
         samples: the samples.
-        augmentation: how to change them.
-        seed: of the changes.
     """
 
-    def __init__(self, samples: Dataset[Sample], augmentation: Augmentation, seed: int) -> None:
-        self._samples, self._augmentation, self._seed = samples, augmentation, seed
+    def __init__(self, samples: Dataset[Sample]) -> None:
+        self._samples = samples
 
     def __len__(self) -> int:
         return len(self._samples)  # type: ignore[arg-type]
 
     def __getitem__(self, draw: tuple[int, int]) -> Sample:
         index, number = draw
-        generator = np.random.default_rng([self._seed, number, _PURPOSE])
-        return self._augmentation(self._samples[index], generator)
+        return replace(self._samples[index], draw=number)
+
+
+class SeededAugmentation:
+    """Changes batches anew at each draw: the same seed and draw give the same change, whoever makes it.
+
+    Args:
+        augmentation: how to change samples.
+        seed: of the changes.
+    """
+
+    def __init__(self, augmentation: Augmentation, seed: int) -> None:
+        self._augmentation, self._seed = augmentation, seed
+
+    def __call__(self, batch: Batch) -> Batch:
+        """A changed copy of a batch of samples that know their draws."""
+        generators = [np.random.default_rng([self._seed, number, _PURPOSE]) for number in batch.draws]
+        return self._augmentation.changed(batch, generators)
 
 
 def check_augmentation(settings: AugmentationSection, whole: Assembly, spatial_dims: int) -> None:

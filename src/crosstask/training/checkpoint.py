@@ -6,8 +6,9 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from lightning.pytorch.plugins.io import CheckpointIO
@@ -22,16 +23,55 @@ _COMMENT = len(_MARK) + 64
 _NEEDED = ("state_dict", "loops", "callbacks", "optimizer_states", "lr_schedulers", "weighting", "epoch")
 
 
-def checkpoint_bytes(checkpoint: dict[str, Any]) -> bytes:
-    """The checkpoint as ``torch.save`` writes it, a ZIP archive, with its SHA-256 as the archive's comment.
+def write_checkpoint(checkpoint: dict[str, Any], file: BinaryIO) -> None:
+    """Write a checkpoint as ``torch.save`` does, a ZIP archive, with its SHA-256 as the archive's comment.
 
-    So it stays a file that any PyTorch reads, and needs no second file that could be lost or left behind.
+    So it stays a file that any PyTorch reads, and needs no second file that could be lost or left behind. It is written
+    and summed up as it comes, with no copy of it in memory.
     """
+    sealing = _Sealing(file)
+    torch.save(checkpoint, sealing)
+    sealing.finish()
+
+
+def checkpoint_bytes(checkpoint: dict[str, Any]) -> bytes:
+    """What :func:`write_checkpoint` writes."""
     buffer = io.BytesIO()
-    torch.save(checkpoint, buffer)
-    raw = buffer.getbuffer()[:-2]  # what follows is the length of the comment, zero without one
-    digest = hashlib.sha256(raw).hexdigest().encode()
-    return b"".join([raw, _COMMENT.to_bytes(2, "little"), _MARK, digest])
+    write_checkpoint(checkpoint, buffer)
+    return buffer.getvalue()
+
+
+class _Sealing:
+    """A file to which an archive is written from its first byte to its last, which gets its digest as a comment.
+
+    The last two bytes, the length of the comment, are held back until then.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._state, self._held = file, hashlib.sha256(), b""
+
+    def write(self, data: bytes) -> int:
+        """Write on."""
+        for part in (self._held, memoryview(data)[:-2]) if len(data) >= 2 else ():
+            self._put(part)
+        self._held = bytes(data[-2:]) if len(data) >= 2 else self._held + data
+        if len(self._held) > 2:
+            self._put(self._held[:-2])
+            self._held = self._held[-2:]
+        return len(data)
+
+    def _put(self, part: bytes | memoryview) -> None:
+        self._state.update(part)
+        self._file.write(part)
+
+    def flush(self) -> None:
+        """Asked for by ``torch.save``."""
+
+    def finish(self) -> None:
+        """The comment, and its length before it."""
+        assert self._held == b"\0\0"
+        digest = self._state.hexdigest().encode()
+        self._file.write(b"".join([_COMMENT.to_bytes(2, "little"), _MARK, digest]))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -126,7 +166,7 @@ class RunCheckpoints(CheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write the newest checkpoint, and keep the one before it."""
-        write_atomically(Path(path), checkpoint_bytes(checkpoint), keep=self._folder / PREVIOUS)
+        write_atomically(Path(path), partial(write_checkpoint, checkpoint), keep=self._folder / PREVIOUS)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None

@@ -107,6 +107,11 @@ def _is_processor(settings: TrainingSection) -> bool:
     return settings.device == "cpu"
 
 
+def is_pinned(settings: TrainingSection) -> bool:
+    """Whether loaded batches are put where a GPU copies from without waiting: of use to a GPU of CUDA alone."""
+    return settings.device in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+
+
 def scoring_device(settings: TrainingSection) -> str:
     """Where a run of these settings is scored: on the device of its training, or where that is not there any best.
 

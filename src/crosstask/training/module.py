@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -20,6 +20,7 @@ from crosstask.experiment import TrainingSection
 from crosstask.nn.deep_supervision import DeepSupervision, halving_mean
 from crosstask.sample import Batch
 from crosstask.tasks.base import Task
+from crosstask.training.compiling import Network, compiled
 from crosstask.training.transfer import Probe, drawing_as, random_state
 from crosstask.weighting import Step, Weighting
 
@@ -38,6 +39,8 @@ class TrainingModule(L.LightningModule):
         major: the task whose skill alone is the score, or None for the mean of all.
         seed: of what the architecture draws in training, such as dropout.
         probe: looks at some batches more closely, which changes nothing in training; None for none.
+        change: of training batches once they are on the device; None for none.
+        tell: told in one line where the network cannot be compiled.
     """
 
     def __init__(
@@ -51,6 +54,8 @@ class TrainingModule(L.LightningModule):
         major: str | None = None,
         seed: int = 0,
         probe: Probe | None = None,
+        change: Callable[[Batch], Batch] | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__()
         if encoder_learning_rate is not None:
@@ -65,6 +70,7 @@ class TrainingModule(L.LightningModule):
         self.settings = settings
         self.major = major
         self._seed = seed
+        self._tell = tell or (lambda line: None)
         self._encoder_learning_rate = encoder_learning_rate or settings.learning_rate
         self.epoch_losses: dict[str, float] = {}
         self.epoch_weights: dict[str, float] = {}
@@ -72,6 +78,8 @@ class TrainingModule(L.LightningModule):
         self._losses: dict[str, Tensor] = {}
         self._batch: Batch | None = None
         self.probe = probe
+        self.change = change
+        self._compiled: tuple[Network] | None = None  # in a tuple, or it would be a module of this one
         self._looked_at: Batch | None = None
         self._drawn: tuple[Tensor, Tensor | None] | None = None
         self._ends = True
@@ -105,10 +113,23 @@ class TrainingModule(L.LightningModule):
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Batches are ours, so we move them."""
-        batch = batch.to(device, non_blocking=True)
+        batch = batch.to(device, non_blocking=True).unpacked()
+        if self.change is not None and self.trainer.training:
+            batch = self.change(batch)
         if self.settings.channels_last and batch.image.ndim == 4:
             batch.image = batch.image.contiguous(memory_format=torch.channels_last)
         return batch
+
+    def compile_for(self, shape: Sequence[int]) -> None:
+        """Compile the network for training batches ``b c *s``, as far as that is possible here."""
+        found = compiled(
+            self.architecture.train(),
+            shape,
+            device=self.device,
+            context=self.trainer.precision_plugin.forward_context,
+            tell=self._tell,
+        )
+        self._compiled = (found,)
 
     def on_train_epoch_start(self) -> None:
         """Fix the learning rate and the weights of the epoch: both follow from what a checkpoint holds."""
@@ -123,6 +144,8 @@ class TrainingModule(L.LightningModule):
 
         At the first batch and no sooner, because a new loader draws from the same generator.
         """
+        if self.settings.compile and self._compiled is None:
+            self.compile_for(batch.image.shape)
         if batch_index == 0:
             entropy = [self._seed, self.current_epoch, self.global_rank]
             torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
@@ -155,7 +178,8 @@ class TrainingModule(L.LightningModule):
     def _losses_of(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Loss of each task that has a label in the batch, and how many samples it is the mean of."""
         self._forget_stages()
-        return self._losses_from(self.architecture(batch.image), batch)
+        network = self.architecture if self._compiled is None else self._compiled[0]
+        return self._losses_from(network(batch.image), batch)
 
     def _losses_from(self, outputs: Mapping[str, Tensor], batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         losses: dict[str, Tensor] = {}

@@ -13,7 +13,7 @@ from typing import Any
 import lightning as L
 
 from crosstask.errors import CrosstaskError
-from crosstask.files import write_atomically
+from crosstask.files import link_atomically, write_atomically
 from crosstask.functional.best_epoch import BestEpoch, best_epoch, may_become_best
 from crosstask.nn import weights_file
 from crosstask.runs import BEST, CANDIDATES, FINAL, HISTORY, LAST, SNAPSHOTS, remove_weights
@@ -182,13 +182,15 @@ class Recorder(L.Callback):
         if candidate:
             self._candidate(epoch).parent.mkdir(exist_ok=True)
             write_atomically(self._candidate(epoch), weights)
-        if best == epoch:
+        if best == epoch and candidate:
+            link_atomically(self._folder / BEST, self._candidate(epoch))
+        elif best == epoch:
             write_atomically(self._folder / BEST, weights)
         elif best != before:
             path = self._candidate(best)
             if not path.exists():
                 raise CrosstaskError(f"{path}: is missing; remove {self._folder} and train the run anew")
-            write_atomically(self._folder / BEST, path.read_bytes())
+            link_atomically(self._folder / BEST, path)
 
     def _candidate(self, epoch: int) -> Path:
         return self._folder / CANDIDATES / f"{epoch}.safetensors"

@@ -28,6 +28,7 @@ from crosstask.history import epoch_line
 from crosstask.locks import locked
 from crosstask.network import build_architecture, precision_of, spatial_dims
 from crosstask.nn.normalisation import describe_normalisation
+from crosstask.nn.recomputing import recompute
 from crosstask.plugins import installed, load
 from crosstask.runs import (
     CHARACTERISTICS,
@@ -56,12 +57,19 @@ from crosstask.seals import seal
 from crosstask.splits import splits_of
 from crosstask.store import Store
 from crosstask.store.statistics import channel_statistics, digests_of, spacing_range
-from crosstask.training.augmentation import Augmentation, AugmentedSamples, check_augmentation
+from crosstask.tasks import SegmentationTask
+from crosstask.training.augmentation import (
+    Augmentation,
+    NumberedSamples,
+    SeededAugmentation,
+    check_augmentation,
+)
 from crosstask.training.average import WeightAverage
 from crosstask.training.cache import CachedSamples
 from crosstask.training.characteristics import check_ordered, levels_of, write_characteristics
 from crosstask.training.checkpoint import RunCheckpoints
-from crosstask.training.device import device_of, open_trainer, quiet
+from crosstask.training.collating import Collate
+from crosstask.training.device import device_of, is_pinned, open_trainer, quiet
 from crosstask.training.lesion import LesionSamples, check_outlines
 from crosstask.training.loggers import RunLoggers
 from crosstask.training.module import TrainingModule
@@ -120,11 +128,22 @@ def _training_samples(
         labelled=labelled_pools(samples, store, whole.tasks),
     )
     kept = _kept(settings, samples, samples.cases, assembly)
-    if settings.augmentation is not None:
-        augmentation = Augmentation(settings.augmentation, assembly)
-        if augmentation.changes:
-            return AugmentedSamples(kept, augmentation, spec.seed), NumberedSampler(order)
+    if _change(spec, assembly) is not None:
+        return NumberedSamples(kept), NumberedSampler(order)
     return kept, order
+
+
+def _change(spec: RunSpec, assembly: Assembly) -> SeededAugmentation | None:
+    """How training batches are changed, if at all."""
+    settings = spec.experiment.training.augmentation
+    augmentation = None if settings is None else Augmentation(settings, assembly)
+    return SeededAugmentation(augmentation, spec.seed) if augmentation and augmentation.changes else None
+
+
+def _on_device(spec: RunSpec) -> bool:
+    """Whether training batches are changed on the device."""
+    settings = spec.experiment.training.augmentation
+    return settings is not None and settings.where == "device"
 
 
 def _validation_samples(experiment: Experiment, store: Store, cases: list[str], assembly: Assembly) -> Dataset[Sample]:
@@ -215,7 +234,7 @@ def _train(spec: RunSpec, store: Store, telling: Telling) -> dict[str, Any]:
     seed_everything(spec.seed, verbose=False)
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    module = _module(spec, assembly, weighting)
+    module = _module(spec, assembly, weighting, telling.tell)
     readings_of(module.architecture)  # what cannot be kept is told before hours of work
     record = _new_record(spec, store, dataset, splits, weighting, assembly, module.architecture)
     _write_new(spec, store, record, splits, weighting, assembly)
@@ -256,12 +275,16 @@ def _splits(experiment: Experiment, store: Store, dataset: RawData) -> Mapping[S
     return splits
 
 
-def _module(spec: RunSpec, assembly: Assembly, weighting: Weighting) -> TrainingModule:
+def _module(
+    spec: RunSpec, assembly: Assembly, weighting: Weighting, tell: Callable[[str], None] = _unheard
+) -> TrainingModule:
     """The network as it is before its first epoch, with what trains it."""
     experiment, settings = spec.experiment, spec.experiment.training
     architecture = build_architecture(spec, assembly, pretrained=True)
     if settings.channels_last and spatial_dims(experiment) == 2:
         architecture = architecture.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if settings.activation_checkpointing:
+        recompute(architecture.blocks())
     probe = Probe(architecture, settings.transfer_every)
     return TrainingModule(
         architecture,
@@ -272,6 +295,8 @@ def _module(spec: RunSpec, assembly: Assembly, weighting: Weighting) -> Training
         major=experiment.major,
         seed=spec.seed,
         probe=probe if probe.sees_anything else None,
+        change=_change(spec, assembly) if _on_device(spec) else None,
+        tell=lambda line: tell(f"{spec.name}: {line}"),
     )
 
 
@@ -482,7 +507,7 @@ def _loaders(
         raise InputError(
             f"training.batch_size: {settings.batch_size} is more than the {count} training samples; lower it"
         )
-    workers: dict[str, Any] = {"num_workers": settings.loader_workers, "collate_fn": collate}
+    workers: dict[str, Any] = {"num_workers": settings.loader_workers, "pin_memory": is_pinned(settings)}
     if settings.loader_workers:
         workers |= {"persistent_workers": True, "multiprocessing_context": "spawn"}
     return (
@@ -491,11 +516,17 @@ def _loaders(
             batch_size=settings.batch_size,
             sampler=order,
             drop_last=True,  # a last batch of one sample would break batch normalisation
+            collate_fn=Collate(
+                None if _on_device(spec) else _change(spec, assembly),
+                [task.name for task in assembly.labels if isinstance(task, SegmentationTask)],
+                packs=settings.compact,
+            ),
             **workers,
         ),
         DataLoader(
             _validation_samples(experiment, store, splits["validation"], assembly.for_scoring()),
             batch_size=settings.batch_size,
+            collate_fn=collate,
             **workers,
         ),
     )
