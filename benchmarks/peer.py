@@ -3,14 +3,14 @@
     python -m pip download --no-deps -d peer LibMTL==1.1.5 && (cd peer && unzip -q LibMTL-*.whl)
     OMP_NUM_THREADS=1 python benchmarks/peer.py peer [--size 128] [--batch 8] [--rounds 5]
 
-LibMTL (Lin and Zhang, 2023, MIT licence) is the library of multi-task learning that is used most. Its wheel is unpacked, not
-installed: it asks for torchvision, of which it takes one function that downloads weights; that has a stand-in here.
+LibMTL (Lin and Zhang, 2023, MIT licence) is a library of multi-task learning. Its wheel is unpacked, not installed: it
+asks for torchvision, of which it takes one function that downloads weights; that has a stand-in here.
 
-Both have a ResNet-50 without weights on ``batch x 3 x size x size`` and two tasks of pixels, 4 channels and 1. Decoders are not
-LibMTL's part, and an encoder gives them its last feature; they get the heads of its own example of scenes, an ASPP (Chen et
-al., 2017: 1x1, three dilated 3x3 and a pooled branch of 256 channels, put together and projected) whose output is
-interpolated. Ours have their decoders with skips. CPU seconds of forward and backward at one thread, medians; only
-ratios within one library are compared.
+Both have a ResNet-50 without weights on ``batch x 3 x size x size`` and two tasks of pixels, 4 channels and 1. Decoders
+are not LibMTL's part, and an encoder gives them its last feature; they get the kind of head that its example of scenes
+has, an ASPP (Chen et al., 2017: a 1x1, three dilated 3x3 and a pooled branch of 256 channels, put together and
+projected) whose output is interpolated. Ours have their decoders with skips. CPU seconds of forward and backward at one
+thread, medians; only ratios within one library are compared.
 """
 
 from __future__ import annotations
@@ -80,10 +80,8 @@ def peer_modules(folder: Path) -> tuple[Any, Any, Any]:
         package = types.ModuleType(name)
         package.__path__ = [str(folder.joinpath(*name.split(".")))]
         sys.modules[name] = package
-    found = (
-        importlib.import_module(f"LibMTL.{name}") for name in ("model.resnet", "architecture.HPS", "architecture.MTAN")
-    )
-    resnet, hps, mtan = found
+    names = ("model.resnet", "architecture.HPS", "architecture.MTAN")
+    resnet, hps, mtan = (importlib.import_module(f"LibMTL.{name}") for name in names)
     return resnet.resnet50, hps.HPS, mtan.MTAN
 
 
@@ -131,9 +129,8 @@ def main() -> None:
             if number:
                 times[name].append(seconds)
     medians = {name: statistics.median(seconds) for name, seconds in times.items()}
-    print(
-        f"ResNet-50, {arguments.batch} x 3 x {arguments.size} x {arguments.size}; CPU s, one thread; torch {torch.__version__}"
-    )
+    where = f"{arguments.batch} x 3 x {arguments.size} x {arguments.size}"
+    print(f"ResNet-50, {where}; CPU seconds of one thread; torch {torch.__version__}")
     for name, seconds in medians.items():
         own = medians[f"{name.split()[0]} hps"]
         count = sum(parameter.numel() for parameter in networks[name].parameters()) / 1e6

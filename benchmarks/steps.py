@@ -11,7 +11,7 @@ CPU seconds of one thread, and ratios of what takes turns in one process; median
 - **The loop** is ``crosstask train`` from one batch's end to the next one's: samples read from the store, put together,
   augmented, brought to the device, Lightning, hooks, losses, optimiser. **The bare step** is the same network with the
   same losses and the same fused Adam on batches that lie in memory. After each step of the loop comes a bare one, whose
-  time is left out of the loop's. The looks of ``training.transfer_every`` are off; benchmarks/transfer_cost.py has them.
+  time is left out of the loop's. The looks of ``training.transfer_every`` are off: see benchmarks/transfer_cost.py.
 - **The naive loop** predicts a patient as a script would: slice by slice, each windowed, resized to the sample's size,
   given to the network in evaluation under ``no_grad``, decoded, resized back and put in its place.
   ``Predictor.predict`` does the whole patient and is to give the same, which is asserted.

@@ -81,8 +81,9 @@ def test_batches_know_how_to_be_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "there", "expected"), [("auto", True, True), ("gpu", True, True), ("cpu", True, False), ("auto", False, False)]
-)  # fmt: skip
+    ("asked", "there", "expected"),
+    [("auto", True, True), ("gpu", True, True), ("cpu", True, False), ("auto", False, False)],
+)
 def test_memory_is_pinned_for_gpus_alone(
     monkeypatch: pytest.MonkeyPatch, asked: str, there: bool, expected: bool
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import logging
 from collections.abc import Iterator
 
@@ -61,7 +62,7 @@ def _in_sequence(network: nn.Module) -> Iterator[tuple[str, str]]:
         if isinstance(module, nn.Sequential):
             names = [f"{prefix}.{name}".lstrip(".") for name, _ in module.named_children()]
             children = list(module.children())
-            for index, (one, other) in enumerate(zip(children, children[1:], strict=False)):
+            for index, (one, other) in enumerate(itertools.pairwise(children)):
                 if isinstance(one, _Convolution) and isinstance(other, _Norm):
                     yield names[index + 1], names[index]
 

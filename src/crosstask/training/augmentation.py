@@ -110,7 +110,7 @@ class Augmentation:
         return replace(batch, image=moved[0], targets={**batch.targets, **targets}, region=region)
 
     def _turned(self, values: Tensor, changes: Sequence[Change]) -> Tensor:
-        """Rotated, scaled and flipped; from outside comes the image's lowest value, -1, and zero in all other channels."""
+        """Rotated, scaled and flipped; from outside comes the image's lowest value, -1, and zero in other channels."""
         values[:, : self._image_channels] += 1
         lookup = np.stack([lookup_of(change, values.shape[2:]) for change in changes])
         theta = torch.from_numpy(lookup).to(values.device, values.dtype, non_blocking=True)
