@@ -99,6 +99,7 @@ def _fold(network: nn.Module, pairs: dict[str, str]) -> None:
         if norm.running_mean is None:
             continue  # it takes the figures of the batch
         fused = fuse_conv_bn_eval(convolution, norm)
+        assert fused.bias is not None
         convolution.weight = nn.Parameter(fused.weight.detach(), requires_grad=False)
         convolution.bias = nn.Parameter(fused.bias.detach(), requires_grad=False)
         # A module may be in several places, so it becomes another kind where it is.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ def recompute(modules: Iterable[nn.Module]) -> None:
         modules: none within another.
     """
     for module in modules:
-        module.forward = _Recomputed(module)  # type: ignore[method-assign]
+        module.forward = _Recomputed(module)
 
 
 class _Recomputed:
@@ -35,21 +35,29 @@ class _Recomputed:
         forward = type(module).forward.__get__(module)
         if not (module.training and torch.is_grad_enabled()):
             return forward(*inputs)
-        contexts = lambda: (contextlib.nullcontext(), _buffers_aside(module))  # noqa: E731
+        contexts = lambda: (contextlib.nullcontext(), _BuffersAside(module))  # noqa: E731
         return checkpoint(forward, *inputs, use_reentrant=False, context_fn=contexts)
 
 
-@contextlib.contextmanager
-def _buffers_aside(module: nn.Module) -> Iterator[None]:
-    """Let the module change copies of its buffers while it computes again: the first time has changed them already."""
-    kept = [(owner, dict(owner._buffers)) for owner in module.modules() if owner._buffers]
-    for owner, buffers in kept:
-        owner._buffers.update({name: None if own is None else own.clone() for name, own in buffers.items()})
-    try:
-        yield
-    finally:
-        for owner, buffers in kept:
+class _BuffersAside:
+    """Lets a module change copies of its buffers while it computes again: the first time has changed them already.
+
+    It may be entered several times, once for each gradient.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._kept: list[tuple[nn.Module, dict[str, Any]]] = []
+
+    def __enter__(self) -> None:
+        self._kept = [(owner, dict(owner._buffers)) for owner in self._module.modules() if owner._buffers]
+        for owner, buffers in self._kept:
+            owner._buffers.update({name: None if own is None else own.clone() for name, own in buffers.items()})
+
+    def __exit__(self, *_: object) -> None:
+        for owner, buffers in self._kept:
             owner._buffers.update(buffers)
+        self._kept = []
 
 
 def blocks_of(modules: Iterable[nn.Module]) -> list[nn.Module]:

@@ -47,7 +47,7 @@ def compiled(
         line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         tell(f"training.compile: the network is trained as it is, since it cannot be compiled here ({line[:200]})")
         return network
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _is_channels_last(network: nn.Module) -> bool:
@@ -61,6 +61,8 @@ def _untouched(network: nn.Module, device: torch.device) -> Iterator[None]:
     """Leave buffers, gradients and random numbers as they are."""
     buffers = [buffer.clone() for buffer in network.buffers()]
     gradients = [parameter.grad for parameter in network.parameters()]
+    for parameter in network.parameters():
+        parameter.grad = None  # a gradient that is there would be added to
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         try:
