@@ -113,7 +113,7 @@ class Augmentation:
         """Rotated, scaled and flipped; from outside comes the image's lowest value, -1, and zero in other channels."""
         values[:, : self._image_channels] += 1
         lookup = np.stack([lookup_of(change, values.shape[2:]) for change in changes])
-        theta = torch.from_numpy(lookup).to(values.device, values.dtype, non_blocking=True)
+        theta = torch.from_numpy(lookup).to(values.dtype).to(values.device, non_blocking=True)
         grid = affine_grid(theta, list(values.shape), align_corners=False)
         turned = grid_sample(values, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         turned[:, : self._image_channels] -= 1
