@@ -1,6 +1,9 @@
 """Checkpoints: nothing in them is run, damage is found, the one before serves, and a full disk takes nothing away."""
 
 import errno
+import hashlib
+import io
+import itertools
 import os
 import random
 import shutil
@@ -14,10 +17,11 @@ from torch import nn
 
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import Experiment
+from crosstask.files import link_atomically
 from crosstask.methods import get_method
 from crosstask.runs import BEST, FINAL, LAST, PREVIOUS, RunSpec, is_trained
 from crosstask.store import Store
-from crosstask.training.checkpoint import RunCheckpoints, checkpoint_bytes, read_checkpoint
+from crosstask.training.checkpoint import RunCheckpoints, _Sealing, checkpoint_bytes, read_checkpoint
 from crosstask.training.module import TrainingModule
 from crosstask.training.run import train
 
@@ -174,3 +178,41 @@ def test_a_run_with_damaged_checkpoints_ends_with_the_same_weights(
     train(plan_in("both"), store)
     assert is_trained(plan_in("both"))
     assert same("both")
+
+
+@pytest.mark.parametrize("sizes", [[1], [2], [3, 1, 1, 5], [1000, 1], [10**9]])
+def test_the_seal_does_not_depend_on_how_the_archive_comes(sizes: list[int], tmp_path: Path) -> None:
+    """PyTorch writes records of any length, single bytes among them."""
+    raw = io.BytesIO()
+    torch.save(small(3)[1], raw)
+    file, rest, turn = io.BytesIO(), raw.getvalue(), itertools.cycle(sizes)
+    sealing = _Sealing(file)  # type: ignore[arg-type]
+    while rest:
+        part, rest = rest[: (size := next(turn))], rest[size:]
+        assert sealing.write(part) == len(part)
+    sealing.finish()
+    digest = hashlib.sha256(raw.getvalue()[:-2]).hexdigest().encode()
+    assert file.getvalue() == raw.getvalue()[:-2] + b"\x51\0crosstask sha256 " + digest
+    (tmp_path / LAST).write_bytes(file.getvalue())
+    assert read_checkpoint(tmp_path / LAST)["epoch"] == 3
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_gets_a_second_name_in_the_place_of_what_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:  # as on some network drives
+
+        def refuse(*_: Any, **__: Any) -> None:
+            raise OSError(errno.EPERM, "no links here")
+
+        monkeypatch.setattr(os, "link", refuse)
+    one, other, name = (tmp_path / part for part in ("1.safetensors", "2.safetensors", "best.safetensors"))
+    one.write_bytes(b"one")
+    other.write_bytes(b"two")
+    for source in (one, one, other):
+        link_atomically(name, source)
+        assert name.read_bytes() == source.read_bytes()
+    other.unlink()
+    assert name.read_bytes() == b"two" and one.read_bytes() == b"one"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1.safetensors", "best.safetensors"]
