@@ -387,8 +387,8 @@ def all_metrics(
     """
     titles = ["Task", "Metric", "Class", "Unit", *map(label, methods)]
     rows = []
-    order = {task: index for index, task in enumerate(dict.fromkeys([*tasks, *scores["task"]]))}
-    groups = scores.groupby(["task", "metric"], sort=False)
+    order = {task: index for index, task in enumerate(dict.fromkeys([*tasks, *scores["task"].unique()]))}
+    groups = scores.groupby(["task", "metric"], sort=False, observed=True)
     for (task, metric), part in sorted(groups, key=lambda group: order[group[0][0]]):
         if str(metric).startswith("dvh_error_"):
             continue
@@ -399,7 +399,7 @@ def all_metrics(
             rows.append([task, metric, name, unit, *_means(own, own, methods)])
         rows.append([task, metric, "mean" if len(classes) > 1 else "", unit, *_means(per_case(part), part, methods)])
     cells = scores[scores["metric"].str.startswith("dvh_error_")]
-    for task, part in cells.groupby("task", sort=False):
+    for task, part in cells.groupby("task", sort=False, observed=True):
         rows.append([task, "dvh_score", "", str(part["unit"].iloc[0]), *_means(part, part, methods)])
     return titles, [[str(cell) for cell in row] for row in rows]
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from crosstask.errors import InputError, listed
+from crosstask.evaluation import compact
 from crosstask.evaluation.foreign.given import Given
 
 _TRUE = frozenset({"true", "1", "1.0", "yes", "y", "higher", "up", "max", "maximize", "maximise"})
@@ -21,12 +22,21 @@ _MOST_LABELS = 10
 
 
 def texts(column: pd.Series) -> pd.Series:
-    """Cells as text without spaces around it, whole floats as integers are written; empty where there is nothing."""
+    """Cells as text without spaces around it, whole floats as integers are written; empty where there is nothing.
+
+    As categories: see :mod:`crosstask.evaluation.compact`.
+    """
+    return compact.texts(_texts(column))
+
+
+def _texts(column: pd.Series) -> pd.Series:
+    if isinstance(column.dtype, pd.CategoricalDtype) and column.notna().all():
+        return compact.changed(column, lambda cell: str(cell).strip())
     if column.dtype.kind == "f":
         filled = column.astype(object)
         whole = column.notna() & np.isfinite(column) & (column == column.round())
         return filled.mask(whole, column.where(whole, 0).astype("int64").astype(str)).where(column.notna(), "").map(str)
-    if column.notna().all() and (column.dtype.kind in "iu" or pd.api.types.infer_dtype(column) == "string"):
+    if column.notna().all() and (column.dtype.kind in "iub" or pd.api.types.infer_dtype(column) == "string"):
         codes, cells = pd.factorize(column)  # a long table repeats its cells; among other objects 1 equals True
         told = np.array([str(cell).strip() for cell in cells], dtype=object)
         return pd.Series(told[codes], column.index, dtype=object)
@@ -42,7 +52,7 @@ def numbers(given: Given) -> np.ndarray:
     column = given.frame["value"]
     if column.dtype.kind in "fiu":
         return column.to_numpy(dtype=float)
-    cells = texts(column)
+    cells = _texts(column)
     values = pd.to_numeric(cells, errors="coerce").to_numpy(dtype=float)
     strange = np.flatnonzero(np.isnan(values) & ~cells.str.lower().isin(_MISSING).to_numpy())
     if len(strange):
@@ -74,15 +84,15 @@ def directions(given: Given, told: Mapping[str, str]) -> np.ndarray:
     Raises:
         InputError: a cell says neither, or something else than ``told``; one is empty; or a metric of a task has both.
     """
-    metrics = set(given.frame["metric"])
+    metrics = list(given.frame["metric"].unique())
     for metric, better in told.items():
         if better not in (HIGHER, LOWER):
             raise InputError(f"--better {metric}={better}: {better!r} is not accepted; one of {HIGHER}, {LOWER}")
         if metric not in metrics:
             raise InputError(f"--better {metric}={better}: there is no such metric; there are {', '.join(metrics)}")
-    cells = texts(given.frame["higher_is_better"]).str.lower()
+    cells = compact.changed(texts(given.frame["higher_is_better"]), str.lower)
     says = {cell: _direction(cell) for cell in cells.unique()}
-    wanted = given.frame["metric"].map(told).fillna("")
+    wanted = compact.changed(given.frame["metric"], lambda metric: told.get(metric, ""))
     both = np.flatnonzero((wanted != "") & (cells != "") & (wanted != cells.map(says).fillna("")))
     if len(both):
         place = int(both[0])
@@ -116,9 +126,8 @@ def _direction(cell: str) -> str | None:
 
 def _alike(given: Given, values: pd.Series, column: str) -> None:
     """Refuse a metric of a task that has two directions or units."""
-    keys = [given.frame["task"], given.frame["metric"]]
-    first = values.groupby(keys).transform("first")
-    other = np.flatnonzero(first != values)
+    distinct = given.frame[["task", "metric"]].assign(own=values).drop_duplicates()
+    other = distinct.index[distinct.duplicated(["task", "metric"])]
     if len(other):
         place = int(other[0])
         task, metric = given.frame["task"][place], given.frame["metric"][place]
@@ -138,12 +147,13 @@ def same_units(given: Given) -> None:
 def seeds(given: Given) -> tuple[np.ndarray, tuple[str, ...]]:
     """Integers of the column ``seed``, and what to say of labels that are none: these are numbered in their order."""
     cells = given.frame["seed"]
-    labels = list(dict.fromkeys(cells))
+    labels = list(cells.unique())
     if all(_WHOLE.fullmatch(label) for label in labels):
-        return cells.map({label: int(float(label)) for label in labels}).to_numpy(dtype="int64"), ()
+        return compact.changed(cells, lambda label: int(float(label))).to_numpy(dtype="int64"), ()
     order = {label: number for number, label in enumerate(sorted(labels, key=natural))}
     said = listed((f"{label!r} is {number}" for label, number in order.items()), _MOST_LABELS)
-    return cells.map(order).to_numpy(dtype="int64"), (f"Seeds are labels, numbered in their order: {said}.",)
+    numbered = compact.changed(cells, order.__getitem__).to_numpy(dtype="int64")
+    return numbered, (f"Seeds are labels, numbered in their order: {said}.",)
 
 
 def natural(label: str) -> list[tuple[int, int, str]]:
