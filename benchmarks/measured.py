@@ -1,4 +1,4 @@
-"""What the benchmarks of the table measure with: CPU seconds and peak memory of commands, ratios of what takes turns."""
+"""What the benchmarks of the table measure with: CPU seconds and memory of commands, ratios of what takes turns."""
 
 from __future__ import annotations
 

@@ -58,7 +58,10 @@ def _mapped(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
     changed = {}
     for name in table.columns:
         own = table[name]
+        if own.dtype.kind in "biuf":
+            continue
         other = {text: new for text in own.unique() if isinstance(text, str) and (new := change(text)) != text}
         if other:
+            own = own.astype(object)
             changed[name] = own.map(other).where(own.isin(list(other)), own)
-    return table.assign(**changed)
+    return table.assign(**changed) if changed else table

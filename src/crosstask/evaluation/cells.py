@@ -42,12 +42,13 @@ def score_cells(
         InputError: a method has no scores, or a run not the cells that another has; a cell is there twice, with
             different values; or methods differ in unit or direction.
     """
-    part = _rows(table, table["method"].isin(list(methods)) & (table["task"] == task) & (table["metric"] == metric))
+    chosen = table["method"].isin(list(methods)) & (table["task"] == task) & (table["metric"] == metric)
+    _same_kind(table, chosen, task, metric)
+    part = table.loc[chosen, [*_KEYS, "value"]]
     there = set(part["method"].unique())
     for method in methods:
         if method not in there:
             raise InputError(f"method {method!r} has no score {metric!r} for task {task!r}; evaluate it")
-    _same_kind(part, task, metric)
     if part["class"].isna().any():
         part = part.assign(**{"class": part["class"].astype(object).fillna("")})
     part, grid = _once(part, "value", task)
@@ -80,7 +81,7 @@ def _rows(table: pd.DataFrame, chosen: pd.Series) -> pd.DataFrame:
     return table if chosen.all() else table[chosen]
 
 
-class _Grid:
+class Grid:
     """Cells (case, class) and runs (method, seed) of some rows, both in order, and where each row stands among them."""
 
     def __init__(self, part: pd.DataFrame) -> None:
@@ -92,9 +93,9 @@ class _Grid:
         self.runs = [(methods[of // len(seeds)], seeds[of % len(seeds)]) for of in runs.tolist()]
         """``(method, seed)`` of each column."""
         self.shape = len(self._cells), len(self.runs)
-        self.place = cell * len(self.runs) + run
+        self.place = (cell * len(self.runs) + run).astype(np.int32 if cell.size < 2**31 else np.int64)
         """Of each row, in the grid row by row."""
-        self.run = run
+        self.run = run.astype(np.int32)
         """Of each row, which run it is of."""
 
     @property
@@ -134,20 +135,22 @@ def _lacking(
     return None
 
 
-def _same_kind(part: pd.DataFrame, task: str, metric: str) -> None:
+def _same_kind(table: pd.DataFrame, chosen: pd.Series, task: str, metric: str) -> None:
     """Refuse methods that differ in the unit or direction of a metric."""
     for column in ("unit", "higher_is_better"):
-        if part[column].astype(str).nunique() > 1:
-            first, other = part.drop_duplicates(column).iloc[:2].to_dict("records")
+        codes, kinds = pd.factorize(table.loc[chosen, column], use_na_sentinel=False)
+        if len({str(kind) for kind in kinds}) > 1:
+            rows = np.flatnonzero(chosen)[[0, int((codes == 1).argmax())]]
+            first, other = table.iloc[rows].to_dict("records")
             raise InputError(
                 f"task {task!r}: {column} of {metric} is {first[column]!r} for method {first['method']!r} and "
                 f"{other[column]!r} for {other['method']!r}; score one of them anew: {_ANEW}"
             )
 
 
-def _once(part: pd.DataFrame, value: str, task: str) -> tuple[pd.DataFrame, _Grid]:
+def _once(part: pd.DataFrame, value: str, task: str) -> tuple[pd.DataFrame, Grid]:
     """Each cell once: equal copies are one (a table that was joined twice). With where each row stands."""
-    grid = _Grid(part)
+    grid = Grid(part)
     if not grid.twice:
         return part, grid
     part = part.drop_duplicates([*_KEYS, value])
@@ -158,7 +161,7 @@ def _once(part: pd.DataFrame, value: str, task: str) -> tuple[pd.DataFrame, _Gri
             f"task {task!r}: {describe(row['case'], row['class'])}, seed {row['seed']} is there twice for method "
             f"{row['method']!r}, with different values; {_ANEW}"
         )
-    return part, _Grid(part)
+    return part, Grid(part)
 
 
 def _missing(
@@ -266,10 +269,11 @@ def prediction_cells(
             raise _missing(part, task, "the prediction", method, seed, *grid.cell(row_of))
     _same_labels(part, grid, task, by_seed=by_seed)
     ends = np.cumsum(np.bincount(grid.run, minlength=len(runs)))[:-1]
-    return PredictedRuns(part, dict(zip(runs, np.split(np.argsort(grid.run, kind="stable"), ends), strict=True)))
+    rows = np.split(np.argsort(grid.run, kind="stable").astype(np.int32), ends)
+    return PredictedRuns(part, dict(zip(runs, rows, strict=True)))
 
 
-def _same_labels(part: pd.DataFrame, grid: _Grid, task: str, *, by_seed: bool) -> None:
+def _same_labels(part: pd.DataFrame, grid: Grid, task: str, *, by_seed: bool) -> None:
     """Refuse methods that were scored against different labels of a case."""
     target, cell = part["target"].to_numpy(), grid.place // grid.shape[1]
     if by_seed:

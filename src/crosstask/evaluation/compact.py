@@ -6,7 +6,7 @@ categories whose order is that of the texts a column takes one to four bytes a r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ _BLOCK = 1 << 22  # bytes of a file that are read at a time
 def codes_of(column: pd.Series) -> tuple[np.ndarray, list[str]]:
     """Each cell as the place of its text among those that occur, which are in order; no cell may be missing."""
     if not isinstance(column.dtype, pd.CategoricalDtype):
-        codes, names = pd.factorize(column, sort=True)
+        codes, names = pd.factorize(column, sort=True, use_na_sentinel=False)
         return codes, list(names)
     codes = column.cat.codes.to_numpy()
     names = column.cat.categories
@@ -35,7 +35,7 @@ def codes_of(column: pd.Series) -> tuple[np.ndarray, list[str]]:
 
 def compact(table: pd.DataFrame) -> pd.DataFrame:
     """The table with its columns of text as categories in order; what holds anything else stays as it is."""
-    return table.assign(**{str(name): texts(table[name]) for name in table.columns})
+    return replaced(table, {str(name): texts(table[name]) for name in table.columns})
 
 
 def texts(column: pd.Series) -> pd.Series:
@@ -52,7 +52,7 @@ def texts(column: pd.Series) -> pd.Series:
 def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Tables below each other; columns that are categories in all of them stay so."""
     if len(tables) == 1:
-        return tables[0].reset_index(drop=True)
+        return numbered(tables[0])
     shared = [
         name
         for name in tables[0].columns
@@ -61,6 +61,17 @@ def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     names = {name: sorted(set().union(*(table[name].cat.categories for table in tables))) for name in shared}
     alike = [table.assign(**{name: table[name].cat.set_categories(names[name]) for name in shared}) for table in tables]
     return pd.concat(alike, ignore_index=True)
+
+
+def replaced(table: pd.DataFrame, columns: Mapping[str, object]) -> pd.DataFrame:
+    """The table with other columns in the place of some; the rest is not copied."""
+    whole = {str(name): table[name] for name in table.columns} | dict(columns)
+    return pd.DataFrame(whole, index=table.index, copy=False)
+
+
+def numbered(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with its rows numbered from 0 on; the same where they are."""
+    return table if table.index.equals(pd.RangeIndex(len(table))) else table.reset_index(drop=True)
 
 
 def places(column: pd.Series, order: Sequence[str]) -> np.ndarray:
@@ -102,6 +113,8 @@ def read_compact(path: Path, text: Sequence[str], numbers: Sequence[str]) -> pd.
     for batch in batches:
         for name, column in columns.items():
             column.add(batch.column(name))
+    del batches
+    pa.default_memory_pool().release_unused()
     return pd.DataFrame({name: column.joined() for name, column in columns.items()}, copy=False)
 
 

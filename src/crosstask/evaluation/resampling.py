@@ -297,6 +297,8 @@ class Draws:
             progress: told how many draws of how many are done, or None.
         """
         found = {task: np.empty((len(own), self.resamplings)) for task, own in figures.items()}
+        if progress is not None:
+            progress(0, self.resamplings)
         for which, weights in self.blocks():
             for task, own in figures.items():
                 for row, figure in zip(found[task], own, strict=True):

@@ -66,7 +66,10 @@ def read_scores(path: Path, *, remedy: str = "run evaluate again", compact: bool
 def per_case(table: pd.DataFrame) -> pd.DataFrame:
     """Mean over the classes of each case: one row per method, seed, case, task and metric."""
     keys = ["method", "seed", "case", "task", "metric", "unit", "higher_is_better"]
-    return table.groupby(keys, sort=False, observed=True)["value"].mean().reset_index()
+    alike = {key: table[key].iloc[0] for key in keys if len(table) and table[key].nunique(dropna=False) == 1}
+    by = [key for key in keys if key not in alike] or keys
+    means = table.groupby(by, sort=False, observed=True)["value"].mean().reset_index()
+    return means if by == keys else means.assign(**alike)[[*keys, "value"]]
 
 
 def over_seeds(part: pd.DataFrame) -> dict[str, float]:

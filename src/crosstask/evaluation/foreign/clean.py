@@ -10,6 +10,7 @@ import pandas as pd
 
 from crosstask.errors import InputError
 from crosstask.evaluation.cells import describe
+from crosstask.evaluation.compact import replaced
 from crosstask.evaluation.comparison import MEAN, Measure, measures_of
 from crosstask.evaluation.foreign import cells, checks
 from crosstask.evaluation.foreign.columns import with_columns
@@ -114,21 +115,23 @@ def clean(
         InputError: see :func:`clean_scores`.
     """
     names = ("method", "case", "task", "class", "metric", "unit", "group", "seed")
-    given = replace(given, frame=given.frame.assign(**{name: cells.texts(given.frame[name]) for name in names}))
+    given = replace(given, frame=replaced(given.frame, {name: cells.texts(given.frame[name]) for name in names}))
     cells.missing_cells(given, ("method", "seed", "task", "metric"))
     checks.same_spellings(given)
     given = _chosen(given, choice)
     number, seed_remarks = cells.seeds(given)
     higher = cells.directions(given, choice.better)
     cells.same_units(given)
-    given = replace(given, frame=given.frame.assign(seed=number, value=cells.numbers(given), higher_is_better=higher))
+    given = replace(
+        given, frame=replaced(given.frame, {"seed": number, "value": cells.numbers(given), "higher_is_better": higher})
+    )
     measures, measure_remarks = _measures(given, choice.metrics)
     _cases_are_there(given, measures)
     checks.no_summaries(given)
     checks.same_cases(given)
     given, value_remarks = _with_values(given, measures)
     given, copy_remarks = checks.once(given)
-    given = replace(given, frame=given.frame.assign(group=checks.groups(given)))
+    given = replace(given, frame=replaced(given.frame, {"group": checks.groups(given)}))
     predictions = _of_methods(predictions, given)
     by_seed = checks.by_seed_of(given, measures, predictions)
     for measure in measures:

@@ -43,7 +43,7 @@ def with_columns(given: Given, columns: Mapping[str, str], constants: Mapping[st
     """
     table = given.tables[0]
     names = [str(name) for name in given.frame.columns]
-    frame = given.frame.set_axis(names, axis=1)
+    frame = given.frame if list(given.frame.columns) == names else given.frame.set_axis(names, axis=1)
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
         raise InputError(f"{_head(table)}{twice[0]!r} names {names.count(twice[0])} columns; rename all but one")
@@ -61,6 +61,7 @@ def with_columns(given: Given, columns: Mapping[str, str], constants: Mapping[st
     whole = pd.DataFrame(
         {name: frame[taken[name]] if name in taken else constants.get(name, "") for name in COLUMNS},
         index=frame.index,
+        copy=False,
     )
     unused = tuple(name for name in names if name not in {*taken.values(), *told})
     if unused:

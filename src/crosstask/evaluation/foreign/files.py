@@ -10,7 +10,7 @@ import pandas as pd
 
 from crosstask.csv_cells import true_frame
 from crosstask.errors import InputError
-from crosstask.evaluation.compact import changed, texts
+from crosstask.evaluation.compact import changed, replaced, texts
 from crosstask.evaluation.compact import joined as joined_tables
 from crosstask.evaluation.foreign.clean import Choice, Scores, clean
 from crosstask.evaluation.foreign.columns import with_columns
@@ -157,7 +157,8 @@ def _of_results(folder: Path, constants: Mapping[str, object]) -> _Read:
     frame = read_scores(path, remedy="run the benchmark again", compact=True)
     groups = _groups(folder)
     if groups:
-        frame = frame.assign(group=texts(changed(frame["case"], lambda case: groups.get(case, ""))))
+        group = texts(changed(frame["case"], lambda case: groups.get(case, "")))
+        frame = replaced(frame, {"group": group})
     given = with_columns(given_of(frame, str(path), range(2, len(frame) + 2)), {}, constants)
     constant = folder / _CONSTANT
     return _Read(

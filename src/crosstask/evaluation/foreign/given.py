@@ -73,7 +73,7 @@ def given_of(frame: pd.DataFrame, name: str = "", numbers: Sequence[object] | No
         number = np.arange(numbers.start, numbers.stop, dtype=np.int32)
     else:
         number = np.asarray(list(frame.index) if numbers is None else list(numbers), dtype=object)
-    return Given(frame.reset_index(drop=True), (name,), np.zeros(len(frame), dtype=np.int16), number)
+    return Given(compact.numbered(frame), (name,), np.zeros(len(frame), dtype=np.int16), number)
 
 
 def joined(parts: Sequence[Given]) -> Given:
