@@ -45,8 +45,8 @@ def texts(column: pd.Series) -> pd.Series:
         return column if names.is_monotonic_increasing else column.cat.reorder_categories(sorted(names))
     if column.dtype != object or pd.api.types.infer_dtype(column, skipna=False) != "string":
         return column
-    codes, names = pd.factorize(column, sort=True)
-    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(names)), index=column.index)
+    codes, names = pd.factorize(column)
+    return pd.Series(categories(codes, list(names)), index=column.index)
 
 
 def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -61,6 +61,15 @@ def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     names = {name: sorted(set().union(*(table[name].cat.categories for table in tables))) for name in shared}
     alike = [table.assign(**{name: table[name].cat.set_categories(names[name]) for name in shared}) for table in tables]
     return pd.concat(alike, ignore_index=True)
+
+
+def categories(codes: np.ndarray, names: Sequence[str]) -> pd.Categorical:
+    """A column of text from the place of each cell among some names, which may be equal and in any order."""
+    order = sorted(set(names))
+    place = {name: at for at, name in enumerate(order)}
+    kind = np.min_scalar_type(-len(order) - 1)
+    known = np.array([place[name] for name in names], dtype=kind)
+    return pd.Categorical.from_codes(known[codes] if len(known) else codes.astype(kind), pd.Index(order, dtype=object))
 
 
 def replaced(table: pd.DataFrame, columns: Mapping[str, object]) -> pd.DataFrame:
@@ -109,39 +118,51 @@ def read_compact(path: Path, text: Sequence[str], numbers: Sequence[str]) -> pd.
         parse_options=csv.ParseOptions(newlines_in_values=True),
         convert_options=csv.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=False),
     )
-    columns: dict[str, _Column] = {name: _Column() for name in batches.schema.names}
+    columns: dict[str, _Column] = {}
     for batch in batches:
+        if not columns:
+            rows = int(1.05 * path.stat().st_size / _BLOCK * len(batch)) + 1
+            columns = {name: _Column(rows) for name in batches.schema.names}
         for name, column in columns.items():
             column.add(batch.column(name))
-    del batches
+    columns = columns or {name: _Column(0) for name in batches.schema.names}
+    del batches, batch
     pa.default_memory_pool().release_unused()
     return pd.DataFrame({name: column.joined() for name, column in columns.items()}, copy=False)
 
 
 class _Column:
-    """A column that comes in parts, texts as numbers from the beginning."""
+    """A column that comes in parts, texts as numbers from the beginning, in one array that is large enough for all.
 
-    def __init__(self) -> None:
-        self._parts: list[np.ndarray] = []
+    Args:
+        rows: how many there will be, about.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._rows, self._there = rows, 0
+        self._whole = np.empty(0)
         self._names: dict[str, int] = {}
         self._is_text = False
 
     def add(self, part: pa.Array) -> None:
         """The next rows."""
-        if not hasattr(part, "dictionary"):
-            self._parts.append(part.to_numpy(zero_copy_only=False))
-            return
-        self._is_text = True
-        known = [self._names.setdefault(str(name), len(self._names)) for name in part.dictionary.to_pylist()]
-        codes = np.array(known, dtype=np.int32)[part.indices.to_numpy(zero_copy_only=False)]
-        self._parts.append(codes.astype(np.min_scalar_type(-len(self._names) - 1), copy=False))
+        if hasattr(part, "dictionary"):
+            self._is_text = True
+            known = [self._names.setdefault(str(name), len(self._names)) for name in part.dictionary.to_pylist()]
+            values = np.array(known, dtype=np.int32)[part.indices.to_numpy(zero_copy_only=False)]
+            kind = np.min_scalar_type(-len(self._names) - 1)
+        else:
+            values = part.to_numpy(zero_copy_only=False)
+            kind = values.dtype
+        end = self._there + len(values)
+        if end > len(self._whole) or kind.itemsize > self._whole.dtype.itemsize or not self._there:
+            grown = np.empty(max(self._rows, end + end // 8), dtype=kind)  # what is not written takes no memory
+            grown[: self._there] = self._whole[: self._there]
+            self._whole = grown
+        self._whole[self._there : end] = values
+        self._there = end
 
     def joined(self) -> np.ndarray | pd.Categorical:
-        """All rows; of text as categories in order. The parts are given up."""
-        whole, self._parts = np.concatenate(self._parts) if self._parts else np.zeros(0), []
-        if not self._is_text:
-            return whole
-        order = sorted(self._names)
-        place = np.empty(len(order), dtype=whole.dtype)
-        place[[self._names[name] for name in order]] = np.arange(len(order))
-        return pd.Categorical.from_codes(place[whole], pd.Index(order, dtype=object))
+        """All rows; of text as categories in order."""
+        whole = self._whole[: self._there]
+        return categories(whole, list(self._names)) if self._is_text else whole

@@ -133,7 +133,7 @@ def _has_copies(frame: pd.DataFrame) -> bool:
     """Whether two rows may have the same keys: not where it says no. In little memory."""
     key = np.zeros(len(frame), dtype=np.int64)
     for name in _KEYS:
-        codes, names = pd.factorize(frame[name])
+        codes, names = codes_of(frame[name])
         key *= len(names)
         key += codes
     key.sort()
