@@ -27,7 +27,7 @@ PYTHON = $(shell for range in '(3, 10) <= v < (3, 14)' '(3, 10) <= v'; do \
 done)
 endif
 
-.PHONY: help demo test test-long lint docs reference picture tutorials format coverage bench bench-short bench-page bench-parts dead intervals clean \
+.PHONY: help demo test test-long lint docs reference picture tutorials format coverage bench bench-short bench-page bench-parts scale dead intervals clean \
 	install install-dev
 
 help: ## show this list
@@ -76,6 +76,9 @@ bench-short: install-dev ## the same in small, as CI runs it: fails where a rati
 
 bench-page: install-dev ## the same as bench, and its table into docs/performance.md
 	$(BIN)/python benchmarks/table.py --page docs/performance.md
+
+scale: install-dev ## compute the page of 10^6 cases on 64 GPUs anew, from benchmarks/scale_inputs.json
+	$(BIN)/python benchmarks/scale_model.py --page docs/scale.md --figure docs/images/scale.svg
 
 bench-parts: install-dev ## seconds of training steps, store reads and the parts of a comparison, one by one (minutes)
 	$(ONE_THREAD) $(BIN)/python benchmarks/step_time.py

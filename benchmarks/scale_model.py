@@ -411,7 +411,7 @@ def check(seconds: float = 0.2, batches: int = 24) -> list[dict[str, Any]]:
     """Samples a second of PyTorch's loader with two workers here, beside what the simulation says.
 
     Samples take time asleep, so that other work on the machine counts little; and are read from arrays on disk and
-    sorted, which two workers on busy cores do more slowly than one process. Their time is measured in this process first.
+    sorted, which two workers on busy cores do more slowly than one process. Their time is measured here first.
     """
     import tempfile
 

@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,7 @@ def test_the_same_inputs_give_the_same(model):
 def test_more_workers_never_compute_less(model, storage):
     whole = model.Model(json.loads((BENCHMARKS / "scale_inputs.json").read_text()))
     busy = [model.simulate(whole.setup(storage, workers)).busy for workers in (1, 2, 4, 8)]
-    assert all(more > 0.98 * less for less, more in zip(busy, busy[1:], strict=False)), busy
+    assert all(more > 0.98 * less for less, more in pairwise(busy)), busy
     assert busy[0] < busy[-1]
 
 

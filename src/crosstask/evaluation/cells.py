@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from crosstask.errors import InputError
-from crosstask.evaluation.compact import codes_of
+from crosstask.evaluation.compact import codes_of, occurring
 from crosstask.evaluation.predictions import COHORT_CASE
 
 _ANEW = (
@@ -20,6 +20,7 @@ _ANEW = (
     "(methods=[...])"
 )
 _NO_NUMBER = "leave the method out (methods=[...]), or train it anew"
+_DENSE = 1 << 24  # so many pairs have a place each
 _KEYS = ["method", "seed", "case", "class"]
 
 
@@ -81,28 +82,40 @@ def _rows(table: pd.DataFrame, chosen: pd.Series) -> pd.DataFrame:
     return table if chosen.all() else table[chosen]
 
 
+def _numbered(one: np.ndarray, ones: int, other: np.ndarray, others: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of places as numbers: of each row which of those that occur, and which these are, in order."""
+    if ones * others > _DENSE:
+        return pd.factorize(one.astype(np.int64) * others + other, sort=True)  # type: ignore[return-value]
+    key = one.astype(np.int32) * np.int32(others) + other.astype(np.int32)
+    there = occurring(key, ones * others)
+    if not there.all():
+        key = (np.cumsum(there, dtype=np.int32) - 1)[key]
+    return key, np.flatnonzero(there)
+
+
 class Grid:
     """Cells (case, class) and runs (method, seed) of some rows, both in order, and where each row stands among them."""
 
     def __init__(self, part: pd.DataFrame) -> None:
         (case, cases), (name, names), (method, methods) = (codes_of(part[key]) for key in ("case", "class", "method"))
-        seed, seeds = pd.factorize(part["seed"], sort=True)
-        cell, self._cells = pd.factorize(case.astype(np.int64) * len(names) + name, sort=True)
-        run, runs = pd.factorize(method.astype(np.int64) * len(seeds) + seed, sort=True)
+        seed, seeds = codes_of(part["seed"])
+        cell, self._cells = _numbered(case, len(cases), name, len(names))
+        run, runs = _numbered(method, len(methods), seed, len(seeds))
         self._cases, self._names = cases, names
         self.runs = [(methods[of // len(seeds)], seeds[of % len(seeds)]) for of in runs.tolist()]
         """``(method, seed)`` of each column."""
         self.shape = len(self._cells), len(self.runs)
-        self.place = (cell * len(self.runs) + run).astype(np.int32 if cell.size < 2**31 else np.int64)
+        large = self.shape[0] * self.shape[1] >= 2**31
+        self.place = (cell.astype(np.int64) if large else cell) * len(self.runs) + run
         """Of each row, in the grid row by row."""
-        self.run = run.astype(np.int32)
+        self.run = run
         """Of each row, which run it is of."""
 
     @property
     def twice(self) -> bool:
         """Whether a cell of a run has several rows."""
         number = self.shape[0] * self.shape[1]
-        return len(self.place) > number or bool((np.bincount(self.place, minlength=number) > 1).any())
+        return len(self.place) > number or int(occurring(self.place, number).sum()) < len(self.place)
 
     @property
     def index(self) -> pd.MultiIndex:

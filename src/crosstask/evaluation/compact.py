@@ -16,6 +16,8 @@ import pandas as pd
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_PART = 1 << 18  # rows at a time
+_DENSE = 1 << 24  # so many combinations of texts have a place each
 _BLOCK = 1 << 22  # bytes of a file that are read at a time
 
 
@@ -26,11 +28,39 @@ def codes_of(column: pd.Series) -> tuple[np.ndarray, list[str]]:
         return codes, list(names)
     codes = column.cat.codes.to_numpy()
     names = column.cat.categories
-    there = np.flatnonzero(np.bincount(codes, minlength=len(names)))
+    there = np.flatnonzero(occurring(codes, len(names)))
+    if len(there) == len(names) and names.is_monotonic_increasing:
+        return codes, list(names)
     order = there[np.argsort(names[there].to_numpy(dtype=object), kind="stable")]
     place = np.zeros(len(names), dtype=np.int32)
     place[order] = np.arange(len(order), dtype=np.int32)
     return place[codes], list(names[order])
+
+
+def occurring(codes: np.ndarray, number: int) -> np.ndarray:
+    """Which of the numbers from 0 on occur: ``number``, bool; a part at a time, since an index is copied as int64."""
+    found = np.zeros(number, dtype=bool)
+    for start in range(0, len(codes), _PART):
+        found[codes[start : start + _PART]] = True
+    return found
+
+
+def distinct(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """The first row of each different one, in these columns alone."""
+    size, found = 1, []
+    for name in columns:
+        codes, names = codes_of(table[name])
+        found.append(codes)
+        size *= max(len(names), 1)
+    if size > _DENSE:
+        return table[list(columns)].drop_duplicates()
+    first = np.full(size, -1, dtype=np.int64)
+    shape = [int(codes.max(initial=0)) + 1 for codes in found]
+    for start in reversed(range(0, len(table), _PART)):
+        part = slice(start, start + _PART)
+        key = np.ravel_multi_index([codes[part] for codes in found], shape)[::-1]
+        first[key] = np.arange(start + len(key) - 1, start - 1, -1)
+    return table[list(columns)].iloc[np.sort(first[first >= 0])]
 
 
 def compact(table: pd.DataFrame) -> pd.DataFrame:

@@ -19,6 +19,7 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,15}(\.0*)?")  # so many digits a float has
 _DIGITS = re.compile(r"(\d+)")
 HIGHER, LOWER = "higher", "lower"
 _MOST_LABELS = 10
+_KIND = ("task", "metric", "own")
 
 
 def texts(column: pd.Series) -> pd.Series:
@@ -130,7 +131,7 @@ def _direction(cell: str) -> str | None:
 
 def _alike(given: Given, values: pd.Series, column: str) -> None:
     """Refuse a metric of a task that has two directions or units."""
-    distinct = given.frame[["task", "metric"]].assign(own=values).drop_duplicates()
+    distinct = compact.distinct(compact.replaced(given.frame[["task", "metric"]], {"own": values}), _KIND)
     other = distinct.index[distinct.duplicated(["task", "metric"])]
     if len(other):
         place = int(other[0])

@@ -12,7 +12,7 @@ import pandas as pd
 
 from crosstask.errors import InputError
 from crosstask.evaluation.cells import describe
-from crosstask.evaluation.compact import changed, codes_of, texts
+from crosstask.evaluation.compact import changed, codes_of, distinct, texts
 from crosstask.evaluation.comparison import Measure
 from crosstask.evaluation.foreign.given import Given
 
@@ -50,8 +50,7 @@ def same_spellings(given: Given) -> None:
     Classes are those of one task: an outline may be called ``Lesion`` and a diagnosis ``lesion``.
     """
     for column in ("method", "task", "metric", "class"):
-        names = given.frame[["task", column]] if column == "class" else given.frame[[column]]
-        names = names.reset_index(drop=True).drop_duplicates()
+        names = distinct(given.frame, ["task", column] if column == "class" else [column])
         if column != "class":
             names.insert(0, "within", "")
         known: dict[tuple[str, str], tuple[int, str]] = {}
@@ -77,7 +76,7 @@ def no_summaries(given: Given) -> None:
 
 def same_cases(given: Given) -> None:
     """Refuse cases that different methods write differently: ``case_01`` and ``Case_1``, ``7`` and ``7.nii.gz``."""
-    pairs = given.frame[["case", "method"]].drop_duplicates()
+    pairs = distinct(given.frame, ["case", "method"])
     methods = pairs.groupby("case", sort=False, observed=True)["method"].agg(frozenset)
     alike: dict[str, list[str]] = {}
     for case in methods.index:
@@ -147,7 +146,7 @@ def groups(given: Given) -> pd.Series:
         InputError: a case is in two groups, or some have one and others none.
     """
     frame = given.frame
-    pairs = frame[["case", "group"]].drop_duplicates().astype(object)
+    pairs = distinct(frame, ["case", "group"]).astype(object)
     stated = pairs[(pairs["group"] != "") & (pairs["case"] != "")]
     if stated.empty:
         return frame["case"]

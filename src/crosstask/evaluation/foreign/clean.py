@@ -10,7 +10,7 @@ import pandas as pd
 
 from crosstask.errors import InputError
 from crosstask.evaluation.cells import describe
-from crosstask.evaluation.compact import replaced
+from crosstask.evaluation.compact import distinct, replaced
 from crosstask.evaluation.comparison import MEAN, Measure, measures_of
 from crosstask.evaluation.foreign import cells, checks
 from crosstask.evaluation.foreign.columns import with_columns
@@ -47,8 +47,8 @@ class Scores:
     @property
     def groups(self) -> dict[str, str]:
         """``{case: group}``."""
-        known = self.table[self.table["case"] != COHORT_CASE].drop_duplicates("case")
-        return dict(zip(known["case"], known["group"], strict=True))
+        known = distinct(self.table, ["case", "group"])
+        return {case: group for case, group in zip(known["case"], known["group"], strict=True) if case != COHORT_CASE}
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def _chosen(given: Given, choice: Choice) -> Given:
 def _measures(given: Given, metrics: Mapping[str, str]) -> tuple[tuple[Measure, ...], tuple[str, ...]]:
     """M of each task: the metric that is told, or the first; and what to say where there are several."""
     frame = given.frame
-    pairs = frame[["task", "metric"]].drop_duplicates()
+    pairs = distinct(frame, ["task", "metric"])
     there = {str(task): list(pairs.loc[pairs["task"] == task, "metric"]) for task in pairs["task"].unique()}
     for task, metric in metrics.items():
         if task not in there:
@@ -263,7 +263,7 @@ def _with_values(given: Given, measures: Sequence[Measure]) -> tuple[Given, tupl
 
 def _different_runs(given: Given) -> tuple[str, ...]:
     """What to say of methods that have different numbers of runs."""
-    runs = given.frame[["method", "seed"]].drop_duplicates().groupby("method", sort=False, observed=True).size()
+    runs = distinct(given.frame, ["method", "seed"]).groupby("method", sort=False, observed=True).size()
     if runs.nunique() < 2:
         return ()
     return (f"Methods have different numbers of runs: {', '.join(f'{name} {runs[name]}' for name in runs.index)}.",)

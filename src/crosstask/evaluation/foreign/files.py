@@ -69,8 +69,10 @@ def read_tables(
             raise InputError(f"--column {name}={theirs}: no table has a column {theirs!r}; check its spelling")
     predictions = [one.predictions for one in read if one.predictions is not None and len(one.predictions)]
     constants = [one.constant for one in read if one.constant is not None]
+    given = [joined([one.given for one in read])]
+    del read
     return clean(
-        joined([one.given for one in read]),
+        given.pop(),  # the rows as they were read are not needed beside those that are made of them
         Choice(metrics or {}, better or {}, tasks, methods),
         predictions=joined_tables(predictions) if predictions else None,
         constant=joined_tables(constants).drop_duplicates() if constants else None,
