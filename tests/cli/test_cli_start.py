@@ -14,6 +14,7 @@ from crosstask.cli.app import app, app_for
 # Runs the command and then tells on stderr which modules a bare Python has not.
 _PROBE = """
 import sys
+sys.argv[0] = "crosstask"
 before = set(sys.modules)
 from crosstask.cli.main import main
 try:

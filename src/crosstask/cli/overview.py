@@ -53,7 +53,7 @@ COMMANDS = {
 }
 """The commands, in the order of the help, and what they do."""
 _BOLD, _DIM, _NAME, _SHORT, _USAGE, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[1;36m", "\x1b[1;32m", "\x1b[33m", "\x1b[0m"
-_BOX, _ASCII = "╭─╮│╰╯", "+-+|++"
+_BOX, _ASCII = tuple("╭─╮│╰╯"), tuple("+-+|++")
 _LEAST, _USUAL = 40, 80
 
 
@@ -66,22 +66,29 @@ def overview() -> str:
 
     usage = f" {style('Usage: ', _USAGE)}{style('crosstask [OPTIONS] COMMAND [ARGS]...', _BOLD)}"
     lines = ["", usage, "", f" {ABOUT}", ""]
-    for title, table in (("Options", OPTIONS), ("Commands", COMMANDS)):
-        long = {name: name.partition(", ")[::2] for name in table}
-        first, second = (max(len(names[at]) for names in long.values()) for at in (0, 1))
-        left = first + 2 + (second + 2 if second else 0)
-        width = max(_width(), left + _LEAST)
-        top, across, corner, side, low, last = corners
+    tables = {"Options": OPTIONS, "Commands": COMMANDS}
+    lefts = {title: _columns(table) for title, table in tables.items()}
+    width = max(_width(), max(map(sum, lefts.values())) + _LEAST)
+    top, across, corner, side, low, last = corners
+    for title, table in tables.items():
+        first, second = lefts[title]
+        room = width - first - second - 4
         lines.append(style(f"{top}{across} {title} {across * (width - len(title) - 5)}{corner}", _DIM))
         for name, told in table.items():
-            names = style(long[name][0], _NAME) + " " * (first + 2 - len(long[name][0]))
-            if second:
-                names += style(long[name][1], _SHORT) + " " * (second + 2 - len(long[name][1]))
-            for part in _wrapped(told, width - left - 4):
-                lines.append(f"{style(side, _DIM)} {names}{part.ljust(width - left - 4)} {style(side, _DIM)}")
-                names = " " * left
+            long, _, short = name.partition(", ")
+            names = style(long, _NAME) + " " * (first - len(long)) + style(short, _SHORT) + " " * (second - len(short))
+            for part in _wrapped(told, room):
+                lines.append(f"{style(side, _DIM)} {names}{part.ljust(room)} {style(side, _DIM)}")
+                names = " " * (first + second)
         lines.append(style(f"{low}{across * (width - 2)}{last}", _DIM))
     return "\n".join([*lines, "", ""])
+
+
+def _columns(table: dict[str, str]) -> tuple[int, int]:
+    """How wide the long and the short names are, with the room behind them."""
+    long = max(len(name.partition(", ")[0]) for name in table)
+    short = max(len(name.partition(", ")[2]) for name in table)
+    return long + 2, short + 2 if short else 0
 
 
 def completed(shell: str, begun: str) -> str | None:
@@ -117,10 +124,10 @@ def _is_coloured() -> bool:
     return sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and sys.platform != "win32"
 
 
-def _box() -> str:
+def _box() -> tuple[str, ...]:
     """Corners and edges that the output knows."""
     try:
-        _BOX.encode(getattr(sys.stdout, "encoding", None) or "ascii")
+        "".join(_BOX).encode(getattr(sys.stdout, "encoding", None) or "ascii")
     except (UnicodeEncodeError, LookupError):
         return _ASCII
     return _BOX

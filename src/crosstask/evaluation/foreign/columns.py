@@ -43,7 +43,7 @@ def with_columns(given: Given, columns: Mapping[str, str], constants: Mapping[st
     """
     table = given.tables[0]
     names = [str(name) for name in given.frame.columns]
-    frame = given.frame if list(given.frame.columns) == names else given.frame.set_axis(names, axis=1)
+    frame = _called(given.frame, names)
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
         raise InputError(f"{_head(table)}{twice[0]!r} names {names.count(twice[0])} columns; rename all but one")
@@ -67,6 +67,11 @@ def with_columns(given: Given, columns: Mapping[str, str], constants: Mapping[st
     if unused:
         remarks.append(f"{_head(table)}not used: {listed(unused, _MOST_NAMES)}.{_group_hint(unused, taken)}")
     return Given(whole, given.tables, given.table, given.number, (*given.remarks, *remarks), unused)
+
+
+def _called(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """The frame with these names of columns; not copied where it has them."""
+    return frame if list(frame.columns) == names else frame.set_axis(names, axis=1)
 
 
 def _found(names: Sequence[str], columns: Mapping[str, str], table: str) -> dict[str, str]:
