@@ -27,7 +27,7 @@ PYTHON = $(shell for range in '(3, 10) <= v < (3, 14)' '(3, 10) <= v'; do \
 done)
 endif
 
-.PHONY: help demo test test-long lint docs reference picture tutorials format coverage bench dead intervals clean \
+.PHONY: help demo test test-long lint docs reference picture tutorials format coverage bench bench-short bench-page bench-parts scale dead intervals clean \
 	install install-dev
 
 help: ## show this list
@@ -68,7 +68,19 @@ format: install-dev ## mend style where ruff can
 coverage: install-dev ## run the tests and show the lines that none of them runs
 	$(ONE_THREAD) $(PYTEST) --cov --cov-report=term --cov-report=html $(PYTEST_ARGS)
 
-bench: install-dev ## measure training steps, store reads and the parts of a comparison (minutes)
+bench: install-dev ## measure speed against its bounds, as one table (an hour; goes on where it was stopped)
+	$(BIN)/python benchmarks/table.py
+
+bench-short: install-dev ## the same in small, as CI runs it: fails where a ratio is far off its bound (seconds)
+	$(BIN)/python benchmarks/table.py --short --again
+
+bench-page: install-dev ## the same as bench, and its table into docs/performance.md
+	$(BIN)/python benchmarks/table.py --page docs/performance.md
+
+scale: install-dev ## compute the page of 10^6 cases on 64 GPUs anew, from benchmarks/scale_inputs.json
+	$(BIN)/python benchmarks/scale_model.py --page docs/scale.md --figure docs/images/scale.svg
+
+bench-parts: install-dev ## seconds of training steps, store reads and the parts of a comparison, one by one (minutes)
 	$(ONE_THREAD) $(BIN)/python benchmarks/step_time.py
 	$(ONE_THREAD) $(BIN)/python benchmarks/store_read.py
 	$(ONE_THREAD) $(BIN)/python benchmarks/parts.py

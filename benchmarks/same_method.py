@@ -48,9 +48,9 @@ class Runs:
         self.tasks = list(values)
         self.groups = draws.number
         self.signs = np.array([1 if measure.higher_is_better else -1 for measure in scores.measures])
-        figures = [(found.figures[method], draws.weights[task]) for task, found in values.items()]
-        self.single = np.array([[one(None)[0] for one in own] for own, _ in figures]).T
-        self.drawn = np.array([[one(weights) for one in own] for own, weights in figures]).transpose(1, 0, 2)
+        figures = {task: found.figures[method] for task, found in values.items()}
+        self.single = np.array([[one(None)[0] for one in own] for own in figures.values()]).T
+        self.drawn = np.stack(list(draws.resampled(figures).values()), axis=1)
 
     def compared(self, ours: Sequence[int], theirs: Sequence[int]) -> Iterator[tuple[str, float, Spread, float]]:
         """Name, improvement, its variance, and the error of the cases alone, for each task and the mean."""

@@ -10,8 +10,8 @@ from typing import Any, get_type_hints
 import typer
 import yaml
 
+from crosstask.cli.app import app
 from crosstask.cli.explaining import cohort_page, page
-from crosstask.cli.main import app
 from crosstask.experiment.cohort_keys import cohort_keys
 from crosstask.experiment.reference import all_keys
 from crosstask.shipped import config_file, config_names

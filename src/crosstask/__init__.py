@@ -21,10 +21,10 @@ Names are imported when they are first used: ``import crosstask`` itself takes n
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # that of typing, whose import takes as long as all the rest of a start
 if TYPE_CHECKING:
+    from typing import Any
+
     from crosstask.architectures.base import Architecture
     from crosstask.architectures.table import build
     from crosstask.datasets.base import Case, CaseData, Dataset
@@ -145,6 +145,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    import importlib
+
     if name not in _PUBLIC:
         raise AttributeError(f"module 'crosstask' has no attribute {name!r}")
     found = getattr(importlib.import_module(f"crosstask.{_PUBLIC[name]}"), name)

@@ -58,7 +58,14 @@ def _mapped(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
     changed = {}
     for name in table.columns:
         own = table[name]
+        if own.dtype.kind in "biuf":
+            continue
         other = {text: new for text in own.unique() if isinstance(text, str) and (new := change(text)) != text}
         if other:
-            changed[name] = own.map(other).where(own.isin(list(other)), own)
-    return table.assign(**changed)
+            categories = [other.get(text, text) for text in own.cat.categories] if own.dtype == "category" else []
+            if categories and len(set(categories)) == len(categories):
+                changed[name] = own.cat.rename_categories(categories)
+            else:
+                own = own.astype(object)
+                changed[name] = own.map(other).where(own.isin(list(other)), own)
+    return table.assign(**changed) if changed else table

@@ -6,13 +6,13 @@ is one: both look like a gain.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from crosstask.errors import InputError
+from crosstask.evaluation.compact import codes_of, occurring
 from crosstask.evaluation.predictions import COHORT_CASE
 
 _ANEW = (
@@ -20,6 +20,7 @@ _ANEW = (
     "(methods=[...])"
 )
 _NO_NUMBER = "leave the method out (methods=[...]), or train it anew"
+_DENSE = 1 << 24  # so many pairs have a place each
 _KEYS = ["method", "seed", "case", "class"]
 
 
@@ -42,17 +43,21 @@ def score_cells(
         InputError: a method has no scores, or a run not the cells that another has; a cell is there twice, with
             different values; or methods differ in unit or direction.
     """
-    part = table[table["method"].isin(list(methods)) & (table["task"] == task) & (table["metric"] == metric)]
+    chosen = table["method"].isin(list(methods)) & (table["task"] == task) & (table["metric"] == metric)
+    _same_kind(table, chosen, task, metric)
+    part = table.loc[chosen, [*_KEYS, "value"]]
+    there = set(part["method"].unique())
     for method in methods:
-        if method not in set(part["method"]):
+        if method not in there:
             raise InputError(f"method {method!r} has no score {metric!r} for task {task!r}; evaluate it")
-    _same_kind(part, task, metric)
-    part = _once(part.assign(**{"class": part["class"].fillna("")}), "value", task)
-    frame = part.pivot(index=["case", "class"], columns=["method", "seed"], values="value").astype(float)
-    frame = frame.where(np.isfinite(frame))
-    known = frame.notna().to_numpy()
-    columns: Any = frame.columns
-    runs: list[tuple[Any, Any]] = list(columns)  # (method, seed)
+    if part["class"].isna().any():
+        part = part.assign(**{"class": part["class"].astype(object).fillna("")})
+    part, grid = _once(part, "value", task)
+    values = np.full(grid.shape, np.nan)
+    values.ravel()[grid.place] = part["value"].to_numpy(dtype=float)
+    values[~np.isfinite(values)] = np.nan
+    known = ~np.isnan(values)
+    runs = grid.runs
     for method in methods:
         if not known[:, [name == method for name, _ in runs]].any():
             raise InputError(
@@ -65,15 +70,77 @@ def score_cells(
         lacking = _lacking(own, methods, same_seeds=same_seeds)
         if lacking is not None:
             method, row = lacking
-            raise _missing(part, task, metric, method, seed, *frame.index[row])
+            raise _missing(part, task, metric, method, seed, *grid.cell(row))
+    frame = pd.DataFrame(values, index=grid.index, columns=pd.MultiIndex.from_tuples(runs, names=["method", "seed"]))
     if not by_seed:
         _same_of_every_seed(frame.index, by_seed_known, task)
     return frame
 
 
-def _lacking(known: Mapping[str, np.ndarray], methods: Sequence[str], *, same_seeds: bool) -> tuple[str, int] | None:
-    """A method without a cell of its seed that another has, and which; ``known`` says which cells each has."""
-    wanted = np.any(list(known.values()), axis=0)
+def _rows(table: pd.DataFrame, chosen: pd.Series) -> pd.DataFrame:
+    """The rows that are chosen; no copy where these are all."""
+    return table if chosen.all() else table[chosen]
+
+
+def _numbered(one: np.ndarray, ones: int, other: np.ndarray, others: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of places as numbers: of each row which of those that occur, and which these are, in order."""
+    if ones * others > _DENSE:
+        return pd.factorize(one.astype(np.int64) * others + other, sort=True)  # type: ignore[return-value]
+    key = one.astype(np.int32) * np.int32(others) + other.astype(np.int32)
+    there = occurring(key, ones * others)
+    if not there.all():
+        key = (np.cumsum(there, dtype=np.int32) - 1)[key]
+    return key, np.flatnonzero(there)
+
+
+class Grid:
+    """Cells (case, class) and runs (method, seed) of some rows, both in order, and where each row stands among them."""
+
+    def __init__(self, part: pd.DataFrame) -> None:
+        (case, cases), (name, names), (method, methods) = (codes_of(part[key]) for key in ("case", "class", "method"))
+        seed, seeds = codes_of(part["seed"])
+        cell, self._cells = _numbered(case, len(cases), name, len(names))
+        run, runs = _numbered(method, len(methods), seed, len(seeds))
+        self._cases, self._names = cases, names
+        self.runs = [(methods[of // len(seeds)], seeds[of % len(seeds)]) for of in runs.tolist()]
+        """``(method, seed)`` of each column."""
+        self.shape = len(self._cells), len(self.runs)
+        large = self.shape[0] * self.shape[1] >= 2**31
+        self.place = (cell.astype(np.int64) if large else cell) * len(self.runs) + run
+        """Of each row, in the grid row by row."""
+        self.run = run
+        """Of each row, which run it is of."""
+
+    @property
+    def twice(self) -> bool:
+        """Whether a cell of a run has several rows."""
+        number = self.shape[0] * self.shape[1]
+        return len(self.place) > number or int(occurring(self.place, number).sum()) < len(self.place)
+
+    @property
+    def index(self) -> pd.MultiIndex:
+        """Case and class of each row of the grid."""
+        case, name = np.divmod(self._cells, len(self._names))
+        return pd.MultiIndex(levels=[self._cases, self._names], codes=[case, name], names=["case", "class"])
+
+    def cell(self, row: int) -> tuple[str, str]:
+        """Case and class of a row of the grid."""
+        case, name = divmod(int(self._cells[row]), len(self._names))
+        return self._cases[case], self._names[name]
+
+
+def _lacking(
+    known: Mapping[str, np.ndarray], methods: Sequence[str], *, same_seeds: bool, wanted: np.ndarray | None = None
+) -> tuple[str, int] | None:
+    """A method without a cell of its seed that another has, and which.
+
+    Args:
+        known: which cells each method has with that seed.
+        methods: which.
+        same_seeds: all methods must have the seed.
+        wanted: the cells that they must have; by default those that one of them has.
+    """
+    wanted = np.any(list(known.values()), axis=0) if wanted is None else wanted
     for method in methods:
         own = known.get(method, np.zeros_like(wanted))
         if (method in known or same_seeds) and (lacking := wanted & ~own).any():
@@ -81,19 +148,24 @@ def _lacking(known: Mapping[str, np.ndarray], methods: Sequence[str], *, same_se
     return None
 
 
-def _same_kind(part: pd.DataFrame, task: str, metric: str) -> None:
+def _same_kind(table: pd.DataFrame, chosen: pd.Series, task: str, metric: str) -> None:
     """Refuse methods that differ in the unit or direction of a metric."""
     for column in ("unit", "higher_is_better"):
-        if part[column].astype(str).nunique() > 1:
-            first, other = part.drop_duplicates(column).iloc[:2].to_dict("records")
+        codes, kinds = pd.factorize(table.loc[chosen, column], use_na_sentinel=False)
+        if len({str(kind) for kind in kinds}) > 1:
+            rows = np.flatnonzero(chosen)[[0, int((codes == 1).argmax())]]
+            first, other = table.iloc[rows].to_dict("records")
             raise InputError(
                 f"task {task!r}: {column} of {metric} is {first[column]!r} for method {first['method']!r} and "
                 f"{other[column]!r} for {other['method']!r}; score one of them anew: {_ANEW}"
             )
 
 
-def _once(part: pd.DataFrame, value: str, task: str) -> pd.DataFrame:
-    """Each cell once: equal copies are one (a table that was joined twice)."""
+def _once(part: pd.DataFrame, value: str, task: str) -> tuple[pd.DataFrame, Grid]:
+    """Each cell once: equal copies are one (a table that was joined twice). With where each row stands."""
+    grid = Grid(part)
+    if not grid.twice:
+        return part, grid
     part = part.drop_duplicates([*_KEYS, value])
     twice = part[part.duplicated(_KEYS)]
     if len(twice):
@@ -102,7 +174,7 @@ def _once(part: pd.DataFrame, value: str, task: str) -> pd.DataFrame:
             f"task {task!r}: {describe(row['case'], row['class'])}, seed {row['seed']} is there twice for method "
             f"{row['method']!r}, with different values; {_ANEW}"
         )
-    return part
+    return part, Grid(part)
 
 
 def _missing(
@@ -141,9 +213,35 @@ def describe(case: object, name: object) -> str:
     return ", ".join(filter(None, parts)) or "the figure of all cases"
 
 
+class PredictedRuns(Mapping[tuple[str, int], pd.DataFrame]):
+    """The rows of each run, cut out when they are asked for.
+
+    Args:
+        part: rows of all runs.
+        rows: ``{(method, seed): which of them are its own}``.
+    """
+
+    def __init__(self, part: pd.DataFrame, rows: Mapping[tuple[str, int], np.ndarray]) -> None:
+        self._part, self._rows = part, rows
+
+    def __getitem__(self, run: tuple[str, int]) -> pd.DataFrame:
+        return self._part.iloc[self._rows[run]]
+
+    def __iter__(self) -> Iterator[tuple[str, int]]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def cases(self) -> list[str]:
+        """All cases, in order."""
+        return [str(case) for case in codes_of(self._part["case"])[1]]
+
+
 def prediction_cells(
     predictions: pd.DataFrame, task: str, methods: Sequence[str], *, by_seed: bool, same_seeds: bool = True
-) -> dict[tuple[str, int], pd.DataFrame]:
+) -> PredictedRuns:
     """Predictions of one task by method and seed, each with the same labelled cases and classes.
 
     Args:
@@ -157,48 +255,51 @@ def prediction_cells(
         InputError: a method has no predictions, or not the cells that another has, or of other labels; a prediction is
             no number; or a cell is there twice, with different values.
     """
-    part = predictions[(predictions["task"] == task) & predictions["method"].isin(list(methods))]
-    part = _once(part[part["target"].notna()], "prediction", task)
+    wanted = (predictions["task"] == task) & predictions["method"].isin(list(methods))
+    part, grid = _once(_rows(predictions, wanted & predictions["target"].notna()), "prediction", task)
+    there = set(part["method"].unique())
     for method in methods:
-        if method not in set(part["method"]):
+        if method not in there:
             raise InputError(
                 f"method {method!r} has no predictions for task {task!r}: no case has its label, or it was not "
                 "evaluated"
             )
-    broken = part[~np.isfinite(part["prediction"].to_numpy(dtype=float))]
+    broken = np.flatnonzero(~np.isfinite(part["prediction"].to_numpy(dtype=float)))
     if len(broken):
-        row = broken.iloc[0]
+        row = part.iloc[broken[0]]
         raise InputError(
             f"task {task!r}: the prediction for {describe(row['case'], row['class'])}, seed {row['seed']} is no number "
             f"for method {row['method']!r}; {_NO_NUMBER}"
         )
-    runs = {
-        (str(method), int(seed)): rows
-        for method, own in part.groupby("method")
-        for seed, rows in own.groupby(own["seed"].astype(int))
-    }
-    labels = {run: set(zip(rows["case"], rows["class"], strict=True)) for run, rows in runs.items()}
-    known = set().union(*labels.values())
+    runs = [(str(method), int(seed)) for method, seed in grid.runs]
+    known = np.zeros(grid.shape, dtype=bool)
+    known.ravel()[grid.place] = True
     for seed in sorted({seed for _, seed in runs}):
-        wanted = set().union(*(there for (_, other), there in labels.items() if other == seed)) if by_seed else known
-        for method in methods:
-            if not same_seeds and (method, seed) not in labels:
-                continue
-            lacking = wanted - labels.get((method, seed), set())
-            if lacking:
-                case, name = min(lacking)
-                raise _missing(part, task, "the prediction", method, seed, case, name)
-    _same_labels(part, task, by_seed=by_seed)
-    return runs
+        own = {name: known[:, at] for at, (name, other) in enumerate(runs) if other == seed}
+        lacking = _lacking(own, methods, same_seeds=same_seeds, wanted=None if by_seed else known.any(1))
+        if lacking is not None:
+            method, row_of = lacking
+            raise _missing(part, task, "the prediction", method, seed, *grid.cell(row_of))
+    _same_labels(part, grid, task, by_seed=by_seed)
+    ends = np.cumsum(np.bincount(grid.run, minlength=len(runs)))[:-1]
+    rows = np.split(np.argsort(grid.run, kind="stable").astype(np.int32), ends)
+    return PredictedRuns(part, dict(zip(runs, rows, strict=True)))
 
 
-def _same_labels(part: pd.DataFrame, task: str, *, by_seed: bool) -> None:
+def _same_labels(part: pd.DataFrame, grid: Grid, task: str, *, by_seed: bool) -> None:
     """Refuse methods that were scored against different labels of a case."""
-    found = part.groupby([*(["seed"] if by_seed else []), "case", "class"])["target"].nunique()
-    if (found > 1).any():
-        *_, case, name = found.index[found > 1][0]
-        rows = part[(part["case"] == case) & (part["class"] == name)]
-        method = rows[rows["target"] != rows["target"].iloc[0]]["method"].iloc[0]
-        raise InputError(
-            f"task {task!r}: {describe(case, name)} is scored against another label for method {method!r}; {_ANEW}"
-        )
+    target, cell = part["target"].to_numpy(), grid.place // grid.shape[1]
+    if by_seed:
+        seed, seeds = pd.factorize(part["seed"])
+        cell = cell * len(seeds) + seed
+    label = np.zeros(int(cell.max()) + 1, dtype=target.dtype)
+    label[cell] = target
+    if not (label[cell] != target).any():
+        return
+    found = part.groupby([*(["seed"] if by_seed else []), "case", "class"], observed=True)["target"].nunique()
+    *_, case, name = found.index[found > 1][0]
+    rows = part[(part["case"] == case) & (part["class"] == name)]
+    method = rows[rows["target"] != rows["target"].iloc[0]]["method"].iloc[0]
+    raise InputError(
+        f"task {task!r}: {describe(case, name)} is scored against another label for method {method!r}; {_ANEW}"
+    )

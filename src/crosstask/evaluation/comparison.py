@@ -264,7 +264,7 @@ def compare(
             :func:`crosstask.functional.cohort.comparable`.
         resamplings: number of bootstrap draws.
         seed: of the bootstrap.
-        progress: told how many figures of how many have been resampled, or None.
+        progress: told how many draws of how many have been looked at, or None.
 
     Raises:
         InputError: a method has no scores, or methods (or seeds, but with ``by_seed``) were scored on different cells,
@@ -453,7 +453,7 @@ def empty_structures(constant: pd.DataFrame | None, measure: Measure) -> frozens
     if constant is None or measure.metric != OVERLAP:
         return frozenset()
     part = constant[(constant["task"] == measure.task) & (constant["metric"] == measure.metric)]
-    lowest = part.groupby("class")["value"].min()
+    lowest = part.groupby("class", observed=True)["value"].min()
     return frozenset(map(str, lowest.index[lowest > 0]))
 
 

@@ -14,7 +14,7 @@ from crosstask.evaluation.contrast import LEAST, Part, Spread, spread_of
 from crosstask.evaluation.gains import Estimate
 from crosstask.evaluation.predictions import cohort_of
 from crosstask.evaluation.rare import fewest
-from crosstask.evaluation.resampling import Figure, Values, cohort_values, draw, too_rare
+from crosstask.evaluation.resampling import Draws, Values, cohort_values, draw, too_rare
 from crosstask.functional.delong import delong, logit_interval
 from crosstask.methods import baseline_of
 from crosstask.tasks.base import Task
@@ -110,10 +110,7 @@ def diagnose(
     draws = draw(values, groups or {}, resamplings, np.random.default_rng(seed))
     runs = prediction_cells(predictions, task.name, methods, by_seed=by_seed)
     cases = {method: _Cases(task, own, groups or {}) for method, own in _by_method(runs).items()}
-    drawn = {
-        name: _Drawn(found.figures, draws.weights[name], draws.groups[name], by_seed=by_seed)
-        for name, found in values.items()
-    }
+    drawn = _drawn(values, draws, by_seed=by_seed)
     rows = {method: _estimates(drawn, method, cases[method], index, by_seed=by_seed, level=level) for method in methods}
     first = values[FIGURES[0]]
     return Diagnosis(
@@ -136,14 +133,12 @@ def _several(task: Task) -> bool:
 
 
 class _Drawn:
-    """A figure of every method and run, of the cases as they are and of each bootstrap draw."""
+    """A figure of every method and run, of the cases as they are (``s 1``) and of each bootstrap draw (``s 1 r``)."""
 
     def __init__(
-        self, figures: Mapping[str, Sequence[Figure]], weight: np.ndarray, groups: int, *, by_seed: bool
+        self, single: Mapping[str, np.ndarray], drawn: Mapping[str, np.ndarray], groups: int, *, by_seed: bool
     ) -> None:
-        self._single = {method: np.array([figure(None) for figure in own]) for method, own in figures.items()}
-        self._drawn = {method: np.array([figure(weight) for figure in own])[:, None] for method, own in figures.items()}
-        self._groups, self._by_seed = groups, by_seed
+        self._single, self._drawn, self._groups, self._by_seed = single, drawn, groups, by_seed
 
     def mean(self, method: str) -> float:
         """Over runs, in percent."""
@@ -153,6 +148,19 @@ class _Drawn:
         """The variance of a sum of methods' means with coefficients."""
         coefficients = {method: np.array([own]) for method, own in contrast.items()}
         return spread_of(coefficients, self._single, self._drawn, self._groups, paired=self._by_seed)
+
+
+def _drawn(values: Mapping[str, Values], draws: Draws, *, by_seed: bool) -> dict[str, _Drawn]:
+    """Each figure of every method and run, of all draws: ``{name: it}``."""
+    every = {name: [figure for own in found.figures.values() for figure in own] for name, found in values.items()}
+    drawn = draws.resampled(every)
+    made = {}
+    for name, found in values.items():
+        ends = np.cumsum([len(own) for own in found.figures.values()])[:-1]
+        single = {method: np.array([figure(None) for figure in own]) for method, own in found.figures.items()}
+        rows = dict(zip(found.figures, np.split(drawn[name][:, None], ends), strict=True))
+        made[name] = _Drawn(single, rows, draws.groups[name], by_seed=by_seed)
+    return made
 
 
 class _Cases:
@@ -165,7 +173,7 @@ class _Cases:
     """
 
     def __init__(self, task: Task, runs: Sequence[pd.DataFrame], groups: Mapping[str, str]) -> None:
-        cases = sorted({str(case) for rows in runs for case in rows["case"]})
+        cases = sorted({str(case) for rows in runs for case in rows["case"].unique()})
         of_case = [groups.get(case, case) for case in cases]
         self.independent = len(set(of_case)) == len(cases)
         self._cohorts = [cohort_of(rows, cases, task.classes)[2] for rows in runs]

@@ -202,7 +202,7 @@ def _figure(
 ) -> EnsembleFigure:
     (figure,) = values.figures[method]
     draws = draw({task: values}, how.groups, how.number, np.random.default_rng(0))
-    drawn = figure(draws.weights[task])
+    (drawn,) = draws.resampled({task: [figure]})[task]
     lost = ~np.isfinite(drawn)
     low = high = math.nan
     if draws.groups[task] > 1 and lost.mean() <= _MOST_LOST:

@@ -87,25 +87,12 @@ class Scale:
         return 1 if self.higher_is_better else -1
 
 
-class _Count:
-    """Counts what goes past, and tells."""
-
-    def __init__(self, total: int, progress: Callable[[int, int], None] | None) -> None:
-        self._done, self._total, self._progress = 0, total, progress
-
-    def past(self, value: np.ndarray) -> np.ndarray:
-        self._done += 1
-        if self._progress is not None:
-            self._progress(self._done, self._total)
-        return value
-
-
 class Gains:
     """Improvements of all methods in all tasks, of the cases as they are and of each draw.
 
     Args:
         values: ``{task: M of every method and run}``.
-        draws: how often each bootstrap draw has each case.
+        draws: the bootstrap draws of cases.
         scales: what M is measured by, for each task.
         baselines: ``{method: its baseline}``; a baseline is its own.
         margin: of equivalence, in percent.
@@ -113,7 +100,7 @@ class Gains:
         by_seed: every seed has test cases of its own.
         test_to_train: test cases for one training case, of splits by seed; NaN where that is not known.
         label: how a method is written.
-        progress: told how many figures of how many have been resampled, or None.
+        progress: told how many draws of how many have been looked at, or None.
 
     Attributes:
         single: ``{method: s t}``, M of each run in each task.
@@ -141,15 +128,15 @@ class Gains:
         self._near: dict[tuple[str, str], bool] = {}
         self.single: dict[str, np.ndarray] = {}
         self._drawn: dict[str, np.ndarray] = {}
-        count = _Count(sum(len(values[task].figures[method]) for method in baselines for task in self.tasks), progress)
+        every = {task: [each for method in baselines for each in values[task].figures[method]] for task in self.tasks}
+        single = {task: np.array([figure(None)[0] for figure in own]) for task, own in every.items()}
+        drawn = draws.resampled(every, progress)
+        start = 0
         for method in baselines:
-            figures = [values[task].figures[method] for task in self.tasks]
-            self.single[method] = np.array([[figure(None)[0] for figure in own] for own in figures]).T
-            drawn = [
-                [count.past(figure(draws.weights[task])) for figure in own]
-                for task, own in zip(self.tasks, figures, strict=True)
-            ]
-            self._drawn[method] = np.transpose(np.array(drawn), (1, 0, 2))
+            runs = slice(start, start + len(values[self.tasks[0]].figures[method]))
+            self.single[method] = np.stack([single[task][runs] for task in self.tasks], axis=1)
+            self._drawn[method] = np.stack([drawn[task][runs] for task in self.tasks], axis=1)
+            start = runs.stop
         self.means = {method: own.mean(0) for method, own in self.single.items()}
         self._reasons = {method: self._undefined(method) for method in baselines if self.asked(method)}
 

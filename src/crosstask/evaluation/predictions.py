@@ -13,11 +13,13 @@ import pandas as pd
 
 from crosstask.csv_cells import frame_text, true_frame
 from crosstask.errors import InputError
+from crosstask.evaluation.compact import places, read_compact
 from crosstask.files import write_atomically
 from crosstask.functional.cohort import Cohort, cohort_metric, comparable
 from crosstask.tasks.base import Metric, Task
 
 COLUMNS = ("method", "seed", "case", "task", "values", "class", "target", "prediction", "decision")
+_TEXT, _NUMBERS = ("method", "case", "task", "values", "class"), ("target", "prediction", "decision")
 COHORT_CASE = ""
 """Stands for the case in rows of the table of scores that are of all cases together."""
 
@@ -49,8 +51,13 @@ def write_predictions(table: pd.DataFrame, path: Path) -> None:
     write_atomically(path, frame_text(table))
 
 
-def read_predictions(path: Path, *, remedy: str = "run evaluate again") -> pd.DataFrame:
+def read_predictions(path: Path, *, remedy: str = "run evaluate again", compact: bool = False) -> pd.DataFrame:
     """Read a table of predictions; an empty one if there is no such file, the tasks being all at pixel level.
+
+    Args:
+        path: the table.
+        remedy: what the error says to do about a damaged one.
+        compact: texts as categories: see :mod:`crosstask.evaluation.compact`.
 
     Raises:
         InputError: the file is no such table.
@@ -58,20 +65,27 @@ def read_predictions(path: Path, *, remedy: str = "run evaluate again") -> pd.Da
     if not path.exists():
         return prediction_table([])
     try:
+        if compact:
+            return _complete(true_frame(read_compact(path, _TEXT, _NUMBERS)), path, remedy)
         table = pd.read_csv(
             path,
             keep_default_na=False,
-            na_values={name: [""] for name in ("target", "prediction", "decision")},
-            dtype={"case": str, "class": str, "task": str, "target": float, "prediction": float, "decision": float},
+            na_values={name: [""] for name in _NUMBERS},
+            dtype={"case": str, "class": str, "task": str, **dict.fromkeys(_NUMBERS, float)},
             float_precision="round_trip",
         )
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: cannot be read as a table of predictions ({reason}); {remedy}") from None
+    return _complete(true_frame(table), path, remedy)
+
+
+def _complete(table: pd.DataFrame, path: Path, remedy: str) -> pd.DataFrame:
+    """The table, if it has all columns."""
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
         raise InputError(f"{path}: has no column {missing[0]!r}; {remedy}")
-    return true_frame(table)
+    return table
 
 
 def joined_predictions(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -89,10 +103,9 @@ def cohort_of(
         cases: the order of the cases; by default as they come.
         classes: the classes; by default those that are labelled, as they come.
     """
-    order = list(dict.fromkeys(part["case"])) if cases is None else list(cases)
-    names = list(dict.fromkeys(part["class"])) if classes is None else list(classes)
-    rows = pd.Index(order).get_indexer(pd.Index(part["case"]))
-    columns = pd.Index(names).get_indexer(pd.Index(part["class"]))
+    order = list(part["case"].unique()) if cases is None else list(cases)
+    names = list(part["class"].unique()) if classes is None else list(classes)
+    rows, columns = places(part["case"], order), places(part["class"], names)
     arrays = {name: np.zeros((len(order), len(names))) for name in ("target", "prediction", "decision")}
     for name, array in arrays.items():
         array[rows, columns] = part[name].to_numpy(dtype=float)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,10 +13,11 @@ import pandas as pd
 from crosstask.evaluation.cells import describe, prediction_cells, score_cells
 from crosstask.evaluation.predictions import cohort_of, prediction_table
 from crosstask.evaluation.rare import fewest, left_out, rare_remarks
-from crosstask.functional.cohort import Cohort, cohort_metric, comparable, sides_of, task_metric
+from crosstask.functional.cohort import Cohort, comparable, prepared, prepared_task, sides_of
 
 Figure = Callable[[np.ndarray | None], np.ndarray]
 """From weights ``r n`` of the cases (None: each once) to a metric, ``r``."""
+_CELLS = 1 << 21  # weights at a time: 8 MB
 _OFTEN = 0.01  # share of the resamplings from which a class is missing that is worth a word
 
 
@@ -90,14 +92,14 @@ def _mean_of_known(runs: Sequence[np.ndarray]) -> np.ndarray:
 def _mean_figure(values: np.ndarray) -> Figure:
     """The mean over the cases that a run was scored on."""
     own = ~np.isnan(values)
-    known = values[own]
+    known, counted = np.where(own, values, 0.0), own.astype(np.float64)
 
     def figure(weight: np.ndarray | None) -> np.ndarray:
         if weight is None:
-            return known.mean(keepdims=True)
-        weight = weight[:, own]
+            return values[own].mean(keepdims=True)
+        weight = weight.astype(np.float64, copy=False)
         with np.errstate(invalid="ignore"):
-            return np.asarray(weight @ known / weight.sum(1))
+            return np.asarray(weight @ known / (weight @ counted))
 
     return figure
 
@@ -157,8 +159,8 @@ def cohort_values(
     """
     table = prediction_table([]) if predictions is None else predictions
     runs = prediction_cells(table, task, methods, by_seed=by_seed, same_seeds=same_seeds)
-    cases = tuple(sorted({str(case) for rows in runs.values() for case in rows["case"]}))
-    names = list(classes or dict.fromkeys(str(name) for rows in runs.values() for name in rows["class"]))
+    cases = tuple(runs.cases)
+    names = list(classes or dict.fromkeys(str(name) for rows in runs.values() for name in rows["class"].unique()))
     # a case of another seed has no label here, and so counts for nothing
     cohorts = {run: cohort_of(rows, cases, names)[2] for run, rows in runs.items()}
     of_case = [(groups or {}).get(case, case) for case in cases]
@@ -192,13 +194,15 @@ def _known_sides(
 
 def _cohort_figure(metric: str, cohort: Cohort, index: int | None, least: int, counts: np.ndarray) -> Figure:
     """A metric of one run: the mean over its classes, or that of one of them."""
+    if index is None:
+        return prepared_task(metric, cohort, least=least, counts=counts)
+    counted = comparable(metric, cohort, least, counts)
+    figures = prepared(metric, cohort, [index])
 
     def figure(weight: np.ndarray | None) -> np.ndarray:
-        if index is None:
-            return task_metric(metric, cohort, weight, least=least, counts=counts)
-        counted = comparable(metric, cohort, least, counts)
-        values = np.where(counted, cohort_metric(metric, cohort, weight), np.nan)
-        return np.asarray(values[:, min(index, values.shape[1] - 1)])
+        values = figures(np.ones((1, len(cohort.target))) if weight is None else weight)
+        at = min(index, values.shape[1] - 1)
+        return values[:, at] if counted[at] else np.full(len(values), np.nan)
 
     return figure
 
@@ -252,17 +256,56 @@ def too_rare(values: Values, groups: Mapping[str, str], number: int) -> str:
 
 @dataclass(frozen=True)
 class Draws:
-    """Bootstrap draws of groups of cases, the same for all tasks.
+    """Bootstrap draws of groups of cases, the same for all tasks; a block of them at a time is made, and made again.
 
     Attributes:
-        weights: ``{task: how often each draw has each of its cases}``, ``r n``.
+        places: ``{task: which of the groups each of its cases is of}``.
         groups: ``{task: number of groups of its cases}``.
         number: of groups in all.
+        resamplings: number of draws.
+        generator: of random numbers, as it is before the first draw; it is copied and stays so.
     """
 
-    weights: dict[str, np.ndarray]
+    places: dict[str, np.ndarray]
     groups: dict[str, int]
     number: int
+    resamplings: int
+    generator: np.random.Generator
+
+    def blocks(self) -> Iterator[tuple[slice, dict[str, np.ndarray]]]:
+        """Which draws, and ``{task: how often each has each of its cases}``, ``r n`` of them.
+
+        Each is the transpose of an array ``n r``: see :func:`crosstask.functional.cohort.prepared`.
+        """
+        generator = deepcopy(self.generator)
+        cells = max([self.number, *map(len, self.places.values())])
+        step = max(1, _CELLS // max(cells, 1))
+        for start in range(0, self.resamplings, step):
+            counts = np.zeros((min(step, self.resamplings - start), self.number), dtype=np.float32)
+            for row in counts:
+                row[:] = np.bincount(generator.integers(0, self.number, self.number), minlength=self.number)
+            by_group = np.ascontiguousarray(counts.T)
+            yield slice(start, start + len(counts)), {task: by_group[at].T for task, at in self.places.items()}
+
+    def resampled(
+        self, figures: Mapping[str, Sequence[Figure]], progress: Callable[[int, int], None] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Figures in each draw: ``{task: f r}``. Every block is made once for all of them.
+
+        Args:
+            figures: ``{task: f figures of its cases}``.
+            progress: told how many draws of how many are done, or None.
+        """
+        found = {task: np.empty((len(own), self.resamplings)) for task, own in figures.items()}
+        if progress is not None:
+            progress(0, self.resamplings)
+        for which, weights in self.blocks():
+            for task, own in figures.items():
+                for row, figure in zip(found[task], own, strict=True):
+                    row[which] = figure(weights[task])
+            if progress is not None:
+                progress(which.stop, self.resamplings)
+        return found
 
 
 def draw(
@@ -279,11 +322,10 @@ def draw(
     of_task = {task: [groups.get(case, case) for case in found.cases] for task, found in values.items()}
     names = sorted({name for own in of_task.values() for name in own})
     place = {name: index for index, name in enumerate(names)}
-    counts = np.zeros((resamplings, len(names)))
-    for row, drawn in enumerate(generator.integers(0, len(names), (resamplings, len(names)))):
-        counts[row] = np.bincount(drawn, minlength=len(names))
     return Draws(
-        {task: counts[:, [place[name] for name in own]] for task, own in of_task.items()},
+        {task: np.array([place[name] for name in own]) for task, own in of_task.items()},
         {task: len(set(own)) for task, own in of_task.items()},
         len(names),
+        resamplings,
+        generator,
     )

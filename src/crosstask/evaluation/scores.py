@@ -9,6 +9,7 @@ import pandas as pd
 
 from crosstask.csv_cells import frame_text, true_frame
 from crosstask.errors import InputError
+from crosstask.evaluation.compact import read_compact
 from crosstask.files import write_atomically
 
 COLUMNS = ("method", "seed", "case", "task", "class", "metric", "value", "unit", "higher_is_better")
@@ -27,12 +28,13 @@ def write_scores(table: pd.DataFrame, path: Path) -> None:
         write_atomically(path, frame_text(table))
 
 
-def read_scores(path: Path, *, remedy: str = "run evaluate again") -> pd.DataFrame:
+def read_scores(path: Path, *, remedy: str = "run evaluate again", compact: bool = False) -> pd.DataFrame:
     """Read a table of scores.
 
     Args:
         path: the table, CSV or Parquet.
         remedy: what the error says to do about a damaged one.
+        compact: texts as categories: see :mod:`crosstask.evaluation.compact`.
 
     Raises:
         InputError: the file is missing, or is no such table.
@@ -40,6 +42,8 @@ def read_scores(path: Path, *, remedy: str = "run evaluate again") -> pd.DataFra
     try:
         if path.suffix == ".parquet":
             table = pd.read_parquet(path)
+        elif compact:
+            table = read_compact(path, ("method", "case", "task", "class", "metric", "unit"), ("value",))
         else:
             table = pd.read_csv(
                 path,
@@ -62,10 +66,13 @@ def read_scores(path: Path, *, remedy: str = "run evaluate again") -> pd.DataFra
 def per_case(table: pd.DataFrame) -> pd.DataFrame:
     """Mean over the classes of each case: one row per method, seed, case, task and metric."""
     keys = ["method", "seed", "case", "task", "metric", "unit", "higher_is_better"]
-    return table.groupby(keys, sort=False)["value"].mean().reset_index()
+    alike = {key: table[key].iloc[0] for key in keys if len(table) and table[key].nunique(dropna=False) == 1}
+    by = [key for key in keys if key not in alike] or keys
+    means = table.groupby(by, sort=False, observed=True)["value"].mean().reset_index()
+    return means if by == keys else means.assign(**alike)[[*keys, "value"]]
 
 
 def over_seeds(part: pd.DataFrame) -> dict[str, float]:
     """``{method: mean}`` of the values of each seed, then over seeds, which may have different numbers of cases."""
-    means = part.groupby(["method", "seed"])["value"].mean().groupby("method").mean()
+    means = part.groupby(["method", "seed"], observed=True)["value"].mean().groupby("method", observed=True).mean()
     return {str(method): float(mean) for method, mean in means.items()}

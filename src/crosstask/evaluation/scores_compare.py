@@ -72,7 +72,7 @@ def compare_scores(
         margin: a difference below so many percent is equivalence.
         level: of confidence of intervals and verdicts.
         name: what tables call the data set.
-        progress: told how many figures of how many have been resampled, or None.
+        progress: told how many draws of how many have been looked at, or None.
 
     Raises:
         InputError: there is no such baseline, or margin or level are none.

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
+from crosstask.evaluation.compact import places
 from crosstask.evaluation.predictions import COHORT_CASE
 
+_RUN_CLASS = ["method", "seed", "task", "class"]
 OVERLAP = "dice"
 """The metric of masks: 0 where none of a structure is found, 100 % where there is none and none is drawn."""
 
@@ -42,18 +45,29 @@ def unpredicted(
         constant: scores of the constant predictor; without it every case counts as one that has the structure.
     """
     found: set[tuple[str, int, str, str]] = set()
-    masks = scores[(scores["metric"] == OVERLAP) & (scores["case"] != COHORT_CASE)]
+    masks = scores.loc[(scores["metric"] == OVERLAP) & (scores["case"] != COHORT_CASE), [*_RUN_CLASS, "case", "value"]]
     if constant is not None:
         nothing = constant[(constant["metric"] == OVERLAP) & (constant["value"] > 0)]
-        cells = pd.MultiIndex.from_frame(nothing[["case", "task", "class"]])
-        masks = masks[~pd.MultiIndex.from_frame(masks[["case", "task", "class"]]).isin(cells)]
-    best = masks.groupby(["method", "seed", "task", "class"], sort=False)["value"].max()
+        masks = masks[~_are_among(masks, nothing)]
+    best = masks.groupby(_RUN_CLASS, sort=False, observed=True)["value"].max()
     found |= set(best.index[best <= 0])
     if predictions is not None and len(predictions):
-        there = predictions[(predictions["values"] != "quantity") & (predictions["target"] > 0.5)]
-        every = predictions.groupby(["method", "seed", "task", "class"], sort=False)["decision"].max()
-        known = there.groupby(["method", "seed", "task", "class"], sort=False).size()
+        there = predictions.loc[(predictions["values"] != "quantity") & (predictions["target"] > 0.5), _RUN_CLASS]
+        every = predictions.groupby(_RUN_CLASS, sort=False, observed=True)["decision"].max()
+        known = there.groupby(_RUN_CLASS, sort=False, observed=True).size()
         found |= {key for key in known.index if not every[key] > 0.5}
     order = {method: index for index, method in enumerate(methods)}
     chosen = sorted((key for key in found if key[0] in order), key=lambda key: (order[key[0]], *key[1:]))
     return tuple(Unpredicted(str(method), int(seed), str(task), str(name)) for method, seed, task, name in chosen)
+
+
+def _are_among(rows: pd.DataFrame, others: pd.DataFrame) -> np.ndarray:
+    """Which rows have case, task and class of one of some other rows."""
+    number, found = np.zeros(len(rows), dtype=np.int64), np.ones(len(others), dtype=bool)
+    other = np.zeros(len(others), dtype=np.int64)
+    for key in ("case", "task", "class"):
+        names = list(rows[key].unique())
+        number = number * len(names) + places(rows[key], names)
+        at = places(others[key], names)
+        found, other = found & (at >= 0), other * len(names) + at
+    return np.isin(number, other[found])

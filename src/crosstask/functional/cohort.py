@@ -1,19 +1,25 @@
 """Figures that only many cases together have: accuracy, AUC, calibration, R^2; with weights, for resampling.
 
-Weights say how often each case was drawn, so that thousands of bootstrap samples are one matrix ``r n``. NumPy and
-SciPy.
+Weights say how often each case was drawn, so that thousands of bootstrap samples are one matrix ``r n``, or one block
+after the other: what is the same in all of them (which case is before which) is found once, by :func:`prepared`. NumPy
+and SciPy.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from crosstask.functional.areas import Ranking
+
+Resampled = Callable[[np.ndarray], np.ndarray]
+"""From weights ``r n`` to figures ``r k``."""
 _CALIBRATION_BINS = 10
 _BLOCK = 1 << 18  # weights at a time: 2 MB, which stays in the processor's cache
+_AREAS_BLOCK = 1 << 21  # of areas, which go through them once
 _SIDES: dict[str, tuple[int, ...]] = {
     "sensitivity": (0,),
     "specificity": (1,),
@@ -79,15 +85,42 @@ def cohort_metric(name: str, cohort: Cohort, weight: np.ndarray | None = None) -
         KeyError: there is no such metric.
         ValueError: the weights are not ``r n``.
     """
-    metric = COHORT_METRICS[name]
+    return prepared(name, cohort)(np.ones((1, len(cohort.target))) if weight is None else np.asarray(weight))
+
+
+def prepared(name: str, cohort: Cohort, classes: Sequence[int] | None = None) -> Resampled:
+    """A metric that is asked for block after block of resamplings: the function of their weights ``r n``.
+
+    Weights may be float32, which holds whole numbers exactly to 16 million, and are quickest as the transpose of an
+    array ``n r``: all that a case adds to the draws of a block is then together.
+
+    Args:
+        name: a name of :data:`COHORT_METRICS`.
+        cohort: ``n`` cases, ``c`` classes.
+        classes: of an AUC only these; all others are NaN.
+
+    Raises:
+        KeyError: there is no such metric.
+        ValueError: (when called) the weights are not ``r n``.
+    """
+    metric: Resampled
+    if name == "auc":
+        rankings = _rankings(cohort, range(cohort.target.shape[1]) if classes is None else classes)
+        metric, step = lambda block: _areas(rankings, cohort.target.shape[1], block), _AREAS_BLOCK
+    else:
+        formula, step = COHORT_METRICS[name], _BLOCK
+        metric = lambda block: formula(cohort, block.astype(np.float64, copy=False))  # noqa: E731
     number = len(cohort.target)
-    weights = np.ones((1, number)) if weight is None else np.asarray(weight)
-    if weights.ndim != 2 or weights.shape[1] != number:
-        raise ValueError(f"weights must be r {number}, not {weights.shape}")
-    rows = max(1, _BLOCK // max(number, 1))
-    blocks = [weights[start : start + rows] for start in range(0, max(len(weights), 1), rows)]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.concatenate([metric(cohort, block.astype(np.float64, copy=False)) for block in blocks])
+
+    def figures(weight: np.ndarray) -> np.ndarray:
+        if weight.ndim != 2 or weight.shape[1] != number:
+            raise ValueError(f"weights must be r {number}, not {weight.shape}")
+        rows = max(1, step // max(number, 1))
+        blocks = [weight[start : start + rows] for start in range(0, max(len(weight), 1), rows)]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.concatenate([metric(block) for block in blocks])
+
+    return figures
 
 
 def mean_over_classes(values: np.ndarray) -> np.ndarray:
@@ -175,15 +208,28 @@ def task_metric(
     Returns:
         ``r``; NaN where it is not defined.
     """
+    return prepared_task(name, cohort, least=least, counts=counts)(weight)
+
+
+def prepared_task(
+    name: str, cohort: Cohort, *, least: int = 1, counts: np.ndarray | None = None
+) -> Callable[[np.ndarray | None], np.ndarray]:
+    """:func:`task_metric` of one cohort, asked for block after block of resamplings; see :func:`prepared`."""
     counted = comparable(name, cohort, least, counts)
     if name == "balanced_accuracy" and cohort.exclusive:  # of itself a mean over whatever is drawn
         name, counted = "sensitivity", comparable("sensitivity", cohort, least, counts) & counted
-    counted = counted & np.isfinite(cohort_metric(name, cohort)[0])
-    values = cohort_metric(name, cohort, weight)[:, counted]
-    if name == "f1":
-        drawn = np.ones((1, len(cohort.target))) if weight is None else np.asarray(weight)
-        values = np.where(_sums(cohort, drawn, cohort.target)[:, counted] > 0, values, np.nan)
-    return values.mean(1) if counted.any() else np.full(len(values), np.nan)
+    once = np.ones((1, len(cohort.target)))
+    figures = prepared(name, cohort, np.flatnonzero(counted).tolist())
+    counted = counted & np.isfinite(figures(once)[0])
+
+    def metric(weight: np.ndarray | None) -> np.ndarray:
+        drawn = once if weight is None else np.asarray(weight)
+        values = figures(drawn)[:, counted]
+        if name == "f1":
+            values = np.where(_sums(cohort, drawn, cohort.target)[:, counted] > 0, values, np.nan)
+        return values.mean(1) if counted.any() else np.full(len(values), np.nan)
+
+    return metric
 
 
 def _sums(cohort: Cohort, weight: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -226,25 +272,30 @@ def f1(cohort: Cohort, weight: np.ndarray) -> np.ndarray:
 
 def auc(cohort: Cohort, weight: np.ndarray) -> np.ndarray:
     """Area under the ROC curve of each class (against all others), ties counting one half."""
-    wanted = cohort.target > 0.5
-    areas = [
-        _area(cohort.prediction[:, index], np.flatnonzero(labelled & true), np.flatnonzero(labelled & ~true), weight)
-        for index, (labelled, true) in enumerate(zip(cohort.labelled.T, wanted.T, strict=True))
-    ]
-    return 100 * np.stack(areas, axis=1)
+    number = cohort.target.shape[1]
+    return _areas(_rankings(cohort, range(number)), number, weight)
 
 
-def _area(values: np.ndarray, positive: np.ndarray, negative: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Share of the pairs of a positive and a negative case in which the positive one has the higher value: ``r``."""
-    if not positive.size or not negative.size or np.isnan(values[positive]).any() or np.isnan(values[negative]).any():
-        return np.full(len(weight), np.nan)
-    negative = negative[np.argsort(values[negative])]
-    count = np.zeros((len(weight), negative.size + 1))
-    np.cumsum(weight[:, negative], axis=1, out=count[:, 1:])
-    below, up_to = (np.searchsorted(values[negative], values[positive], side=side) for side in ("left", "right"))
-    drawn = weight[:, positive]
-    wins = np.einsum("rp,rp->r", drawn, count[:, below] + count[:, up_to]) / 2
-    return wins / (drawn.sum(1) * count[:, -1])
+def _rankings(cohort: Cohort, classes: Iterable[int]) -> dict[int, Ranking]:
+    """The cases of each class in the order of its probability."""
+    labelled, wanted = cohort.labelled, cohort.target > 0.5
+    return {
+        at: Ranking(
+            cohort.prediction[:, at],
+            np.flatnonzero(labelled[:, at] & wanted[:, at]),
+            np.flatnonzero(labelled[:, at] & ~wanted[:, at]),
+        )
+        for at in classes
+    }
+
+
+def _areas(rankings: Mapping[int, Ranking], number: int, weight: np.ndarray) -> np.ndarray:
+    """In percent, of each of so many classes; NaN of those without a ranking."""
+    drawn = np.ascontiguousarray(weight.T)
+    areas = np.full((len(weight), number), np.nan)
+    for at, ranking in rankings.items():
+        areas[:, at] = 100 * ranking.areas(drawn)
+    return areas
 
 
 def calibration_error(cohort: Cohort, weight: np.ndarray) -> np.ndarray:

@@ -87,7 +87,7 @@ def compare_tables(
         tasks: only these.
         methods: only these.
         output: folder, new or of an earlier comparison.
-        progress: told how many figures of how many have been resampled, or None.
+        progress: told how many draws of how many have been looked at, or None.
 
     Raises:
         InputError: a table cannot be read or compared, or the folder holds something else.

@@ -6,11 +6,11 @@ import html
 from collections.abc import Mapping
 from pathlib import Path
 
-import pandas as pd
-
 from crosstask.errors import InputError
+from crosstask.evaluation.compact import joined
 from crosstask.evaluation.comparison import Cell, Comparison
 from crosstask.evaluation.foreign import Scores
+from crosstask.evaluation.scores import COLUMNS
 from crosstask.files import writing
 from crosstask.report.charts.cases import box_figures, rival_figures
 from crosstask.report.charts.figure import entries
@@ -75,7 +75,7 @@ def _every_metric(comparison: Comparison, scores: Scores) -> tuple[list[str], li
     tasks = [measure.task for measure in comparison.measures]
     shown = methods if scores.constant is None else [CONSTANT_LABEL, *methods]
     tables = [scores.table] if scores.constant is None else [scores.constant, scores.table]
-    whole = pd.concat(tables, ignore_index=True)
+    whole = joined([table[list(COLUMNS)] for table in tables])
     return all_metrics(whole[whole["task"].isin(tasks)], shown, tasks=tasks, label=comparison.label)
 
 

@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from crosstask.csv_cells import csv_text
 from crosstask.errors import one_line
+from crosstask.evaluation.cells import Grid
 from crosstask.evaluation.comparison import Cell, Comparison, Measure, Row, companions, constant_means
 from crosstask.evaluation.scores import over_seeds, per_case
 from crosstask.methods import label_of
@@ -387,8 +389,8 @@ def all_metrics(
     """
     titles = ["Task", "Metric", "Class", "Unit", *map(label, methods)]
     rows = []
-    order = {task: index for index, task in enumerate(dict.fromkeys([*tasks, *scores["task"]]))}
-    groups = scores.groupby(["task", "metric"], sort=False)
+    order = {task: index for index, task in enumerate(dict.fromkeys([*tasks, *scores["task"].unique()]))}
+    groups = scores.groupby(["task", "metric"], sort=False, observed=True)
     for (task, metric), part in sorted(groups, key=lambda group: order[group[0][0]]):
         if str(metric).startswith("dvh_error_"):
             continue
@@ -399,7 +401,7 @@ def all_metrics(
             rows.append([task, metric, name, unit, *_means(own, own, methods)])
         rows.append([task, metric, "mean" if len(classes) > 1 else "", unit, *_means(per_case(part), part, methods)])
     cells = scores[scores["metric"].str.startswith("dvh_error_")]
-    for task, part in cells.groupby("task", sort=False):
+    for task, part in cells.groupby("task", sort=False, observed=True):
         rows.append([task, "dvh_score", "", str(part["unit"].iloc[0]), *_means(part, part, methods)])
     return titles, [[str(cell) for cell in row] for row in rows]
 
@@ -413,11 +415,14 @@ def _means(values: pd.DataFrame, cells: pd.DataFrame, methods: Sequence[str]) ->
         methods: which, in order.
     """
     means = over_seeds(values)
-    known = cells[cells["value"].notna()].drop_duplicates(["method", "seed", "case", "class"])
-    every = dict(Counter(known.drop_duplicates(["seed", "case", "class"])["seed"]))
+    grid = Grid(cells[cells["value"].notna()])
+    known = np.zeros(grid.shape, dtype=bool)
+    known.ravel()[grid.place] = True
+    places = {seed: [at for at, (_, other) in enumerate(grid.runs) if other == seed] for _, seed in grid.runs}
+    every = {seed: int(known[:, at].any(1).sum()) for seed, at in places.items()}
     texts = []
     for method in methods:
-        own = Counter(known[known["method"] == method]["seed"])
+        own = Counter({seed: int(known[:, at].sum()) for at, (name, seed) in enumerate(grid.runs) if name == method})
         wanted = sum(every[seed] for seed in own)
         few = f" ({len(own)} of {len(every)} seeds)" if len(own) < len(every) and method != CONSTANT_LABEL else ""
         if method not in means or not own:

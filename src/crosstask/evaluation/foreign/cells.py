@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 
 from crosstask.errors import InputError, listed
+from crosstask.evaluation import compact
 from crosstask.evaluation.foreign.given import Given
 
 _TRUE = frozenset({"true", "1", "1.0", "yes", "y", "higher", "up", "max", "maximize", "maximise"})
@@ -18,19 +19,33 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,15}(\.0*)?")  # so many digits a float has
 _DIGITS = re.compile(r"(\d+)")
 HIGHER, LOWER = "higher", "lower"
 _MOST_LABELS = 10
+_KIND = ("task", "metric", "own")
 
 
 def texts(column: pd.Series) -> pd.Series:
-    """Cells as text without spaces around it, whole floats as integers are written; empty where there is nothing."""
+    """Cells as text without spaces around it, whole floats as integers are written; empty where there is nothing.
+
+    As categories: see :mod:`crosstask.evaluation.compact`.
+    """
+    return compact.texts(_texts(column))
+
+
+def _texts(column: pd.Series) -> pd.Series:
+    if isinstance(column.dtype, pd.CategoricalDtype) and column.notna().all():
+        return _as_categories(column.cat.codes.to_numpy(), column.cat.categories, column.index)
     if column.dtype.kind == "f":
         filled = column.astype(object)
         whole = column.notna() & np.isfinite(column) & (column == column.round())
         return filled.mask(whole, column.where(whole, 0).astype("int64").astype(str)).where(column.notna(), "").map(str)
-    if column.notna().all() and (column.dtype.kind in "iu" or pd.api.types.infer_dtype(column) == "string"):
+    if column.notna().all() and (column.dtype.kind in "iub" or pd.api.types.infer_dtype(column) == "string"):
         codes, cells = pd.factorize(column)  # a long table repeats its cells; among other objects 1 equals True
-        told = np.array([str(cell).strip() for cell in cells], dtype=object)
-        return pd.Series(told[codes], column.index, dtype=object)
+        return _as_categories(codes, cells, column.index)
     return column.astype(object).where(column.notna(), "").map(lambda cell: str(cell).strip())
+
+
+def _as_categories(codes: np.ndarray, cells: Iterable[object], index: pd.Index) -> pd.Series:
+    """A long table repeats its cells: each of the different ones is written once."""
+    return pd.Series(compact.categories(codes, [str(cell).strip() for cell in cells]), index)
 
 
 def numbers(given: Given) -> np.ndarray:
@@ -42,7 +57,7 @@ def numbers(given: Given) -> np.ndarray:
     column = given.frame["value"]
     if column.dtype.kind in "fiu":
         return column.to_numpy(dtype=float)
-    cells = texts(column)
+    cells = _texts(column).astype(object)
     values = pd.to_numeric(cells, errors="coerce").to_numpy(dtype=float)
     strange = np.flatnonzero(np.isnan(values) & ~cells.str.lower().isin(_MISSING).to_numpy())
     if len(strange):
@@ -74,36 +89,36 @@ def directions(given: Given, told: Mapping[str, str]) -> np.ndarray:
     Raises:
         InputError: a cell says neither, or something else than ``told``; one is empty; or a metric of a task has both.
     """
-    metrics = set(given.frame["metric"])
+    metrics = list(given.frame["metric"].unique())
     for metric, better in told.items():
         if better not in (HIGHER, LOWER):
             raise InputError(f"--better {metric}={better}: {better!r} is not accepted; one of {HIGHER}, {LOWER}")
         if metric not in metrics:
             raise InputError(f"--better {metric}={better}: there is no such metric; there are {', '.join(metrics)}")
-    cells = texts(given.frame["higher_is_better"]).str.lower()
-    says = {cell: _direction(cell) for cell in cells.unique()}
-    wanted = given.frame["metric"].map(told).fillna("")
-    both = np.flatnonzero((wanted != "") & (cells != "") & (wanted != cells.map(says).fillna("")))
-    if len(both):
-        place = int(both[0])
-        raise InputError(
-            f"{given.where(place)}, column 'higher_is_better': {cells[place]!r}, and {wanted[place]} is better by the "
-            "command line; leave one of them out"
-        )
-    found = cells.where(cells != "", wanted).map({**says, HIGHER: HIGHER, LOWER: LOWER})
-    strange = np.flatnonzero(found.isna())
-    if len(strange):
-        place = int(strange[0])
-        metric = given.frame["metric"][place]
-        if (cells == "").all():
+    (cell, words), (metric, names) = (
+        compact.codes_of(texts(given.frame[key])) for key in ("higher_is_better", "metric")
+    )
+    which, pairs = pd.factorize(cell.astype(np.int32) * len(names) + metric)  # as they come
+    said = [(words[pair // len(names)].lower(), names[pair % len(names)]) for pair in pairs]
+    for at, (word, name) in enumerate(said):
+        if word and name in told and told[name] != _direction(word):
             raise InputError(
-                f"{given.tables[given.table[place]] or 'the table'}: nothing says whether a higher {metric} is better; "
-                f"add a column 'higher_is_better' (true or false), or --better {metric}=higher, or =lower (in "
-                f"Python better={{{metric!r}: 'higher'}})"
+                f"{given.where(int((which == at).argmax()))}, column 'higher_is_better': {word!r}, and {told[name]} is "
+                "better by the command line; leave one of them out"
             )
-        said = f"{cells[place]!r} is neither true nor false" if cells[place] else "is empty"
-        raise InputError(f"{given.where(place)}, column 'higher_is_better': {said}; write true or false")
-    values = (found == HIGHER).to_numpy()
+    found = [_direction(word) if word else told.get(name) for word, name in said]
+    if None in found:
+        at = found.index(None)
+        place, (word, name) = int((which == at).argmax()), said[at]
+        if not any(word for word, _ in said):
+            raise InputError(
+                f"{given.tables[given.table[place]] or 'the table'}: nothing says whether a higher {name} is better; "
+                f"add a column 'higher_is_better' (true or false), or --better {name}=higher, or =lower (in "
+                f"Python better={{{name!r}: 'higher'}})"
+            )
+        what = f"{word!r} is neither true nor false" if word else "is empty"
+        raise InputError(f"{given.where(place)}, column 'higher_is_better': {what}; write true or false")
+    values = np.array([better == HIGHER for better in found])[which]
     _alike(given, pd.Series(values), "higher_is_better")
     return values
 
@@ -116,9 +131,8 @@ def _direction(cell: str) -> str | None:
 
 def _alike(given: Given, values: pd.Series, column: str) -> None:
     """Refuse a metric of a task that has two directions or units."""
-    keys = [given.frame["task"], given.frame["metric"]]
-    first = values.groupby(keys).transform("first")
-    other = np.flatnonzero(first != values)
+    distinct = compact.distinct(compact.replaced(given.frame[["task", "metric"]], {"own": values}), _KIND)
+    other = distinct.index[distinct.duplicated(["task", "metric"])]
     if len(other):
         place = int(other[0])
         task, metric = given.frame["task"][place], given.frame["metric"][place]
@@ -138,12 +152,17 @@ def same_units(given: Given) -> None:
 def seeds(given: Given) -> tuple[np.ndarray, tuple[str, ...]]:
     """Integers of the column ``seed``, and what to say of labels that are none: these are numbered in their order."""
     cells = given.frame["seed"]
-    labels = list(dict.fromkeys(cells))
+    labels = list(cells.unique())
     if all(_WHOLE.fullmatch(label) for label in labels):
-        return cells.map({label: int(float(label)) for label in labels}).to_numpy(dtype="int64"), ()
+        return _numbered(cells, {label: int(float(label)) for label in labels}), ()
     order = {label: number for number, label in enumerate(sorted(labels, key=natural))}
     said = listed((f"{label!r} is {number}" for label, number in order.items()), _MOST_LABELS)
-    return cells.map(order).to_numpy(dtype="int64"), (f"Seeds are labels, numbered in their order: {said}.",)
+    return _numbered(cells, order), (f"Seeds are labels, numbered in their order: {said}.",)
+
+
+def _numbered(cells: pd.Series, numbers_of: Mapping[str, int]) -> np.ndarray:
+    codes, labels = compact.codes_of(cells)
+    return np.array([numbers_of[label] for label in labels], dtype=np.int64)[codes]
 
 
 def natural(label: str) -> list[tuple[int, int, str]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 
 from crosstask.errors import InputError
 from crosstask.evaluation.cells import describe
+from crosstask.evaluation.compact import changed, codes_of, distinct, texts
 from crosstask.evaluation.comparison import Measure
 from crosstask.evaluation.foreign.given import Given
 
@@ -48,8 +50,9 @@ def same_spellings(given: Given) -> None:
     Classes are those of one task: an outline may be called ``Lesion`` and a diagnosis ``lesion``.
     """
     for column in ("method", "task", "metric", "class"):
-        within = given.frame["task"] if column == "class" else pd.Series("", given.frame.index)
-        names = pd.DataFrame({"within": within, "name": given.frame[column]}).reset_index(drop=True).drop_duplicates()
+        names = distinct(given.frame, ["task", column] if column == "class" else [column])
+        if column != "class":
+            names.insert(0, "within", "")
         known: dict[tuple[str, str], tuple[int, str]] = {}
         for place, task, name in names.itertuples():
             first, other = known.setdefault((task, re.sub(r"[\s_]+", "", name).casefold()), (place, name))
@@ -62,7 +65,9 @@ def same_spellings(given: Given) -> None:
 
 def no_summaries(given: Given) -> None:
     """Refuse rows of a mean or a deviation among those of cases."""
-    for place in np.flatnonzero(given.frame["case"].str.casefold().isin(_SUMMARIES)):
+    cases = given.frame["case"]
+    summaries = [case for case in cases.unique() if case.casefold() in _SUMMARIES]
+    for place in np.flatnonzero(cases.isin(summaries)):
         raise InputError(
             f"{given.where(int(place))}, column 'case': {given.frame['case'][place]!r} looks like a summary of cases, "
             "and would count as one of them; take such rows away"
@@ -71,7 +76,8 @@ def no_summaries(given: Given) -> None:
 
 def same_cases(given: Given) -> None:
     """Refuse cases that different methods write differently: ``case_01`` and ``Case_1``, ``7`` and ``7.nii.gz``."""
-    methods = given.frame.groupby("case", sort=False)["method"].agg(frozenset)
+    pairs = distinct(given.frame, ["case", "method"])
+    methods = pairs.groupby("case", sort=False, observed=True)["method"].agg(frozenset)
     alike: dict[str, list[str]] = {}
     for case in methods.index:
         alike.setdefault(plain_case(case), []).append(case)
@@ -98,10 +104,12 @@ def once(given: Given) -> tuple[Given, tuple[str, ...]]:
         InputError: a cell has two different values.
     """
     frame = given.frame
+    if not _has_copies(frame):
+        return given, ()
     copies = frame.duplicated(_KEYS)
     if not copies.any():
         return given, ()
-    first = frame.groupby(_KEYS, sort=False)["value"].transform("first")
+    first = frame.groupby(_KEYS, sort=False, observed=True)["value"].transform("first")
     other = np.flatnonzero(frame["value"] != first)
     if len(other):
         place = int(other[0])
@@ -120,6 +128,17 @@ def once(given: Given) -> tuple[Given, tuple[str, ...]]:
     return given.kept(~copies.to_numpy()), (f"{said} there twice, and equal: each counts once.",)
 
 
+def _has_copies(frame: pd.DataFrame) -> bool:
+    """Whether two rows may have the same keys: not where it says no. In little memory."""
+    key = np.zeros(len(frame), dtype=np.int64)
+    for name in _KEYS:
+        codes, names = codes_of(frame[name])
+        key *= len(names)
+        key += codes
+    key.sort()
+    return bool((key[1:] == key[:-1]).any())
+
+
 def groups(given: Given) -> pd.Series:
     """The group of each row's case: that of any row of the case; where no case has one, each is its own.
 
@@ -127,7 +146,8 @@ def groups(given: Given) -> pd.Series:
         InputError: a case is in two groups, or some have one and others none.
     """
     frame = given.frame
-    stated = frame[(frame["group"] != "") & (frame["case"] != "")]
+    pairs = distinct(frame, ["case", "group"]).astype(object)
+    stated = pairs[(pairs["group"] != "") & (pairs["case"] != "")]
     if stated.empty:
         return frame["case"]
     first = stated.groupby("case")["group"].first()
@@ -140,15 +160,14 @@ def groups(given: Given) -> pd.Series:
             f"{given.both(start, place)}, column 'group': case {case} is in {frame['group'][start]!r} and "
             f"{frame['group'][place]!r}; give it one group"
         )
-    found = frame["case"].map(first)
-    lacking = np.flatnonzero(found.isna() & (frame["case"] != ""))
+    lacking = np.flatnonzero((frame["case"] != "") & ~frame["case"].isin(first.index))
     if len(lacking):
         place = int(lacking[0])
         raise InputError(
             f"{given.where(place)}, column 'group': case {frame['case'][place]} has none, and others have; give every "
             "case its group (its own name if it is alone)"
         )
-    return found.fillna("")
+    return texts(changed(frame["case"], lambda case: first.get(case, "")))
 
 
 def one_scale(given: Given, measure: Measure) -> None:
@@ -156,7 +175,7 @@ def one_scale(given: Given, measure: Measure) -> None:
     if measure.unit or not measure.higher_is_better or measure.of == "cohort":
         return
     part = given.frame[(given.frame["task"] == measure.task) & (given.frame["metric"] == measure.metric)]
-    ranges = part.groupby("method", sort=False)["value"].agg(["min", "max", "median"])
+    ranges = part.groupby("method", sort=False, observed=True)["value"].agg(["min", "max", "median"])
     small = ranges[(ranges["min"] >= 0) & (ranges["max"] <= _FRACTION)]
     large = ranges[(ranges["median"] > _PERCENT) & (ranges["max"] <= 100)]
     if len(small) and len(large):
@@ -184,56 +203,85 @@ def by_seed_of(given: Given, measures: Sequence[Measure], predictions: pd.DataFr
     return any(found.values())
 
 
-Cell = tuple[str, str]
-Runs = dict[tuple[str, int], frozenset[Cell]]
+Runs = dict[tuple[str, int], np.ndarray]
+"""``{(method, seed): its cells}``: which of all (case, class) it has, ``n``, bool."""
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """The cells of a task.
+
+    Attributes:
+        case, name: of each cell; in order.
+        runs: which of them each run has.
+    """
+
+    case: np.ndarray
+    name: np.ndarray
+    runs: Runs
+
+    @classmethod
+    def of(cls, part: pd.DataFrame) -> _Cells:
+        """Those of some rows."""
+        (case, cases), (name, names) = codes_of(part["case"]), codes_of(part["class"])
+        cell, cells = pd.factorize(case.astype(np.int64) * len(names) + name, sort=True)
+        runs: Runs = {}
+        (method, methods), (seed, seeds) = codes_of(part["method"]), codes_of(part["seed"])
+        run, known = pd.factorize(method.astype(np.int64) * max(len(seeds), 1) + seed)  # as they come
+        for place, of in enumerate(known.tolist()):
+            own = np.zeros(len(cells), dtype=bool)
+            own[cell[run == place]] = True
+            runs[str(methods[of // len(seeds)]), int(str(seeds[of % len(seeds)]))] = own
+        of_case, of_name = np.divmod(cells, max(len(names), 1))
+        return cls(np.array(cases, dtype=object)[of_case], np.array(names, dtype=object)[of_name], runs)
 
 
 def _own_cases(given: Given, measure: Measure, predictions: pd.DataFrame | None) -> bool:
     """The same of one task."""
-    part = given.frame[(given.frame["task"] == measure.task) & (given.frame["metric"] == measure.metric)]
+    keys = ["method", "seed", "case", "class"]
+    part = given.frame.loc[(given.frame["task"] == measure.task) & (given.frame["metric"] == measure.metric), keys]
     if measure.of == "cohort":
-        whole = predictions[predictions["task"] == measure.task] if predictions is not None else part[:0]
-        if whole.empty:
+        wanted = () if predictions is None else predictions["task"] == measure.task
+        if predictions is None or not np.any(wanted):
             place = given.place(part)
             raise InputError(
                 f"{given.where(place)}, column 'case': is empty, and {measure.metric} of all cases together says "
                 f"nothing of how far they carry; give values of single cases, or a benchmark's folder, which has "
                 f"predictions.csv, or judge by another metric: --metric {measure.task}=METRIC"
             )
-        part = whole[whole["target"].notna()]
-    runs: Runs = {
-        (str(method), int(str(seed))): frozenset(zip(own["case"], own["class"], strict=True))
-        for (method, seed), own in part.groupby(["method", "seed"], sort=False)
-    }
+        part = predictions.loc[wanted & predictions["target"].notna(), keys]
+    cells = _Cells.of(part)
     for method in given.frame["method"].unique():
-        if not any(name == method for name, _ in runs):
+        if not any(name == method for name, _ in cells.runs):
             raise InputError(
                 f"method {method!r} has no {measure.metric} for task {measure.task!r}; add its rows, or leave it out: "
                 "--method NAME for each of the others (or --task NAME for the other tasks)"
             )
-    if len(set(runs.values())) == 1:
+    if all(own.all() for own in cells.runs.values()):
         return False
-    own = _divided(runs)
+    own = _divided(cells)
     if own:
-        _same_seeds(measure, runs)
-        for seed in sorted({seed for _, seed in runs}):
-            _same_cells(given, measure, {run: cells for run, cells in runs.items() if run[1] == seed})
+        _same_seeds(measure, cells.runs)
+        for seed in sorted({seed for _, seed in cells.runs}):
+            _same_cells(given, measure, cells, {run: there for run, there in cells.runs.items() if run[1] == seed})
     else:
-        _same_cells(given, measure, runs)
+        _same_cells(given, measure, cells, cells.runs)
     return own
 
 
-def _divided(runs: Runs) -> bool:
+def _divided(cells: _Cells) -> bool:
     """Whether seeds of a method share few of their cases; not so where no method has two seeds.
 
     Raises:
         InputError: seeds of one method do, and those of another do not.
     """
+    case, cases = pd.factorize(cells.case)
+    there = {run: np.bincount(case[own], minlength=len(cases)) > 0 for run, own in cells.runs.items()}
     shares: dict[str, list[float]] = {}
-    for (one, two), (cells, others) in zip(combinations(runs, 2), combinations(runs.values(), 2), strict=True):
+    for (one, cases_of), (two, others) in combinations(there.items(), 2):
         if one[0] == two[0]:
-            cases, more = ({case for case, _ in own} for own in (cells, others))
-            shares.setdefault(one[0], []).append(len(cases & more) / min(len(cases), len(more)))
+            share = (cases_of & others).sum() / min(cases_of.sum(), others.sum())
+            shares.setdefault(one[0], []).append(float(share))
     own = {method: max(values) < _SHARED for method, values in shares.items()}
     if len(set(own.values())) > 1:
         divided = next(method for method, is_own in own.items() if is_own)
@@ -256,10 +304,14 @@ def _same_seeds(measure: Measure, runs: Runs) -> None:
             )
 
 
-def _same_cells(given: Given, measure: Measure, runs: Runs) -> None:
+def _same_cells(given: Given, measure: Measure, cells: _Cells, runs: Runs) -> None:
     """Refuse runs of which one lacks a cell that another has."""
-    for (method, seed), cell, number in _lacking(runs):
-        case, name = cell
+    every = np.any(list(runs.values()), axis=0)
+    for (method, seed), own in runs.items():
+        lacking = np.flatnonzero(every & ~own)
+        if not len(lacking):
+            continue
+        case, name = cells.case[lacking[0]], cells.name[lacking[0]]
         rows = given.frame[
             (given.frame["task"] == measure.task)
             & (given.frame["case"] == case)
@@ -267,16 +319,8 @@ def _same_cells(given: Given, measure: Measure, runs: Runs) -> None:
             & (given.frame["method"].ne(method) | given.frame["seed"].ne(seed))
         ]
         where = f" ({given.where(given.place(rows))})" if len(rows) else ""
-        more = f", and {number - 1} more such cells" if number > 1 else ""
+        more = f", and {len(lacking) - 1} more such cells" if len(lacking) > 1 else ""
         raise InputError(
             f"task {measure.task!r}: {describe(case, name)} has {measure.metric} in another run{where}, and none for "
             f"method {method!r}, seed {seed}{more}; add it, or take it away for every method and seed"
         )
-
-
-def _lacking(runs: Runs) -> Iterator[tuple[tuple[str, int], Cell, int]]:
-    """Runs that lack cells of others, each with the first and their number."""
-    every = frozenset().union(*runs.values())
-    for run, cells in runs.items():
-        if lacking := every - cells:
-            yield run, min(lacking), len(lacking)

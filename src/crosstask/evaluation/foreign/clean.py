@@ -10,6 +10,7 @@ import pandas as pd
 
 from crosstask.errors import InputError
 from crosstask.evaluation.cells import describe
+from crosstask.evaluation.compact import distinct, replaced
 from crosstask.evaluation.comparison import MEAN, Measure, measures_of
 from crosstask.evaluation.foreign import cells, checks
 from crosstask.evaluation.foreign.columns import with_columns
@@ -46,8 +47,8 @@ class Scores:
     @property
     def groups(self) -> dict[str, str]:
         """``{case: group}``."""
-        known = self.table[self.table["case"] != COHORT_CASE].drop_duplicates("case")
-        return dict(zip(known["case"], known["group"], strict=True))
+        known = distinct(self.table, ["case", "group"])
+        return {case: group for case, group in zip(known["case"], known["group"], strict=True) if case != COHORT_CASE}
 
 
 @dataclass(frozen=True)
@@ -114,21 +115,23 @@ def clean(
         InputError: see :func:`clean_scores`.
     """
     names = ("method", "case", "task", "class", "metric", "unit", "group", "seed")
-    given = replace(given, frame=given.frame.assign(**{name: cells.texts(given.frame[name]) for name in names}))
+    given = replace(given, frame=replaced(given.frame, {name: cells.texts(given.frame[name]) for name in names}))
     cells.missing_cells(given, ("method", "seed", "task", "metric"))
     checks.same_spellings(given)
     given = _chosen(given, choice)
     number, seed_remarks = cells.seeds(given)
     higher = cells.directions(given, choice.better)
     cells.same_units(given)
-    given = replace(given, frame=given.frame.assign(seed=number, value=cells.numbers(given), higher_is_better=higher))
+    given = replace(
+        given, frame=replaced(given.frame, {"seed": number, "value": cells.numbers(given), "higher_is_better": higher})
+    )
     measures, measure_remarks = _measures(given, choice.metrics)
     _cases_are_there(given, measures)
     checks.no_summaries(given)
     checks.same_cases(given)
     given, value_remarks = _with_values(given, measures)
     given, copy_remarks = checks.once(given)
-    given = replace(given, frame=given.frame.assign(group=checks.groups(given)))
+    given = replace(given, frame=replaced(given.frame, {"group": checks.groups(given)}))
     predictions = _of_methods(predictions, given)
     by_seed = checks.by_seed_of(given, measures, predictions)
     for measure in measures:
@@ -158,7 +161,7 @@ def _chosen(given: Given, choice: Choice) -> Given:
     given = given.kept(keep)
     if given.frame.empty:
         raise InputError("--task and --method leave no row; choose a task that these methods have")
-    if MEAN in set(given.frame["task"]):
+    if MEAN in given.frame["task"].unique():
         place = int(np.flatnonzero(given.frame["task"] == MEAN)[0])
         raise InputError(
             f"{given.where(place)}, column 'task': {MEAN!r} is what results call the mean of all tasks; "
@@ -170,7 +173,8 @@ def _chosen(given: Given, choice: Choice) -> Given:
 def _measures(given: Given, metrics: Mapping[str, str]) -> tuple[tuple[Measure, ...], tuple[str, ...]]:
     """M of each task: the metric that is told, or the first; and what to say where there are several."""
     frame = given.frame
-    there = {str(task): list(part["metric"].unique()) for task, part in frame.groupby("task", sort=False)}
+    pairs = distinct(frame, ["task", "metric"])
+    there = {str(task): list(pairs.loc[pairs["task"] == task, "metric"]) for task in pairs["task"].unique()}
     for task, metric in metrics.items():
         if task not in there:
             raise InputError(f"--metric {task}={metric}: {_unknown(task, list(there))}")
@@ -182,8 +186,8 @@ def _measures(given: Given, metrics: Mapping[str, str]) -> tuple[tuple[Measure, 
         for task, known in there.items()
         if len(known) > 1 and task not in metrics
     ]
-    judged = frame["task"].map({task: metrics.get(task, known[0]) for task, known in there.items()})
-    found = {measure.task: measure for measure in measures_of(frame[frame["metric"] == judged])}
+    judged = {task: metrics.get(task, known[0]) for task, known in there.items()}
+    found = {measure.task: measure for measure in measures_of(frame[_has(frame, judged)])}
     return tuple(found[task] for task in there), tuple(remarks)
 
 
@@ -192,15 +196,22 @@ def _unknown(name: str, known: Sequence[str]) -> str:
 
 
 def _is_judged(frame: pd.DataFrame, measures: Sequence[Measure]) -> pd.Series:
-    judged = frame["task"].map({measure.task: measure.metric for measure in measures})
-    return frame["metric"] == judged
+    return _has(frame, {measure.task: measure.metric for measure in measures})
+
+
+def _has(frame: pd.DataFrame, metrics: Mapping[str, str]) -> pd.Series:
+    """Which rows have the metric of their task."""
+    found = pd.Series(False, frame.index)
+    for task, metric in metrics.items():
+        found |= (frame["task"] == task) & (frame["metric"] == metric)
+    return found
 
 
 def _cases_are_there(given: Given, measures: Sequence[Measure]) -> None:
     """Refuse a table of means: one row for all cases."""
     frame = given.frame
     single = [measure.task for measure in measures if measure.of == "case"]
-    part = frame[_is_judged(frame, measures) & frame["task"].isin(single)]
+    part = frame.loc[_is_judged(frame, measures) & frame["task"].isin(single), ["case"]]
     empty = part.index[part["case"] == COHORT_CASE]
     if len(empty):
         raise InputError(
@@ -252,7 +263,7 @@ def _with_values(given: Given, measures: Sequence[Measure]) -> tuple[Given, tupl
 
 def _different_runs(given: Given) -> tuple[str, ...]:
     """What to say of methods that have different numbers of runs."""
-    runs = given.frame.groupby("method", sort=False)["seed"].nunique()
+    runs = distinct(given.frame, ["method", "seed"]).groupby("method", sort=False, observed=True).size()
     if runs.nunique() < 2:
         return ()
     return (f"Methods have different numbers of runs: {', '.join(f'{name} {runs[name]}' for name in runs.index)}.",)
@@ -262,7 +273,8 @@ def _of_methods(predictions: pd.DataFrame | None, given: Given) -> pd.DataFrame 
     if predictions is None:
         return None
     frame = given.frame
-    return predictions[predictions["method"].isin(frame["method"]) & predictions["task"].isin(frame["task"])]
+    wanted = predictions["method"].isin(frame["method"].unique()) & predictions["task"].isin(frame["task"].unique())
+    return predictions if wanted.all() else predictions[wanted]
 
 
 def known_baseline(scores: Scores, baseline: str) -> str:

@@ -43,7 +43,7 @@ def with_columns(given: Given, columns: Mapping[str, str], constants: Mapping[st
     """
     table = given.tables[0]
     names = [str(name) for name in given.frame.columns]
-    frame = given.frame.set_axis(names, axis=1)
+    frame = _called(given.frame, names)
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
         raise InputError(f"{_head(table)}{twice[0]!r} names {names.count(twice[0])} columns; rename all but one")
@@ -61,11 +61,17 @@ def with_columns(given: Given, columns: Mapping[str, str], constants: Mapping[st
     whole = pd.DataFrame(
         {name: frame[taken[name]] if name in taken else constants.get(name, "") for name in COLUMNS},
         index=frame.index,
+        copy=False,
     )
     unused = tuple(name for name in names if name not in {*taken.values(), *told})
     if unused:
         remarks.append(f"{_head(table)}not used: {listed(unused, _MOST_NAMES)}.{_group_hint(unused, taken)}")
     return Given(whole, given.tables, given.table, given.number, (*given.remarks, *remarks), unused)
+
+
+def _called(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """The frame with these names of columns; not copied where it has them."""
+    return frame if list(frame.columns) == names else frame.set_axis(names, axis=1)
 
 
 def _found(names: Sequence[str], columns: Mapping[str, str], table: str) -> dict[str, str]:

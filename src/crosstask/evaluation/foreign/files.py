@@ -10,6 +10,8 @@ import pandas as pd
 
 from crosstask.csv_cells import true_frame
 from crosstask.errors import InputError
+from crosstask.evaluation.compact import changed, replaced, texts
+from crosstask.evaluation.compact import joined as joined_tables
 from crosstask.evaluation.foreign.clean import Choice, Scores, clean
 from crosstask.evaluation.foreign.columns import with_columns
 from crosstask.evaluation.foreign.given import Given, given_of, joined
@@ -67,11 +69,13 @@ def read_tables(
             raise InputError(f"--column {name}={theirs}: no table has a column {theirs!r}; check its spelling")
     predictions = [one.predictions for one in read if one.predictions is not None and len(one.predictions)]
     constants = [one.constant for one in read if one.constant is not None]
+    given = [joined([one.given for one in read])]
+    del read
     return clean(
-        joined([one.given for one in read]),
+        given.pop(),  # the rows as they were read are not needed beside those that are made of them
         Choice(metrics or {}, better or {}, tasks, methods),
-        predictions=pd.concat(predictions, ignore_index=True) if predictions else None,
-        constant=pd.concat(constants, ignore_index=True).drop_duplicates() if constants else None,
+        predictions=joined_tables(predictions) if predictions else None,
+        constant=joined_tables(constants).drop_duplicates() if constants else None,
     )
 
 
@@ -152,16 +156,17 @@ def _of_table(table: Table, columns: Mapping[str, str], constants: Mapping[str, 
 def _of_results(folder: Path, constants: Mapping[str, object]) -> _Read:
     """What a benchmark, or a run, has written."""
     path = folder / _SCORES
-    frame = read_scores(path, remedy="run the benchmark again")
+    frame = read_scores(path, remedy="run the benchmark again", compact=True)
     groups = _groups(folder)
     if groups:
-        frame = frame.assign(group=frame["case"].map(groups).fillna(""))
+        group = texts(changed(frame["case"], lambda case: groups.get(case, "")))
+        frame = replaced(frame, {"group": group})
     given = with_columns(given_of(frame, str(path), range(2, len(frame) + 2)), {}, constants)
     constant = folder / _CONSTANT
     return _Read(
         given,
-        read_predictions(folder / PREDICTIONS, remedy="run the benchmark again"),
-        read_scores(constant, remedy="run the benchmark again") if constant.is_file() else None,
+        read_predictions(folder / PREDICTIONS, remedy="run the benchmark again", compact=True),
+        read_scores(constant, remedy="run the benchmark again", compact=True) if constant.is_file() else None,
     )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from crosstask.evaluation import compact
 from crosstask.evaluation.scores import COLUMNS as SCORE_COLUMNS
 
 COLUMNS = (*SCORE_COLUMNS, "group")
@@ -54,6 +55,8 @@ class Given:
     def kept(self, rows: np.ndarray, frame: pd.DataFrame | None = None, remarks: Sequence[str] = ()) -> Given:
         """Some of the rows, given as a mask, in order."""
         whole = self.frame if frame is None else frame
+        if rows.all():
+            return replace(self, frame=whole, remarks=(*self.remarks, *remarks))
         return Given(
             whole[rows].reset_index(drop=True),
             self.tables,
@@ -66,17 +69,22 @@ class Given:
 
 def given_of(frame: pd.DataFrame, name: str = "", numbers: Sequence[object] | None = None) -> Given:
     """One table of that name; rows are numbered by the frame's index, unless numbers are given."""
-    number = np.asarray(list(frame.index) if numbers is None else list(numbers), dtype=object)
-    return Given(frame.reset_index(drop=True), (name,), np.zeros(len(frame), dtype=int), number)
+    if isinstance(numbers, range):
+        number = np.arange(numbers.start, numbers.stop, dtype=np.int32)
+    else:
+        number = np.asarray(list(frame.index) if numbers is None else list(numbers), dtype=object)
+    return Given(compact.numbered(frame), (name,), np.zeros(len(frame), dtype=np.int16), number)
 
 
 def joined(parts: Sequence[Given]) -> Given:
     """The rows of several tables below each other."""
+    if len(parts) == 1:
+        return parts[0]
     shift = np.cumsum([0, *(len(part.tables) for part in parts)])
     return Given(
-        pd.concat([part.frame for part in parts], ignore_index=True),
+        compact.joined([part.frame for part in parts]),
         tuple(name for part in parts for name in part.tables),
-        np.concatenate([part.table + by for part, by in zip(parts, shift, strict=False)]),
+        np.concatenate([(part.table + by).astype(np.int16) for part, by in zip(parts, shift, strict=False)]),
         np.concatenate([part.number for part in parts]),
         tuple(dict.fromkeys(remark for part in parts for remark in part.remarks)),
         tuple(dict.fromkeys(name for part in parts for name in part.unused)),

@@ -51,7 +51,7 @@ def _boxes(scores: pd.DataFrame, measure: Measure, comparison: Comparison, looks
     methods = [row.method for row in comparison.rows]
     panels, words = [], []
     for name in classes[:_MOST_PANELS]:
-        own = rows[rows["class"] == name].groupby(["method", "case"], sort=False)["value"].mean()
+        own = rows[rows["class"] == name].groupby(["method", "case"], sort=False, observed=True)["value"].mean()
         boxes: list[dict[str, Any]] = []
         outside: list[dict[str, Any]] = []
         for method in methods:
@@ -148,7 +148,7 @@ def rival_figures(scores: pd.DataFrame, comparison: Comparison, looks: Mapping[s
         if measure.of != "case":
             continue
         rows = per_case(scores[(scores["task"] == measure.task) & (scores["metric"] == measure.metric)])
-        table = rows.groupby(["case", "method"])["value"].mean().unstack()
+        table = rows.groupby(["case", "method"], observed=True)["value"].mean().unstack()
         panels: list[Panel] = []
         words: list[str] = []
         for row in comparison.rows:
