@@ -116,7 +116,8 @@ def relevant_settings(settings: Mapping[str, Any], spec: RunSpec) -> dict[str, A
         others = set(ARCHITECTURES) - {spec.method.architecture}
         kept["architecture"] = {key: value for key, value in kept["architecture"].items() if key not in others}
     kept.pop("evaluation", None)
-    training = ("threads", "loader_workers", "tensorboard", "loggers", "device", "devices", "transfer_every")
+    training = ("threads", "loader_workers", "tensorboard", "loggers", "device", "devices")
+    training += ("num_nodes", "strategy", "transfer_every")
     kept["training"] = {key: value for key, value in kept["training"].items() if key not in training}
     return kept
 
