@@ -35,8 +35,8 @@ def check_sharded(spec: RunSpec) -> None:
     weighting = WEIGHTINGS[spec.weighting]
     if not issubclass(weighting, ScalarWeighting) or weighting.backward is not ScalarWeighting.backward:
         raise InputError(
-            f"training.strategy: weighting {spec.weighting!r} needs gradients of single tasks, of which fsdp leaves each "
-            "device a part; set it ddp"
+            f"training.strategy: weighting {spec.weighting!r} needs gradients of single tasks, of which fsdp leaves "
+            "each device a part; set it ddp"
         )
     if settings.average is not None:
         raise InputError(

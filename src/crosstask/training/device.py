@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from crosstask import ranks
+from crosstask.devices import devices_like
 from crosstask.errors import InputError
 from crosstask.experiment import TrainingSection
 from crosstask.training.launch import check_launch, kind_of, launched, met
@@ -142,12 +143,20 @@ def _is_processor(settings: TrainingSection) -> bool:
 def scoring_device(settings: TrainingSection) -> str:
     """Where a run of these settings is scored: on the device of its training, or where that is not there any best.
 
-    A benchmark may be scored or drawn anew on another machine than it was trained on.
+    A benchmark may be scored or drawn anew on another machine than it was trained on. Of several it is the first.
     """
+    if "," in (several := devices_like(settings.device, settings.devices)):
+        return several.partition(",")[0]
     try:
         return str(device_of(settings))
     except InputError:
         return "auto"
+
+
+def scoring_devices(settings: TrainingSection) -> str:
+    """Where cases of such a run are shared out to be scored: all devices of its training, with commas between."""
+    several = devices_like(settings.device, settings.devices)
+    return several if "," in several else scoring_device(settings)
 
 
 @contextlib.contextmanager

@@ -90,7 +90,7 @@ def launched(environment: Mapping[str, str] = os.environ) -> Place | None:
             return None
     except (KeyError, ValueError) as error:
         raise InputError(
-            f"environment: says that several processes were started, but not which is this ({error})"
+            f"environment: says that several processes were started, but not which of them this is ({error})"
         ) from None
     return found if found.world > 1 else None
 

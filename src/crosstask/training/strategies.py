@@ -103,6 +103,7 @@ class Sharded(Alike):
         super().configure_ddp()
         module = self._module
         mesh = init_device_mesh(self.root_device.type, (ranks.world_size(),))
+        self._kind = type(module.architecture)
         network = fully_shard(module.architecture, mesh=mesh)
         network.set_gradient_divide_factor(1.0)  # gradients of shares of a batch are added up
         network.set_force_sum_reduction_for_comms(True)  # Gloo has no other
@@ -145,6 +146,7 @@ class Sharded(Alike):
                 for name, parameter in part._parameters.items():
                     if parameter is not None:
                         part._parameters[name] = nn.Parameter(whole(parameter), requires_grad=parameter.requires_grad)
+            module.architecture.__class__ = self._kind  # which PyTorch changed for one that moves parts
             module.is_sharded = False
         super().teardown()
 
