@@ -87,7 +87,7 @@ def _process(rank: int, world: int, threads: int, folder: str, what: tuple[str, 
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     torch.set_num_threads(threads)
     if world > 1:
-        store = torch.distributed.FileStore(os.path.join(folder, "meeting"), world)
+        store = torch.distributed.FileStore(str(Path(folder, "meeting")), world)
         launch._join(launch.Place(rank, world, rank, world), "cpu", store)
     pipe.send(_steps(*what))
 

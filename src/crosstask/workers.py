@@ -6,7 +6,7 @@ import contextlib
 import os
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
@@ -43,7 +43,7 @@ class Workers(Generic[Item, Found]):
         self._make, self._devices, self._threads = make, list(devices), threads
         self._context = context_with(modules, on_cpu=all(device == "cpu" for device in devices))
         self._here: Callable[[Item], Found] | None = None
-        self._processes: list[tuple[BaseProcess, Connection]] = []
+        self._processes: list[tuple[BaseProcess, Any]] = []
 
     def __enter__(self) -> Workers[Item, Found]:
         return self
@@ -83,7 +83,7 @@ class Workers(Generic[Item, Found]):
     def _shared_out(self, items: list[Item]) -> Iterator[Found]:
         self._start(len(items))
         waiting = list(enumerate(items))[::-1]
-        busy: dict[Connection, int] = {}
+        busy: dict[Any, int] = {}
         found: dict[int, tuple[str, Any]] = {}
         ahead = 4 * len(self._devices)
         for number in range(len(items)):
@@ -94,26 +94,26 @@ class Workers(Generic[Item, Found]):
                         self._tell(pipe, item)
                         busy[pipe] = index
                 for pipe in wait(list(busy)):
-                    found[busy.pop(pipe)] = self._heard(pipe)  # type: ignore[arg-type,index]
+                    found[busy.pop(pipe)] = self._heard(pipe)
             what, value = found.pop(number)
             if what == "error":
                 raise value
             yield value
 
-    def _tell(self, pipe: Connection, item: Item) -> None:
+    def _tell(self, pipe: Any, item: Item) -> None:
         try:
             pipe.send(item)
         except OSError:
             raise self._killed(pipe) from None
 
-    def _heard(self, pipe: Connection) -> tuple[str, Any]:
+    def _heard(self, pipe: Any) -> tuple[str, Any]:
         try:
             what, value = pipe.recv()
         except (EOFError, OSError):
             raise self._killed(pipe) from None
         return what, value
 
-    def _killed(self, pipe: Connection) -> CrosstaskError:
+    def _killed(self, pipe: Any) -> CrosstaskError:
         number = next(index for index, (_, own) in enumerate(self._processes) if own is pipe)
         return CrosstaskError(
             f"{self._devices[number]}: the process that computes on it was killed, probably out of memory; run the "
@@ -125,7 +125,7 @@ def _work(
     make: Callable[[str], Callable[[Any], Any]],
     device: str,
     threads: int | None,
-    pipe: Connection,
+    pipe: Any,
     environment: dict[str, str],
 ) -> None:
     """One of the processes: an item after the other until there is none."""

@@ -189,7 +189,7 @@ def _normalised(values: Tensor, upstream: Tensor) -> list[Tensor]:
     with torch.no_grad():
         norm.weight.copy_(torch.tensor([0.5, -1.0, 2.0]))
     share_batch_norms(norm, torch.device("cpu"))
-    assert type(norm) is SharedBatchNorm
+    assert isinstance(norm, SharedBatchNorm)
     own = slice(ranks.rank(), None, ranks.world_size())
     x = values[own].clone().requires_grad_()
     out = norm(x)
@@ -220,11 +220,8 @@ def test_batch_normalisation_is_that_of_the_whole_batch():
 
 def test_shared_normalisation_of_one_process_is_the_plain_one():
     torch.manual_seed(1)
-    x, plain, shared = (
-        torch.randn(4, 3, 2, 2),
-        nn.BatchNorm2d(3),
-        share_batch_norms(nn.BatchNorm2d(3), torch.device("cpu")),
-    )
+    x, plain, shared = torch.randn(4, 3, 2, 2), nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+    share_batch_norms(shared, torch.device("cpu"))
     assert torch.equal(plain(x), shared(x))
     assert torch.equal(plain.eval()(x), shared.eval()(x))
 

@@ -32,7 +32,7 @@ class _Normalise(torch.autograd.Function):
         return F.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Any:
         x, weight, mean, variance, count = ctx.saved_tensors
         own, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
             gradient, x, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
@@ -68,7 +68,7 @@ class SharedBatchNorm(_BatchNorm):
             self._follow(mean, variance, count)
         weight = torch.ones_like(mean) if self.weight is None else self.weight
         bias = torch.zeros_like(mean) if self.bias is None else self.bias
-        return _Normalise.apply(input, weight, bias, mean, variance, count, self.eps)  # type: ignore[no-any-return,no-untyped-call]
+        return _Normalise.apply(input, weight, bias, mean, variance, count, self.eps)
 
     @torch.no_grad()
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -98,19 +98,17 @@ class SharedBatchNorm(_BatchNorm):
         self.running_var.lerp_((variance * count / (count - 1)).to(self.running_var.dtype), momentum)
 
 
-def share_batch_norms(network: nn.Module, device: torch.device) -> nn.Module:
-    """Let all batch normalisation of a network be over the batch of all processes.
+def share_batch_norms(network: nn.Module, device: torch.device) -> None:
+    """Let all batch normalisation below a network be over the batch of all processes.
 
     Args:
-        network: changed in place.
-        device: that it will be trained on: GPUs have PyTorch's own, with kernels of its own.
-
-    Returns:
-        The network.
+        network: changed in place; the same modules, parameters and buffers stay, so whoever refers to them goes on to.
+        device: that it will be trained on: GPUs have PyTorch's own normalisation, with kernels of its own.
     """
-    if device.type == "cuda":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-any-return]
     for module in network.modules():
         if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
-            module.__class__ = SharedBatchNorm  # it has the same attributes; whoever refers to it goes on to
-    return network
+            if device.type == "cuda":
+                module.__class__ = nn.SyncBatchNorm
+                module.process_group = None
+            else:
+                module.__class__ = SharedBatchNorm

@@ -123,8 +123,7 @@ def predict_cases(
         batch = Batch(predictor, outputs, folder, model, listener)
         if not cases:
             batch.failed += [(name, InputError(reason)) for name, reason in dataset.left_out()]
-        make = loader if len(devices) > 1 else lambda _: partial(foresee, predictor)
-        with Workers(make, devices, modules=_IMPORTED, threads=torch.get_num_threads()) as workers:
+        with _workers(loader, predictor, devices) as workers:
             _add_all(batch, chosen, workers, listener)
     if isinstance(dataset, PlainImages):
         for what, count in dataset.converted.items():
@@ -228,6 +227,12 @@ class _Loader:
     def __call__(self, device: str) -> Callable[[Case], Foreseen]:
         load(self.experiment.plugins)
         return partial(foresee, self.named(device)[1])
+
+
+def _workers(loader: _Loader, predictor: Predictor | Ensemble, devices: Sequence[str]) -> Workers[Case, Foreseen]:
+    """What predicts cases: the predictor that is loaded already, or a process for each device with one of its own."""
+    make = loader if len(devices) > 1 else lambda _: partial(foresee, predictor)
+    return Workers(make, devices, modules=_IMPORTED, threads=torch.get_num_threads())
 
 
 def _devices_of(device: str, experiment: Experiment, onnx: Path | None) -> list[str]:

@@ -34,7 +34,7 @@ def bound(address: str) -> Iterator[None]:
     """
     rank, world = ranks.rank(), ranks.world_size()
     bond = _First(world) if rank == 0 else None
-    port = ranks.agreed(None if bond is None else bond.port)
+    port = ranks.agreed(0 if bond is None else bond.port)
     own = bond or _Other(rank, world, address, port)
     ranks.wait()
     try:

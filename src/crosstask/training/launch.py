@@ -80,10 +80,11 @@ def launched(environment: Mapping[str, str] = os.environ) -> Place | None:
     try:
         if "TORCHELASTIC_RUN_ID" in environment:
             names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK")
-            found = Place(*(int(environment[name]) for name in names), launcher="torchrun")
+            rank, world, local, sharing, node = (int(environment[name]) for name in names)
+            found = Place(rank, world, local, sharing, node, "torchrun")
         elif int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
-            names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
-            rank, world, local = (int(environment[name]) for name in names)
+            of_slurm = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
+            rank, world, local = (int(environment[name]) for name in of_slurm)
             nodes = int(environment.get("SLURM_STEP_NUM_NODES", environment.get("SLURM_NNODES", 1)))
             found = Place(rank, world, local, world // nodes, int(environment.get("SLURM_NODEID", 0)), "srun")
         else:

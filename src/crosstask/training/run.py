@@ -293,7 +293,7 @@ def _module(spec: RunSpec, assembly: Assembly, weighting: Weighting) -> Training
     if settings.channels_last and spatial_dims(experiment) == 2:
         architecture = architecture.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if ranks.world_size() > 1 and settings.sync_batchnorm:
-        architecture = share_batch_norms(architecture, device_of(settings))
+        share_batch_norms(architecture, device_of(settings))
     probe = Probe(architecture, 0 if settings.strategy == "fsdp" else settings.transfer_every)
     return TrainingModule(
         architecture,

@@ -29,13 +29,13 @@ class _Sum(torch.autograd.Function):
         return ranks.total(share)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return gradient
 
 
 def total_of_shares(share: Tensor) -> Tensor:
     """A sum over the samples of this process, made one over the batch; see :func:`crosstask.functional.over_batch`."""
-    return _Sum.apply(share)  # type: ignore[no-any-return,no-untyped-call]
+    return _Sum.apply(share)
 
 
 def gathered(own: Tensor) -> Tensor:
