@@ -109,6 +109,6 @@ def share_batch_norms(network: nn.Module, device: torch.device) -> None:
         if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
             if device.type == "cuda":
                 module.__class__ = nn.SyncBatchNorm
-                module.process_group = None
+                module.process_group = None  # type: ignore[assignment]
             else:
                 module.__class__ = SharedBatchNorm

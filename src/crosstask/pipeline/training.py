@@ -40,7 +40,7 @@ def train_runs(context: Context, method: str | None = None, *, workers: int | No
     specs = specs_of(context, method)
     with joined(context.experiment.training):
         if not ranks.is_first():  # what happens is told once
-            context.listener = Listener()
+            context.listener, context.speaks = Listener(), False
         check_names(context.experiment)
         check_specs(specs, context.dataset)
         with _first_present(context):

@@ -32,6 +32,8 @@ def check_sharded(spec: RunSpec) -> None:
     settings = spec.experiment.training
     if settings.strategy != "fsdp":
         return
+    if settings.precision == "16-mixed":
+        raise InputError("training.strategy: fsdp scales no gradients of 16-mixed; set training.precision=bf16-mixed")
     weighting = WEIGHTINGS[spec.weighting]
     if not issubclass(weighting, ScalarWeighting) or weighting.backward is not ScalarWeighting.backward:
         raise InputError(

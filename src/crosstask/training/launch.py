@@ -323,8 +323,8 @@ def _rank(to_do: _Work, said: Connection, environment: dict[str, str]) -> None:
             meeting = torch.distributed.TCPStore("127.0.0.1", to_do.port, is_master=False, timeout=_TOGETHER)
             _join(to_do.place, kind_of(spec.experiment.training), meeting)
             to_do.work(spec, Store(to_do.store), Telling.through(said.send, draws=to_do.draws) if first else Telling())
-    except CrosstaskError as error:
-        _say(said, "error", error)
+    except CrosstaskError as error:  # those with more than a line may be none that can be sent
+        _say(said, "error", (InputError if isinstance(error, InputError) else CrosstaskError)(str(error)))
         os._exit(error.exit_code)
     except BaseException:  # also Lightning's SystemExit
         _say(said, "trace", traceback.format_exc().strip())

@@ -63,7 +63,7 @@ from crosstask.training.average import WeightAverage
 from crosstask.training.cache import CachedSamples
 from crosstask.training.characteristics import check_ordered, levels_of, write_characteristics
 from crosstask.training.checkpoint import RunCheckpoints
-from crosstask.training.device import device_of, open_trainer, processes_of, quiet
+from crosstask.training.device import device_of, joined, open_trainer, processes_of, quiet
 from crosstask.training.launch import threads_of, train_in_processes
 from crosstask.training.lesion import LesionSamples, check_outlines
 from crosstask.training.loggers import RunLoggers
@@ -175,7 +175,12 @@ def train(
         CrosstaskError: another process trains the same run.
     """
     check_settings(spec)
-    telling = Telling(tell or _unheard, follow, step, show_progress)
+    with joined(spec.experiment.training):
+        return _trained(spec, store, Telling(tell or _unheard, follow, step, show_progress))
+
+
+def _trained(spec: RunSpec, store: Store, telling: Telling) -> dict[str, Any]:
+    """Train a run under its lock; of several processes that have met, the first has that."""
     if not ranks.is_first():  # the first has the folder, and says whether there is anything to do
         if ranks.agreed(False):
             with told_plainly(spec.name):
