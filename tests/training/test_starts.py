@@ -141,12 +141,16 @@ def test_lightning_is_asked_of_all_else(monkeypatch: pytest.MonkeyPatch, setting
 
     def ask(given: TrainingSection, **_: object) -> SimpleNamespace:
         asked.append(given)
-        return SimpleNamespace(num_devices=3)
+        return SimpleNamespace(num_devices=3, strategy=SimpleNamespace(root_device=torch.device(given_kind)))
 
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr("crosstask.training.device.open_trainer", ask)
+    given_kind = "cuda"
     assert processes_of(settings) == 3
     assert asked == [settings]
+    given_kind = "mps"
+    with pytest.raises(InputError, match=r"several devices of kind mps .* set training\.devices=1"):
+        processes_of(settings)
 
 
 def test_auto_may_be_several_devices(monkeypatch: pytest.MonkeyPatch):

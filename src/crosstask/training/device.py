@@ -86,7 +86,12 @@ def processes_of(settings: TrainingSection, precision: str = "32") -> int:
     """
     devices = 1
     if not (_is_processor(settings) and precision in ("32", "bf16-mixed")):
-        devices = open_trainer(settings, precision=precision, enable_progress_bar=False).num_devices
+        trainer = open_trainer(settings, precision=precision, enable_progress_bar=False)
+        devices, kind = trainer.num_devices, trainer.strategy.root_device.type
+        if devices * settings.num_nodes > 1 and kind not in ("cpu", "cuda"):
+            raise InputError(
+                f"training.devices: several devices of kind {kind} cannot train together; set training.devices=1"
+            )
     return check_launch(settings, devices)
 
 
