@@ -11,7 +11,6 @@ has everything that sharing costs: gradients, losses and normalisation that go t
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import statistics
 import tempfile
@@ -28,6 +27,7 @@ from crosstask import ranks
 from crosstask.architectures import build
 from crosstask.experiment import TrainingSection
 from crosstask.nn.shared_norm import share_batch_norms
+from crosstask.processes import context_with
 from crosstask.sample import Batch
 from crosstask.tasks import RegressionTask, SegmentationTask
 from crosstask.training import launch
@@ -36,6 +36,7 @@ from crosstask.weighting import build_weighting
 
 FIGURES = {"count": 100, "positive": 30, "cases": 5, "mean": 1.0, "std": 2.0, "median": 0.5}
 BATCH = 8
+_IMPORTED = ("crosstask.training.module", "crosstask.training.launch", "monai.networks.nets.resnet")
 
 
 def _module(encoder: str) -> TrainingModule:
@@ -94,7 +95,7 @@ def _process(rank: int, world: int, threads: int, folder: str, what: tuple[str, 
 
 def measured(world: int, threads: int, what: tuple[str, int, int]) -> tuple[float, float]:
     """CPU seconds of a step of all processes together, and its wall seconds: medians."""
-    context = multiprocessing.get_context("spawn")
+    context = context_with(_IMPORTED, on_cpu=True)
     with tempfile.TemporaryDirectory() as folder:
         pipes, processes = [], []
         for rank in range(world):
