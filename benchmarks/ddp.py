@@ -1,6 +1,6 @@
 """Two processes that share every batch, against one process with all of it: CPU seconds of a step, and its wall time.
 
-    python benchmarks/ddp.py            # ResNet-50 at 128 pixels, batch of 8
+    python benchmarks/ddp.py            # ResNet-50 at 128 pixels, batch of 16
     python benchmarks/ddp.py --short    # ResNet-18 at 64 pixels
 
 One process computes on as many threads as there are processes in the other way, so that both have the same cores. What
@@ -35,7 +35,7 @@ from crosstask.training.module import TrainingModule
 from crosstask.weighting import build_weighting
 
 FIGURES = {"count": 100, "positive": 30, "cases": 5, "mean": 1.0, "std": 2.0, "median": 0.5}
-BATCH = 8
+BATCH = 16  # 8 a process
 _IMPORTED = ("crosstask.training.module", "crosstask.training.launch", "monai.networks.nets.resnet")
 
 

@@ -74,18 +74,20 @@ class SharedBatchNorm(_BatchNorm):
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mean, variance and number of values a channel over all processes.
 
-        Two sums are exchanged: of means, then of squares about the common mean, each by this process's number of
-        values; so nothing is lost to a mean that is far from zero.
+        Each shows the others its mean and variance, in one message, and not sums of squares, in which a mean that is
+        far from zero would leave nothing of the variance.
         """
-        number = x.numel() // x.shape[1]
         mean, variance = torch.ops.aten.batch_norm_update_stats(x, None, None, 0.0)
-        mean, variance = mean.float(), variance.float()
-        sums = ranks.total(torch.cat([mean * number, mean.new_tensor([float(number)])]))
-        whole, count = sums[:-1] / sums[-1], sums[-1]
-        squares = ranks.total((variance + (mean - whole).square()) * number)
+        every = x.new_zeros((ranks.world_size(), 2 * len(mean) + 1), dtype=torch.float32)
+        own = every[ranks.rank()]
+        own[0], own[1 : 1 + len(mean)], own[1 + len(mean) :] = x.numel() // x.shape[1], mean, variance
+        numbers, means, variances = ranks.total(every).split([1, len(mean), len(mean)], dim=1)
+        count = numbers.sum()
         if int(count) < 2:
             raise ValueError("Expected more than 1 value per channel when training")
-        return whole, squares / count, count
+        shares = numbers / count
+        whole = (shares * means).sum(0)
+        return whole, (shares * (variances + (means - whole).square())).sum(0), count
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:

@@ -178,7 +178,11 @@ def _flat(bucket: Sequence[nn.Parameter]) -> Tensor:
 
 
 def _take(bucket: Sequence[nn.Parameter], flat: Tensor) -> None:
-    """Give the parameters that have a gradient their parts of a flat one."""
-    there = [parameter.grad for parameter in bucket if parameter.grad is not None]
-    for gradient, part in zip(there, flat.split([one.numel() for one in there]), strict=True):
-        gradient.copy_(part.view(gradient.shape))
+    """Give the parameters that have a gradient their parts of a flat one, in their own layout."""
+    there = [parameter for parameter in bucket if parameter.grad is not None]
+    for parameter, part in zip(there, flat.split([one.numel() for one in there]), strict=True):
+        if parameter.is_contiguous():
+            parameter.grad = part.view(parameter.shape)
+        else:
+            assert parameter.grad is not None
+            parameter.grad.copy_(part.view(parameter.shape))
