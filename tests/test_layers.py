@@ -44,6 +44,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "readings",
         "transfer",
         "devices",
+        "ranks",
+        "workers",
         "faults",
         "history",
     ),

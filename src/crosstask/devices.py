@@ -36,6 +36,42 @@ def find_device(name: str = AUTO) -> torch.device:
     return torch.device(CPU)
 
 
+def devices_in(names: str) -> list[str]:
+    """Names of devices with commas between, ``cuda:0,cuda:1`` or ``cpu,cpu``, each there and working.
+
+    Raises:
+        InputError: one is not there.
+    """
+    listed = [name.strip() for name in names.split(",") if name.strip()] or [AUTO]
+    return listed if len(listed) == 1 else [str(find_device(name)) for name in listed]
+
+
+def devices_like(device: str, devices: int | str | list[int]) -> str:
+    """Devices of this machine as an experiment asks for several to train on, with commas between; else ``auto``.
+
+    As many as there are of those: a run may be scored on another machine than it was trained on.
+
+    Args:
+        device: ``training.device``.
+        devices: ``training.devices``.
+    """
+    try:
+        asked = [int(each) for each in devices.split(",")] if isinstance(devices, str) and "," in devices else devices
+        number = -1 if asked in ("auto", "-1") else int(asked) if isinstance(asked, str) else asked
+    except ValueError:
+        return AUTO
+    on_gpu = device != CPU and torch.cuda.is_available()
+    if number == 1 and not isinstance(number, list):
+        return AUTO
+    if not on_gpu:
+        count = len(number) if isinstance(number, list) else max(number, 1)
+        return ",".join([CPU] * count) if count > 1 and device in (CPU, AUTO) else AUTO
+    there = torch.cuda.device_count()
+    if not isinstance(number, list):
+        number = list(range(there if number < 0 else number))
+    return ",".join(f"cuda:{index}" for index in number if 0 <= index < there) or AUTO
+
+
 def _working(name: str) -> torch.device:
     try:
         device = torch.device(name)

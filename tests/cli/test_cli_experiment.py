@@ -128,8 +128,9 @@ def test_a_word_that_is_no_override(experiment, call):
         ("weighting={nmae: dwa}", "weighting: dwa has no option 'nmae'; did you mean 'name'?"),
         ("weighting.name=DWA", "weighting.name: 'DWA' is not accepted: did you mean 'dwa'?"),
         ("training.augmentation={flp: [x]}", "training.augmentation.flp: no such key; did you mean 'flip'?"),
-        ("training.devices=2", "training.devices: 2 is too many, since a run is trained on one"),
-        ("training.devices=[0, 1]", "training.devices: [0, 1]"),
+        ("training.devices=99", "training.batch_size: 4 samples cannot be shared out over 99 devices"),
+        ("training.devices=[0, 1]", "training.device: 'cpu' (devices [0, 1]"),
+        ("training.num_nodes=2", "training.num_nodes: 2 machines need a process for each device"),
     ],
 )
 def test_a_wrong_name_of_a_method_that_may_not_even_be_run_is_told_first(override, words, experiment, call):

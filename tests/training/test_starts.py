@@ -6,6 +6,7 @@ import copy
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from crosstask.runs import BEST, EXPERIMENT, RECORD, RunSpec, open_run, run_spec
 from crosstask.store import Store
 from crosstask.tasks.base import Head
 from crosstask.training.check import check_specs
-from crosstask.training.device import check_device, device_of, open_trainer, scoring_device
+from crosstask.training.device import device_of, open_trainer, processes_of, scoring_device
 from crosstask.training.module import TrainingModule
 from crosstask.training.run import train
 from crosstask.weighting import build_weighting
@@ -85,10 +86,14 @@ def test_what_a_failed_start_wrote_does_not_outlive_its_settings(quick: Experime
 
 
 WRONG = [
-    ({"training": {"devices": 2}}, r"training\.devices: 2 is too many, .* set training\.devices=1"),
-    ({"training": {"devices": "2"}}, r"training\.devices: '2' is 2 devices here, too many"),
-    ({"training": {"devices": [0, 1]}}, r"training\.devices: \[0, 1\] is too many"),
-    ({"training": {"devices": "0,1"}}, r"training\.devices: '0,1' is too many"),
+    (
+        {"training": {"devices": 9}},
+        r"training\.batch_size: 4 samples cannot be shared out over 9 devices; set",
+    ),
+    ({"training": {"devices": "9"}}, r"training\.batch_size: 4 samples cannot be shared out over 9 devices"),
+    ({"training": {"num_nodes": 2}}, r"training\.num_nodes: 2 machines .* with srun or torchrun"),
+    ({"training": {"strategy": "fsdp"}}, r"training\.strategy: fsdp has no gradients|is of several devices"),
+    ({"training": {"devices": [0, 1]}}, r"training\.device: 'cpu' \(devices \[0, 1\]"),
     ({"training": {"device": "nonsense"}}, r"training\.device: 'nonsense'"),
     ({"training": {"devices": 0}}, r"training\.device: 'cpu' \(devices 0"),
     ({"training": {"devices": "two"}}, r"training\.device: 'cpu' \(devices 'two'"),
@@ -118,7 +123,7 @@ def test_the_processor_is_known_without_lightning(monkeypatch: pytest.MonkeyPatc
     if asked.type == "cpu":
         monkeypatch.setattr("crosstask.training.device.open_trainer", pytest.fail)
         assert device_of(settings) == asked
-        check_device(settings, precision)
+        assert processes_of(settings, precision) == 1
 
 
 @pytest.mark.parametrize(
@@ -133,18 +138,26 @@ def test_the_processor_is_known_without_lightning(monkeypatch: pytest.MonkeyPatc
 )
 def test_lightning_is_asked_of_all_else(monkeypatch: pytest.MonkeyPatch, settings: TrainingSection):
     asked: list[TrainingSection] = []
+
+    def ask(given: TrainingSection, **_: object) -> SimpleNamespace:
+        asked.append(given)
+        return SimpleNamespace(num_devices=3, strategy=SimpleNamespace(root_device=torch.device(given_kind)))
+
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
-    monkeypatch.setattr("crosstask.training.device.open_trainer", lambda given, **_: asked.append(given))
-    check_device(settings, "32")
+    monkeypatch.setattr("crosstask.training.device.open_trainer", ask)
+    given_kind = "cuda"
+    assert processes_of(settings) == 3
     assert asked == [settings]
+    given_kind = "mps"
+    with pytest.raises(InputError, match=r"several devices of kind mps .* set training\.devices=1"):
+        processes_of(settings)
 
 
-def test_auto_that_is_several_devices_is_refused(monkeypatch: pytest.MonkeyPatch):
+def test_auto_may_be_several_devices(monkeypatch: pytest.MonkeyPatch):
     from lightning.pytorch.accelerators import CPUAccelerator
 
     monkeypatch.setattr(CPUAccelerator, "auto_device_count", staticmethod(lambda: 4))
-    with pytest.raises(InputError, match=r"training\.devices: 'auto' is 4 devices here, too many"):
-        open_trainer(TrainingSection(device="cpu", devices="auto"))
+    assert open_trainer(TrainingSection(device="cpu", devices="auto")).num_devices == 4
 
 
 @pytest.mark.parametrize("devices", [1, "1"])

@@ -248,7 +248,7 @@ def train(
         show_plans([context], method, scored=False, as_json=as_json)
         return
     folders = train_runs(context, method)
-    if as_json:
+    if as_json and context.speaks:
         answer({"runs": [run_document(folder) for folder in folders]})
 
 

@@ -44,7 +44,13 @@ Weights = Annotated[
         "(evaluation.weights)."
     ),
 ]
-Device = Annotated[str, typer.Option(help="Device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="Device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps; several, as cuda:0,cuda:1, share the cases "
+        "of evaluate and predict out."
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be prepared, trained and scored; write nothing.")
 ]

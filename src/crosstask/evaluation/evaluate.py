@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import torch
 
 from crosstask.assembly import Assembly, Readable, assembly_of, dataset_of
 from crosstask.datasets.base import CaseData, Dataset, Split
-from crosstask.devices import AUTO
+from crosstask.devices import AUTO, CPU, devices_in
 from crosstask.errors import InputError
 from crosstask.evaluation.coverage import (
     check_images,
@@ -23,7 +25,7 @@ from crosstask.evaluation.coverage import (
     one_sided,
     seen_in_training,
 )
-from crosstask.evaluation.histograms import UNIT, Histograms, HistogramTable
+from crosstask.evaluation.histograms import UNIT, Curves, Histograms, HistogramTable
 from crosstask.evaluation.predictions import (
     COHORT_CASE,
     cohort_of,
@@ -35,15 +37,18 @@ from crosstask.evaluation.scored import mirrored_remarks, scored_cases
 from crosstask.evaluation.scores import score_table
 from crosstask.experiment import EvaluationSection, Experiment
 from crosstask.files import file_name, write_atomically
+from crosstask.plugins import load
 from crosstask.prediction.predictor import Predictor, fix_thresholds
-from crosstask.runs import THRESHOLDS, read_thresholds, thresholds_key
+from crosstask.runs import THRESHOLDS, load_spec, read_thresholds, thresholds_key
 from crosstask.splits import splits_of
 from crosstask.store import Store
 from crosstask.store.statistics import channel_statistics
 from crosstask.tasks.base import Task
+from crosstask.workers import Workers
 
 Progress = Callable[[int, int, str], None]
 CONSTANT = "constant"
+_IMPORTED = ("crosstask.evaluation.evaluate", "monai.networks.nets.resnet")
 
 
 @dataclass(frozen=True)
@@ -90,11 +95,14 @@ def evaluate_run(
         split: which cases; ``all`` for every case of the store.
         weights: ``best``, ``final`` or ``average``; None for those
             by which the run is judged (``evaluation.weights``).
-        device: of the network; see :func:`crosstask.devices.find_device`.
+        device: of the network; see :func:`crosstask.devices.find_device`. Several, with commas between, share the
+            cases out, with the same scores in the same order.
         evaluation: how; by default as the run's own settings have it.
         progress: told (done, total, case) after each case.
     """
-    predictor = Predictor(folder, weights=weights, device=device, evaluation=evaluation)
+    devices = devices_in(device)
+    loading = {"weights": weights, "evaluation": evaluation}
+    predictor = Predictor(folder, device=devices[0] if len(devices) == 1 else CPU, **loading)  # type: ignore[arg-type]
     spec, settings = predictor.spec, predictor.experiment.evaluation
     own = is_own_store(folder, store)
     chosen = _choose(predictor, folder, store, split, own=own)
@@ -106,23 +114,24 @@ def evaluate_run(
         )
     cases, tune = chosen.cases, _drawn(predictor, store, "validation", own=own) if undecided and own else []
     total = len(tune) + len(cases)
-    table = _Table(spec.key, spec.seed, predictor.dataset, predictor.assembly.for_scoring())
-    if tune:
-        validation = _Table(spec.key, spec.seed, predictor.dataset, predictor.assembly.for_scoring())
-        for done, case_id in enumerate(tune, 1):
-            arrays = store.open(case_id)
-            validation.predicted(case_id, arrays, predictor.predict(case_id, arrays, arrays.geometry).values)
+    table = _table_of(predictor)
+    make = _Scoring(folder, store, loading, predictor if len(devices) == 1 else None)
+    threads = spec.experiment.training.threads or torch.get_num_threads()  # as one process has, for the same bits
+    with Workers(make, devices, modules=_IMPORTED, threads=threads) as workers:
+        if tune:
+            validation = _table_of(predictor)
+            for done, rows in enumerate(workers.each([_Asked(case_id) for case_id in tune]), 1):
+                validation.take(rows)
+                if progress:
+                    progress(done, total, rows.case)
+            _choose_thresholds(predictor, validation.predictions(), folder)
+        table.begin_histograms(store, cases)
+        thresholds = {task.name: task.thresholds for task in predictor.tasks if task.thresholds is not None}
+        asked = [_Asked(case_id, thresholds, table.doses) for case_id in cases]
+        for done, rows in enumerate(workers.each(asked), 1 + len(tune)):
+            table.take(rows)
             if progress:
-                progress(done, total, case_id)
-        _choose_thresholds(predictor, validation.predictions(), folder)
-    for done, case_id in enumerate(cases, 1 + len(tune)):
-        arrays = store.open(case_id)
-        prediction = predictor.predict(case_id, arrays, arrays.geometry)
-        if settings.keep_predictions:
-            _keep(folder / "predictions" / f"{file_name(case_id)}.npz", prediction.values)
-        table.add(case_id, arrays_of(store, case_id), prediction.values)
-        if progress:
-            progress(done, total, case_id)
+                progress(done, total, rows.case)
     return replace(
         table.finish(),
         left_out=chosen.left_out,
@@ -130,6 +139,71 @@ def evaluate_run(
         scored=chosen.scored,
         weights=predictor.weights,
     )
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What one case adds to a table."""
+
+    case: str
+    scores: list[tuple[object, ...]]
+    predictions: list[tuple[object, ...]]
+    curves: Curves | None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A case to predict: for thresholds that are to be chosen, or with those to score it by.
+
+    Attributes:
+        case: its id.
+        thresholds: by task; None where it is not scored.
+        doses: of histograms.
+    """
+
+    case: str
+    thresholds: Mapping[str, tuple[float, ...]] | None = None
+    doses: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class _Scoring:
+    """Makes what scores the cases of a store by a run, on a device.
+
+    Attributes:
+        folder: the run folder.
+        store: the cases.
+        loading: how the run is loaded.
+        predictor: where it is loaded already.
+    """
+
+    folder: Path
+    store: Store
+    loading: dict[str, Any]
+    predictor: Predictor | None = None
+
+    def __call__(self, device: str) -> Callable[[_Asked], _Rows]:
+        load(load_spec(self.folder).experiment.plugins)
+        predictor = self.predictor or Predictor(self.folder, device=device, **self.loading)
+        return partial(_scored, predictor, self.folder, self.store)
+
+
+def _scored(predictor: Predictor, folder: Path, store: Store, asked: _Asked) -> _Rows:
+    """Predict a case, and score it if that is asked for."""
+    table, case_id = _table_of(predictor), asked.case
+    arrays = store.open(case_id)
+    values = predictor.predict(case_id, arrays, arrays.geometry).values
+    if asked.thresholds is None:
+        table.predicted(case_id, arrays, values)
+        return table.rows_of(case_id)
+    for task in predictor.tasks:
+        if task.name in asked.thresholds:
+            task.thresholds = asked.thresholds[task.name]
+    if predictor.experiment.evaluation.keep_predictions:
+        _keep(folder / "predictions" / f"{file_name(case_id)}.npz", values)
+    table.doses = asked.doses
+    table.add(case_id, arrays_of(store, case_id), values)
+    return table.rows_of(case_id)
 
 
 @dataclass(frozen=True)
@@ -279,6 +353,12 @@ def arrays_of(store: Store, case_id: str) -> CaseData:
     return CaseData({name: arrays.read(name) for name in arrays.names}, dict(arrays.channels), arrays.geometry)
 
 
+def _table_of(predictor: Predictor) -> _Table:
+    """An empty table of a run."""
+    spec = predictor.spec
+    return _Table(spec.key, spec.seed, predictor.dataset, predictor.assembly.for_scoring())
+
+
 class _Table:
     """Rows of scores and of predictions, case by case."""
 
@@ -296,12 +376,45 @@ class _Table:
         self.predicted(case_id, case, values)
         self._add_histograms(case_id, case, values)
 
-    def _add_histograms(self, case_id: str, case: CaseData, values: dict[str, np.ndarray]) -> None:
-        """Of the first dose, in the data set's structures, or else those that are outlined."""
+    def take(self, rows: _Rows) -> None:
+        """A case with what another table found of it."""
+        self._scores += rows.scores
+        self._predictions += rows.predictions
+        if rows.curves is not None:
+            self._histograms.take(rows.case, rows.curves)
+
+    def rows_of(self, case_id: str) -> _Rows:
+        """All that a table of one case has."""
+        return _Rows(case_id, self._scores, self._predictions, self._histograms.curves_of(case_id))
+
+    @property
+    def doses(self) -> np.ndarray | None:
+        """At which doses histograms are taken; those that the first case sets where there are none yet."""
+        return self._histograms.doses
+
+    @doses.setter
+    def doses(self, doses: np.ndarray | None) -> None:
+        self._histograms.doses = doses
+
+    def begin_histograms(self, store: Store, cases: Sequence[str]) -> None:
+        """Set the doses of histograms by the first case that has one, whoever is to score it."""
+        dose, source = self._dose_and_structures()
+        for case_id in cases if dose is not None and source is not None else ():
+            arrays = store.open(case_id)
+            reference, present = self._assembly.target(dose, arrays)  # type: ignore[arg-type]
+            if source in arrays.names and present.all():
+                self._histograms.begin(reference[0])
+                return
+
+    def _dose_and_structures(self) -> tuple[Task | None, str | None]:
+        """The first dose, and the array of the data set's structures, or else of those that are outlined."""
         tasks = [task for task in self._assembly.tasks if task.level == "pixel"]
         dose = next((task for task in tasks if task.unit == UNIT), None)
         source = None if self._dataset is None else self._dataset.structure_array
-        source = source or next((task.array for task in tasks if task.values != "quantity"), None)
+        return dose, source or next((task.array for task in tasks if task.values != "quantity"), None)
+
+    def _add_histograms(self, case_id: str, case: CaseData, values: dict[str, np.ndarray]) -> None:
+        dose, source = self._dose_and_structures()
         if dose is None or source is None or source not in case.arrays:
             return
         reference, present = self._assembly.target(dose, case)

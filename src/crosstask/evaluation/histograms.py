@@ -78,12 +78,33 @@ def curve(doses: np.ndarray, inside: np.ndarray) -> np.ndarray:
     return 100 * (1 - np.searchsorted(rising, doses, side="left") / len(rising))
 
 
+Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
+"""Reference and prediction of each structure of a case."""
+
+
 class HistogramTable:
-    """Histograms case by case; all at the same doses, which the first case's reference sets."""
+    """Histograms case by case; all at the same doses, which the first case's reference sets.
+
+    Attributes:
+        doses: these; None before there is a case.
+    """
 
     def __init__(self) -> None:
-        self._doses: np.ndarray | None = None
-        self._curves: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+        self.doses: np.ndarray | None = None
+        self._curves: dict[str, Curves] = {}
+
+    def begin(self, reference: np.ndarray) -> None:
+        """Set the doses by those of the first case, unless they are."""
+        if self.doses is None:
+            self.doses = np.linspace(0, 1.2 * max(float(reference.max()), 1.0), _STEPS)
+
+    def take(self, case_id: str, curves: Curves) -> None:
+        """A case whose curves are known, at the same doses."""
+        self._curves[case_id] = curves
+
+    def curves_of(self, case_id: str) -> Curves | None:
+        """Those of a case; None where it has none."""
+        return self._curves.get(case_id)
 
     def add(
         self, case_id: str, reference: np.ndarray, predicted: np.ndarray, structures: Mapping[str, np.ndarray]
@@ -96,10 +117,10 @@ class HistogramTable:
             predicted: likewise.
             structures: masks of those that are contoured, of the same shape.
         """
-        if self._doses is None:
-            self._doses = np.linspace(0, 1.2 * max(float(reference.max()), 1.0), _STEPS)
+        self.begin(reference)
+        assert self.doses is not None
         self._curves[case_id] = {
-            name: (curve(self._doses, reference[inside]), curve(self._doses, predicted[inside]))
+            name: (curve(self.doses, reference[inside]), curve(self.doses, predicted[inside]))
             for name, mask in structures.items()
             if (inside := mask > 0).any()
         }
@@ -107,13 +128,13 @@ class HistogramTable:
     def finish(self) -> Histograms | None:
         """All of them; None where there is none."""
         names = tuple(dict.fromkeys(name for own in self._curves.values() for name in own))
-        if self._doses is None or not names:
+        if self.doses is None or not names:
             return None
         curves = np.full((2, len(self._curves), len(names), _STEPS), np.nan)
         for place, own in enumerate(self._curves.values()):
             for name, (reference, predicted) in own.items():
                 curves[:, place, names.index(name)] = reference, predicted
-        return Histograms(self._doses, names, tuple(self._curves), curves[0], curves[1])
+        return Histograms(self.doses, names, tuple(self._curves), curves[0], curves[1])
 
 
 def read_histograms(folder: Path) -> Histograms | None:

@@ -184,14 +184,14 @@ def _scored(spec: RunSpec, epoch: int, store_root: Path, tell: Callable[[str], N
         return scores_of(spec), predictions_of(spec)
     # whoever only reads scores must not pay for torch
     from crosstask.evaluation.evaluate import evaluate_run
-    from crosstask.training.device import scoring_device
+    from crosstask.training.device import scoring_devices
 
     tell(f"{spec.name}: is scored as of epoch {epoch + 1}, for comparison")
     found = evaluate_run(
         spec.folder,
         Store(store_root),
         weights=weights_of_epoch(spec, epoch),
-        device=scoring_device(spec.experiment.training),
+        device=scoring_devices(spec.experiment.training),
         evaluation=spec.experiment.evaluation.model_copy(update={"keep_predictions": False}),
     )
     return found.scores, found.predictions

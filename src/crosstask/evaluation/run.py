@@ -345,12 +345,12 @@ def train_and_score(
 
 def _score(spec: RunSpec, store: Store, tell: Callable[[str], None]) -> None:
     """Score a trained run as the experiment says, and keep how it was scored."""
-    from crosstask.devices import describe_device, find_device
+    from crosstask.devices import describe_device, devices_in, find_device
     from crosstask.evaluation.evaluate import evaluate_run
-    from crosstask.training.device import scoring_device
+    from crosstask.training.device import scoring_devices
 
-    device = scoring_device(spec.experiment.training)
-    tell(f"{spec.name}: is scored on {describe_device(find_device(device))}")
+    device = scoring_devices(spec.experiment.training)
+    tell(f"{spec.name}: is scored on {', '.join(describe_device(find_device(name)) for name in devices_in(device))}")
     settings = spec.experiment.evaluation
     evaluation = evaluate_run(spec.folder, store, split=settings.split, device=device, evaluation=settings)
     (spec.folder / EXAMPLES).unlink(missing_ok=True)  # of scores that were made otherwise

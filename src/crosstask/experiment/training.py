@@ -29,7 +29,9 @@ class TrainingSection(Section):
     """Optimiser and schedule."""
 
     epochs: PositiveInt = Field(default=100, description="passes over the training samples")
-    batch_size: PositiveInt = Field(default=8, description="samples per batch")
+    batch_size: PositiveInt = Field(
+        default=8, description="samples per batch, of all devices together: each has its share (docs/scale-out.md)"
+    )
     samples_per_epoch: PositiveInt | None = Field(default=None, description="None: every sample once an epoch")
     foreground: float = Field(
         default=0.0,
@@ -109,12 +111,30 @@ class TrainingSection(Section):
         "gradients agree on what they share, and how much a step for one lowers the loss of another "
         "(docs/transfer.md); it changes nothing in training. None: 50 for each task; 0: none",
     )
-    loader_workers: int = Field(default=0, ge=0, description="processes that load samples")
+    loader_workers: int = Field(default=0, ge=0, description="processes that load samples, for each device")
     device: str = Field(default="auto", description="auto, cpu, gpu, or Lightning's other accelerators")
     devices: int | str | list[int] = Field(
-        default=1, description="1, as a run is trained on one device; [1] takes the second of several GPUs"
+        default=1,
+        description="how many devices of each machine train a run together, or auto for all its GPUs; [1] takes the "
+        "second of several GPUs, [0, 1] the first two. On a CPU each is a process (docs/scale-out.md)",
     )
-    threads: PositiveInt | None = Field(default=None, description="CPU threads of one run; None: PyTorch's own choice")
+    num_nodes: PositiveInt = Field(
+        default=1, description="machines that train a run together, started by srun or torchrun (docs/scale-out.md)"
+    )
+    strategy: Literal["auto", "ddp", "fsdp"] = Field(
+        default="auto",
+        description="of several devices: ddp keeps the whole network on each; fsdp a part of its weights, gradients "
+        "and optimiser on each, for networks that are too large. auto: ddp",
+    )
+    sync_batchnorm: bool = Field(
+        default=True,
+        description="on several devices: batch normalisation by the whole batch, as one device has it; false: each by "
+        "its own share, which saves messages and is another training",
+    )
+    threads: PositiveInt | None = Field(
+        default=None,
+        description="CPU threads of one run, shared out among its processes; None: PyTorch's own choice",
+    )
     tensorboard: bool = Field(default=False, description="the same as loggers: [tensorboard], which is newer")
     loggers: LoggersSection = Field(
         default=LoggersSection(),
@@ -134,7 +154,7 @@ class TrainingSection(Section):
         listed = devices if isinstance(devices, list) else [devices]
         if isinstance(devices, str) or (listed and all(type(index) is int for index in listed)):
             return devices
-        raise ValueError("give 1, or the index of the device to take, as [0]")
+        raise ValueError("give how many, or a list of the devices to take, as [0]")
 
     @model_validator(mode="after")
     def _compiled_or_checkpointed(self) -> TrainingSection:

@@ -10,6 +10,7 @@ from crosstask.functional.dice import dice
 
 if TYPE_CHECKING:
     from crosstask.functional.attention import cross_task_attention
+    from crosstask.functional.batch_sums import batch_mean, over_batch
     from crosstask.functional.class_balance import effective_number_weights
     from crosstask.functional.cohort import (
         Cohort,
@@ -32,6 +33,7 @@ __all__ = [
     "Characteristic",
     "Cohort",
     "ComboForm",
+    "batch_mean",
     "best_threshold",
     "characteristic",
     "characteristic_weights",
@@ -50,6 +52,7 @@ __all__ = [
     "mean_over_classes",
     "moment_loss",
     "near_zero",
+    "over_batch",
     "relative_improvement",
     "softmax_combo_loss",
     "task_metric",
@@ -59,6 +62,7 @@ _HOME = {
     "Characteristic": "spearman",
     "Cohort": "cohort",
     "ComboForm": "combo",
+    "batch_mean": "batch_sums",
     "best_threshold": "cohort",
     "characteristic": "spearman",
     "characteristic_weights": "spearman",
@@ -76,6 +80,7 @@ _HOME = {
     "mean_over_classes": "cohort",
     "moment_loss": "dose_losses",
     "near_zero": "improvement",
+    "over_batch": "batch_sums",
     "relative_improvement": "improvement",
     "softmax_combo_loss": "combo",
     "task_metric": "cohort",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from crosstask.functional.batch_sums import batch_mean, over_batch
 from crosstask.functional.focal import focal_cross_entropy, focal_softmax_cross_entropy
 
 SMOOTH = 1e-5
@@ -39,12 +41,6 @@ def _at_least_single(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
-def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the mask; exactly zero, without NaN, where the mask is empty."""
-    mask = mask.to(values.dtype)
-    return (values * mask).sum() / mask.sum().clamp(min=1)
-
-
 def _soft_dice_loss(probability: Tensor, target: Tensor, present: Tensor, form: ComboForm) -> Tensor:
     """1 - soft Dice (or Tversky's index) per class; mean over the classes, or samples and classes, that have labels.
 
@@ -53,20 +49,27 @@ def _soft_dice_loss(probability: Tensor, target: Tensor, present: Tensor, form: 
     """
     labelled = present.to(probability.dtype)
     space = tuple(range(2, probability.ndim))
-    counted = present if form.dice == "sample" else present.any(0)
-
-    def summed(sums: Tensor) -> Tensor:
-        return sums * labelled if form.dice == "sample" else (sums * labelled).sum(0)
-
-    intersection = summed((probability * target).sum(space))
+    parts = [(probability * target).sum(space)]
     if form.tversky is None:
-        total = summed(probability.sum(space) + target.sum(space))
-        return _masked_mean(1 - (2 * intersection + SMOOTH) / (total + SMOOTH), counted)
+        parts.append(probability.sum(space) + target.sum(space))
+    else:
+        parts += [(probability * (1 - target)).sum(space), ((1 - probability) * target).sum(space)]
+    if form.dice == "sample":
+        return batch_mean(_overlap_loss([part * labelled for part in parts], form), present)
+    summed = [(part * labelled).sum(0) for part in parts]
+    *summed, number = over_batch(torch.stack([*summed, labelled.sum(0)]))
+    counted = (number > 0).to(number.dtype)
+    return (_overlap_loss(summed, form) * counted).sum() / counted.sum().clamp(min=1)
+
+
+def _overlap_loss(sums: Sequence[Tensor], form: ComboForm) -> Tensor:
+    """1 - Dice or Tversky's index of each, by the sums that it is made of."""
+    intersection, *others = sums
+    if form.tversky is None:
+        return 1 - (2 * intersection + SMOOTH) / (others[0] + SMOOTH)
     false_positive, false_negative = form.tversky
-    excess = summed((probability * (1 - target)).sum(space))
-    missed = summed(((1 - probability) * target).sum(space))
-    total = intersection + false_positive * excess + false_negative * missed
-    return _masked_mean(1 - (intersection + SMOOTH) / (total + SMOOTH), counted)
+    total = intersection + false_positive * others[0] + false_negative * others[1]
+    return 1 - (intersection + SMOOTH) / (total + SMOOTH)
 
 
 def combo_loss(
@@ -99,7 +102,7 @@ def combo_loss(
     logits, target = _at_least_single(logits), _at_least_single(target)
     entropy = focal_cross_entropy(logits, target, form.gamma).flatten(2).mean(2)
     soft_dice = _soft_dice_loss(logits.sigmoid(), target, present, form)
-    return dice_weight * soft_dice + cross_entropy_weight * _masked_mean(entropy, present)
+    return dice_weight * soft_dice + cross_entropy_weight * batch_mean(entropy, present)
 
 
 def softmax_combo_loss(
@@ -134,4 +137,4 @@ def softmax_combo_loss(
         entropy = F.cross_entropy(logits, one_hot, reduction="none").flatten(1).mean(1)
     labelled = present[:, None].expand(-1, target.shape[1])
     soft_dice = _soft_dice_loss(logits.softmax(1)[:, 1:], target, labelled, form)
-    return dice_weight * soft_dice + cross_entropy_weight * _masked_mean(entropy, present)
+    return dice_weight * soft_dice + cross_entropy_weight * batch_mean(entropy, present)

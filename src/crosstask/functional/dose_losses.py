@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from crosstask.functional.batch_sums import batch_mean
+
 
 def moments(dose: Tensor, structures: Tensor, orders: Sequence[float]) -> Tensor:
     r"""Generalised moments of the dose in structures, Jhanwar et al. (2022).
@@ -120,5 +122,4 @@ def dvh_loss(
 def _mean_over(squares: Tensor, structures: Tensor, contoured: Tensor) -> Tensor:
     """Mean of ``b r k`` over k and the structures that are contoured and have a voxel; zero where none is."""
     there = contoured & structures.flatten(2).any(2)
-    each = squares.mean(2) * there
-    return each.sum() / there.sum().clamp(min=1)
+    return batch_mean(squares.mean(2), there)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from crosstask.datasets import Case
+from crosstask.datasets import Case, CaseData
 from crosstask.datasets.dicom_rt.patient import PatientCase
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.export.cases import CaseWriter
@@ -17,10 +18,31 @@ from crosstask.export.predicted import PredictionFolder
 from crosstask.pipeline.clinic import write_page
 from crosstask.pipeline.listener import Listener
 from crosstask.prediction.ensemble import Ensemble
-from crosstask.prediction.predictor import Predictor
+from crosstask.prediction.predictor import Prediction, Predictor
+from crosstask.workers import Workers
 
 _NO_MEMORY = ("out of memory", "not enough memory", "allocate memory", "failed to allocate", "bad_alloc")
 _OF_A_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What became of a case: the case as it was read, and its prediction; or why there is none."""
+
+    read: tuple[CaseData, list[str]] | None = None
+    prediction: Prediction | None = None
+    failure: CrosstaskError | None = None
+
+
+def foresee(predictor: Predictor | Ensemble, case: Case) -> Foreseen:
+    """Read a case and predict it; what is wrong with it is given back, since it concerns no other."""
+    try:
+        read = predictor.dataset.read_to_predict(case)
+        return Foreseen(read, predictor.predict(case.id, read[0], read[0].geometry))
+    except CrosstaskError as error:
+        return Foreseen(failure=error)
+    except Exception as error:  # whatever a library raises on one patient's files
+        return Foreseen(failure=unforeseen(error, predictor.device.type))
 
 
 class Batch:
@@ -55,34 +77,64 @@ class Batch:
             if isinstance(writer, DicomWriter):
                 writer.draw = self._draw
 
-    def add(self, case: Case) -> None:
-        """Predict a case, unless it is there.
+    def add_all(self, cases: Sequence[Case], workers: Workers[Case, Foreseen]) -> Iterator[Case]:
+        """Predict the cases, unless they are there; gives each of them once it is done with, in their order.
 
         Raises:
             CrosstaskError: the disk is full or cannot be written, which would end all others the same way.
         """
-        remarks = len(self._remarks)
-        try:
-            if self._folder.has(case):
+        known: dict[int, bool | CrosstaskError] = {}
+
+        def wanted(index: int) -> bool | CrosstaskError:
+            if index not in known:
+                known[index] = self._wanted(cases[index])
+            return known[index]
+
+        found = workers.each(case for index, case in enumerate(cases) if wanted(index) is True)
+        for index, case in enumerate(cases):
+            asked = wanted(index)
+            if asked is True:
+                self._write(case, next(found))
+            elif asked is False:
                 self.kept += 1
             else:
-                self._predict(case)
-                self.done += 1
+                self._fail(case, asked)
+            yield case
+
+    def _wanted(self, case: Case) -> bool | CrosstaskError:
+        """Whether a case is to be predicted, or why that cannot be said."""
+        try:
+            return not self._folder.has(case)
+        except CrosstaskError as error:
+            return error
+        except Exception as error:
+            return unforeseen(error, self._predictor.device.type)
+
+    def _fail(self, case: Case, error: CrosstaskError) -> None:
+        if _of_the_disk(error):
+            raise error
+        self.failed.append((case.id, error))
+
+    def _write(self, case: Case, foreseen: Foreseen) -> None:
+        remarks = len(self._remarks)
+        try:
+            if foreseen.failure is not None:
+                raise foreseen.failure
+            self._write_files(case, foreseen)
+            self.done += 1
             return
         except CrosstaskError as error:
-            if _of_the_disk(error):
-                raise
             failure = error
         except Exception as error:  # whatever a library raises on one patient's files
             failure = unforeseen(error, self._predictor.device.type)
         del self._remarks[remarks:]
-        self.failed.append((case.id, failure))
+        self._fail(case, failure)
 
-    def _predict(self, case: Case) -> None:
-        data, without = self._predictor.dataset.read_to_predict(case)
+    def _write_files(self, case: Case, foreseen: Foreseen) -> None:
+        assert foreseen.read is not None and foreseen.prediction is not None
+        (data, without), prediction = foreseen.read, foreseen.prediction
         self._remarks += [f"{case.id}: {issue.message}" for issue in data.issues]
         self._remarks += [f"{case.id}: predicted without a label, {message}" for message in without]
-        prediction = self._predictor.predict(case.id, data, data.geometry)
         with self._folder.adding(case, self._rows_of(case.id)) as part:
             for writer in self._outputs:
                 writer.write(prediction, data, into=part)

@@ -55,7 +55,7 @@ from crosstask.report.benchmark_page import Benchmark, Findings, external_part, 
 from crosstask.report.joint import write_joint_table
 from crosstask.runs import EXPERIMENT, RunSpec
 from crosstask.training.check import check_specs
-from crosstask.training.device import scoring_device
+from crosstask.training.device import check_alone, scoring_device
 
 _log = logging.getLogger(__name__)
 
@@ -77,6 +77,7 @@ def run_benchmark(
         CrosstaskError: a run failed.
     """
     check_aim(context, aim)
+    check_alone(context.experiment.training)
     check_names(context.experiment)
     if context.experiment.evaluation.ensembles:
         check_ensembles(context.experiment)

@@ -33,6 +33,8 @@ class Context:
     def __init__(self, experiment: Experiment, listener: Listener | None = None) -> None:
         self.experiment = experiment
         self.listener = listener or Listener()
+        self.speaks = True
+        """False in all but one of several processes that train together."""
         self._store: Store | None = None
         self.prepared: dict[str, int] = {}
         """What became of the cases when they were prepared, in numbers."""

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from crosstask.datasets import Case, Dataset
 from crosstask.datasets.plain import KIND, PlainImages
-from crosstask.devices import AUTO, describe_device
+from crosstask.devices import AUTO, CPU, describe_device, devices_in, devices_like, find_device
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import Experiment, with_evaluation
 from crosstask.export.cases import CaseWriter
 from crosstask.export.formats import writers
 from crosstask.export.predicted import PredictionFolder, must_be_predicted
-from crosstask.pipeline.batch import Batch
+from crosstask.pipeline.batch import Batch, Foreseen, foresee
 from crosstask.pipeline.given import cases_to_predict
 from crosstask.pipeline.listener import Listener
+from crosstask.plugins import load
 from crosstask.prediction.ensemble import Ensemble
 from crosstask.prediction.predictor import Predictor
 from crosstask.registry import FORMATS
 from crosstask.runs import learned_tasks, load_spec, read_record, read_thresholds, thresholds_key, weights_path
 from crosstask.store.fingerprint import digest_file
 from crosstask.tasks.base import Task
+from crosstask.workers import Workers
+
+_IMPORTED = ("crosstask.pipeline.predicting", "monai.networks.nets.resnet")
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,8 @@ def predict_cases(
         kind: name of the output format; None for what fits the data set.
         weights: ``best`` (by validation), ``final`` or ``average``; None for those
             by which the run is judged (``evaluation.weights``).
-        device: of the network; see :func:`crosstask.devices.find_device`.
+        device: of the network; see :func:`crosstask.devices.find_device`. Several, with commas between, share the
+            cases out.
         onnx: the run's network as ONNX, to compute with in its place.
         plan: of a patient's DICOM plans those of these labels or UIDs.
         series: of a patient's CTs those of these descriptions, numbers or UIDs.
@@ -99,9 +107,11 @@ def predict_cases(
     asked: dict[str, Any] = {"image": image, "plan": plan, "series": series}
     dataset = cases_to_predict(runs[0], experiment, paths, output, **asked, listener=listener)
     chosen = _cases_asked(dataset, experiment, runs[0], paths[0], split=split, cases=cases)
-    loading = {"weights": weights, "device": device, "dataset": dataset, "evaluation": experiment.evaluation}
-    name, predictor = _predictor_of(run, experiment, onnx, loading)
-    listener.told(f"Device: {describe_device(predictor.device)}")
+    devices = _devices_of(device, experiment, onnx)
+    loading = {"weights": weights, "dataset": dataset, "evaluation": experiment.evaluation}
+    loader = _Loader(run, experiment, onnx, loading)
+    name, predictor = loader.named(devices[0] if len(devices) == 1 else CPU)
+    listener.told(f"Device: {', '.join(_described(predictor, devices))}")
     mirrored = thresholds_key("", experiment.mirrored).removeprefix(", ")
     if mirrored:
         listener.told(f"Every prediction is the mean over images {mirrored}")
@@ -113,7 +123,8 @@ def predict_cases(
         batch = Batch(predictor, outputs, folder, model, listener)
         if not cases:
             batch.failed += [(name, InputError(reason)) for name, reason in dataset.left_out()]
-        _add_all(batch, chosen, listener)
+        with _workers(loader, predictor, devices) as workers:
+            _add_all(batch, chosen, workers, listener)
     if isinstance(dataset, PlainImages):
         for what, count in dataset.converted.items():
             listener.warned(f"{count} images were converted from {what}, as in training")
@@ -140,12 +151,11 @@ def _cases_asked(
     return chosen
 
 
-def _add_all(batch: Batch, cases: Sequence[Case], listener: Listener) -> None:
+def _add_all(batch: Batch, cases: Sequence[Case], workers: Workers[Case, Foreseen], listener: Listener) -> None:
     """Predict the cases and write what goes over all of them."""
     try:
         with listener.progress("Predicting") as progress:
-            for done, case in enumerate(cases, 1):
-                batch.add(case)
+            for done, case in enumerate(batch.add_all(cases, workers), 1):
                 progress(done, len(cases), case.id)
     finally:  # also of a batch that was stopped
         batch.tell()
@@ -192,6 +202,57 @@ def _predictor_of(
         return predictor.spec.name, predictor
     ensemble = Ensemble(runs, alone=alone, least=1, **loading)
     return ensemble.name, ensemble
+
+
+@dataclass(frozen=True)
+class _Loader:
+    """Makes what predicts on a device.
+
+    Attributes:
+        run: the run folder, or those of an ensemble.
+        experiment: how it predicts.
+        onnx: a network to compute with.
+        loading: how runs are loaded.
+    """
+
+    run: Path | Sequence[Path]
+    experiment: Experiment
+    onnx: Path | None
+    loading: dict[str, Any]
+
+    def named(self, device: str) -> tuple[str, Predictor | Ensemble]:
+        """Its name, and itself."""
+        return _predictor_of(self.run, self.experiment, self.onnx, {**self.loading, "device": device})
+
+    def __call__(self, device: str) -> Callable[[Case], Foreseen]:
+        load(self.experiment.plugins)
+        return partial(foresee, self.named(device)[1])
+
+
+def _workers(loader: _Loader, predictor: Predictor | Ensemble, devices: Sequence[str]) -> Workers[Case, Foreseen]:
+    """What predicts cases: the predictor that is loaded already, or a process for each device with one of its own."""
+    make = loader if len(devices) > 1 else lambda _: partial(foresee, predictor)
+    return Workers(make, devices, modules=_IMPORTED, threads=torch.get_num_threads())
+
+
+def _devices_of(device: str, experiment: Experiment, onnx: Path | None) -> list[str]:
+    """Devices that share the cases out: those that are named, or that the run was trained on.
+
+    Raises:
+        InputError: one is not there.
+    """
+    if onnx is not None:
+        return [device]
+    if device == AUTO:
+        device = devices_like(experiment.training.device, experiment.training.devices)
+    return devices_in(device)
+
+
+def _described(predictor: Predictor | Ensemble, devices: Sequence[str]) -> list[str]:
+    """Devices as a person wants to read them."""
+    if len(devices) == 1:
+        return [describe_device(predictor.device)]
+    return [describe_device(find_device(name)) for name in devices]
 
 
 def _splits_of(run: Path) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from crosstask.datasets.base import Split
-from crosstask.devices import AUTO, describe_device, find_device
+from crosstask.devices import AUTO, describe_device, devices_in, devices_like, find_device
 from crosstask.errors import InputError
 from crosstask.evaluation.coverage import is_own_store
 from crosstask.evaluation.evaluate import Evaluation, evaluate_run
@@ -57,7 +57,8 @@ def score_run(
             by which the run is judged (``evaluation.weights``).
         output: the table, ``.csv`` or ``.parquet``; None for a name of its own in the run folder.
         store: the prepared cases; None for those that the run was trained on.
-        device: of the network; see :func:`crosstask.devices.find_device`.
+        device: of the network; see :func:`crosstask.devices.find_device`. Several, with commas between, share the
+            cases out; by default those that the run was trained on, if there were several.
         overrides: ``evaluation.KEY=value``, in the place of what the run's settings have.
         listener: told what happens.
 
@@ -79,11 +80,19 @@ def score_run(
     cases = Store(store or spec.experiment.store_folder)
     if not given and output.exists() and not is_own_store(run, cases):  # figures of the run's own cases are kept
         output = run / name.replace(".csv", f"-{cases.root.parent.name}-{cases.root.name}.csv")
-    found = find_device(device)
-    listener.told(f"Device: {describe_device(found)}")
+    if device == AUTO:
+        device = devices_like(spec.experiment.training.device, spec.experiment.training.devices)
+    found = [find_device(name) for name in devices_in(device)]
+    listener.told(f"Device: {', '.join(describe_device(one) for one in found)}")
     with listener.progress("Scoring") as progress:
         evaluation = evaluate_run(
-            run, cases, split=split, weights=weights, device=str(found), evaluation=settings, progress=progress
+            run,
+            cases,
+            split=split,
+            weights=weights,
+            device=",".join(map(str, found)),
+            evaluation=settings,
+            progress=progress,
         )
     for remark in evaluation.remarks:
         listener.warned(remark)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
+from crosstask import ranks
 from crosstask.errors import InputError
 from crosstask.files import writing
 from crosstask.locks import present
@@ -16,7 +18,9 @@ from crosstask.pipeline.listener import Listener, Update
 from crosstask.pipeline.logged import logged
 from crosstask.pipeline.telling import tell_or_follow, tell_splits, tell_trained
 from crosstask.runs import RunSpec
+from crosstask.store import Store
 from crosstask.training.check import check_specs
+from crosstask.training.device import joined
 
 
 def train_runs(context: Context, method: str | None = None, *, workers: int | None = None) -> list[Path]:
@@ -34,16 +38,38 @@ def train_runs(context: Context, method: str | None = None, *, workers: int | No
         InputError: no run is of that method, or settings or data do not allow the training.
     """
     specs = specs_of(context, method)
-    check_names(context.experiment)
-    check_specs(specs, context.dataset)
-    with present(context.experiment.output_folder), logged(context.experiment, context.listener.warned):
-        context.prepare(workers=workers)
-        splits = context.splits_of_training
-        tell_splits(context, splits, context.lacking(splits))
-        for spec in specs:
-            _train(spec, context)
-    tell_trained(specs, context.listener)
+    with joined(context.experiment.training):
+        if not ranks.is_first():  # what happens is told once
+            context.listener, context.speaks = Listener(), False
+        check_names(context.experiment)
+        check_specs(specs, context.dataset)
+        with _first_present(context):
+            _prepare(context, workers)
+            for spec in specs:
+                _train(spec, context)
+        tell_trained(specs, context.listener)
     return [spec.folder for spec in specs]
+
+
+def _prepare(context: Context, workers: int | None) -> None:
+    """Prepare the cases; of several processes that train together the first does so, and the others open them."""
+    with ranks.first_alone():
+        if ranks.is_first():
+            context.prepare(workers=workers)
+            splits = context.splits_of_training
+            tell_splits(context, splits, context.lacking(splits))
+        else:
+            context.use(Store(context.experiment.store_folder))
+
+
+@contextmanager
+def _first_present(context: Context) -> Iterator[None]:
+    """Say that the experiment is at work; of several processes that train together the first does so."""
+    with ExitStack() as stack:
+        if ranks.is_first():
+            stack.enter_context(present(context.experiment.output_folder))
+            stack.enter_context(logged(context.experiment, context.listener.warned))
+        yield
 
 
 def specs_of(context: Context, method: str | None) -> list[RunSpec]:

@@ -25,8 +25,8 @@ from crosstask.runs.spec import RunSpec, method_of
 CHANGED_DEFAULTS = {"ctan": {"scaled_bottleneck": (False, True), "open_masks": (False, True)}}
 # What of a training changes none of its numbers.
 _NOT_OF_A_TRAINING = (
-    *("threads", "loader_workers", "tensorboard", "loggers", "device", "devices", "transfer_every"),
-    "activation_checkpointing",
+    *("threads", "loader_workers", "tensorboard", "loggers", "device", "devices", "num_nodes", "strategy"),
+    *("transfer_every", "activation_checkpointing"),
 )
 _NOT_OF_A_RUN = ("name", "methods", "seeds", "output", "store", "external")
 

@@ -81,6 +81,9 @@ class Task(ABC):
         level: level of its head.
         picture: how reports draw it: ``contours`` of probabilities at one half, ``colours`` of a quantity, or ``text``.
         loss_options: arguments of the constructor that change the loss alone, which every data set accepts.
+        sums_over_batch: :meth:`loss` sums over samples by :func:`crosstask.functional.over_batch` alone, and divides
+            only afterwards; so several processes can share a batch without showing each other what they predict. A
+            subclass with a :meth:`loss` of its own has to say so again.
     """
 
     registry: ClassVar[Registry[Any]] = TASKS
@@ -90,6 +93,12 @@ class Task(ABC):
     picture: Literal["contours", "colours", "text"]
     values: Values
     loss_options: ClassVar[tuple[str, ...]] = ()
+    sums_over_batch: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "loss" in cls.__dict__ and "sums_over_batch" not in cls.__dict__:
+            cls.sums_over_batch = False
 
     def __init__(
         self, name: str, array: str, classes: Sequence[str], unit: str = "", *, scored_array: str | None = None

@@ -58,6 +58,7 @@ class ClassificationTask(Task):
     kind = "classification"
     level = "image"
     picture = "text"
+    sums_over_batch = True
     loss_options: ClassVar[tuple[str, ...]] = ("class_weights", "focal")
 
     def __init__(
@@ -179,17 +180,20 @@ class ClassificationTask(Task):
 
         With a softmax it is the mean that the weights weigh.
         """
+        import torch
+
         output, target = output.float(), target.float()
         weight = output.new_tensor(self.class_weights)
         if self.exclusive:
             weights = target * weight * present.all(1, keepdim=True)
-            total = weights.sum()
-            total = total + (total == 0)
-            if not self.focal:
-                return -(output.log_softmax(1) * weights).sum() / total
-            return (functional.focal_softmax_cross_entropy(output, target, self.focal) * weights.sum(1)).sum() / total
+            if self.focal:
+                each = functional.focal_softmax_cross_entropy(output, target, self.focal) * weights.sum(1)
+            else:
+                each = -output.log_softmax(1) * weights
+            added, total = functional.over_batch(torch.stack([each.sum(), weights.sum()]))
+            return added / (total + (total == 0))
         each = functional.focal_cross_entropy(output, target, self.focal or 0.0, weight)
-        return (each * present).sum() / present.sum().clamp(min=1)
+        return functional.batch_mean(each, present)
 
     def decode(self, output: torch.Tensor) -> torch.Tensor:
         """Probability of each class."""

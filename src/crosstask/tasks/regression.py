@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from crosstask import functional
 from crosstask.errors import InputError
 from crosstask.tasks.base import Head, Metric, Task
 from crosstask.tasks.segmentation import SegmentationTask
@@ -46,6 +47,7 @@ class RegressionTask(Task):
     level = "pixel"
     values = "quantity"
     picture = "colours"
+    sums_over_batch = True
     loss_options: ClassVar[tuple[str, ...]] = ("moments", "dvh", "structures")
 
     def __init__(
@@ -133,7 +135,7 @@ class RegressionTask(Task):
             weight = weight * region.float()
         output, target = output.float(), target.float() / self._scale
         error = (output - target).abs()
-        loss = (error * weight).sum() / weight.sum().clamp(min=1)
+        loss = functional.batch_mean(error, weight)
         if not self._terms:
             return loss
         if masks is None or masked is None:

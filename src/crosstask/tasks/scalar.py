@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crosstask import functional
 from crosstask.errors import InputError
 from crosstask.tasks.base import Head, Metric, Task
 
@@ -32,6 +33,7 @@ class ScalarTask(Task):
     level = "image"
     values = "quantity"
     picture = "text"
+    sums_over_batch = True
 
     def __init__(self, name: str, array: str, unit: str = "", *, minimum: float | None = None) -> None:
         super().__init__(name, array, (array,), unit)
@@ -69,7 +71,7 @@ class ScalarTask(Task):
     ) -> torch.Tensor:
         """Mean absolute error over the cases that are labelled."""
         error = (output.float() - (target.float() - self._constant) / self._scale).abs()
-        return (error * present).sum() / present.sum().clamp(min=1)
+        return functional.batch_mean(error, present)
 
     def decode(self, output: torch.Tensor) -> torch.Tensor:
         """The number in its unit."""

@@ -48,6 +48,7 @@ class SegmentationTask(Task):
     level = "pixel"
     values = "sigmoid"
     picture = "contours"
+    sums_over_batch = True
     loss_options: ClassVar[tuple[str, ...]] = ("dice", "tversky", "focal", "dice_weight", "cross_entropy_weight")
 
     def __init__(

@@ -16,10 +16,36 @@ from crosstask.nn.pretrained import of_imagenet
 from crosstask.runs import RunSpec, is_trained, runs_without_normalisation
 from crosstask.training.augmentation import check_augmentation
 from crosstask.training.characteristics import check_ordered
-from crosstask.training.device import check_device, device_of
+from crosstask.training.device import device_of, processes_of
 from crosstask.training.logger_kinds import check_loggers
 from crosstask.training.pools import balanced_task
 from crosstask.weighting import WEIGHTINGS, check_installed
+from crosstask.weighting.scalar import ScalarWeighting
+
+
+def check_sharded(spec: RunSpec) -> None:
+    """Refuse what needs weights or gradients as a whole where each device keeps a part of them.
+
+    Raises:
+        InputError: the run asks for such a thing.
+    """
+    settings = spec.experiment.training
+    if settings.strategy != "fsdp":
+        return
+    if settings.precision == "16-mixed":
+        raise InputError("training.strategy: fsdp scales no gradients of 16-mixed; set training.precision=bf16-mixed")
+    weighting = WEIGHTINGS[spec.weighting]
+    if not issubclass(weighting, ScalarWeighting) or weighting.backward is not ScalarWeighting.backward:
+        raise InputError(
+            f"training.strategy: weighting {spec.weighting!r} needs gradients of single tasks, of which fsdp leaves "
+            "each device a part; set it ddp"
+        )
+    if settings.average is not None:
+        raise InputError(
+            "training.strategy: fsdp has no whole weights to average; set it ddp, or training.average=null"
+        )
+    if settings.transfer_every:
+        raise InputError("training.strategy: fsdp has no gradients of single tasks; set training.transfer_every=0")
 
 
 def check_specs(specs: Sequence[RunSpec], dataset: RawDataset | None = None) -> None:
@@ -37,7 +63,8 @@ def check_specs(specs: Sequence[RunSpec], dataset: RawDataset | None = None) -> 
     for spec in {spec.key: spec for spec in specs}.values():  # variants differ in settings
         experiment, settings = spec.experiment, spec.experiment.training
         if any(other.key == spec.key and not is_trained(other) for other in specs):
-            check_device(settings, precision_of(experiment, device_of(settings)))
+            processes_of(settings, precision_of(experiment, device_of(settings)))
+        check_sharded(spec)
         whole = assembly_of(experiment, dataset)
         if settings.balance is not None:
             balanced_task(whole, settings.balance)

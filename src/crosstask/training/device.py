@@ -1,4 +1,4 @@
-"""The one device that a run is trained on, and Lightning's trainer for it."""
+"""The devices that a run is trained on, and Lightning's trainer for them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from crosstask import ranks
+from crosstask.devices import devices_like
 from crosstask.errors import InputError
 from crosstask.experiment import TrainingSection
+from crosstask.training.launch import check_launch, kind_of, launched, met
 
 if TYPE_CHECKING:
     import lightning as L
 
 
 def open_trainer(settings: TrainingSection, *, precision: str = "32", plugins: Any = (), **options: Any) -> L.Trainer:
-    """Lightning's trainer on the settings' device.
+    """Lightning's trainer on the settings' devices: of a process that has joined others, on its own of them.
 
-    What a cluster's launcher says of other processes is left aside: each process trains runs of its own.
+    What a cluster's launcher says of other processes is left aside by one that has joined none: each trains runs of
+    its own.
 
     Args:
         settings: the device, and how many.
@@ -30,25 +34,30 @@ def open_trainer(settings: TrainingSection, *, precision: str = "32", plugins: A
         **options: Lightning's.
 
     Raises:
-        InputError: there is no such device, it has not that precision, or there are several.
+        InputError: there is no such device, or it has not that precision.
     """
     import lightning as L
     from lightning.pytorch.plugins.environments import LightningEnvironment
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     asked = settings.devices
-    if len(_listed(asked)) > 1:
-        raise _too_many(f"{asked!r} is")
+    together: dict[str, Any] = {"plugins": [LightningEnvironment(), *plugins]}
+    if ranks.world_size() > 1:
+        from crosstask.training.strategies import Alike, Joined, Sharded
+
+        strategy = Sharded() if settings.strategy == "fsdp" else Alike()
+        together = {"plugins": [Joined(), *plugins], "strategy": strategy, "num_nodes": settings.num_nodes}
     try:
         with quiet():
-            trainer = L.Trainer(
+            return L.Trainer(
                 accelerator=settings.device,
                 devices=asked,
                 precision=precision,
-                plugins=[LightningEnvironment(), *plugins],
+                use_distributed_sampler=False,  # shares are ours
                 enable_checkpointing=False,
                 enable_model_summary=False,
                 logger=False,
+                **together,
                 **options,
             )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
@@ -56,46 +65,75 @@ def open_trainer(settings: TrainingSection, *, precision: str = "32", plugins: A
         raise InputError(
             f"training.device: {settings.device!r} (devices {asked!r}, precision {precision}) cannot be used: {line}"
         ) from None
-    if trainer.num_devices > 1:
-        raise _too_many(
-            f"{asked!r} is" if asked == trainer.num_devices else f"{asked!r} is {trainer.num_devices} devices here,"
-        )
-    return trainer
-
-
-def _listed(devices: int | str | list[int]) -> list[Any]:
-    """Indices of devices, if such are given."""
-    if isinstance(devices, str):
-        return [part for part in devices.split(",") if part.strip()]
-    return devices if isinstance(devices, list) else []
-
-
-def _too_many(what: str) -> InputError:
-    return InputError(
-        f"training.devices: {what} too many, since a run is trained on one; set training.devices=1 (of several runs, "
-        "benchmark --jobs trains some at a time)"
-    )
 
 
 def device_of(settings: TrainingSection) -> torch.device:
-    """The device that a run is trained on.
+    """The device that a run is trained on; of several that of this process, or the first.
 
     Raises:
-        InputError: it is not there, or there are several.
+        InputError: it is not there.
     """
     if _is_processor(settings):
         return torch.device("cpu")
     return open_trainer(settings, enable_progress_bar=False).strategy.root_device
 
 
-def check_device(settings: TrainingSection, precision: str) -> None:
-    """Whether a run can be trained on its device.
+def processes_of(settings: TrainingSection, precision: str = "32") -> int:
+    """How many processes train a run, one a device.
 
     Raises:
-        InputError: it is not there, it has not that precision, or there are several.
+        InputError: a device is not there or has not that precision; or the settings do not fit what was started.
     """
+    devices = 1
     if not (_is_processor(settings) and precision in ("32", "bf16-mixed")):
-        open_trainer(settings, precision=precision, enable_progress_bar=False)
+        trainer = open_trainer(settings, precision=precision, enable_progress_bar=False)
+        devices, kind = trainer.num_devices, trainer.strategy.root_device.type
+        if devices * settings.num_nodes > 1 and kind not in ("cpu", "cuda"):
+            raise InputError(
+                f"training.devices: several devices of kind {kind} cannot train together; set training.devices=1"
+            )
+    return check_launch(settings, devices)
+
+
+@contextlib.contextmanager
+def joined(settings: TrainingSection) -> Iterator[None]:
+    """Train with the other processes that torchrun or srun have started, if they are for one run together.
+
+    Args:
+        settings: of the training.
+
+    Raises:
+        InputError: the settings do not fit what was started.
+        CrosstaskError: the others do not come.
+    """
+    found = launched()
+    if found is None or ranks.world_size() > 1:
+        yield
+        return
+    try:
+        world = processes_of(settings)
+    except InputError as error:
+        if found.rank:  # all find the same, and the first says it
+            raise SystemExit(error.exit_code) from None
+        raise
+    with met(kind_of(settings)) if world > 1 else contextlib.nullcontext():
+        yield
+
+
+def check_alone(settings: TrainingSection) -> None:
+    """Refuse to be one of several processes that were started for one run together.
+
+    Raises:
+        InputError: this is one.
+    """
+    found = launched()
+    if found is not None and (found.launcher == "torchrun" or processes_of(settings) > 1):
+        if found.rank:
+            raise SystemExit(InputError.exit_code)
+        raise InputError(
+            f"{found.launcher}: has started {found.world} processes for one run, and a benchmark starts those of its "
+            "runs by itself; start it without, or train its runs by crosstask train, which benchmark then keeps"
+        )
 
 
 def _is_processor(settings: TrainingSection) -> bool:
@@ -115,12 +153,20 @@ def is_pinned(settings: TrainingSection) -> bool:
 def scoring_device(settings: TrainingSection) -> str:
     """Where a run of these settings is scored: on the device of its training, or where that is not there any best.
 
-    A benchmark may be scored or drawn anew on another machine than it was trained on.
+    A benchmark may be scored or drawn anew on another machine than it was trained on. Of several it is the first.
     """
+    if "," in (several := devices_like(settings.device, settings.devices)):
+        return several.partition(",")[0]
     try:
         return str(device_of(settings))
     except InputError:
         return "auto"
+
+
+def scoring_devices(settings: TrainingSection) -> str:
+    """Where cases of such a run are shared out to be scored: all devices of its training, with commas between."""
+    several = devices_like(settings.device, settings.devices)
+    return several if "," in several else scoring_device(settings)
 
 
 @contextlib.contextmanager

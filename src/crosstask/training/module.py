@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -14,13 +15,16 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from crosstask import ranks
 from crosstask.architectures import Architecture
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import TrainingSection
+from crosstask.functional.batch_sums import summed_by
 from crosstask.nn.deep_supervision import DeepSupervision, halving_mean
 from crosstask.sample import Batch
 from crosstask.tasks.base import Task
 from crosstask.training.compiling import Network, compiled
+from crosstask.training.shares import GradientSums, total_of_shares, whole_batch
 from crosstask.training.transfer import Probe, drawing_as, random_state
 from crosstask.weighting import Step, Weighting
 
@@ -41,6 +45,9 @@ class TrainingModule(L.LightningModule):
         probe: looks at some batches more closely, which changes nothing in training; None for none.
         change: of training batches once they are on the device; None for none.
         tell: told in one line where the network cannot be compiled.
+
+    Several processes may train together, each on its share of every batch: losses are those of the whole batch, the
+    same in all of them, and so is what follows from losses (see :mod:`crosstask.training.shares`).
     """
 
     def __init__(
@@ -89,13 +96,16 @@ class TrainingModule(L.LightningModule):
         self.score = math.nan
         self._sums: dict[str, list[Tensor]] = {}
         self._tallies: dict[str, Tensor] = {}
+        self.is_sharded = False
+        """Each process keeps a part of the network's weights, and what shards them adds up their gradients."""
+        self._alike: Tensor | None = None
 
     def configure_optimizers(self) -> Any:
         """Adam with the papers' settings; the encoder may have a learning rate of its own."""
         encoder: list[Tensor] = []
         rest: list[Tensor] = []
         own = {id(parameter) for parameter in self.architecture.encoder_parameters()}
-        heads = [] if self.supervision is None else self.supervision.parameters()
+        heads = [] if self.supervision is None else list(self.supervision.parameters())
         for parameter in (*self.architecture.parameters(), *heads):
             (encoder if id(parameter) in own else rest).append(parameter)
         rates = ((encoder, self._encoder_learning_rate), (rest, self.settings.learning_rate))
@@ -109,6 +119,8 @@ class TrainingModule(L.LightningModule):
         # One pass over all parameters; but that takes out the factor of mixed precision itself, after the clipping.
         late = self.settings.gradient_clip is not None and self.trainer.precision == "16-mixed"
         fused = self.device.type in ("cpu", "cuda") and not late
+        if self.is_sharded and heads:  # which are not, and no kernel takes both
+            return torch.optim.Adam(groups, weight_decay=self.settings.weight_decay, foreach=False)
         return torch.optim.Adam(groups, weight_decay=self.settings.weight_decay, fused=fused)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
@@ -142,13 +154,33 @@ class TrainingModule(L.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Let dropout follow from seed and epoch, so that a resumed run leaves out what the unbroken one would.
 
-        At the first batch and no sooner, because a new loader draws from the same generator.
+        At the first batch and no sooner, because a new loader draws from the same generator. Of several processes each
+        leaves out others; what the weighting draws is the same in all, as the first of them draws it.
         """
         if self.settings.compile and self._compiled is None:
             self.compile_for(batch.image.shape)
         if batch_index == 0:
-            entropy = [self._seed, self.current_epoch, self.global_rank]
-            torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+            torch.manual_seed(self._entropy_of(self.global_rank))
+            if ranks.world_size() > 1:
+                self._alike = torch.Generator().manual_seed(self._entropy_of(0)).get_state()
+
+    def _entropy_of(self, rank: int) -> int:
+        """Seed of what a process draws in this epoch."""
+        return int(np.random.SeedSequence([self._seed, self.current_epoch, rank]).generate_state(1)[0])
+
+    @contextmanager
+    def _drawing_alike(self) -> Iterator[None]:
+        """Draw the same in all processes that train together."""
+        if self._alike is None:
+            yield
+            return
+        own = torch.get_rng_state()
+        torch.set_rng_state(self._alike)
+        try:
+            yield
+        finally:
+            self._alike = torch.get_rng_state()
+            torch.set_rng_state(own)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor | None:
         """The losses of the tasks that have a label in the batch; no step where none has one.
@@ -170,7 +202,7 @@ class TrainingModule(L.LightningModule):
         if self._losses and self.weighting.looks_back:
             self._batch = batch
         self._pending |= bool(self._losses)
-        if not self._pending:
+        if not self._pending and ranks.world_size() == 1:  # of several processes Lightning wants a loss from each
             return None
         self._pending = not self._ends
         return torch.ones((), device=self.device, requires_grad=True)
@@ -184,12 +216,11 @@ class TrainingModule(L.LightningModule):
     def _losses_from(self, outputs: Mapping[str, Tensor], batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         losses: dict[str, Tensor] = {}
         counts: dict[str, Tensor] = {}
-        for task in self.tasks:
-            present = batch.present[task.name]
-            labelled = task.counted(present).sum()
-            if bool(labelled):
+        labelled = ranks.total(torch.stack([task.counted(batch.present[task.name]).sum() for task in self.tasks]))
+        for task, count in zip(self.tasks, labelled, strict=True):
+            if bool(count):
                 losses[task.name] = self._loss_of(task, outputs[task.name], batch)
-                counts[task.name] = labelled
+                counts[task.name] = count
         return losses, counts
 
     def _forget_stages(self) -> None:
@@ -214,12 +245,25 @@ class TrainingModule(L.LightningModule):
             kwargs: likewise.
         """
         share = 1 / self.settings.accumulate
-        step = Step(loss.detach(), self._shared, self._own, self._last, share=share, ends=self._ends)
+        step = Step(
+            loss.detach(), self._shared, self._own, self._last, share=share, ends=self._ends, summed=ranks.total_of_all
+        )
         looks = self.probe is not None and self._looked_at is not None and bool(self._losses)
-        weights = self._looked_backward(step) if looks else self.weighting.backward(self._losses, step)
+        sums = self._gradient_sums if self._ends and ranks.world_size() > 1 else None
+        if sums is not None and not self.weighting.gives_whole_gradients:
+            sums.begin()
+        with self._drawing_alike():
+            weights = self._looked_backward(step) if looks else self.weighting.backward(self._losses, step)
+        if sums is not None:
+            sums.finish(without=self._shared if self.weighting.gives_whole_gradients else ())
         for name, weight in weights.items():
             self._weights[name].append(weight.detach())
         self._losses, self._looked_at, self._drawn = {}, None, None
+
+    @cached_property
+    def _gradient_sums(self) -> GradientSums:
+        heads = [] if self.supervision is None else self.supervision.parameters()
+        return GradientSums((*(() if self.is_sharded else self.architecture.parameters()), *heads))
 
     def _looked_backward(self, step: Step) -> Mapping[str, Tensor]:
         """The same of a batch that the probe looks at: by the gradients of the step if it has them, else beside it."""
@@ -266,9 +310,37 @@ class TrainingModule(L.LightningModule):
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """The optimiser's step, and what the weighting makes of it."""
+        if ranks.world_size() > 1 and self.trainer.precision == "16-mixed":  # its scaler wants some gradient
+            *others, closure = args
+            done = closure()
+            if all(parameter.grad is None for parameter in self.parameters()):
+                return
+            args = (*others, lambda: done)
         super().optimizer_step(*args, **kwargs)
+        self._average_buffers()
         self.weighting.after_step(self._losses_again)
         self._batch = None
+
+    def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any = None, **options: Any) -> None:
+        """Shorten the gradient; of sharded weights by the length that all parts have together."""
+        if not self.is_sharded or not gradient_clip_val:
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, **options)
+            return
+        gradients = [one.grad for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
+        parts = [one.to_local() for one in gradients if hasattr(one, "to_local")]
+        others = [one for one in gradients if not hasattr(one, "to_local")]
+        squares = ranks.total(sum((part.square().sum() for part in parts), torch.zeros((), device=self.device)))
+        length = (squares + sum(other.square().sum() for other in others)).sqrt()
+        factor = (float(gradient_clip_val) / (length + 1e-6)).clamp(max=1.0)
+        for part in (*parts, *others):
+            part.mul_(factor)
+
+    def _average_buffers(self) -> None:
+        """Let all processes go on with the same running statistics, where each normalises its share by its own."""
+        if ranks.world_size() > 1 and not self.settings.sync_batchnorm:
+            buffers = [buffer for buffer in self.architecture.buffers() if buffer.is_floating_point()]
+            for buffer, whole in zip(buffers, ranks.total_of_all(buffers), strict=True):
+                buffer.copy_(whole / ranks.world_size())
 
     def _losses_again(self) -> dict[str, Tensor]:
         """The losses of the batch after the step; running statistics stay as they are."""
@@ -286,7 +358,6 @@ class TrainingModule(L.LightningModule):
         for task in self.tasks:
             sums = self._sums[task.name]
             added = torch.stack(sums).sum(0) if sums else torch.zeros(2, device=self.device)
-            added = self.trainer.strategy.reduce(added, reduce_op="sum")
             self.epoch_losses[task.name] = float(added[0] / added[1]) if added[1] > 0 else math.nan
             if added[1] > 0 and not math.isfinite(self.epoch_losses[task.name]):
                 raise InputError(
@@ -328,7 +399,7 @@ class TrainingModule(L.LightningModule):
         if self.trainer.sanity_checking:
             return
         for task in self.tasks:
-            tally = self.trainer.strategy.reduce(self._tallies[task.name], reduce_op="sum")
+            tally = ranks.total(self._tallies[task.name])
             self.skills[task.name] = task.skill(tally.cpu())
             self.never_predicted[task.name] = list(task.never_predicted(tally.cpu()))
         judged = self.skills if self.major is None else {self.major: self.skills[self.major]}
@@ -347,9 +418,14 @@ class TrainingModule(L.LightningModule):
 
 def loss_of(task: Task, output: Tensor, batch: Batch) -> Tensor:
     """Loss of a task's raw output on a batch, with the masks that it looks at."""
+    if ranks.world_size() > 1 and not task.sums_over_batch:
+        output, batch = whole_batch(task, output, batch)
     name, masks = task.name, task.masks
     further = {} if masks is None else {"masks": batch.targets[masks.name], "masked": batch.present[masks.name]}
-    return task.loss(output, batch.targets[name], batch.present[name], batch.region, **further)
+    if ranks.world_size() == 1 or not task.sums_over_batch:
+        return task.loss(output, batch.targets[name], batch.present[name], batch.region, **further)
+    with summed_by(total_of_shares):
+        return task.loss(output, batch.targets[name], batch.present[name], batch.region, **further)
 
 
 def _refuse_strange(batch: Batch, task: str) -> None:

@@ -11,19 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from torch import Tensor
 
 from crosstask.errors import CrosstaskError
 from crosstask.files import link_atomically, write_atomically
 from crosstask.functional.best_epoch import BestEpoch, best_epoch, may_become_best
-from crosstask.nn import weights_file
+from crosstask.nn.weights_file import weights_bytes
 from crosstask.runs import BEST, CANDIDATES, FINAL, HISTORY, LAST, SNAPSHOTS, remove_weights
 from crosstask.training.loggers import RunLoggers
 from crosstask.training.module import TrainingModule
-
-
-def weights_bytes(module: TrainingModule) -> bytes:
-    """The architecture's weights as safetensors with a checksum."""
-    return weights_file.weights_bytes(module.architecture.state_dict())
+from crosstask.training.shares import whole_weights
 
 
 def smoothed(scores: Sequence[float], epochs: int) -> float:
@@ -157,10 +154,11 @@ class Recorder(L.Callback):
         row["learning_rate"] = trainer.optimizers[0].param_groups[-1]["lr"]  # the first is the encoder's own
         self._rows = [*self._rows[:epoch], row]
         trainer.should_stop = self._patience_is_over()
+        weights = whole_weights(pl_module.architecture)
         if not trainer.is_global_zero:
             trainer.save_checkpoint(self._folder / LAST)  # every process takes part in gathering the state
             return
-        self._write_weights(pl_module, before)
+        self._write_weights(weights, before)
         self._write_history()
         trainer.save_checkpoint(self._folder / LAST)
         if self._loggers is not None:
@@ -170,12 +168,12 @@ class Recorder(L.Callback):
         if self._tell is not None:
             self._tell(row)
 
-    def _write_weights(self, module: TrainingModule, before: int) -> None:
+    def _write_weights(self, state: dict[str, Tensor], before: int) -> None:
         """The best epoch's weights under their name, and those of this epoch if it may become the best later."""
         epoch, best = len(self._scores) - 1, self.best_epoch
         candidate = epoch in may_become_best(self._scores, self._smoothing)
         snapshot = epoch in self._snapshots
-        weights = weights_bytes(module) if candidate or snapshot or best == epoch else b""
+        weights = weights_bytes(state) if candidate or snapshot or best == epoch else b""
         if snapshot:
             self._snapshot(epoch).parent.mkdir(exist_ok=True)
             write_atomically(self._snapshot(epoch), weights)
@@ -204,7 +202,7 @@ class Recorder(L.Callback):
     def finish(self, trainer: L.Trainer, module: TrainingModule) -> None:
         """Keep the last epoch's weights beside the best, also of a run that was killed after its last epoch."""
         if trainer.is_global_zero and not trainer.interrupted and self._rows:
-            write_atomically(self._folder / FINAL, weights_bytes(module))
+            write_atomically(self._folder / FINAL, weights_bytes(module.architecture.state_dict()))
 
     def clean(self, kept: Sequence[int] = ()) -> None:
         """Remove what a complete run has no use for.

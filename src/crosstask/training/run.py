@@ -7,6 +7,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from crosstask import ranks
 from crosstask.architectures.base import Architecture
 from crosstask.assembly import Assembly, assembly_of, dataset_of, describe_assembly
 from crosstask.datasets.base import Dataset as RawData
@@ -24,11 +26,11 @@ from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import Experiment, TrainingSection
 from crosstask.faults import told_plainly
 from crosstask.files import clear_leftovers, writing
-from crosstask.history import epoch_line
 from crosstask.locks import locked
 from crosstask.network import build_architecture, precision_of, spatial_dims
 from crosstask.nn.normalisation import describe_normalisation
 from crosstask.nn.recomputing import recompute
+from crosstask.nn.shared_norm import share_batch_norms
 from crosstask.plugins import installed, load
 from crosstask.runs import (
     CHARACTERISTICS,
@@ -69,23 +71,21 @@ from crosstask.training.cache import CachedSamples
 from crosstask.training.characteristics import check_ordered, levels_of, write_characteristics
 from crosstask.training.checkpoint import RunCheckpoints
 from crosstask.training.collating import Collate
-from crosstask.training.device import device_of, is_pinned, open_trainer, quiet
+from crosstask.training.device import device_of, is_pinned, joined, open_trainer, processes_of, quiet
+from crosstask.training.launch import threads_of, train_in_processes
 from crosstask.training.lesion import LesionSamples, check_outlines
 from crosstask.training.loggers import RunLoggers
 from crosstask.training.module import TrainingModule
 from crosstask.training.pools import balanced_task, class_pools, foreground_pools, labelled_pools
 from crosstask.training.readings import readings_of, write_readings
 from crosstask.training.recorder import Recorder
-from crosstask.training.sampler import EpochSampler, NumberedSampler
-from crosstask.training.samples import CaseSamples, PatchSamples, SliceSamples, WholeSamples, spread
+from crosstask.training.sampler import EpochSampler, NumberedSampler, ShareOfBatches
+from crosstask.training.samples import CaseSamples, PatchSamples, SliceSamples, Unlabelled, WholeSamples, spread
+from crosstask.training.telling import Telling
 from crosstask.training.transfer import Probe, TransferRecorder
 from crosstask.weighting import Weighting, build_weighting
 
 _log = logging.getLogger(__name__)
-
-
-def _unheard(line: str) -> None:
-    pass
 
 
 def _foreground_classes(whole: Assembly) -> list[tuple[str, str]]:
@@ -147,9 +147,16 @@ def _on_device(spec: RunSpec) -> bool:
 
 
 def _validation_samples(experiment: Experiment, store: Store, cases: list[str], assembly: Assembly) -> Dataset[Sample]:
-    """An even choice of the validation samples, the same for every method and seed."""
+    """An even choice of the validation samples, the same for every method and seed.
+
+    Of several processes each has its share: none twice, so one may have a sample fewer than others, and none at all
+    has one without labels, which counts nowhere.
+    """
     samples = _samples(experiment, store, cases, assembly)
     chosen = spread(len(samples), experiment.training.validation_samples)
+    if not (own := chosen[ranks.rank() :: ranks.world_size()]):
+        return Unlabelled(Subset(samples, chosen[:1]))
+    chosen = own
     return _kept(experiment.training, Subset(samples, chosen), [samples.cases[index] for index in chosen], assembly)
 
 
@@ -160,35 +167,12 @@ def _kept(settings: TrainingSection, samples: Dataset[Sample], cases: list[str],
     return CachedSamples(samples, cases, assembly, shared=settings.loader_workers > 0)
 
 
-@dataclass(frozen=True)
-class Telling:
-    """Who is told what happens in a training.
-
-    Attributes:
-        tell: in one line what the user should know.
-        follow: the row of each epoch once it is on disk; None: ``tell`` gets a line of it.
-        step: how many batches of how many of the whole training are done.
-        draws: a progress bar on the terminal, in the place of lines of epochs.
-    """
-
-    tell: Callable[[str], None] = _unheard
-    follow: Callable[[Mapping[str, Any]], None] | None = None
-    step: Callable[[int, int], None] | None = None
-    draws: bool = False
-
-    def epochs_of(self, spec: RunSpec) -> Callable[[Mapping[str, Any]], None] | None:
-        """What is told the rows of a run's epochs; None where a bar is drawn."""
-        if self.draws or self.follow is not None:
-            return self.follow
-        return lambda row: self.tell(f"{spec.name}: {epoch_line(row, spec.experiment.training.epochs)}")
-
-
 def train(
     spec: RunSpec,
     store: Store,
     *,
     show_progress: bool = False,
-    tell: Callable[[str], None] = _unheard,
+    tell: Callable[[str], None] | None = None,
     follow: Callable[[Mapping[str, Any]], None] | None = None,
     step: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -210,35 +194,87 @@ def train(
         CrosstaskError: another process trains the same run.
     """
     check_settings(spec)
+    with joined(spec.experiment.training):
+        return _trained(spec, store, Telling(tell or _unheard, follow, step, show_progress))
+
+
+def _trained(spec: RunSpec, store: Store, telling: Telling) -> dict[str, Any]:
+    """Train a run under its lock; of several processes that have met, the first has that."""
+    if not ranks.is_first():  # the first has the folder, and says whether there is anything to do
+        if ranks.agreed(False):
+            with told_plainly(spec.name):
+                _train(spec, store, Telling())
+        ranks.wait()
+        return trained_record(spec.folder)
     with writing(spec.folder):
         spec.folder.mkdir(parents=True, exist_ok=True)
     with locked(spec.folder, LOCK, "trained"):
         open_run(spec)
-        if is_trained(spec):
+        if not ranks.agreed(not is_trained(spec)):
+            ranks.wait()
             return trained_record(spec.folder)
         clear_leftovers(spec.folder)
         with told_plainly(spec.name):
-            return _train(spec, store, Telling(tell, follow, step, show_progress))
+            world = processes_of(spec.experiment.training)
+            if world > ranks.world_size():
+                train_in_processes(_train, spec, store, world, telling)
+            else:
+                _train(spec, store, telling)
+    ranks.wait()
+    return trained_record(spec.folder)
 
 
-def _train(spec: RunSpec, store: Store, telling: Telling) -> dict[str, Any]:
-    """Train a run that is not complete; see :func:`train`."""
+def _unheard(line: str) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """What is known of the cases before a network is made.
+
+    Attributes:
+        dataset: the raw data set.
+        splits: which cases train, choose and test.
+        weighting: that has chosen the tasks that the run learns.
+        whole: how the experiment looks at a case.
+        assembly: how the run does, its tasks fitted to the training cases.
+    """
+
+    dataset: RawData
+    splits: Mapping[Split, list[str]]
+    weighting: Weighting
+    whole: Assembly
+    assembly: Assembly
+
+
+def _learned(spec: RunSpec, store: Store) -> _Learned:
+    """Look at the cases. The store keeps what is found, so the first of several processes does it alone."""
+    with ranks.first_alone():
+        dataset = dataset_of(spec.experiment)
+        whole = assembly_of(spec.experiment, dataset)
+        splits = _splits(spec.experiment, store, dataset)
+        weighting = _weighting(spec, store, splits["train"], whole)
+        assembly = whole.only(weighting.tasks)
+        for task in assembly.tasks:
+            task.fit(channel_statistics(store, splits["train"], task.array, task.classes, assembly.region_array))
+    return _Learned(dataset, splits, weighting, whole, assembly)
+
+
+def _train(spec: RunSpec, store: Store, telling: Telling) -> None:
+    """Train a run that is not complete; see :func:`train`. Of several processes each does so, and the first writes."""
     settings = spec.experiment.training
-    dataset = dataset_of(spec.experiment)
-    whole = assembly_of(spec.experiment, dataset)
-    splits = _splits(spec.experiment, store, dataset)
-    weighting = _weighting(spec, store, splits["train"], whole)
-    assembly = whole.only(weighting.tasks)
-    for task in assembly.tasks:
-        task.fit(channel_statistics(store, splits["train"], task.array, task.classes, assembly.region_array))
+    learned = _learned(spec, store)
+    weighting, assembly = learned.weighting, learned.assembly
     seed_everything(spec.seed, verbose=False)
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    if threads := threads_of(settings):
+        torch.set_num_threads(threads)
     module = _module(spec, assembly, weighting, telling.tell)
     readings_of(module.architecture)  # what cannot be kept is told before hours of work
-    record = _new_record(spec, store, dataset, splits, weighting, assembly, module.architecture)
-    _write_new(spec, store, record, splits, weighting, assembly)
-    trained = _fit(spec, module, _loaders(spec, store, splits, assembly, whole), telling)
+    record: dict[str, Any] = {}
+    if ranks.is_first():
+        record = _new_record(spec, store, learned, module.architecture)
+        _write_new(spec, store, record, learned)
+    trained = _fit(spec, module, _loaders(spec, store, learned), telling)
     record["trained"] = True
     # of its checkpoint, where the run went on from one
     record["normalisation"] = describe_normalisation(module.architecture)
@@ -251,7 +287,6 @@ def _train(spec: RunSpec, store: Store, telling: Telling) -> dict[str, Any]:
         seal(spec.folder, RECORD, HISTORY, READINGS, TRANSFER)
         trained.checkpoints.remove_checkpoint(spec.folder / LAST)
         trained.recorder.clean(kept=_snapshots_to_keep(spec))
-    return record
 
 
 def _write_readings(spec: RunSpec, architecture: Architecture, tell: Callable[[str], None]) -> None:
@@ -285,7 +320,9 @@ def _module(
         architecture = architecture.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if settings.activation_checkpointing:
         recompute(architecture.blocks())
-    probe = Probe(architecture, settings.transfer_every)
+    if ranks.world_size() > 1 and settings.sync_batchnorm:
+        share_batch_norms(architecture, device_of(settings))
+    probe = Probe(architecture, 0 if settings.strategy == "fsdp" else settings.transfer_every)
     return TrainingModule(
         architecture,
         assembly.tasks,
@@ -300,20 +337,13 @@ def _module(
     )
 
 
-def _write_new(
-    spec: RunSpec,
-    store: Store,
-    record: dict[str, Any],
-    splits: Mapping[Split, list[str]],
-    weighting: Weighting,
-    assembly: Assembly,
-) -> None:
+def _write_new(spec: RunSpec, store: Store, record: dict[str, Any], learned: _Learned) -> None:
     """Leave on disk what is known of a run before its first epoch, if it is of the same data as what lies there."""
     check_data(spec, record["data"]["fingerprint"])
     write_record(spec.folder, record)
-    write_images(spec.folder, digests_of(store, _cases(splits), assembly.image_array))
-    if weighting.characteristics:
-        write_characteristics(spec.folder / CHARACTERISTICS, weighting.characteristics)
+    write_images(spec.folder, digests_of(store, _cases(learned.splits), learned.assembly.image_array))
+    if learned.weighting.characteristics:
+        write_characteristics(spec.folder / CHARACTERISTICS, learned.weighting.characteristics)
 
 
 @dataclass(frozen=True)
@@ -345,6 +375,7 @@ class _Trained:
             "seconds_of_last_start": round(time.perf_counter() - self.started, 1),
             "memory": peak_memory(self.trainer.strategy.root_device),
             "device": str(self.trainer.strategy.root_device),
+            "devices": self.trainer.world_size,
             "precision": str(self.trainer.precision),
             "threads": torch.get_num_threads(),
             "machine": platform.machine(),
@@ -367,7 +398,7 @@ def _fit(
     average = None if settings.average is None else WeightAverage(spec.folder, settings.average)
     checkpoints = RunCheckpoints(spec.folder)
     done = checkpoints.find(module, settings.epochs, telling.tell)
-    loggers = RunLoggers(spec, telling.tell)
+    loggers = RunLoggers(spec, telling.tell) if ranks.is_first() else None
     recorder = Recorder(
         spec.folder,
         smoothing=settings.smoothing,
@@ -386,7 +417,7 @@ def _fit(
         spec.folder,
     )
     started = time.perf_counter()
-    with quiet(), loggers:
+    with quiet(), loggers or nullcontext():
         trainer = open_trainer(
             settings,
             max_epochs=settings.epochs,
@@ -404,7 +435,8 @@ def _fit(
             enable_progress_bar=telling.draws,
             num_sanity_val_steps=0,
         )
-        telling.tell(f"{spec.name}: trains on {describe_device(trainer.strategy.root_device)}")
+        several = f", {trainer.world_size} of them" if trainer.world_size > 1 else ""
+        telling.tell(f"{spec.name}: trains on {describe_device(trainer.strategy.root_device)}{several}")
         trainer.fit(module, *loaders, ckpt_path=spec.folder / LAST if done else None)
         recorder.finish(trainer, module)
         if average:
@@ -445,22 +477,15 @@ def _snapshots_to_keep(spec: RunSpec) -> list[int]:
     return snapshots_needed(other_epochs(spec, [spec]))
 
 
-def _new_record(
-    spec: RunSpec,
-    store: Store,
-    dataset: RawData,
-    splits: Mapping[Split, list[str]],
-    weighting: Weighting,
-    assembly: Assembly,
-    architecture: Architecture,
-) -> dict[str, Any]:
+def _new_record(spec: RunSpec, store: Store, learned: _Learned, architecture: Architecture) -> dict[str, Any]:
     """What is known of a run before its first epoch."""
+    dataset, splits, assembly = learned.dataset, learned.splits, learned.assembly
     return {
         "method": spec.method.name,
         "variant": spec.variant,
         "seed": spec.seed,
         "tasks": list(spec.tasks),
-        "learned": list(weighting.tasks),
+        "learned": list(learned.weighting.tasks),
         "trained": False,
         "parameters": sum(parameter.numel() for parameter in architecture.parameters()),
         "form": architecture.describe(),
@@ -497,11 +522,11 @@ def _weighting(spec: RunSpec, store: Store, training: list[str], whole: Assembly
     return weighting
 
 
-def _loaders(
-    spec: RunSpec, store: Store, splits: Mapping[Split, list[str]], assembly: Assembly, whole: Assembly
-) -> tuple[DataLoader[Any], DataLoader[Any]]:
+def _loaders(spec: RunSpec, store: Store, learned: _Learned) -> tuple[DataLoader[Any], DataLoader[Any]]:
+    """Samples in batches, or this process's share of each batch where several train together."""
     experiment, settings = spec.experiment, spec.experiment.training
-    training, order = _training_samples(spec, store, splits["train"], assembly, whole)
+    splits, assembly = learned.splits, learned.assembly
+    training, order = _training_samples(spec, store, splits["train"], assembly, learned.whole)
     count = len(training)  # type: ignore[arg-type]
     if count < settings.batch_size:
         raise InputError(
@@ -513,9 +538,7 @@ def _loaders(
     return (
         DataLoader(
             training,
-            batch_size=settings.batch_size,
-            sampler=order,
-            drop_last=True,  # a last batch of one sample would break batch normalisation
+            batch_sampler=ShareOfBatches(order, settings.batch_size, ranks.rank(), ranks.world_size()),
             collate_fn=Collate(
                 None if _on_device(spec) else _change(spec, assembly),
                 [task.name for task in assembly.labels if isinstance(task, SegmentationTask)],
@@ -525,7 +548,7 @@ def _loaders(
         ),
         DataLoader(
             _validation_samples(experiment, store, splits["validation"], assembly.for_scoring()),
-            batch_size=settings.batch_size,
+            batch_size=math.ceil(settings.batch_size / ranks.world_size()),
             collate_fn=collate,
             **workers,
         ),

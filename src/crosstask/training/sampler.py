@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -189,6 +191,33 @@ class NumberedSampler(Sampler[tuple[int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         first = self._order.epoch * len(self._order)
         return ((index, first + place) for place, index in enumerate(self._order))
+
+
+class ShareOfBatches(Sampler[list[Any]]):
+    """Batches of an order, or what one of several processes has of each: every so-manyth sample of it.
+
+    So all processes together see the same batches as one alone. Shares differ by one sample where their number does not
+    divide a batch; samples that would not fill the last batch are left out.
+
+    Args:
+        order: of the samples.
+        batch_size: of the batch as a whole.
+        rank: number of the process.
+        world: how many there are.
+    """
+
+    def __init__(self, order: EpochSampler | NumberedSampler, batch_size: int, rank: int = 0, world: int = 1) -> None:
+        self.sampler = order  # under this name Lightning looks for what has epochs
+        self.batch_size, self.drop_last = batch_size, True
+        self._rank, self._world = rank, world
+
+    def __len__(self) -> int:
+        return len(self.sampler) // self.batch_size
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        draws = iter(self.sampler)
+        for _ in range(len(self)):
+            yield list(itertools.islice(draws, self.batch_size))[self._rank :: self._world]
 
 
 def _filled(pools: Sequence[Sequence[int]]) -> list[np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -177,6 +178,24 @@ class PatchSamples(CaseSamples):
         if sample.region is not None:
             sample.region = F.pad(sample.region, widths)
         return sample
+
+
+class Unlabelled(Dataset[Sample]):
+    """Samples whose labels are all missing.
+
+    Args:
+        samples: the samples.
+    """
+
+    def __init__(self, samples: Dataset[Sample]) -> None:
+        self._samples = samples
+
+    def __len__(self) -> int:
+        return len(self._samples)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self._samples[index]
+        return replace(sample, present={task: torch.zeros_like(own) for task, own in sample.present.items()})
 
 
 def spread(count: int, wanted: int | None) -> list[int]:

@@ -19,6 +19,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from crosstask import ranks
 from crosstask.architectures.base import Architecture
 from crosstask.files import write_atomically
 from crosstask.functional.gradients import Products, affinity, ahead, none_of, products_of, step_length
@@ -78,8 +79,11 @@ class Probe:
         self._gradients, self._scale = {}, float(scale)
 
     def look(self, task: str, parameters: Sequence[nn.Parameter], found: Sequence[Tensor | None]) -> None:
-        """Take the gradients of one task's loss."""
-        self._gradients[task] = {id(one): own for one, own in zip(parameters, found, strict=True)}
+        """Take the gradients of one task's loss, those of all processes that train together."""
+        there = [own for own in found if own is not None]
+        summed = iter(ranks.total_of_all(there))
+        whole = [None if own is None else next(summed) for own in found]
+        self._gradients[task] = {id(one): own for one, own in zip(parameters, whole, strict=True)}
 
     def differentiate(self, losses: Mapping[str, Tensor], scale: Tensor) -> None:
         """Compute the gradients of all tasks, and keep the graphs for the step itself."""

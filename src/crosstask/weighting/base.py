@@ -35,6 +35,8 @@ class Step:
         ends: the optimiser takes its step after this batch; False for all but the last of accumulated batches.
         look: told each task's gradient of the shared parameters that can be learned, times :attr:`scale`, by weightings
             that have it (:attr:`crosstask.Weighting.shows_gradients`); None where nobody looks.
+        summed: gradients of one type, added up over all processes that train together. Losses are those of the whole
+            batch in each, but a gradient is the share of the process's own samples until it went through this.
     """
 
     scale: Tensor
@@ -44,6 +46,7 @@ class Step:
     share: float = 1.0
     ends: bool = True
     look: Look | None = None
+    summed: Callable[[Sequence[Tensor]], list[Tensor]] = list
 
 
 class Weighting(ABC):
@@ -65,6 +68,9 @@ class Weighting(ABC):
         needs: packages that it computes with and that an installation may lack.
         shows_gradients: :meth:`backward` calls ``step.look`` for each task, so that nobody has to compute the
             gradients of the tasks once more. A subclass with a :meth:`backward` of its own has to say so again.
+        gives_whole_gradients: :meth:`backward` gives ``step.shared`` gradients that went through ``step.summed``; else
+            those of the process's own samples, which are added up afterwards. Parameters of single tasks always have
+            the latter.
         learning_rate: of :meth:`parameters`; None for the network's.
         characteristics: what :meth:`fit` found of each task but the major, for the report.
     """
@@ -76,6 +82,7 @@ class Weighting(ABC):
     needs_major: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ()
     shows_gradients: ClassVar[bool] = False
+    gives_whole_gradients: ClassVar[bool] = False
     learning_rate: float | None = None
     characteristics: tuple[Characteristic, ...] = ()
 
@@ -88,6 +95,8 @@ class Weighting(ABC):
             cls.label = cls.name
         if "backward" in cls.__dict__ and "shows_gradients" not in cls.__dict__:
             cls.shows_gradients = False
+        if "backward" in cls.__dict__ and "gives_whole_gradients" not in cls.__dict__:
+            cls.gives_whole_gradients = False
 
     @classmethod
     def faults(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

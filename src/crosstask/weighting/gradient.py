@@ -24,11 +24,13 @@ class GradientWeighting(Weighting):
     Rows are in single precision or better, and free of the factor of mixed precision, before they are weighed. Those of
     accumulated batches are added up first, so that two batches of four are one of eight (batch normalisation aside). A
     task without a label has no row, nor has one whose loss does not move the shared parameters: the others are weighed
-    among themselves, and a row that is alone is the gradient. Where a row is not finite, as mixed precision must
+    among themselves, and a row that is alone is the gradient. Rows of several processes are added up before they are
+    weighed. Where a row is not finite, as mixed precision must
     expect, nothing is weighed and the gradients say so.
     """
 
     shows_gradients = True
+    gives_whole_gradients = True
 
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__(tasks)
@@ -79,7 +81,7 @@ class GradientWeighting(Weighting):
         import torch
 
         tasks = list(self._rows)
-        jacobian = torch.stack(list(self._rows.values()))
+        (jacobian,) = step.summed([torch.stack(list(self._rows.values()))])
         weights = jacobian.new_ones(len(tasks))
         lengths = torch.linalg.vector_norm(jacobian, dim=1)
         if bool(torch.isfinite(lengths).all()):

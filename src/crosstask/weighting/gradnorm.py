@@ -82,7 +82,7 @@ class GradNorm(ScalarWeighting):
             (found,) = torch.autograd.grad(
                 loss, layer, factor.to(loss.dtype), retain_graph=True, allow_unused=True, materialize_grads=True
             )
-            lengths.append((found.float() / factor.float()).norm())
+            lengths.append((step.summed([found])[0].float() / factor.float()).norm())
         norms = self.weights[known] * torch.stack(lengths)
         ratios = torch.stack([loss.detach().float() / max(self._first[task], 1e-12) for task, loss in losses.items()])
         target = norms.detach().mean() * (ratios / ratios.mean()) ** self.alpha
