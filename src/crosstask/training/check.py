@@ -22,12 +22,13 @@ from crosstask.training.pools import balanced_task
 from crosstask.weighting import WEIGHTINGS, check_installed
 
 
-def check_specs(specs: Sequence[RunSpec], dataset: RawDataset | None = None) -> None:
+def check_specs(specs: Sequence[RunSpec], dataset: RawDataset | None = None, *, elsewhere: bool = False) -> None:
     """What can be told before hours of work: networks that cannot be built, devices and samples that cannot be had.
 
     Args:
         specs: runs of one experiment.
         dataset: its data set, where there is one already.
+        elsewhere: they are trained on other machines, so devices of this one do not matter.
 
     Raises:
         InputError: an option that there is not, or that does not fit the experiment's tasks.
@@ -36,7 +37,7 @@ def check_specs(specs: Sequence[RunSpec], dataset: RawDataset | None = None) -> 
     check_networks(specs, dataset)
     for spec in {spec.key: spec for spec in specs}.values():  # variants differ in settings
         experiment, settings = spec.experiment, spec.experiment.training
-        if any(other.key == spec.key and not is_trained(other) for other in specs):
+        if not elsewhere and any(other.key == spec.key and not is_trained(other) for other in specs):
             check_device(settings, precision_of(experiment, device_of(settings)))
         whole = assembly_of(experiment, dataset)
         if settings.balance is not None:
