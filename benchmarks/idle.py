@@ -3,8 +3,8 @@
     python benchmarks/idle.py            # minutes
     python benchmarks/idle.py --short
 
-CPU seconds of the command and of all that it starts, at one thread. Imports are timed in every process from the outermost
-statement on, by a `sitecustomize` that Python imports at its start.
+CPU seconds of the command and of all that it starts, at one thread. Imports are timed in every process, the outermost
+statements alone, by a `sitecustomize` that Python imports at its start.
 """
 
 from __future__ import annotations
