@@ -118,7 +118,10 @@ def _job(tmp_path: Path, **changes: object) -> Job:
 def test_a_machine_says_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CROSSTASK_CACHE", str(tmp_path / "cache"))
-    assert list(do_job(_job(tmp_path), {}, None, None)) == [Lacks()]
+    assert list(do_job(_job(tmp_path), {}, None, None)) == [Lacks(store=True, state=False)]
+    assert list(do_job(_job(tmp_path, begun=True), {}, None, None)) == [Lacks(store=True, state=True)]
+    (tmp_path / "out" / "mark").touch()  # which it sees now
+    assert list(do_job(_job(tmp_path, begun=True), {}, None, None)) == [Lacks(store=True, state=False)]
     (ended,) = do_job(_job(tmp_path, version="0.0.1"), {}, None, None)
     assert isinstance(ended, Ended) and ended.exit_code == 2 and "here is 0.0.1; install the same" in ended.words
 

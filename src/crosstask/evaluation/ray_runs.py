@@ -37,7 +37,7 @@ from crosstask.files import writing
 from crosstask.history import read_history
 from crosstask.locks import locked
 from crosstask.processes import cores
-from crosstask.runs import HISTORY, LOCK, SCORES, RunSpec, is_trained, keep_evaluation, open_run
+from crosstask.runs import HISTORY, LOCK, SCORES, RunSpec, has_learned, is_trained, keep_evaluation, open_run
 
 _log = logging.getLogger(__name__)
 _STARTS = 3
@@ -144,6 +144,7 @@ class _Run:
         starts: times that it was begun since its last new epoch.
         epochs: that it had when it was begun last.
         machine: that it was begun on last.
+        ships: what machines lacked of it so far, which the next one is given at once.
         held: the lock on its folder, while another machine works on a copy.
         ended: how it has ended.
     """
@@ -152,6 +153,7 @@ class _Run:
     starts: int = 0
     epochs: int = -1
     machine: str = ""
+    ships: Lacks = field(default_factory=lambda: Lacks(store=False, state=False))
     held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     ended: Ended | None = None
 
@@ -243,7 +245,7 @@ class RayRunner:
                     self._ray.cancel(stream, force=True)
                 run.held.close()
 
-    def _begin(self, run: _Run, mark: str, *, shipped: bool = False) -> Any:
+    def _begin(self, run: _Run, mark: str) -> Any:
         """Give a run to the cluster; the stream of what happens to it."""
         spec, store = run.spec, run.work.store
         job = Job(
@@ -253,18 +255,17 @@ class RayRunner:
             folder=str(Path.cwd()),
             own_disk=self._own_disk,
             state_every=self._state_every,
+            begun=has_learned(spec.folder),
         )
-        state = whole(spec.folder) if spec.folder.exists() else Change()
-        if not is_scored(spec):  # or it would be taken for scored as it is to be
-            state = Change({name: data for name, data in state.files.items() if name != SCORES})
         asked = self._resources.asked(spec.experiment.training, there=self._gpus_there)
         options: dict[str, Any] = {"num_cpus": asked["CPU"], "num_gpus": asked["GPU"], "name": spec.name}
         if "memory" in asked:
             options["memory"] = asked["memory"]
         task = self._task.options(num_returns="streaming", max_retries=0, scheduling_strategy="SPREAD", **options)
         run.epochs = len(read_history(spec.folder / HISTORY))
-        parts = self._shipped(store) if shipped else None
-        return task.remote(job, self._files_of(spec), self._ray.put(state) if state else None, parts)
+        parts = self._shipped(store) if run.ships.store else None
+        state = self._ray.put(_state_of(spec)) if run.ships.state else None
+        return task.remote(job, self._files_of(spec), state, parts)
 
     def _hear(self, run: _Run, stream: Any, mark: str) -> Any:
         """Take what has happened to a run; the new stream, if it was begun again."""
@@ -273,7 +274,8 @@ class RayRunner:
             if isinstance(message, Begun):
                 self._take_over(run, message)
             elif isinstance(message, Lacks):
-                return self._begin(run, mark, shipped=True)
+                run.ships = Lacks(run.ships.store or message.store, run.ships.state or message.state)
+                return self._begin(run, mark)
             elif isinstance(message, Ended):
                 self._finish(run, message)
             else:
@@ -359,6 +361,14 @@ class RayRunner:
             kind = InputError if ended.exit_code == InputError.exit_code else CrosstaskError
             raise kind(f"{ended.words}{more}")
         raise_first([Failed(run.spec, run.ended.exit_code) for run in failed if run.ended is not None])
+
+
+def _state_of(spec: RunSpec) -> Change:
+    """What there is of a run folder, without scores that were made otherwise than they are to be."""
+    state = whole(spec.folder)
+    if is_scored(spec):
+        return state
+    return Change({name: data for name, data in state.files.items() if name != SCORES})
 
 
 def _on_machine(job: Job, files: Files, state: Change | None, parts: list[Any] | None) -> Iterator[Any]:

@@ -49,6 +49,7 @@ class Job:
         folder: from which relative paths go.
         own_disk: work on the machine's own disk, whatever it sees.
         state_every: seconds after which the run folder comes back, if epochs have ended since.
+        begun: there is something in the run folder already.
         version: of this package.
     """
 
@@ -58,6 +59,7 @@ class Job:
     folder: str
     own_disk: bool
     state_every: float
+    begun: bool = False
     version: str = __version__
 
 
@@ -71,7 +73,10 @@ class Begun:
 
 @dataclass(frozen=True)
 class Lacks:
-    """A machine does not see the store, and has none of that content."""
+    """A machine does not see the store, and has none of that content; or does not see what there is of the run."""
+
+    store: bool
+    state: bool
 
 
 @dataclass(frozen=True)
@@ -91,8 +96,8 @@ def do_job(job: Job, files: Files, state: Change | None, parts: Iterable[Files] 
     Args:
         job: what.
         files: those that its experiment names.
-        state: what there is of the run folder; None where nothing is, or where the machine may see it itself.
-        parts: of the store, one after the other; None: they are asked for with :class:`Lacks` where they are needed.
+        state: what there is of the run folder; None: it is asked for with :class:`Lacks` where it is needed.
+        parts: of the store, one after the other; None likewise.
 
     Yields:
         What happens. The last one is :class:`Lacks` or :class:`Ended`.
@@ -107,12 +112,13 @@ def do_job(job: Job, files: Files, state: Change | None, parts: Iterable[Files] 
     with contextlib.suppress(OSError):
         os.chdir(job.folder)
     try:
-        store = _store_here(job, parts)
-        if store is None:
-            yield Lacks()
-            return
         with _workplace() as place:
+            store = _store_here(job, parts)
             spec, shared = _here(job, files, place)
+            unseen = job.begun and not shared and state is None
+            if store is None or unseen:
+                yield Lacks(store is None, unseen)
+                return
             if not shared and state is not None:
                 state.put(spec.folder, log_of(spec))
                 write_settings(spec)
@@ -126,7 +132,15 @@ def do_job(job: Job, files: Files, state: Change | None, parts: Iterable[Files] 
 def _worked(work: Work, sender: Sender | None, job: Job) -> Iterator[Message]:
     """Do the work in a process of its own, and tell what is new about once a second."""
     failed: list[Failed] = []
-    thread = threading.Thread(target=lambda: failed.extend(failures_of([work])), daemon=True)
+    errors: list[Exception] = []
+
+    def apart() -> None:
+        try:
+            failed.extend(failures_of([work]))
+        except Exception as error:  # which would end this thread alone
+            errors.append(error)
+
+    thread = threading.Thread(target=apart, daemon=True)
     here, there = (str(one.experiment.output_folder).encode() for one in (work.spec, job.work.spec))
     last = time.monotonic()
     thread.start()
@@ -141,6 +155,8 @@ def _worked(work: Work, sender: Sender | None, job: Job) -> Iterator[Message]:
             last = time.monotonic()
         if change:
             yield replace(change, log=change.log.replace(here, there))
+    if errors:
+        raise errors[0]
     if sender is not None:
         change = sender.state()
         sender.close()
