@@ -16,6 +16,7 @@ _PATIENT = {  # on a busy machine what starts may take minutes
     "RAY_worker_register_timeout_seconds": "600",
     "RAY_raylet_start_wait_time_s": "120",
     "RAY_health_check_timeout_ms": "60000",
+    "RAY_worker_niceness": "0",
 }
 OBJECTS = 80 * 2**20
 """Bytes of each node's object store: Ray's least is 75 MiB."""

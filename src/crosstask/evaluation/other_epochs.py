@@ -155,11 +155,11 @@ def score_other_epochs(
     """One run under all other rules, whose ``epochs`` these are, in this process; ``tell`` is told what it does."""
     plan, folder = OtherEpochs(spec, epochs), spec.folder
     (folder / EPOCHS).unlink(missing_ok=True)
-    tables = {epoch: _scored(spec, epoch, store_root, tell) for epoch in snapshots_needed(plan.epochs)}
+    tables = {epoch: _scored(spec, epoch, store_root, tell) for epoch in snapshots_needed(epochs)}
     names = []
-    for rule, epochs in plan.epochs.items():
+    for rule, taken in epochs.items():
         scores, predictions = (
-            pd.concat([_of_task(tables[epoch][kind], task) for task, epoch in epochs.items()], ignore_index=True)
+            pd.concat([_of_task(tables[epoch][kind], task) for task, epoch in taken.items()], ignore_index=True)
             for kind in (0, 1)
         )
         (folder / predictions_under(rule)).unlink(missing_ok=True)
