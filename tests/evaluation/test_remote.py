@@ -92,6 +92,15 @@ def test_a_state_is_of_one_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert state.files == {"last.ckpt": b"later 2", "candidates/3.safetensors": b"new 2"}
 
 
+def test_a_state_is_worth_sending_once_its_checkpoint_is_written(tmp_path: Path) -> None:
+    sender = Sender(tmp_path, tmp_path / "log")
+    (tmp_path / "history.csv").write_text("epoch\n0\n")  # before the checkpoint of the same epoch
+    assert sender.news() and not sender.has_new_checkpoint
+    (tmp_path / "last.ckpt").write_text("1")
+    assert not sender.news() and sender.has_new_checkpoint
+    assert sender.state() and not sender.has_new_checkpoint
+
+
 def test_a_checkpoint_comes_after_what_it_needs_and_the_record_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

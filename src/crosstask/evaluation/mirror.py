@@ -88,6 +88,11 @@ class Sender:
             self._sent |= mark
         return Change(files, log=self._more_said())
 
+    @property
+    def has_new_checkpoint(self) -> bool:
+        """Whether there is one that the other machine does not have: the last that is written of an epoch."""
+        return any(self._sent.get(name) != mark for name, mark in _marks(self._folder, (LAST,)))
+
     def state(self) -> Change | None:
         """All that is new, of one moment; None where the folder changes too fast for a look."""
         for _ in range(_TRIES):

@@ -48,7 +48,7 @@ class Job:
         fingerprint: of its store.
         folder: from which relative paths go.
         own_disk: work on the machine's own disk, whatever it sees.
-        state_every: seconds after which the run folder comes back, if epochs have ended since.
+        state_every: seconds after which the run folder comes back, if there is a new checkpoint.
         begun: there is something in the run folder already.
         version: of this package.
     """
@@ -149,7 +149,7 @@ def _worked(work: Work, sender: Sender | None, job: Job) -> Iterator[Message]:
         if sender is None or not thread.is_alive():
             continue
         change: Change | None = sender.news()
-        if change and change.files and time.monotonic() - last >= job.state_every:
+        if sender.has_new_checkpoint and time.monotonic() - last >= job.state_every:
             state = sender.state()
             change = _joined(change, state) if state is not None else change
             last = time.monotonic()
