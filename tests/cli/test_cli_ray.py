@@ -192,3 +192,20 @@ def test_on_shared_folders_the_command_works_in_place_and_what_cannot_be_had_is_
         line.startswith(("stl/seed0/mask: ", "gated/seed0: ", "0 of", "1 of")) for line in lines
     ), lines
     assert bench.tables("shared") == bench.tables("here")
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        (
+            ["ray://10.0.0.1:10001"],
+            "--ray: 'ray://10.0.0.1:10001' is of Ray's client, which cannot follow runs; give HOST:",
+        ),
+        (["a:1", "b:2"], "--ray: a:1 and b:2 are several clusters; give one"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_one_line(
+    experiment: Path, call: Any, address: list[str], words: str
+) -> None:
+    shown = call("benchmark", experiment, "--ray", *address)
+    assert shown.code == 2 and words in shown.error

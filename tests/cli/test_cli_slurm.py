@@ -176,3 +176,12 @@ def test_options_that_would_do_nothing_are_refused(
 ) -> None:
     shown = call("benchmark", experiment, *options)
     assert shown.code == 2 and said in shown.error and not (tmp_path / "results").exists()
+
+
+def test_without_ray_one_line_says_what_to_install(
+    experiment: Path, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    shown = call("benchmark", experiment, "--ray")
+    assert shown.code == 2 and not (tmp_path / "results").exists()
+    assert shown.error == "Error: --ray: needs Ray, which is not installed; run pip install 'crosstask[ray]'"
