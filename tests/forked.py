@@ -14,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from crosstask.evaluation.run import _IMPORTED
+from crosstask.evaluation.work import IMPORTED
 from crosstask.processes import context_with
 
 _COMMAND = "from crosstask.cli.main import main; main()"
@@ -22,7 +22,7 @@ _COMMAND = "from crosstask.cli.main import main; main()"
 
 def start(target: Callable[..., None], *arguments: object) -> BaseProcess:
     """Call a function of a module in a new process."""
-    process = context_with(_IMPORTED, on_cpu=True).Process(target=target, args=arguments)
+    process = context_with(IMPORTED, on_cpu=True).Process(target=target, args=arguments)
     process.start()
     return process
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from crosstask.evaluation.run import log_of
+from crosstask.evaluation.work import log_of
 from crosstask.experiment import Experiment, experiment_from
 from crosstask.locks import Holder
 from crosstask.runs import EXPERIMENT, HISTORY, LOCK, SCORES, RunSpec, environment, open_run, run_specs, write_record

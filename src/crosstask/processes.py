@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from multiprocessing.context import ForkServerContext, SpawnContext
+    from multiprocessing.context import BaseContext, ForkServerContext, SpawnContext
 
 
 def cores() -> int:
@@ -21,27 +23,60 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def context_with(modules: Sequence[str], *, on_cpu: bool) -> SpawnContext | ForkServerContext:
+def context_with(modules: Sequence[str], *, on_cpu: bool, forks: bool = True) -> SpawnContext | ForkServerContext:
     """How to start processes that need modules which take seconds to import.
 
-    On Linux and without a GPU they are forked off one process that has imported them and does nothing else. A process
-    that uses a GPU cannot be forked, nor can libraries of other systems: there each is new and imports them itself.
+    On Linux they are forked off one process that has imported them and does nothing else, so each is as fresh as a new
+    one. That process asks for no GPU: one that has used CUDA cannot be forked (:func:`forked_badly`). Libraries of
+    other systems, and of other accelerators, cannot be forked either: there each process is new and imports them.
 
     Args:
         modules: names of modules.
         on_cpu: the processes compute on the CPU, whatever else is there.
+        forks: False for new ones wherever this is.
     """
-    if sys.platform == "linux" and (on_cpu or not _has_gpu()):
+    if forks and sys.platform == "linux" and (on_cpu or not _has_other_accelerator()):
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(modules))
         return context
     return multiprocessing.get_context("spawn")
 
 
-def _has_gpu() -> bool:
+def context_of_now() -> BaseContext:
+    """How to start processes that need little: forked off the process that others are forked off, if there is one."""
+    server = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
+    started = getattr(server, "_forkserver_pid", None) is not None
+    return multiprocessing.get_context("forkserver" if started else "spawn")
+
+
+def _has_other_accelerator() -> bool:
+    """Whether there is one that no process may have imported before it is forked: any but CUDA's."""
     import torch
 
-    return torch.cuda.is_available() or torch.backends.mps.is_available()
+    found = torch.accelerator.current_accelerator()
+    return found is not None and found.type != "cuda"
+
+
+def forked_badly() -> bool:
+    """Whether this process was forked off one that had asked CUDA for a GPU, after which it can use none."""
+    torch = sys.modules.get("torch")
+    return torch is not None and bool(torch.cuda._is_in_bad_fork())
+
+
+@contextlib.contextmanager
+def without_main() -> Iterator[None]:
+    """Start processes that do not import the main module once more, where that is a command and not a user's script."""
+    main = sys.modules["__main__"]
+    name = getattr(getattr(main, "__spec__", None), "name", "") or ""
+    file = os.path.basename(getattr(main, "__file__", None) or "")  # noqa: PTH119 - it may be no path at all
+    if not (name.startswith("crosstask.") or file in ("crosstask", "crosstask.exe", "default_worker.py")):
+        yield
+        return
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def follow_parent() -> None:

@@ -184,7 +184,7 @@ def test_a_third_call_trains_and_scores_nothing(benched):
 )
 def test_other_settings_are_refused_and_named(benched, call, monkeypatch, change, key):
     """Also where all runs are done: their scores are not those of the new settings."""
-    monkeypatch.setattr("crosstask.evaluation.run.context_with", None)  # nothing is to be started
+    monkeypatch.setattr("crosstask.evaluation.work.context_with", None)  # nothing is to be started
     before = _times(benched.results, "*")
     arguments = (*benched.command[2:], f"output={benched.results}", "methods=[hps]", change)
     shown = call("benchmark", benched.folder / "experiment.yaml", *arguments)

@@ -146,3 +146,17 @@ def test_a_quiet_command_has_no_progress(printed):
     terminal.manner.be(quiet=True)
     terminal.note("on the way")
     assert not printed.getvalue() and not terminal.on_terminal() and terminal.out.quiet
+
+
+def test_runs_of_several_experiments_are_told_apart(tmp_path):
+    specs = [
+        spec
+        for name in ("first", "second")
+        for spec in benchmark(tmp_path / name, name=name, methods=["hps"], seeds=[0])
+    ]
+    said = []
+    lines = RunLines(specs, said.append, Clock())
+    finish(specs[1])
+    lines([state_of(spec) for spec in specs])
+    assert [line for line in said if "done" in line] == ["second: hps/seed0: done, 4 epochs (1 of 2)"]
+    assert all(line.startswith("second: hps/seed0: ") for line in said)

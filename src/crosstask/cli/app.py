@@ -20,6 +20,19 @@ from crosstask.cli.comparing import compare
 from crosstask.cli.configs import config_app, configs, tell_config
 from crosstask.cli.documents import run_document
 from crosstask.cli.dvh import dvh
+from crosstask.cli.elsewhere import (
+    After,
+    Cores,
+    Elsewhere,
+    Gpus,
+    Memory,
+    OneRun,
+    OnRay,
+    OnSlurm,
+    OwnDisk,
+    Sbatch,
+    address_among,
+)
 from crosstask.cli.explaining import explain
 from crosstask.cli.listing import list_entries
 from crosstask.cli.options import (
@@ -383,6 +396,15 @@ def benchmark(
         Optional[int],  # noqa: UP045
         typer.Option(help="With --until: seeds at most, the experiment's own among them; default: 20."),
     ] = None,
+    ray: OnRay = False,
+    slurm: OnSlurm = False,
+    run: OneRun = None,
+    cores: Cores = None,
+    gpus: Gpus = None,
+    memory: Memory = None,
+    own_disk: OwnDisk = False,
+    sbatch: Sbatch = None,
+    slurm_after: After = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -396,6 +418,9 @@ def benchmark(
     if max_seeds is not None and until is None:
         raise InputError("--max-seeds: ends what --until begins; give --until PERCENT too, or seeds=[...]")
     aim = None if until is None else Aim(until, MAX_SEEDS if max_seeds is None else max_seeds)
+    address, arguments = address_among(arguments) if ray else (None, arguments)
+    elsewhere = Elsewhere(ray, slurm, cores, gpus, memory, own_disk, sbatch or (), slurm_after, run, address)
+    elsewhere.check(jobs)
     files = [Path(argument) for argument in arguments if "=" not in argument]
     overrides = [argument for argument in arguments if "=" in argument]
     if not files:
@@ -410,7 +435,7 @@ def benchmark(
     if dry_run:
         show_plans(contexts, None, jobs=jobs, scored=True, as_json=as_json)
         return
-    run_benchmarks(contexts, jobs=jobs, aim=aim, table=table, as_json=as_json)
+    run_benchmarks(contexts, arguments, jobs=jobs, aim=aim, table=table, elsewhere=elsewhere, as_json=as_json)
 
 
 @app.command()

@@ -12,26 +12,75 @@ from crosstask.cli.showing import show_comparison
 from crosstask.cli.terminal import out
 
 if TYPE_CHECKING:
+    from crosstask.cli.elsewhere import Elsewhere
     from crosstask.pipeline.context import Context
     from crosstask.pipeline.seeds import Aim
 
 
-def run_benchmarks(contexts: Sequence[Context], *, jobs: int, aim: Aim | None, table: Path, as_json: bool) -> None:
+def run_benchmarks(
+    contexts: Sequence[Context],
+    arguments: Sequence[str],
+    *,
+    jobs: int,
+    aim: Aim | None,
+    table: Path,
+    elsewhere: Elsewhere,
+    as_json: bool,
+) -> None:
     """Run and show.
 
     Args:
         contexts: the experiments.
+        arguments: of the command line, by which they were read.
         jobs: runs at a time.
         aim: seeds are added until it is reached; None for the experiments' own.
         table: folder of the common table of several experiments.
+        elsewhere: where runs are done.
         as_json: show them as a JSON document.
     """
-    from crosstask.pipeline.benchmark import compare_together, run_benchmark
+    from crosstask.pipeline.slurm import Submitted, do_one
 
+    if elsewhere.run is not None:
+        spec = do_one(contexts, elsewhere.run)
+        out.print(f"{spec.name}: done; {spec.folder}", markup=False)
+        if as_json:
+            answer({"run": spec.name, "folder": spec.folder})
+        return
+    try:
+        _run(contexts, arguments, jobs, aim, table, elsewhere, as_json)
+    except Submitted as later:
+        runs = f"{later.runs} run{'s' * (later.runs != 1)}"
+        what = "submitted" if later.submitted else f"submit with: bash {later.script}"
+        out.print(f"SLURM: {runs} to do; {what}", markup=False)
+        if as_json:
+            answer({"script": later.script, "runs": later.runs, "submitted": later.submitted})
+
+
+def _run(
+    contexts: Sequence[Context],
+    arguments: Sequence[str],
+    jobs: int,
+    aim: Aim | None,
+    table: Path,
+    elsewhere: Elsewhere,
+    as_json: bool,
+) -> None:
+    from crosstask.pipeline.benchmark import Manner, compare_together, run_benchmark, train_together
+
+    first = contexts[0].experiment
+    several = len(contexts) > 1
+    seeds = [] if aim is None else ["--until", f"{aim.half_width:.17g}", "--max-seeds", str(aim.max_seeds)]
+    command = ["benchmark", *arguments, *(["--table", str(table)] if several else [])]
     comparisons = []
-    for context in contexts:
-        comparisons.append(run_benchmark(context, jobs=jobs, aim=aim))
-        show_comparison(comparisons[-1])
+    with elsewhere.runner(
+        (table if several else first.output_folder) / "slurm", first.name, command, seeds, jobs
+    ) as who:
+        manner = Manner(jobs if who is None else 1, runner=who)
+        if several and who is not None:
+            train_together(contexts, manner, who, aim)
+        for context in contexts:
+            comparisons.append(run_benchmark(context, manner, aim=aim))
+            show_comparison(comparisons[-1])
     path = compare_together(comparisons, table) if len(contexts) > 1 else None
     if path is not None:
         out.print(path.read_text(encoding="utf-8"), markup=False)

@@ -9,7 +9,7 @@ from crosstask.cli.showing import show_comparison
 from crosstask.cli.terminal import out, progress_bar
 from crosstask.datasets import SPLITS, Phantom
 from crosstask.experiment import Experiment, load_experiment
-from crosstask.pipeline.benchmark import run_benchmark
+from crosstask.pipeline.benchmark import Manner, run_benchmark
 from crosstask.pipeline.context import Context
 from crosstask.shipped import config_file
 
@@ -44,4 +44,4 @@ def run_demo(folder: Path, jobs: int) -> None:
 
 def compare(experiment: Experiment, jobs: int) -> None:
     """Run the benchmark and show its tables."""
-    show_comparison(run_benchmark(Context(experiment, Terminal()), jobs=jobs))
+    show_comparison(run_benchmark(Context(experiment, Terminal()), Manner(jobs)))

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.live import Live
@@ -18,6 +19,7 @@ from crosstask.pipeline.listener import Listener, Update
 from crosstask.runs import HISTORY, RunSpec
 
 if TYPE_CHECKING:
+    from crosstask.evaluation.progress import RunProgress
     from crosstask.evaluation.run import State
 
 
@@ -58,8 +60,9 @@ class Terminal(Listener):
         if not on_terminal():
             yield RunLines(specs)
             return
+        named = names_of(specs)
         with Live(console=err, refresh_per_second=2, transient=True) as live:
-            yield lambda states: live.update(_table(states))
+            yield lambda states: live.update(_table(states, named))
 
     @property
     def draws_training(self) -> bool:
@@ -84,18 +87,19 @@ class RunLines:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._specs, self._say, self._clock = specs, say, clock
-        self._told = {spec.name: len(read_history(spec.folder / HISTORY)) for spec in specs}
-        self._done: set[str] = set()
+        self._named = names_of(specs)
+        self._told = {spec.folder: len(read_history(spec.folder / HISTORY)) for spec in specs}
+        self._done: set[Path] = set()
         self._last = clock()
 
     def __call__(self, states: Sequence[State]) -> None:
         for state in states:
-            if state.doing != "waiting" and state.spec.name not in self._done:
+            if state.doing != "waiting" and state.spec.folder not in self._done:
                 self._tell_epochs(state.spec)
-            if state.doing == "done" and state.spec.name not in self._done:
-                self._done.add(state.spec.name)
+            if state.doing == "done" and state.spec.folder not in self._done:
+                self._done.add(state.spec.folder)
                 count = f"{len(self._done)} of {len(states)}"
-                self._line(f"{state.spec.name}: done, {state.epochs} epochs ({count})")
+                self._line(f"{self._named[state.spec.folder]}: done, {state.epochs} epochs ({count})")
         if self._is_time:
             self._line(self._summary())
 
@@ -109,21 +113,18 @@ class RunLines:
 
     def _tell_epochs(self, spec: RunSpec) -> None:
         rows = read_history(spec.folder / HISTORY)
-        new, self._told[spec.name] = rows[self._told[spec.name] :], len(rows)
+        new, self._told[spec.folder] = rows[self._told[spec.folder] :], len(rows)
         epochs = spec.experiment.training.epochs
         for row in new:
             if int(row[EPOCH]) + 1 in (1, epochs) or (row is new[-1] and self._is_time):
-                self._line(f"{spec.name}: {epoch_line(row, epochs)}")
+                self._line(f"{self._named[spec.folder]}: {epoch_line(row, epochs)}")
 
     def _summary(self) -> str:
         from crosstask.evaluation.progress import SCORED, SCORING, TRAINING, progress_of, seconds_left
 
         runs = [progress_of(spec) for spec in self._specs]
         at_work = [run for run in runs if run.state in (TRAINING, SCORING)]
-        doing = ", ".join(
-            f"{run.spec.name} {'is scored' if run.state == SCORING else f'{run.epochs} of {run.planned} epochs'}"
-            for run in at_work
-        )
+        doing = ", ".join(f"{self._named[run.spec.folder]} {_doing(run, run.state == SCORING)}" for run in at_work)
         left = seconds_left(runs)
         return (
             f"{sum(run.state == SCORED for run in runs)} of {len(runs)} runs are done"
@@ -132,11 +133,21 @@ class RunLines:
         )
 
 
-def _table(states: Sequence[State]) -> Table:
+def _doing(run: RunProgress, scored: bool) -> str:
+    return "is scored" if scored else f"{run.epochs} of {run.planned} epochs"
+
+
+def names_of(specs: Sequence[RunSpec]) -> dict[Path, str]:
+    """What runs are called, by their folders: with the name of their experiment where there are several."""
+    several = len({spec.experiment.output_folder for spec in specs}) > 1
+    return {spec.folder: f"{spec.experiment.name}: {spec.name}" if several else spec.name for spec in specs}
+
+
+def _table(states: Sequence[State], named: Mapping[Path, str]) -> Table:
     table = Table("Run", "Epochs", "", box=None)
     for state in states:
         total = state.spec.experiment.training.epochs
         filled = round(20 * min(state.epochs / total, 1))
         bar = "[green]" + "━" * filled + "[/][dim]" + "━" * (20 - filled) + "[/]"
-        table.add_row(escape(state.spec.name), f"{bar} {state.epochs}/{total}", state.doing)
+        table.add_row(escape(named[state.spec.folder]), f"{bar} {state.epochs}/{total}", state.doing)
     return table

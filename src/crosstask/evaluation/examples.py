@@ -11,7 +11,7 @@ import numpy as np
 
 from crosstask.assembly import Assembly, Readable, Slices, assembly_of, lesion_of
 from crosstask.devices import AUTO
-from crosstask.evaluation.kept import examples_of
+from crosstask.evaluation.kept import has_examples
 from crosstask.files import write_atomically
 from crosstask.prediction.predictor import Predictor
 from crosstask.runs import EXAMPLES, read_record
@@ -33,8 +33,7 @@ def keep_examples(folder: Path, store: Store, case_ids: Sequence[str], *, into: 
         into: the folder that has them; by default that of the run.
         how: as of :func:`save_examples`.
     """
-    kept = examples_of(into or folder)
-    if kept is None or list(map(str, kept["cases"])) != list(case_ids):
+    if not has_examples(into or folder, case_ids):
         save_examples(folder, store, case_ids, into=into, **how)
 
 

@@ -77,6 +77,12 @@ def examples_of(folder: Path) -> dict[str, np.ndarray] | None:
     return arrays if whole else None
 
 
+def has_examples(folder: Path, case_ids: Iterable[str]) -> bool:
+    """Whether a run has examples of these cases and no others."""
+    kept = examples_of(folder)
+    return kept is not None and list(map(str, kept["cases"])) == list(case_ids)
+
+
 def history_of(folder: Path) -> pd.DataFrame | None:
     """A run's epochs; None where their table is missing or damaged, which costs the run its learning curve alone."""
     path = folder / HISTORY

@@ -16,9 +16,9 @@ import pandas as pd
 
 from crosstask.evaluation.kept import history_of, predictions_of, scores_of
 from crosstask.evaluation.predictions import joined_predictions, write_predictions
-from crosstask.evaluation.run import in_processes
 from crosstask.evaluation.scored import what_decides
 from crosstask.evaluation.scores import write_scores
+from crosstask.evaluation.work import Runner, Work
 from crosstask.files import write_atomically
 from crosstask.methods import baseline_of
 from crosstask.runs import (
@@ -117,8 +117,7 @@ def score_otherwise(
     plans: Sequence[OtherEpochs],
     store_root: Path,
     *,
-    jobs: int = 1,
-    apart: bool = True,
+    runner: Runner | None,
     progress: Callable[[int, int, str], None],
     tell: Callable[[str], None],
 ) -> None:
@@ -127,8 +126,7 @@ def score_otherwise(
     Args:
         plans: the runs.
         store_root: the prepared cases.
-        jobs: runs at a time.
-        apart: each in a process of its own; else one after the other in this one.
+        runner: where it is done; None: in this process, one after the other.
         progress: told (done, total, name).
         tell: told in one line what is done in this process.
 
@@ -136,30 +134,32 @@ def score_otherwise(
         CrosstaskError: a run failed, or its process was killed.
     """
     waiting = [plan for plan in plans if not plan.is_scored()]
-    if apart:
+    work = [Work(plan.spec, store_root, score_other_epochs, (plan.epochs,)) for plan in waiting]
+    if runner is not None:
 
         def follow() -> None:
             progress(sum(plan.is_scored() for plan in waiting), len(waiting), "")
 
-        work = [(plan.spec, score_other_epochs, (plan, store_root)) for plan in waiting]
-        in_processes(work, jobs=jobs, follow=follow)
+        runner(work, follow=follow)
     else:
-        for done, plan in enumerate(waiting, 1):
-            score_other_epochs(plan, store_root, tell=tell)
-            progress(done, len(waiting), plan.spec.name)
+        for done, one in enumerate(work, 1):
+            one(tell)
+            progress(done, len(work), one.spec.name)
     for plan in plans:
         remove_weights(plan.spec.folder / SNAPSHOTS)  # left by a kill
 
 
-def score_other_epochs(plan: OtherEpochs, store_root: Path, *, tell: Callable[[str], None]) -> None:
-    """One run under all other rules, in this process; ``tell`` is told in one line what it does."""
-    spec, folder = plan.spec, plan.spec.folder
+def score_other_epochs(
+    spec: RunSpec, store_root: Path, epochs: Mapping[str, Mapping[str, int]], *, tell: Callable[[str], None]
+) -> None:
+    """One run under all other rules, whose ``epochs`` these are, in this process; ``tell`` is told what it does."""
+    plan, folder = OtherEpochs(spec, epochs), spec.folder
     (folder / EPOCHS).unlink(missing_ok=True)
-    tables = {epoch: _scored(spec, epoch, store_root, tell) for epoch in snapshots_needed(plan.epochs)}
+    tables = {epoch: _scored(spec, epoch, store_root, tell) for epoch in snapshots_needed(epochs)}
     names = []
-    for rule, epochs in plan.epochs.items():
+    for rule, taken in epochs.items():
         scores, predictions = (
-            pd.concat([_of_task(tables[epoch][kind], task) for task, epoch in epochs.items()], ignore_index=True)
+            pd.concat([_of_task(tables[epoch][kind], task) for task, epoch in taken.items()], ignore_index=True)
             for kind in (0, 1)
         )
         (folder / predictions_under(rule)).unlink(missing_ok=True)

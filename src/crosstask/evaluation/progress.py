@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from crosstask.errors import CrosstaskError
-from crosstask.evaluation.run import is_scored, last_words, log_of
+from crosstask.evaluation.run import is_scored
+from crosstask.evaluation.work import last_words, log_of
 from crosstask.history import LOSS, SCORE, SECONDS, read_history
 from crosstask.locks import Holder, holder_of, present_in
 from crosstask.runs import HISTORY, LOCK, RECORD, SCORES, RunSpec, has_learned, is_trained

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.connection import wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from crosstask.datasets.base import SPLITS, Split
-from crosstask.errors import CrosstaskError, InputError
 from crosstask.evaluation.kept import predictions_of, scores_of
 from crosstask.evaluation.predictions import joined_predictions, write_predictions
 from crosstask.evaluation.scored import same_scores
 from crosstask.evaluation.scores import write_scores
-from crosstask.faults import FOR_MEMORY, told_plainly
+from crosstask.evaluation.work import Runner, Work, in_processes, log_of
 from crosstask.files import writing
 from crosstask.locks import present
-from crosstask.plugins import load
-from crosstask.processes import context_with, follow_parent
 from crosstask.runs import (
     EXAMPLES,
     HISTOGRAMS,
@@ -46,12 +38,6 @@ from crosstask.splits import splits_of
 from crosstask.store import Store
 
 _log = logging.getLogger(__name__)
-_SIGKILL = 9  # the signal module of Windows does not know it
-_IMPORTED = ("crosstask.training.run", "crosstask.evaluation.evaluate", "monai.networks.nets.resnet")
-"""What every run needs of modules: imported once for all of them, where processes can be forked.
-
-MONAI is named, as encoders import it no sooner than they are made.
-"""
 
 
 @dataclass(frozen=True)
@@ -67,10 +53,10 @@ def run_all(
     specs: Sequence[RunSpec],
     store_root: Path,
     *,
-    jobs: int = 1,
+    runner: Runner = in_processes,
     progress: Callable[[list[State]], None] | None = None,
 ) -> None:
-    """Train and score all runs that are not done yet, ``jobs`` at a time, each in a process of its own.
+    """Train and score all runs that are not done yet, each in a process of its own.
 
     A run that fails leaves the others alone; the first failure is raised when all have ended. Whether the run folders
     belong to the runs is for :func:`check_belonging` to see.
@@ -78,62 +64,40 @@ def run_all(
     Args:
         specs: the runs.
         store_root: the prepared cases.
-        jobs: runs at a time.
+        runner: where it is done; by default here, one after the other.
         progress: told about once a second how far every run is.
 
     Raises:
         CrosstaskError: a run failed, or its process was killed.
     """
+    do_all(work_of(specs, store_root), runner, specs, progress)
+
+
+def work_of(specs: Sequence[RunSpec], store_root: Path) -> list[Work]:
+    """What is still to be done of runs: to be trained, to be scored, or both."""
     for spec in specs:
         _log.info("%s %s; folder %s", spec.name, "is done" if is_done(spec) else f"logs to {log_of(spec)}", spec.folder)
-    follow = None if progress is None else lambda: progress([state_of(spec) for spec in specs])
-    work = [(spec, train_and_score, (spec, store_root)) for spec in specs if not is_done(spec)]
-    in_processes(work, jobs=jobs, follow=follow)
+    return [Work(spec, store_root, train_and_score) for spec in specs if not is_done(spec)]
 
 
-def in_processes(
-    work: Sequence[tuple[RunSpec, Callable[..., None], tuple[object, ...]]],
-    *,
-    jobs: int = 1,
-    follow: Callable[[], None] | None = None,
+def do_all(
+    work: Sequence[Work],
+    runner: Runner,
+    specs: Sequence[RunSpec],
+    progress: Callable[[list[State]], None] | None = None,
 ) -> None:
-    """Do something of several runs, ``jobs`` at a time, each in a process of its own.
-
-    What fails leaves the others alone; the first failure is raised when all have ended.
+    """Do what is to be done of runs.
 
     Args:
-        work: of each run what is called with which arguments, and with ``tell``; its output goes to the run's log.
-        jobs: processes at a time.
-        follow: called about once a second.
+        work: what.
+        runner: where.
+        specs: the runs that are followed, also those that are done.
+        progress: told about once a second how far every one of them is.
 
     Raises:
-        CrosstaskError: something failed, or its process was killed.
+        CrosstaskError: a run failed, or its process was killed.
     """
-    context = context_with(_IMPORTED, on_cpu=all(spec.experiment.training.device == "cpu" for spec, *_ in work))
-    waiting = list(work)
-    at_work: list[tuple[RunSpec, BaseProcess]] = []
-    failed: list[tuple[RunSpec, int]] = []
-    try:
-        while waiting or at_work:
-            while waiting and len(at_work) < jobs:
-                spec, target, arguments = waiting.pop(0)
-                process: BaseProcess = context.Process(
-                    target=_work, args=(spec, target, arguments, dict(os.environ)), name=spec.name
-                )
-                process.start()
-                at_work.append((spec, process))
-            wait([process.sentinel for _, process in at_work], timeout=1)
-            for spec, process in [entry for entry in at_work if not entry[1].is_alive()]:
-                at_work.remove((spec, process))
-                if process.exitcode != 0:
-                    failed.append((spec, process.exitcode or 0))
-            if follow:
-                follow()
-    finally:
-        for _, process in at_work:
-            process.terminate()
-    if failed:
-        raise _failure(*failed[0], others=len(failed) - 1)
+    runner(work, follow=None if progress is None else lambda: progress([state_of(spec) for spec in specs]))
 
 
 def run_here(
@@ -250,36 +214,6 @@ _HOW_JUDGED: Mapping[str, Callable[[Any], str]] = {
 """What may differ between the scores of a run and what its benchmark asks for now, in words."""
 
 
-def _failure(spec: RunSpec, exit_code: int, others: int) -> CrosstaskError:
-    """One line for a run that failed; its own last words if it had any."""
-    more = f" (and {others} more)" if others else ""
-    if exit_code == -_SIGKILL:
-        return CrosstaskError(f"{spec.name}: its process was killed, probably out of memory; {FOR_MEMORY}{more}")
-    if exit_code < 0:
-        return CrosstaskError(
-            f"{spec.name}: its process was ended by signal {-exit_code}; run the same command to resume "
-            f"from its last epoch{more}"
-        )
-    words = last_words(spec) or "its process left no message; is the disk full?"
-    if "run the same command to resume" in words:
-        return CrosstaskError(f"{words}{more}")
-    if exit_code == InputError.exit_code:
-        return InputError(f"{words}{more}")
-    return CrosstaskError(f"{spec.name}: {words}{more}; see {log_of(spec)}; run the same command to resume")
-
-
-def last_words(spec: RunSpec) -> str:
-    """What a run's process said when it failed, by its log; empty where that ends with a line of progress."""
-    try:
-        log = log_of(spec).read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""
-    last = log.rpartition("\n")[2]
-    if last.startswith(f"{spec.name}: "):  # a line of its progress
-        return ""
-    return last.partition("Error: ")[2] if last.startswith("crosstask.errors.") else last
-
-
 def is_done(spec: RunSpec) -> bool:
     """Whether a run is trained, and scored as the experiment wants it."""
     return is_trained(spec) and is_scored(spec)
@@ -300,11 +234,6 @@ def state_of(spec: RunSpec) -> State:
     if is_trained(spec):
         return State(spec, epochs, "scoring")
     return State(spec, epochs, "training" if spec.folder.exists() else "waiting")
-
-
-def log_of(spec: RunSpec) -> Path:
-    """Where a run's own output goes: beside its folder, which is not there before the run has begun."""
-    return spec.folder.parent / f"{spec.folder.name}.log"
 
 
 def collect_scores(specs: list[RunSpec]) -> pd.DataFrame:
@@ -365,28 +294,3 @@ def _score(spec: RunSpec, store: Store, tell: Callable[[str], None]) -> None:
         from crosstask.training.loggers import log_scores
 
         log_scores(spec, evaluation.scores, tell)
-
-
-def _work(
-    spec: RunSpec, target: Callable[..., None], arguments: tuple[object, ...], environment: dict[str, str]
-) -> None:
-    follow_parent()
-    os.environ.clear()
-    os.environ.update(environment)  # of now: a forked process has that of the time when modules were imported
-    threads = spec.experiment.training.threads
-    if threads:
-        os.environ["OMP_NUM_THREADS"] = str(threads)  # for a torch that is still to be imported
-        if "torch" in sys.modules:  # forked: it has been
-            sys.modules["torch"].set_num_threads(threads)
-    log_of(spec).parent.mkdir(parents=True, exist_ok=True)
-    with log_of(spec).open("a", encoding="utf-8") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-        try:
-            load(spec.experiment.plugins)
-            with told_plainly(spec.name):
-                target(*arguments, tell=lambda line: print(line, file=sys.stderr, flush=True))
-        except CrosstaskError as error:
-            traceback.print_exc()
-            sys.stderr.flush()
-            sys.exit(error.exit_code)

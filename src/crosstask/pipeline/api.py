@@ -16,7 +16,7 @@ from crosstask.errors import InputError
 from crosstask.experiment import Experiment, experiment_from, load_experiment
 from crosstask.files import write_atomically
 from crosstask.pipeline.affinity import EPOCHS, EVERY, METHOD, SEEDS, TaskAffinity, look
-from crosstask.pipeline.benchmark import run_benchmark
+from crosstask.pipeline.benchmark import Manner, run_benchmark
 from crosstask.pipeline.context import Context
 from crosstask.pipeline.ensembles import score_ensembles
 from crosstask.pipeline.external import compare_on, score_run_on
@@ -104,7 +104,7 @@ def benchmark(
     """
     context = Context(as_experiment(experiment, overrides), listener)
     aim = None if until is None else Aim(until, max_seeds)
-    return run_benchmark(context, jobs=jobs or 1, workers=workers, apart=jobs is not None, aim=aim)
+    return run_benchmark(context, Manner(jobs or 1, workers, apart=jobs is not None), aim=aim)
 
 
 def train(

@@ -11,18 +11,19 @@ from typing import Any
 
 import pandas as pd
 
+from crosstask.datasets.base import Dataset
 from crosstask.errors import InputError
 from crosstask.evaluation.characteristics import collect_characteristics
 from crosstask.evaluation.comparison import Comparison as ComparisonTable
 from crosstask.evaluation.comparison import compare
 from crosstask.evaluation.ensembles import EnsembleFigure
-from crosstask.evaluation.examples import keep_examples
-from crosstask.evaluation.kept import without_history, without_readings, without_transfer
+from crosstask.evaluation.kept import has_examples, without_history, without_readings, without_transfer
 from crosstask.evaluation.readings import collect_readings
-from crosstask.evaluation.run import check_belonging, judged_otherwise, run_all, run_here
+from crosstask.evaluation.run import check_belonging, do_all, judged_otherwise, run_all, run_here, work_of
 from crosstask.evaluation.scored import scoring_remarks
 from crosstask.evaluation.shown import chosen_examples
 from crosstask.evaluation.transfer import Transfer, collect_transfer, gates_of, references_of
+from crosstask.evaluation.work import Runner, Work, asked_apart, in_processes
 from crosstask.experiment import Experiment
 from crosstask.files import write_atomically
 from crosstask.locks import present
@@ -41,7 +42,7 @@ from crosstask.pipeline.external import ExternalBenchmark, externals_of
 from crosstask.pipeline.facts import Facts
 from crosstask.pipeline.logged import logged
 from crosstask.pipeline.results import Comparison
-from crosstask.pipeline.seeds import Aim, add_seeds
+from crosstask.pipeline.seeds import Aim, add_seeds, first_seeds
 from crosstask.pipeline.telling import (
     other_seeds,
     tell_loggers,
@@ -50,49 +51,65 @@ from crosstask.pipeline.telling import (
     tell_splits,
     tell_trained,
 )
+from crosstask.plugins import load
 from crosstask.processes import cores
 from crosstask.report.benchmark_page import Benchmark, Findings, external_part, write_report
 from crosstask.report.joint import write_joint_table
-from crosstask.runs import EXPERIMENT, RunSpec
+from crosstask.runs import EXPERIMENT, RunSpec, is_trained, with_threads
+from crosstask.store import Store
 from crosstask.training.check import check_specs
 from crosstask.training.device import check_alone, scoring_device
 
 _log = logging.getLogger(__name__)
 
 
-def run_benchmark(
-    context: Context, *, jobs: int = 1, workers: int | None = None, apart: bool = True, aim: Aim | None = None
-) -> Comparison:
+@dataclasses.dataclass(frozen=True)
+class Manner:
+    """Where and how the runs of a benchmark are done.
+
+    Attributes:
+        jobs: runs at a time, each in a process of its own.
+        workers: processes that prepare cases; None for one a core.
+        apart: False for one run after the other in this process.
+        runner: who does them; None: this machine.
+    """
+
+    jobs: int = 1
+    workers: int | None = None
+    apart: bool = True
+    runner: Runner | None = None
+
+    @property
+    def local(self) -> Runner | None:
+        """Who does what is done on this machine in any case; None: this process."""
+        return partial(in_processes, jobs=self.jobs) if self.apart else None
+
+    @property
+    def threads(self) -> int | None:
+        """Threads of a run that does not say how many; None: PyTorch's own choice."""
+        return max(1, cores() // self.jobs) if self.jobs > 1 and self.runner is None else None
+
+
+HERE = Manner()
+
+
+def run_benchmark(context: Context, manner: Manner = HERE, *, aim: Aim | None = None) -> Comparison:
     """Prepare, train, score, compare; write tables and page. What is done is kept, so the same call resumes.
 
     Args:
         context: the experiment.
-        jobs: runs at a time.
-        workers: processes that prepare cases; None for one a core.
-        apart: each run in a process of its own; else one after the other in this one.
+        manner: where and how its runs are done.
         aim: seeds are added until the mean improvement is known so closely; None for the experiment's own alone.
 
     Raises:
         InputError: settings or data do not allow it, or a run folder belongs to others.
         CrosstaskError: a run failed.
     """
-    check_aim(context, aim)
-    check_alone(context.experiment.training)
-    check_names(context.experiment)
-    if context.experiment.evaluation.ensembles:
-        check_ensembles(context.experiment)
-    check_specs(context.specs, context.dataset)
-    if context.experiment.external and context.experiment.evaluation.split == "validation":
-        context.listener.warned("external: is left alone, since evaluation.split=validation chooses settings")
-        externals = []
-    else:
-        externals = externals_of(context.experiment, context.listener)
-    for external in externals:  # what is wrong with them is told now, and not after hours
-        external.check(context.assembly, workers=workers)
+    externals = _checked(context, manner, aim)
     experiment = context.experiment
     with present(experiment.output_folder), logged(experiment, context.listener.warned) as log:
-        context.prepare(workers=workers)
-        work = _Work(context, jobs=jobs, apart=apart, externals=externals)
+        context.prepare(workers=manner.workers)
+        work = _Work(context, manner, externals=externals)
         if aim is None:
             work.look(context.experiment.seeds)
         else:
@@ -101,6 +118,61 @@ def run_benchmark(
         comparison = work.finish()
         log(comparison.inner)
         return comparison
+
+
+def train_together(contexts: Sequence[Context], manner: Manner, runner: Runner, aim: Aim | None = None) -> None:
+    """Train and score the runs of several benchmarks at once, those of their first seeds where seeds are added.
+
+    Afterwards :func:`run_benchmark` finds them done. Where one benchmark follows the other, the last runs of the one
+    hold up the first of the next.
+
+    Args:
+        contexts: the experiments, which :func:`check_together` has accepted.
+        manner: how cases are prepared.
+        runner: who does the runs.
+        aim: as of :func:`run_benchmark`.
+
+    Raises:
+        InputError: settings or data do not allow it, or a run folder belongs to others.
+        CrosstaskError: a run failed.
+    """
+    work, specs = [], []
+    for context in contexts:
+        _checked(context, manner, aim)
+        context.prepare(workers=manner.workers)
+        seeds = context.experiment.seeds
+        own = context.with_seeds(seeds if aim is None else first_seeds(seeds, aim))
+        check_belonging(own.specs, own.store, own.splits)
+        work += work_of(own.specs, own.store.root)
+        specs += own.specs
+    with contexts[0].listener.runs(specs) as progress:
+        do_all(work, runner, specs, progress)
+
+
+def _check(specs: Sequence[RunSpec], dataset: Dataset, elsewhere: bool) -> None:
+    """What :func:`check_specs` does, in a process that knows no plugin yet."""
+    load(specs[0].experiment.plugins)
+    check_specs(specs, dataset, elsewhere=elsewhere)
+
+
+def _checked(context: Context, manner: Manner, aim: Aim | None) -> list[ExternalBenchmark]:
+    """Tell what is wrong with an experiment before hours are spent; its external cases."""
+    check_aim(context, aim)
+    check_alone(context.experiment.training)
+    check_names(context.experiment)
+    if context.experiment.evaluation.ensembles:
+        check_ensembles(context.experiment)
+    if manner.apart and not all(map(is_trained, context.specs)):  # by a process that has imported what it takes
+        asked_apart(_check, context.specs, context.dataset, manner.runner is not None)
+    else:
+        check_specs(context.specs, context.dataset, elsewhere=manner.runner is not None)
+    if context.experiment.external and context.experiment.evaluation.split == "validation":
+        context.listener.warned("external: is left alone, since evaluation.split=validation chooses settings")
+        return []
+    externals = externals_of(context.experiment, context.listener)
+    for external in externals:
+        external.check(context.assembly, workers=manner.workers)
+    return externals
 
 
 def check_aim(context: Context, aim: Aim | None) -> None:
@@ -122,15 +194,12 @@ class _Work:
 
     Args:
         context: the experiment, its cases prepared.
-        jobs: runs at a time.
-        apart: each run in a process of its own.
+        manner: where and how its runs are done.
         externals: external cases, prepared.
     """
 
-    def __init__(
-        self, context: Context, *, jobs: int, apart: bool, externals: Sequence[ExternalBenchmark] = ()
-    ) -> None:
-        self._context, self._jobs, self._apart, self._externals = context, jobs, apart, externals
+    def __init__(self, context: Context, manner: Manner, *, externals: Sequence[ExternalBenchmark] = ()) -> None:
+        self._context, self._manner, self._externals = context, manner, externals
         self._constants: dict[int, pd.DataFrame] = {}
         self._trained: list[int] = []
 
@@ -163,15 +232,15 @@ class _Work:
             tell_splits(context, own, context.lacking(own))
         write_split_tables(context)
         write_atomically(context.experiment.output_folder / EXPERIMENT, context.experiment.dump())
-        self._specs = [
-            _with_threads(spec, max(1, cores() // self._jobs)) if self._jobs > 1 else spec for spec in context.specs
-        ]
+        threads = self._manner.threads
+        self._specs = [spec if threads is None else with_threads(spec, threads) for spec in context.specs]
         new = [spec for spec in self._specs if spec.seed in seeds]
         for line in judged_otherwise(new):
             listener.warned(line)
+        runner = self._manner.runner or self._manner.local
         with listener.runs(new) as progress:
-            if self._apart:
-                run_all(new, store.root, jobs=self._jobs, progress=progress)
+            if runner is not None:
+                run_all(new, store.root, runner=runner, progress=progress)
             else:
                 run_here(
                     new,
@@ -181,7 +250,7 @@ class _Work:
                     follow=listener.epoch,
                 )
         tell_trained(new, listener)
-        if self._apart:  # in this process each run has said it itself
+        if runner is not None:  # in this process each run has said it itself
             tell_never_predicted(new, listener)
             tell_loggers(new, listener)
 
@@ -196,9 +265,10 @@ class _Work:
         left_out = [*without_history(self._specs), *without_readings(self._specs), *without_transfer(self._specs)]
         for line in (*left_out, *other_seeds(context)):
             context.listener.warned(line)
-        others = score_under_other_rules(context, self._specs, jobs=self._jobs, apart=self._apart)
+        runner = self._manner.runner or self._manner.local
+        others = score_under_other_rules(context, self._specs, runner)
         self._tables.write(context.experiment.output_folder)
-        _draw_examples(context, self._specs, self._tables, self._table)
+        _draw_examples(context, self._specs, self._tables, self._table, self._manner.local)
         external = self._on_externals()
         _log.info("writes tables and page into %s", context.experiment.output_folder)
         ensembles = self._together()
@@ -313,24 +383,31 @@ def _transfer(
     return Transfer(figures, references, against, gates_of(readings), experiment.evaluation.level)
 
 
-def _with_threads(spec: RunSpec, threads: int) -> RunSpec:
-    """The spec with so many threads, if it does not say how many."""
-    training = spec.experiment.training
-    if training.threads is not None:
-        return spec
-    changed = spec.experiment.model_copy(update={"training": training.model_copy(update={"threads": threads})})
-    return dataclasses.replace(spec, experiment=changed)
-
-
-def _draw_examples(context: Context, specs: Sequence[RunSpec], tables: LongTables, table: ComparisonTable) -> None:
+def _draw_examples(
+    context: Context, specs: Sequence[RunSpec], tables: LongTables, table: ComparisonTable, runner: Runner | None
+) -> None:
     """What the runs of the first seed make of a few test cases, for the report's pictures."""
     experiment, store = context.experiment, context.store
-    chosen = chosen_examples(experiment, tables.scores, tables.predictions, table)
+    chosen = list(chosen_examples(experiment, tables.scores, tables.predictions, table))
     shown = [spec for spec in specs if spec.seed == experiment.seeds[0]]
+    work = [Work(spec, store.root, _draw, (chosen,)) for spec in shown if not has_examples(spec.folder, chosen)]
     with context.listener.progress("Drawing") as progress:
-        for done, spec in enumerate(shown, 1):
-            keep_examples(spec.folder, store, list(chosen), device=scoring_device(spec.experiment.training))
-            progress(done, len(shown), spec.name)
+
+        def follow() -> None:
+            progress(sum(has_examples(spec.folder, chosen) for spec in shown), len(shown), "")
+
+        if runner is not None and work:
+            runner(work, follow=follow)
+        for one in work if runner is None else ():
+            one(context.listener.followed)
+            follow()
+        progress(len(shown), len(shown), "")
+
+
+def _draw(spec: RunSpec, store_root: Path, case_ids: Sequence[str], *, tell: Callable[[str], None]) -> None:
+    from crosstask.evaluation.examples import keep_examples
+
+    keep_examples(spec.folder, Store(store_root), case_ids, device=scoring_device(spec.experiment.training))
 
 
 def check_together(contexts: Sequence[Context]) -> None:

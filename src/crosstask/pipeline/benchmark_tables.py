@@ -17,6 +17,7 @@ from crosstask.evaluation.other_epochs import OtherEpochs, Tables, planned, scor
 from crosstask.evaluation.predictions import write_predictions
 from crosstask.evaluation.run import collect_predictions, collect_scores
 from crosstask.evaluation.scores import read_scores, write_scores
+from crosstask.evaluation.work import Runner
 from crosstask.experiment import Experiment
 from crosstask.pipeline.context import Context
 from crosstask.runs import OTHER_RULES, PREDICTIONS, RunSpec, keys_of, learned_tasks, read_record
@@ -132,7 +133,7 @@ class UnderOtherRules:
         return compare_rules(judged, weights, self.tables, **{**options, "methods": self.methods})
 
 
-def score_under_other_rules(context: Context, specs: list[RunSpec], *, jobs: int, apart: bool) -> UnderOtherRules:
+def score_under_other_rules(context: Context, specs: list[RunSpec], runner: Runner | None) -> UnderOtherRules:
     """Score the runs under other rules for the epoch, which need them all trained: see :mod:`crosstask.runs.epochs`."""
     if context.experiment.evaluation.split == "validation":  # that rules choose among epochs by
         return UnderOtherRules([], {}, "")
@@ -140,9 +141,7 @@ def score_under_other_rules(context: Context, specs: list[RunSpec], *, jobs: int
     if remark:
         context.listener.warned(remark)
     with context.listener.progress("Scoring other epochs", at_once=False) as progress:
-        score_otherwise(
-            plans, context.store.root, jobs=jobs, apart=apart, progress=progress, tell=context.listener.warned
-        )
+        score_otherwise(plans, context.store.root, runner=runner, progress=progress, tell=context.listener.warned)
     return _read_under(plans, methods, remark)
 
 

@@ -66,6 +66,11 @@ def more_seeds(seeds: Sequence[int], number: int) -> list[int]:
     return found
 
 
+def first_seeds(seeds: Sequence[int], aim: Aim) -> list[int]:
+    """The seeds that are looked at first: the experiment's own, and as many more as it takes for :data:`FEWEST`."""
+    return more_seeds(seeds, max(0, min(FEWEST, aim.max_seeds) - len(seeds)))
+
+
 def add_seeds(
     seeds: Sequence[int],
     aim: Aim,
@@ -91,7 +96,7 @@ def add_seeds(
     Returns:
         The seeds that were looked at last.
     """
-    seeds = more_seeds(seeds, max(0, min(FEWEST, aim.max_seeds) - len(seeds)))
+    seeds = first_seeds(seeds, aim)
     while True:
         comparison = look(seeds)
         known = [row for row in comparison.rows if _half_width(row) == _half_width(row)]

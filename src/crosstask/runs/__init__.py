@@ -20,6 +20,7 @@ from crosstask.runs.folder import (
     has_learned,
     open_run,
     runs_without_normalisation,
+    write_settings,
 )
 from crosstask.runs.images import read_images, write_images
 from crosstask.runs.names import (
@@ -60,7 +61,7 @@ from crosstask.runs.record import (
     write_record,
 )
 from crosstask.runs.settings import CHANGED_DEFAULTS, differing_settings, evaluation_of, keep_evaluation, load_spec
-from crosstask.runs.spec import RunSpec, keys_of, method_of, run_specs
+from crosstask.runs.spec import RunSpec, keys_of, method_of, run_specs, with_threads
 from crosstask.runs.weights import WEIGHTS, remove_weights, weights_path
 
 __all__ = [
@@ -127,6 +128,8 @@ __all__ = [
     "unpacked",
     "weights_of_epoch",
     "weights_path",
+    "with_threads",
     "write_images",
     "write_record",
+    "write_settings",
 ]

@@ -59,6 +59,11 @@ def open_run(spec: RunSpec) -> None:
         spec.folder.mkdir(parents=True, exist_ok=True)
         for left in (RECORD, CHARACTERISTICS):  # by the start that failed
             (spec.folder / left).unlink(missing_ok=True)
+    write_settings(spec)
+
+
+def write_settings(spec: RunSpec) -> None:
+    """Write a run's settings into its folder, which is there, and copies of its plugins."""
     settings = yaml.safe_dump(settings_of(spec), sort_keys=False, allow_unicode=True)
     keep_plugins(spec.experiment.plugins, spec.folder)
     write_atomically(spec.folder / EXPERIMENT, settings)

@@ -54,6 +54,15 @@ class RunSpec:
         return self.experiment.output_folder / "runs" / self.name
 
 
+def with_threads(spec: RunSpec, threads: int) -> RunSpec:
+    """The spec with so many threads, if it does not say how many."""
+    training = spec.experiment.training
+    if training.threads is not None:
+        return spec
+    changed = spec.experiment.model_copy(update={"training": training.model_copy(update={"threads": threads})})
+    return replace(spec, experiment=changed)
+
+
 def run_specs(experiment: Experiment) -> list[RunSpec]:
     """All runs of a benchmark: seeds x variants x methods, and for single-task methods x tasks.
 

@@ -10,7 +10,6 @@ locked, so a store that cannot be written to can be used.
 
 from __future__ import annotations
 
-import multiprocessing
 import re
 import shutil
 import time
@@ -26,7 +25,7 @@ from typing import Any
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.files import is_writable
 from crosstask.locks import locked
-from crosstask.processes import cores
+from crosstask.processes import context_of_now, cores
 from crosstask.store.fingerprint import RawFile, seems_unchanged
 from crosstask.store.format import (
     FORMAT_VERSION,
@@ -397,7 +396,7 @@ class _Preparation:
         error: CrosstaskError | None = None
         pool = ProcessPoolExecutor(
             workers,
-            mp_context=multiprocessing.get_context("spawn"),
+            mp_context=context_of_now(),
             initializer=start_worker,
             initargs=(self.dataset, self.folder, self.settings),
         )

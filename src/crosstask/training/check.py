@@ -48,12 +48,13 @@ def check_sharded(spec: RunSpec) -> None:
         raise InputError("training.strategy: fsdp has no gradients of single tasks; set training.transfer_every=0")
 
 
-def check_specs(specs: Sequence[RunSpec], dataset: RawDataset | None = None) -> None:
+def check_specs(specs: Sequence[RunSpec], dataset: RawDataset | None = None, *, elsewhere: bool = False) -> None:
     """What can be told before hours of work: networks that cannot be built, devices and samples that cannot be had.
 
     Args:
         specs: runs of one experiment.
         dataset: its data set, where there is one already.
+        elsewhere: they are trained on other machines, so devices of this one do not matter.
 
     Raises:
         InputError: an option that there is not, or that does not fit the experiment's tasks.
@@ -62,7 +63,7 @@ def check_specs(specs: Sequence[RunSpec], dataset: RawDataset | None = None) -> 
     check_networks(specs, dataset)
     for spec in {spec.key: spec for spec in specs}.values():  # variants differ in settings
         experiment, settings = spec.experiment, spec.experiment.training
-        if any(other.key == spec.key and not is_trained(other) for other in specs):
+        if not elsewhere and any(other.key == spec.key and not is_trained(other) for other in specs):
             processes_of(settings, precision_of(experiment, device_of(settings)))
         check_sharded(spec)
         whole = assembly_of(experiment, dataset)

@@ -1,0 +1,334 @@
+"""What another machine does of a run: it looks at what it sees of ours, works, and hands back what there is to see.
+
+Output and store may lie on folders that all machines share: then it works there. What it does not see is shipped to it,
+and the run folder comes back, change by change. Nothing here knows how machines speak with each other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from crosstask import __version__
+from crosstask.errors import CrosstaskError, InputError
+from crosstask.evaluation.mirror import Change, Sender
+from crosstask.evaluation.work import Failed, Work, failures_of, log_of
+from crosstask.experiment import Experiment, experiment_from
+from crosstask.files import cache_folder
+from crosstask.locks import Holder, locked
+from crosstask.plugins import digest_of
+from crosstask.runs import RunSpec, write_settings
+from crosstask.store import Store
+
+_PART_BYTES = 32 * 2**20
+_LOOK_EVERY = 1.0  # seconds
+_NOT_OF_A_RUN = ("output", "store", "external")
+_UNPACKING = "unpacking.lock"
+Files = Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a machine is to do.
+
+    Attributes:
+        work: the run, with the paths of the machine that asks.
+        mark: name of a file in its output folder, by which a machine knows that it sees that folder.
+        fingerprint: of its store.
+        folder: from which relative paths go.
+        own_disk: work on the machine's own disk, whatever it sees.
+        state_every: seconds after which the run folder comes back, if there is a new checkpoint.
+        begun: there is something in the run folder already.
+        version: of this package.
+    """
+
+    work: Work
+    mark: str
+    fingerprint: str
+    folder: str
+    own_disk: bool
+    state_every: float
+    begun: bool = False
+    version: str = __version__
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A machine has begun: its name, and whether it works in the output folder itself."""
+
+    machine: str
+    shared: bool
+
+
+@dataclass(frozen=True)
+class Lacks:
+    """A machine does not see the store, and has none of that content; or does not see what there is of the run."""
+
+    store: bool
+    state: bool
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A machine has ended: the exit code of the run's process, and what to say where that has no log."""
+
+    exit_code: int
+    words: str = ""
+
+
+Message = Begun | Lacks | Ended | Change
+
+
+def do_job(job: Job, files: Files, state: Change | None, parts: Iterable[Files] | None) -> Iterator[Message]:
+    """Do a job on this machine.
+
+    Args:
+        job: what.
+        files: those that its experiment names.
+        state: what there is of the run folder; None: it is asked for with :class:`Lacks` where it is needed.
+        parts: of the store, one after the other; None likewise.
+
+    Yields:
+        What happens. The last one is :class:`Lacks` or :class:`Ended`.
+    """
+    machine = socket.gethostname()
+    if job.version != __version__:
+        yield Ended(
+            InputError.exit_code,
+            f"--ray: {machine} has crosstask {__version__}, and here is {job.version}; install the same everywhere",
+        )
+        return
+    with contextlib.suppress(OSError):
+        os.chdir(job.folder)
+    try:
+        with _workplace() as place:
+            store = _store_here(job, parts)
+            spec, shared = _here(job, files, place)
+            unseen = job.begun and not shared and state is None
+            if store is None or unseen:
+                yield Lacks(store is None, unseen)
+                return
+            if not shared and state is not None:
+                state.put(spec.folder, log_of(spec))
+                write_settings(spec)
+            yield Begun(machine, shared)
+            sender = None if shared else Sender(spec.folder, log_of(spec))
+            yield from _worked(replace(job.work, spec=spec, store=store), sender, job)
+    except CrosstaskError as error:
+        yield Ended(error.exit_code, f"{job.work.spec.name}: {machine}: {error}")
+
+
+def _worked(work: Work, sender: Sender | None, job: Job) -> Iterator[Message]:
+    """Do the work in a process of its own, and tell what is new about once a second."""
+    failed: list[Failed] = []
+    errors: list[Exception] = []
+
+    def apart() -> None:
+        try:
+            failed.extend(failures_of([work]))
+        except Exception as error:  # which would end this thread alone
+            errors.append(error)
+
+    thread = threading.Thread(target=apart, daemon=True)
+    here, there = (str(one.experiment.output_folder).encode() for one in (work.spec, job.work.spec))
+    last = time.monotonic()
+    thread.start()
+    while thread.is_alive():
+        thread.join(_LOOK_EVERY)
+        if sender is None or not thread.is_alive():
+            continue
+        change: Change | None = sender.news()
+        if sender.has_new_checkpoint and time.monotonic() - last >= job.state_every:
+            state = sender.state()
+            change = _joined(change, state) if state is not None else change
+            last = time.monotonic()
+        if change:
+            yield replace(change, log=change.log.replace(here, there))
+    if errors:
+        raise errors[0]
+    if sender is not None:
+        change = sender.state()
+        sender.close()
+        if change is None:
+            raise CrosstaskError("the run folder cannot be read; run the same command to resume")
+        if change:
+            yield replace(change, log=change.log.replace(here, there))
+    yield Ended(failed[0].exit_code if failed else 0)
+
+
+def _joined(one: Change, other: Change) -> Change:
+    return Change({**one.files, **other.files}, other.removed, one.log + other.log)
+
+
+def _here(job: Job, files: Files, place: Path) -> tuple[RunSpec, bool]:
+    """The run with the paths of this machine, and whether its folder is the one that was asked for."""
+    spec = job.work.spec
+    experiment = _with_files(spec.experiment, files, place / "files", job.own_disk)
+    shared = not job.own_disk and (experiment.output_folder / job.mark).exists()
+    if not shared:
+        experiment = experiment.model_copy(update={"output": place / "output"})
+    return replace(spec, experiment=experiment), shared
+
+
+@contextlib.contextmanager
+def _workplace() -> Iterator[Path]:
+    """A folder on this machine's own disk; those of processes that were killed are removed."""
+    root = Path(tempfile.gettempdir()) / f"crosstask-runs-{os.getuid() if hasattr(os, 'getuid') else 0}"
+    root.mkdir(exist_ok=True, mode=0o700)
+    for left in root.iterdir():
+        process = left.name.partition("-")[0]
+        if process.isdigit() and Holder(int(process)).is_alive is False:
+            shutil.rmtree(left, ignore_errors=True)
+    place = root / f"{os.getpid()}-{uuid.uuid4().hex}"
+    place.mkdir()
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def named_files(experiment: Experiment) -> dict[str, Path]:
+    """The files that a run of an experiment reads beside its store, by what the experiment calls them.
+
+    That is a cohort's description, a table of splits, weights, plugins. Raw data are not among them.
+    """
+    found: dict[str, Path] = {}
+
+    def look(value: Any) -> Any:
+        if isinstance(value, str) and _is_file(value):
+            found[value] = Path(value).expanduser()
+        return value
+
+    _walked(_settings(experiment), look)
+    return found
+
+
+def _is_file(value: str) -> bool:
+    try:
+        return Path(value).expanduser().is_file()
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
+def _settings(experiment: Experiment) -> dict[str, Any]:
+    return {key: value for key, value in experiment.model_dump(mode="json").items() if key not in _NOT_OF_A_RUN}
+
+
+def _walked(value: Any, look: Any) -> Any:
+    """Plain values at any depth, each as ``look`` has it."""
+    if isinstance(value, dict):
+        return {key: _walked(one, look) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_walked(one, look) for one in value]
+    return look(value)
+
+
+def _with_files(experiment: Experiment, files: Files, folder: Path, own_disk: bool) -> Experiment:
+    """The experiment with copies of the files that this machine does not see."""
+    copies: dict[str, str] = {}
+    for number, (name, data) in enumerate(files.items()):
+        path = Path(name).expanduser()
+        if not own_disk and _is_file(name) and digest_of(path) == hashlib.sha256(data).hexdigest():
+            continue
+        copy = folder / str(number) / path.name
+        copy.parent.mkdir(parents=True)
+        copy.write_bytes(data)
+        copies[name] = str(copy)
+    if not copies:
+        return experiment
+    values = _walked(_settings(experiment), lambda value: copies.get(value, value) if isinstance(value, str) else value)
+    places = experiment.model_dump(mode="json", include={"output", "store"})
+    return experiment_from({**values, **places})
+
+
+def is_shared_by_name(store: object) -> bool:
+    """Whether a store has an address that means the same everywhere, as on object storage."""
+    return "://" in str(store)
+
+
+def _store_here(job: Job, parts: Iterable[Files] | None) -> Path | None:
+    """The store as this machine has it; None where it has none of that content, and was given none."""
+    given = job.work.store
+    if is_shared_by_name(given) or (not job.own_disk and _holds(given, job.fingerprint)):
+        return given
+    kept = cache_folder() / "stores" / job.fingerprint
+    if _holds(kept, job.fingerprint):
+        return kept
+    if parts is None:
+        return None
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    while not _holds(kept, job.fingerprint):
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(locked(kept.parent, f"{job.fingerprint}.{_UNPACKING}", "unpacked"))
+            except CrosstaskError:  # another process of this machine does it
+                time.sleep(_LOOK_EVERY)
+                continue
+            _unpack(parts, kept)
+            if not _holds(kept, job.fingerprint):
+                raise CrosstaskError(f"{kept}: did not arrive whole; run the same command to resume")
+    return kept
+
+
+def _holds(root: Path, fingerprint: str) -> bool:
+    try:
+        return fingerprint_of(root) == fingerprint
+    except (CrosstaskError, OSError):
+        return False
+
+
+def fingerprint_of(root: Path) -> str:
+    """Digest of a store's cases.
+
+    Raises:
+        InputError: there is no store, or it is damaged.
+    """
+    store = Store(root)
+    return store.fingerprint_of([case.id for case in store.cases])
+
+
+def _unpack(parts: Iterable[Files], kept: Path) -> None:
+    begun = kept.with_name(f".{kept.name}")
+    shutil.rmtree(begun, ignore_errors=True)
+    try:
+        for part in parts:
+            for name, data in part.items():
+                path = begun / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+    except OSError as error:
+        shutil.rmtree(begun, ignore_errors=True)
+        raise InputError(
+            f"{begun}: the store cannot be unpacked ({error.strerror or error}); free space, or set CROSSTASK_CACHE to "
+            "a folder with more on every machine, or put the store on a folder that all of them share"
+        ) from None
+    shutil.rmtree(kept, ignore_errors=True)
+    begun.replace(kept)
+
+
+def store_parts(root: Path) -> Iterator[dict[str, bytes]]:
+    """A store, some files at a time."""
+    part: dict[str, bytes] = {}
+    size = 0
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root).as_posix()
+        if not path.is_file() or path.name.endswith((".lock", ".part")) or "/.new-" in f"/{name}":
+            continue
+        part[name] = path.read_bytes()
+        size += len(part[name])
+        if size >= _PART_BYTES:
+            yield part
+            part, size = {}, 0
+    if part:
+        yield part
