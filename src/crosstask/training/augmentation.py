@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -15,10 +13,9 @@ from torch.utils.data import Dataset
 from crosstask.assembly import Assembly
 from crosstask.errors import InputError
 from crosstask.experiment import AugmentationSection
+from crosstask.functional.sides import other_sides, sided
 from crosstask.sample import AXES, Sample
 
-_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
-_OTHER_SIDE = {"left": "right", "right": "left", "l": "r", "r": "l"}
 _PURPOSE = 5  # of the random numbers, beside those of the order
 
 
@@ -29,7 +26,8 @@ class Augmentation:
     and linear for all: a mask is made one again by its task, a region is where more than half is. Outside the sample
     the image has its lowest value, and there is no structure, target or region. Brightness multiplies what lies above
     the lowest value, contrast the distance from the mean of the channel; both and the noise leave structure channels
-    alone, and the image within [-1, 1]. Image-level targets stay as they are.
+    alone, and the image within [-1, 1]. Image-level targets stay as they are, but for classes of sides: with
+    ``exchange_sides`` left and right of all inputs and labels change places where a sample is flipped along x.
 
     Args:
         settings: how much of each.
@@ -40,7 +38,12 @@ class Augmentation:
         self._settings = settings
         self._flips = [AXES[axis] for axis in dict.fromkeys(settings.flip)]
         self._tasks = tuple(task for task in assembly.labels if task.level == "pixel")
-        self._image_channels = len(assembly.windows) * assembly.image_channels
+        self._image_channels = assembly.seen_channels
+        self._inputs: list[int] = []
+        self._sides: dict[str, list[int]] = {}
+        if settings.exchange_sides:
+            self._inputs = assembly.other_sides()
+            self._sides = {task.name: other_sides(task.classes) for task in assembly.labels}
 
     @property
     def changes(self) -> bool:
@@ -60,6 +63,8 @@ class Augmentation:
         scale = 1 + settings.scale * generator.uniform(-1, 1)
         if not (flips or settings.rotate or settings.scale):
             return sample
+        if self._sides and AXES["x"] in flips:
+            sample = self._exchanged(sample)
         parts = [sample.image, *(sample.targets[task.name] for task in self._tasks)]
         if sample.region is not None:
             parts.append(sample.region.to(sample.image.dtype))
@@ -72,6 +77,15 @@ class Augmentation:
         region = None if sample.region is None else moved.pop() > 0.5
         targets = {task.name: task.resized(part) for task, part in zip(self._tasks, moved[1:], strict=True)}
         return replace(sample, image=moved[0], targets={**sample.targets, **targets}, region=region)
+
+    def _exchanged(self, sample: Sample) -> Sample:
+        """With left and right of inputs and labels in each other's place, as they are once it is flipped along x."""
+        return replace(
+            sample,
+            image=sample.image[self._inputs],
+            targets={name: target[self._sides[name]] for name, target in sample.targets.items()},
+            present={name: present[self._sides[name]] for name, present in sample.present.items()},
+        )
 
     def _turned(self, values: Tensor, angle: float, scale: float) -> Tensor:
         """Rotated and scaled; the image's lowest value, -1, comes in from outside, and zero in all other channels."""
@@ -141,21 +155,31 @@ def check_augmentation(settings: AugmentationSection, whole: Assembly, spatial_d
     if "z" in settings.flip and spatial_dims < 3:
         raise InputError("training.augmentation.flip: 2-D samples have no axis z; leave it out")
     if "x" in settings.flip:
-        names = [name for task in whole.tasks for name in task.classes]
-        sided = _sided([*names, *whole.structures])
-        if sided:
+        _check_sides(settings, whole)
+
+
+def _check_sides(settings: AugmentationSection, whole: Assembly) -> None:
+    """Refuse flips along x that would teach wrong sides.
+
+    Raises:
+        InputError: there are sides that are not exchanged, or one without its counterpart.
+    """
+    names = [name for task in whole.tasks for name in task.classes]
+    if not settings.exchange_sides:
+        beams = () if whole.beams is None else whole.beams.names
+        earlier = () if whole.earlier is None else whole.earlier.channels
+        if found := [*sided([*names, *whole.structures, *earlier]), *beams[:1]]:
             raise InputError(
-                f"training.augmentation.flip: along x it would teach wrong sides of {' and '.join(map(repr, sided))}; "
-                "leave x out"
+                f"training.augmentation.flip: along x it would teach wrong sides of {' and '.join(map(repr, found))}; "
+                "leave x out, or set training.augmentation.exchange_sides=true"
             )
-
-
-def _sided(names: Iterable[str]) -> list[str]:
-    """Names that say left or right, or (as L and R) have a counterpart that differs in that alone."""
-    words = {name: tuple(word.lower() for word in _WORD.findall(name)) for name in dict.fromkeys(names)}
-    mirrored = {name: tuple(_OTHER_SIDE.get(word, word) for word in parts) for name, parts in words.items()}
-    return [
-        name
-        for name, parts in words.items()
-        if {"left", "right"} & set(parts) or (mirrored[name] != parts and mirrored[name] in words.values())
-    ]
+        return
+    try:
+        whole.other_sides()
+        for task in whole.labels:
+            other_sides(task.classes)
+    except ValueError as error:
+        raise InputError(
+            f"training.augmentation.exchange_sides: {str(error)!r} has no counterpart to change places with; add it, "
+            "or leave x out of training.augmentation.flip"
+        ) from None

@@ -39,13 +39,17 @@ from crosstask.runs import (
     TRANSFER,
     RunSpec,
     check_data,
+    check_earlier,
     check_settings,
+    earlier_runs,
     environment,
     grid_of,
+    has_checkpoint,
     is_trained,
     never_predicted,
     open_run,
     other_epochs,
+    read_record,
     snapshots_needed,
     trained_record,
     write_images,
@@ -62,6 +66,7 @@ from crosstask.training.cache import CachedSamples
 from crosstask.training.characteristics import check_ordered, levels_of, write_characteristics
 from crosstask.training.checkpoint import RunCheckpoints
 from crosstask.training.device import device_of, open_trainer, quiet
+from crosstask.training.further import check_targets, with_predictions
 from crosstask.training.lesion import LesionSamples, check_outlines
 from crosstask.training.loggers import RunLoggers
 from crosstask.training.module import TrainingModule
@@ -207,7 +212,10 @@ def _train(spec: RunSpec, store: Store, telling: Telling) -> dict[str, Any]:
     settings = spec.experiment.training
     dataset = dataset_of(spec.experiment)
     whole = assembly_of(spec.experiment, dataset)
-    splits = _splits(spec.experiment, store, dataset)
+    splits = _splits(spec.experiment, store, dataset, whole)
+    runs = earlier_runs(spec.experiment)
+    if runs is not None:
+        store = with_predictions(store, splits, runs, whole.image_array, telling.tell)
     weighting = _weighting(spec, store, splits["train"], whole)
     assembly = whole.only(weighting.tasks)
     for task in assembly.tasks:
@@ -218,6 +226,7 @@ def _train(spec: RunSpec, store: Store, telling: Telling) -> dict[str, Any]:
     module = _module(spec, assembly, weighting)
     readings_of(module.architecture)  # what cannot be kept is told before hours of work
     record = _new_record(spec, store, dataset, splits, weighting, assembly, module.architecture)
+    record["earlier"] = None if runs is None else runs.key
     _write_new(spec, store, record, splits, weighting, assembly)
     trained = _fit(spec, module, _loaders(spec, store, splits, assembly, whole), telling)
     record["trained"] = True
@@ -248,11 +257,13 @@ def _cases(splits: Mapping[Split, list[str]]) -> list[str]:
     return [case for cases in splits.values() for case in cases]
 
 
-def _splits(experiment: Experiment, store: Store, dataset: RawData) -> Mapping[Split, list[str]]:
-    """Which cases train, choose and test; of samples of lesions each must have an outline."""
+def _splits(experiment: Experiment, store: Store, dataset: RawData, whole: Assembly) -> Mapping[Split, list[str]]:
+    """Which cases train, choose and test; of samples of lesions each must have an outline, of beams a target."""
     splits = splits_of(store, experiment.dataset, dataset.image_array, needed=("train", "validation"))
     if experiment.sample.kind == "lesion":  # also of test cases, before hours are spent
         check_outlines(store, _cases(splits), experiment.sample.lesion.outline)
+    if whole.beams is not None:
+        check_targets(store, _cases(splits), whole.beams)
     return splits
 
 
@@ -285,6 +296,8 @@ def _write_new(
 ) -> None:
     """Leave on disk what is known of a run before its first epoch, if it is of the same data as what lies there."""
     check_data(spec, record["data"]["fingerprint"])
+    if record["earlier"] is not None and has_checkpoint(spec.folder):
+        check_earlier(spec.folder, read_record(spec.folder), record["earlier"])
     write_record(spec.folder, record)
     write_images(spec.folder, digests_of(store, _cases(splits), assembly.image_array))
     if weighting.characteristics:
