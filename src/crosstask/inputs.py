@@ -85,7 +85,10 @@ class Beams:
             InputError: the case has no target.
         """
         grid, dropped = _part(case.geometry, slices)
-        fields = np.stack([aperture.field(grid) for aperture in self._apertures(case)]).astype(np.float32)
+        openings = self._apertures(case)
+        fields = np.empty((len(openings), *grid.shape), np.float32)
+        for channel, aperture in zip(fields, openings, strict=True):
+            channel[:] = aperture.field(grid)
         return fields.squeeze(dropped) if dropped else fields
 
     def _apertures(self, case: Readable) -> tuple[Aperture, ...]:

@@ -71,14 +71,13 @@ class Aperture:
 
     def field(self, grid: Grid) -> np.ndarray:
         """Which voxels of a grid the beam irradiates, bool ``z y x``."""
-        v, u = _projected(grid, self.angle, self.isocentre, self.distance)
-        v, u = np.rint(v / self.step), np.rint(u / self.step)
-        rows, columns = (length // 2 for length in self.opening.shape)
+        v, u = _projected(grid, self.angle, self.isocentre, self.distance, unit=self.step)
         # one frame of closed raster around the opening: whatever is beyond is brought there
-        framed = np.pad(self.opening, 1).ravel()
-        row = np.clip(v, -rows - 1, rows + 1).astype(np.int32) + (rows + 1)
-        column = np.clip(u, -columns - 1, columns + 1).astype(np.int32) + (columns + 1)
-        found = framed[row * (2 * columns + 3) + column]
+        framed = np.pad(self.opening, 1)
+        height, width = framed.shape
+        place = _rounded(v, height)
+        place *= width
+        found = framed.ravel().take(place + _rounded(u, width))
         return np.broadcast_to(found, grid.shape)
 
 
@@ -87,8 +86,8 @@ def apertures(
 ) -> tuple[Aperture, ...]:
     """Openings of beams that conform to the outline of targets, each from its own side.
 
-    The raster's step is half of the grid's widest step, but no finer than 1 mm; an edge is right to about that. What the
-    targets' outline encloses is open, a concavity or a gap between two targets is not.
+    The raster's step is half of the grid's widest step, but no finer than 1 mm; an edge is right to about that. What
+    the targets' outline encloses is open, a concavity or a gap between two targets is not.
 
     Args:
         targets: which voxels are to be irradiated, bool ``z y x``.
@@ -138,10 +137,23 @@ def _axes(angle: float) -> tuple[np.ndarray, np.ndarray]:
     return np.array([0.0, -math.cos(turn), math.sin(turn)]), np.array([0.0, math.sin(turn), math.cos(turn)])
 
 
-def _projected(grid: Grid, angle: float, isocentre: np.ndarray, distance: float) -> tuple[np.ndarray, np.ndarray]:
-    """Places v, u of all voxels in the beam's-eye view, in mm, but for axes along which they are alike."""
+def _rounded(places: np.ndarray, length: int) -> np.ndarray:
+    """Index of places in a raster of odd length about its middle, those beyond at its ends; the places are lost."""
+    places += np.float32(length // 2 + 0.5)
+    np.clip(places, 0, length - 1, out=places)
+    return places.astype(np.int32)
+
+
+def _projected(
+    grid: Grid, angle: float, isocentre: np.ndarray, distance: float, *, unit: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Places v, u of all voxels in the beam's-eye view, in units of so many mm, but for axes along which all are alike.
+
+    New arrays, in single precision.
+    """
     towards, across = _axes(angle)
-    enlarged = distance / np.maximum(distance - grid.along(towards, isocentre), _BEHIND)
+    nearer = np.maximum(distance - grid.along(towards, isocentre), _BEHIND)
+    enlarged = np.float32(distance / unit) / nearer
     v = grid.along(np.array([1.0, 0.0, 0.0]), isocentre) * enlarged
     return v, grid.along(across, isocentre) * enlarged
 

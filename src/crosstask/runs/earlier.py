@@ -110,9 +110,7 @@ def _checked(experiment: Experiment, beside: Path | None = None) -> tuple[tuple[
             differing = [key for key in differing_settings(folders[0], folder) if key not in _OF_A_FOLD]
             if differing or record["tasks"] != records[0]["tasks"]:
                 what = differing[0] if differing else "its tasks"
-                raise InputError(
-                    f"{folder}: differs from {folders[0]} in {what}; give runs of one method and its folds"
-                )
+                raise InputError(f"{folder}: differs from {folders[0]} in {what}; give folds of one method")
     except InputError as error:
         raise InputError(f"input_from: {error}") from None
     if len(set(map(_place, folders))) < len(folders):
