@@ -95,16 +95,19 @@ class Assembly:
 
     def image(self, case: Readable, slices: Slices | None = None) -> np.ndarray:
         """Input channels ``c *s``, float32."""
-        values = case.read(self.image_array, None, slices).astype(np.float32)
-        parts = [self.windowed(values)]
+        parts = [self.seen(case, slices)]
         if self.structure_array is not None:
-            masks, _ = _channels(case, self.structure_array, self.structures, slices, values.shape[1:])
+            masks, _ = _channels(case, self.structure_array, self.structures, slices, parts[0].shape[1:])
             parts.append(masks.astype(np.float32))
         if self.beams is not None:
             parts.append(self.beams.fields(case, slices))
         if self.earlier is not None:
             parts.append(self.earlier.read(case, slices))
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+    def seen(self, case: Readable, slices: Slices | None = None) -> np.ndarray:
+        """Input channels of the image itself, which are the first, ``c *s``, float32."""
+        return self.windowed(case.read(self.image_array, None, slices).astype(np.float32))
 
     def windowed(self, values: np.ndarray) -> np.ndarray:
         """Input channels of an image's values ``c *s``, float32: all channels in the first window, then the next."""

@@ -40,8 +40,8 @@ class Readable(Protocol):
 class Beams:
     """Input channels of what beams irradiate, one each; see :mod:`crosstask.functional.beams`.
 
-    They are computed as they are asked for, from the openings, which a process keeps: of a patch of 64^3 voxels nine
-    beams take as long as reading them from a store would, and another margin costs no preparation.
+    They are computed as they are asked for, from the openings, which a process keeps: nine beams of a patch of 64^3
+    voxels take 15 ms, where reading them from a store takes 7, and another margin costs no preparation.
 
     Attributes:
         array: case array of the structures that are the targets.

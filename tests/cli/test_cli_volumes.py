@@ -21,7 +21,6 @@ from crosstask.experiment import load_experiment
 from crosstask.export.predicted import RECORD
 from crosstask.functional.sides import other_sides
 from crosstask.inputs import PREDICTED
-from crosstask.io import openkbp_csv
 from crosstask.prediction.predictor import Predictor
 from crosstask.runs import earlier_runs
 from crosstask.store import Store
@@ -59,7 +58,7 @@ def experiment_file(folder: Path, raw: Path, name: str, **changes: Any) -> Path:
     for key, change in changes.items():
         values[key] = {**values[key], **change} if isinstance(values.get(key), dict) else change
     path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(values))
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
     return path
 
 
@@ -146,8 +145,8 @@ def test_new_patients_are_predicted_by_both_runs_as_prepared_ones_are(world, cal
     shown = call("predict", world.later, world.raw, "-o", tmp_path / "out", "--case", "pt_241")
     assert shown.code == 0, shown.err
     (written,) = [path for path in (tmp_path / "out").rglob("*.csv") if path.name != RECORD and "pt_241" in path.stem]
-    dose = openkbp_csv.read_dose(written, SHAPE)
-    np.testing.assert_allclose(dose, from_raw[0], atol=2e-3)
+    table = np.genfromtxt(written, delimiter=",", skip_header=1)
+    np.testing.assert_allclose(table[:, 1], from_raw[0].reshape(-1)[table[:, 0].astype(int)], atol=2e-3)
 
 
 def test_a_packed_cascade_has_both_runs(world, call, tmp_path):
@@ -178,9 +177,9 @@ def test_mirrored_patients_have_mirrored_predictions_with_the_sides_exchanged(wo
     assert predictor.experiment.mirrored == ("x",)
     one = predictor.predict("one", raw, raw.geometry).values
     other = predictor.predict("other", mirrored, raw.geometry).values
-    np.testing.assert_allclose(other["segmentation"], one["segmentation"][::-1, ..., ::-1], atol=1e-5)
-    np.testing.assert_allclose(other["dose"], one["dose"][..., ::-1], atol=1e-3)
-    assert not np.allclose(other["segmentation"], one["segmentation"][..., ::-1], atol=1e-5)
+    np.testing.assert_allclose(other["segmentation"], one["segmentation"][::-1, ..., ::-1], rtol=1e-5)
+    np.testing.assert_allclose(other["dose"], one["dose"][..., ::-1], rtol=1e-4, atol=1e-5)
+    assert not np.allclose(other["segmentation"], one["segmentation"][..., ::-1], rtol=1e-4, atol=0)
 
 
 def test_a_run_that_was_killed_goes_on_with_the_same_input_or_not_at_all(world, call, tmp_path):
@@ -206,7 +205,7 @@ def test_a_run_that_was_killed_goes_on_with_the_same_input_or_not_at_all(world, 
     [
         ("input_from=nowhere", "input_from: nowhere: no such run folder"),
         ("input_from={run: RUN, tasks: [doses]}", "'doses' is no pixel-level task of RUN; did you mean 'dose'?"),
-        ("input_from=[RUN, RUN]", "input_from.run: names a run twice"),
+        ("input_from=[RUN, RUN]", "input_from: run names a folder twice"),
         ("input_from={run: []}", "input_from"),
         ("dataset.beams.targets=[PTV71]", "dataset.beams.targets: 'PTV71' is no structure; did you mean 'PTV"),
         ("dataset.beams.angles=[0, 360]", "two angles are the same"),

@@ -95,26 +95,12 @@ def _checked(experiment: Experiment, beside: Path | None = None) -> tuple[tuple[
         InputError: it cannot.
     """
     assert experiment.input_from is not None
-    folders: list[Path] = []
-    for given in experiment.input_from.run:
-        below = None if beside is None or given.is_absolute() else beside / given
-        place = below if below is not None and below.is_dir() else given
-        try:
-            found = unpacked(place) if is_packed(place) else place
-            folders += [found] if isinstance(found, Path) else found
-        except InputError as error:
-            raise InputError(f"input_from: {error}") from None
     try:
+        folders = [folder for given in experiment.input_from.run for folder in _found(given, beside)]
         records = [trained_record(folder) for folder in folders]
-        for folder, record in zip(folders[1:], records[1:], strict=True):
-            differing = [key for key in differing_settings(folders[0], folder) if key not in _OF_A_FOLD]
-            if differing or record["tasks"] != records[0]["tasks"]:
-                what = differing[0] if differing else "its tasks"
-                raise InputError(f"{folder}: differs from {folders[0]} in {what}; give folds of one method")
+        _check_folds(folders, records)
     except InputError as error:
         raise InputError(f"input_from: {error}") from None
-    if len(set(map(_place, folders))) < len(folders):
-        raise InputError("input_from.run: names a run twice; give each once")
     for folder, record in zip(folders, records, strict=True):
         theirs = record["data"].get("dataset") or load_spec(folder).experiment.dataset.name
         if theirs != experiment.dataset.name:
@@ -128,6 +114,29 @@ def _checked(experiment: Experiment, beside: Path | None = None) -> tuple[tuple[
                 "come after itself; give another output="
             )
     return tuple(folders), records
+
+
+def _found(given: Path, beside: Path | None) -> list[Path]:
+    """The runs at a path: below the later run's folder, if it has one there, and of a packed model all."""
+    below = None if beside is None or given.is_absolute() else beside / given
+    place = below if below is not None and below.is_dir() else given
+    found = unpacked(place) if is_packed(place) else place
+    return [found] if isinstance(found, Path) else found
+
+
+def _check_folds(folders: Sequence[Path], records: Sequence[Mapping[str, Any]]) -> None:
+    """Make sure that several runs are of one method, trained alike.
+
+    Raises:
+        InputError: they are not, or one is named twice.
+    """
+    for folder, record in zip(folders[1:], records[1:], strict=True):
+        differing = [key for key in differing_settings(folders[0], folder) if key not in _OF_A_FOLD]
+        if differing or record["tasks"] != records[0]["tasks"]:
+            what = differing[0] if differing else "its tasks"
+            raise InputError(f"{folder}: differs from {folders[0]} in {what}; give folds of one method")
+    if len(set(map(_place, folders))) < len(folders):
+        raise InputError("run names a folder twice; give each once")
 
 
 def _place(folder: Path) -> Path:

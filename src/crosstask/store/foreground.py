@@ -39,6 +39,7 @@ class ForegroundIndex:
     """
 
     def __init__(self, values: np.ndarray) -> None:
+        values = np.asarray(values)  # of a mapped array each slice would cost more than the search
         rows = int(values[0])
         self._rows = values[1 : rows + 2]
         self.counts = values[rows + 2 : 2 * rows + 2]
