@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from crosstask.datasets import Dataset, HiddenLabels, open_dataset
 from crosstask.errors import InputError
-from crosstask.experiment import Experiment, LesionSection
+from crosstask.experiment import BeamSection, Experiment, LesionSection
 from crosstask.functional.planes import PLANES, middle_of, plane_points, values_at
+from crosstask.functional.sides import other_sides
 from crosstask.geometry import Geometry
-from crosstask.registry import TASKS
+from crosstask.inputs import Beams, Earlier, Readable, Slices
+from crosstask.registry import TASKS, did_you_mean
+from crosstask.runs import earlier_inputs
 from crosstask.tasks.base import Task
 
-Slices = Sequence[slice | int]
 _DESCRIBED = ("image_array", "region_array", "windows", "image_channels", "structure_array", "structures")
-
-
-class Readable(Protocol):
-    """A case that can be read in part: prepared in a store, or raw in memory."""
-
-    @property
-    def channels(self) -> Mapping[str, tuple[str, ...]]: ...
-
-    def shape(self, name: str) -> tuple[int, ...]: ...
-
-    def read(self, name: str, channels: Sequence[int] | None = None, slices: Slices | None = None) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -44,6 +36,8 @@ class Assembly:
         image_channels: of the case array of the image.
         structure_array: case array whose channels become further input channels, or None.
         structures: names of these channels; one that a case lacks is zero.
+        beams: aimed at the targets, as further input channels, or None.
+        earlier: what an earlier run predicted, as further input channels, or None.
         scoring: take the targets that scores and validation look at, where these differ from those of training.
     """
 
@@ -54,12 +48,36 @@ class Assembly:
     image_channels: int = 1
     structure_array: str | None = None
     structures: tuple[str, ...] = ()
+    beams: Beams | None = None
+    earlier: Earlier | None = None
     scoring: bool = False
 
     @property
     def in_channels(self) -> int:
         """Number of input channels."""
-        return len(self.windows) * self.image_channels + len(self.structures)
+        return self.seen_channels + len(self.further)
+
+    @property
+    def seen_channels(self) -> int:
+        """Number of input channels of the image itself, which are the first."""
+        return len(self.windows) * self.image_channels
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """Names of the input channels behind those of the image: structures, beams, earlier predictions."""
+        beams = () if self.beams is None else self.beams.names
+        return (*self.structures, *beams, *(() if self.earlier is None else self.earlier.channels))
+
+    def other_sides(self) -> list[int]:
+        """Of each input channel the index of the one that it becomes once left and right have changed places.
+
+        Raises:
+            ValueError: a structure or a beam has no counterpart; the message is its name.
+        """
+        groups = [list(range(self.seen_channels)), other_sides(self.structures)]
+        groups += [further.other_sides() for further in (self.beams, self.earlier) if further is not None]
+        starts = itertools.accumulate(map(len, groups), initial=0)
+        return [start + index for start, group in zip(starts, groups, strict=False) for index in group]
 
     @property
     def labels(self) -> tuple[Task, ...]:
@@ -77,12 +95,19 @@ class Assembly:
 
     def image(self, case: Readable, slices: Slices | None = None) -> np.ndarray:
         """Input channels ``c *s``, float32."""
-        values = case.read(self.image_array, None, slices).astype(np.float32)
-        seen = self.windowed(values)
-        if self.structure_array is None:
-            return seen
-        masks, _ = _channels(case, self.structure_array, self.structures, slices, values.shape[1:])
-        return np.concatenate([seen, masks.astype(np.float32)])
+        parts = [self.seen(case, slices)]
+        if self.structure_array is not None:
+            masks, _ = _channels(case, self.structure_array, self.structures, slices, parts[0].shape[1:])
+            parts.append(masks.astype(np.float32))
+        if self.beams is not None:
+            parts.append(self.beams.fields(case, slices))
+        if self.earlier is not None:
+            parts.append(self.earlier.read(case, slices))
+        return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+    def seen(self, case: Readable, slices: Slices | None = None) -> np.ndarray:
+        """Input channels of the image itself, which are the first, ``c *s``, float32."""
+        return self.windowed(case.read(self.image_array, None, slices).astype(np.float32))
 
     def windowed(self, values: np.ndarray) -> np.ndarray:
         """Input channels of an image's values ``c *s``, float32: all channels in the first window, then the next."""
@@ -91,7 +116,7 @@ class Assembly:
     def padded(self, image: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         """Input channels ``c *s``, padded at the end of each axis to at least ``shape``: lowest value, no structure."""
         widths = [(0, max(want - have, 0)) for have, want in zip(image.shape[1:], shape, strict=True)]
-        count = len(self.windows) * self.image_channels
+        count = self.seen_channels
         parts = [(image[:count], -1.0), (image[count:], 0.0)]
         return np.concatenate([np.pad(part, [(0, 0), *widths], constant_values=value) for part, value in parts])
 
@@ -114,7 +139,8 @@ def describe_assembly(assembly: Assembly) -> dict[str, Any]:
     """An assembly as plain JSON values, from which :func:`assembly_from` makes the same without a data set."""
     values = {name: getattr(assembly, name) for name in _DESCRIBED}
     tasks = [{"kind": task.kind, "arguments": task.arguments()} for task in assembly.tasks]
-    return {**values, "tasks": tasks}
+    further = {"beams": assembly.beams, "earlier": assembly.earlier}
+    return {**values, **{name: asdict(one) for name, one in further.items() if one is not None}, "tasks": tasks}
 
 
 def assembly_from(description: Mapping[str, Any]) -> Assembly:
@@ -127,6 +153,11 @@ def assembly_from(description: Mapping[str, Any]) -> Assembly:
     values = {name: description[name] for name in _DESCRIBED}
     values["windows"] = tuple((float(low), float(high)) for low, high in values["windows"])
     values["structures"] = tuple(values["structures"])
+    kinds: dict[str, Callable[..., Any]] = {"beams": Beams, "earlier": Earlier}
+    for name, kind in kinds.items():
+        if name in description:
+            made = {key: tuple(one) if isinstance(one, list) else one for key, one in description[name].items()}
+            values[name] = kind(**made)
     tasks = tuple(TASKS.find(task["kind"], "task kind")(**task["arguments"]) for task in description["tasks"])
     return Assembly(tasks=tasks, **values)
 
@@ -251,7 +282,14 @@ def assembly_of(experiment: Experiment, dataset: Dataset) -> Assembly:
     if experiment.sample.case_dims != dataset.spatial_dims:
         have = {2: "images; set it image", 3: "volumes; set it slice, patch, volume or lesion"}[dataset.spatial_dims]
         raise InputError(f"sample.kind: {experiment.sample.kind!r} does not fit: {dataset.name} has {have}")
-    assembly = assemble(dataset, section.tasks, section.windows, structure_input=section.structure_input)
+    assembly = assemble(
+        dataset,
+        section.tasks,
+        section.windows,
+        structure_input=section.structure_input,
+        beams=section.beams,
+        earlier=earlier_inputs(experiment),
+    )
     if experiment.sample.kind == "lesion":
         _check_lesions(assembly)
     return assembly
@@ -267,6 +305,9 @@ def _check_lesions(assembly: Assembly) -> None:
         )
     if assembly.structure_array is not None:
         raise InputError("dataset.structure_input: patches of a lesion (sample.kind) have none; set it false")
+    for key, further in (("dataset.beams", assembly.beams), ("input_from", assembly.earlier)):
+        if further is not None:
+            raise InputError(f"{key}: patches of a lesion (sample.kind) have no such input; set it null")
 
 
 def assemble(
@@ -275,11 +316,13 @@ def assemble(
     windows: Sequence[tuple[float, float]],
     *,
     structure_input: bool = False,
+    beams: BeamSection | None = None,
+    earlier: Earlier | None = None,
 ) -> Assembly:
     """The assembly of an experiment's data set section.
 
     Raises:
-        InputError: a task or an option that the data set does not have, or no structures to give as input.
+        InputError: a task or an option that the data set does not have, or no structures to give as input or to aim at.
     """
     structures: tuple[str, ...] = ()
     if structure_input:
@@ -296,7 +339,30 @@ def assemble(
         image_channels=dataset.image_channels,
         structure_array=dataset.structure_array if structure_input else None,
         structures=structures,
+        beams=None if beams is None else _beams(dataset, beams),
+        earlier=earlier,
     )
+
+
+def _beams(dataset: Dataset, section: BeamSection) -> Beams:
+    """The beams of an experiment, aimed at targets that the data set has.
+
+    Raises:
+        InputError: it has no structures, no volumes, or none of that name.
+    """
+    if dataset.structure_array is None or dataset.spatial_dims != 3:
+        raise InputError(f"dataset.beams: {dataset.name} has no structures in volumes to aim at; set it null")
+    targets = section.targets or [name for name in dataset.structures if name.upper().startswith("PTV")]
+    if not targets:
+        known = ", ".join(dataset.structures)
+        raise InputError(f"dataset.beams.targets: no structure's name begins with PTV; name some of {known}")
+    for name in targets:
+        if name not in dataset.structures:
+            near = did_you_mean(name, dataset.structures)
+            known = ", ".join(dataset.structures)
+            raise InputError(f"dataset.beams.targets: {name!r} is no structure; {near}there is {known}")
+    angles = tuple(float(angle) for angle in section.angles)
+    return Beams(dataset.structure_array, tuple(targets), angles, section.margin, section.source_distance)
 
 
 def _task(dataset: Dataset, name: str, options: Mapping[str, object]) -> Task:

@@ -155,7 +155,7 @@ def build_architecture(spec: RunSpec, assembly: Assembly, *, pretrained: bool) -
     if pretrained:
         section = experiment.encoder
         for encoder in network.all_encoders():
-            masks = len(assembly.structures) + encoder.in_channels - assembly.in_channels
+            masks = len(assembly.further) + encoder.in_channels - assembly.in_channels
             load_weights(encoder, section.weights, normalisation=section.normalisation, masks=masks)
         network.load_more(section.weights)
     return network

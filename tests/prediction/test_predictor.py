@@ -131,6 +131,31 @@ def test_patches_are_pooled(tmp_path: Path, pooling: str, tasks: list[str]) -> N
         assert values["lesion"].shape == (1, *data.geometry.shape)
 
 
+def linear(predictor: Predictor) -> None:
+    """Put in place of the network one whose outputs are multiples of what it sees at that voxel."""
+
+    def forward(image: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"area": 3 * image[:, :1] + 0.5, "kind": image.flatten(1).mean(1, keepdim=True) * torch.arange(3)}
+
+    predictor._forward = forward  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.5, 0.8])
+@pytest.mark.parametrize("index", [0, 2])
+def test_of_a_linear_network_windows_are_the_whole_volume(tmp_path: Path, overlap: float, index: int) -> None:
+    predictor = predictor_of(
+        tmp_path,
+        dataset={"name": "scans", "tasks": ["area", "kind"]},
+        sample={"kind": "patch", "size": [16, 16, 16]},
+        evaluation={"overlap": overlap, "batch_size": 2},
+    )
+    linear(predictor)
+    data = case_of(predictor, index)
+    values = predictor.predict("c", data, data.geometry).values
+    np.testing.assert_allclose(values["area"], 3 * predictor.assembly.image(data) + 0.5, atol=1e-5)
+    assert values["kind"].sum() == pytest.approx(1, abs=1e-5)
+
+
 def test_thresholds_that_were_chosen_are_used(tmp_path: Path) -> None:
     folder = fake_run(fake_experiment(tmp_path / "raw", tmp_path / "out"))
     assert next(task for task in Predictor(folder).tasks if task.name == "signs").thresholds == (0.5, 0.5)

@@ -43,6 +43,26 @@ def assembly() -> Assembly:
     return assemble(Phantom(Path("raw")), tasks, [(0, 2500), (800, 1200)])
 
 
+def test_places_about_foreground_are_those_of_a_search_through_the_whole_mask(store: Store, assembly: Assembly) -> None:
+    classes = [("structures", name) for name in CLASSES]
+    samples = PatchSamples(store, CASES, assembly, (16, 16, 16), 6, seed=4, foreground=1.0, classes=classes)
+
+    def searched(case_id: str, generator: np.random.Generator) -> tuple[int, ...] | None:
+        case = store.open(case_id)
+        there = [name for name in CLASSES if name in case.channels["structures"]]
+        for choice in generator.permutation(len(there)):
+            mask = case.read("structures", [case.channels["structures"].index(there[choice])])[0]
+            hits = np.flatnonzero(mask)
+            if hits.size:
+                return tuple(int(at) for at in np.unravel_index(generator.choice(hits), mask.shape))
+        return None
+
+    for index, case in enumerate(samples.cases):
+        one, other = (np.random.default_rng([7, index]) for _ in range(2))
+        assert samples._foreground_voxel(case, one) == searched(case, other)
+        assert one.random() == other.random(), "the same numbers were drawn"
+
+
 def equal(one: Sample, other: Sample) -> bool:
     return (
         torch.equal(one.image, other.image)

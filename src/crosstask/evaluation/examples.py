@@ -78,7 +78,7 @@ def save_examples(
         fullest, slices = (0, [0]) if flat else _slices_to_show(whole, case)
         planes: list[Slices] = [()] if flat else [(number,) for number in slices]
         prediction = predictor.predict(case_id, case, case.geometry)
-        shown, spacing = [_shown(whole, whole.image(case, plane)) for plane in planes], case.geometry.spacing[-2:]
+        shown, spacing = [_shown(whole, whole.seen(case, plane)) for plane in planes], case.geometry.spacing[-2:]
         if sample.kind == "lesion":
             lesion = lesion_of(case_id, case, case.geometry, whole.image_array, sample.lesion)
             patch = whole.windowed(lesion.middle_patch(sample.lesion))

@@ -48,11 +48,14 @@ def arrays_between(assembly: Assembly, dataset: Dataset, mapping: LabelMap) -> A
     whole = {assembly.image_array: dataset.image_array}
     if assembly.region_array is not None and dataset.region_array is not None:
         whole[assembly.region_array] = dataset.region_array
-    if assembly.structure_array is None or dataset.structure_array is None:
+    aimed = () if assembly.beams is None else assembly.beams.targets
+    ours = assembly.structure_array or (None if assembly.beams is None else assembly.beams.array)
+    if ours is None or dataset.structure_array is None:
         return Arrays(whole)
-    named = next((one for one in mapping.tasks if one.ours.array == assembly.structure_array), None)
-    names = {name: (named.sources(name) if named else ()) or (name,) for name in assembly.structures}
-    return Arrays(whole, (assembly.structure_array, dataset.structure_array), names)
+    named = next((one for one in mapping.tasks if one.ours.array == ours), None)
+    wanted = dict.fromkeys((*assembly.structures, *aimed))
+    names = {name: (named.sources(name) if named else ()) or (name,) for name in wanted}
+    return Arrays(whole, (ours, dataset.structure_array), names)
 
 
 class TranslatedStore(Store):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from crosstask.experiment.dataset import DatasetSection, SplitSection
+from crosstask.experiment.dataset import BeamSection, DatasetSection, SplitSection
+from crosstask.experiment.earlier import EarlierSection
 from crosstask.experiment.encoder import EncoderSection
 from crosstask.experiment.evaluation import EvaluationSection
 from crosstask.experiment.experiment import Experiment
@@ -14,7 +15,9 @@ from crosstask.experiment.weighting import WeightingSection
 
 __all__ = [
     "AugmentationSection",
+    "BeamSection",
     "DatasetSection",
+    "EarlierSection",
     "EncoderSection",
     "EvaluationSection",
     "Experiment",

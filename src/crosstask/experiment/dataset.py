@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,6 +64,34 @@ class SplitSection(Section):
         return self.model_copy(update={"by_seed": False, **moved})
 
 
+class BeamSection(Section):
+    """Coplanar beams aimed at the targets: what each irradiates is an input channel of its own."""
+
+    angles: list[float] = Field(
+        default=[40.0 * number for number in range(9)],
+        min_length=1,
+        description="of the gantry, in degrees: 0 from the front, 90 from the patient's left; those of OpenKBP's plans "
+        "are nine from 0 to 320",
+    )
+    targets: list[str] = Field(
+        default=[],
+        description="structures that the beams are aimed at, together; []: those whose name begins with PTV",
+    )
+    margin: float = Field(default=5.0, ge=0, le=100, description="of the openings around the targets' outline, in mm")
+    source_distance: float = Field(
+        default=1000.0, ge=500, description="of the source from the isocentre, the targets' centre of mass, in mm"
+    )
+
+    @field_validator("angles")
+    @classmethod
+    def _distinct(cls, angles: list[float]) -> list[float]:
+        if not all(math.isfinite(angle) for angle in angles):
+            raise ValueError("angles must be finite")
+        if len({angle % 360 for angle in angles}) < len(angles):
+            raise ValueError("two angles are the same")
+        return angles
+
+
 class DatasetSection(Section):
     """Which data, and which of its labels become tasks."""
 
@@ -77,6 +106,11 @@ class DatasetSection(Section):
     )
     structure_input: bool = Field(
         default=False, description="give the structure masks as extra input channels, the challenge's own setting"
+    )
+    beams: BeamSection | None = Field(
+        default=None,
+        description="give what beams aimed at the targets irradiate as extra input channels, one a beam "
+        "(docs/volumes.md); {}: nine, as in OpenKBP's plans. None: none",
     )
     splits: SplitSection = SplitSection()
     hide_labels: float = Field(

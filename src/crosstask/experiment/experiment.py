@@ -12,6 +12,7 @@ from pydantic import Field, PrivateAttr, ValidationError, field_validator, model
 
 from crosstask.errors import InputError
 from crosstask.experiment.dataset import DatasetSection
+from crosstask.experiment.earlier import EarlierSection
 from crosstask.experiment.encoder import EncoderSection
 from crosstask.experiment.evaluation import EvaluationSection
 from crosstask.experiment.external import EXTERNAL_NAME, ExternalSection
@@ -80,6 +81,11 @@ class Experiment(Section):
         default=[0, 1, 2, 3, 4],
         min_length=1,
         description="every method is trained once for each; of initial weights, order of samples and dropout",
+    )
+    input_from: EarlierSection | None = Field(
+        default=None,
+        description="what an earlier run predicts of a case is given on as extra input channels, probabilities as they "
+        "are and quantities in its unit: RUN, or {run: [RUN, ...], tasks: [...]} (docs/volumes.md). None: nothing",
     )
     external: dict[str, ExternalSection] = Field(
         default={},

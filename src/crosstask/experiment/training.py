@@ -14,6 +14,11 @@ class AugmentationSection(Section):
     """Random changes of training samples, alike for image, masks and quantities; never in evaluation."""
 
     flip: list[Literal["x", "y", "z"]] = Field(default=[], description="axes along which half the samples are flipped")
+    exchange_sides: bool = Field(
+        default=False,
+        description="flip along x: let structures, beams and classes that say left and right change places, so that "
+        "the sides of the body stay right; false: such flips are refused",
+    )
     rotate: float = Field(default=0.0, ge=0, le=180, description="largest in-plane rotation, in degrees")
     scale: float = Field(default=0.0, ge=0, lt=1, description="largest change of size, 0.1 for 0.9 to 1.1")
     intensity: float = Field(default=0.0, ge=0, lt=1, description="largest change of brightness and contrast, a share")

@@ -24,6 +24,7 @@ from crosstask.runs import (
     RECORD,
     THRESHOLDS,
     RunSpec,
+    earlier_runs,
     load_spec,
     read_images,
     thresholds_key,
@@ -34,9 +35,11 @@ from crosstask.runs.packed import MODELS
 from crosstask.seals import SEALS, seal
 
 IMAGES = "images.json"
+_EARLIER = [f"earlier/{number}" for number in range(100)]
+"""Where the runs before a run lie, below its folder."""
 _OF_A_RECORD = (
     *("method", "variant", "seed", "tasks", "learned", "trained", "parameters", "form", "normalisation"),
-    *("assembly", "task_state"),
+    *("assembly", "task_state", "earlier"),
 )
 _OF_DATA = ("dataset", "fingerprint", "licence", "source", "citation", "spacing")
 _OF_TRAINING = (
@@ -67,19 +70,37 @@ def write_models(runs: Sequence[Path], folder: Path, weights: str, intake: Intak
 
 
 def _write_model(run: Path, spec: RunSpec, folder: Path, weights: str, intake: Intake) -> None:
+    earlier = _earlier_of(run, spec)
     with writing(folder):
         folder.mkdir(parents=True)
         shutil.copyfile(weights_path(run, weights), folder / weights_path(run, weights).name)
         for name in filter(is_file, spec.experiment.plugins):
             (folder / "plugins").mkdir(exist_ok=True)
             shutil.copyfile(name, folder / "plugins" / Path(name).name)
-    text = yaml.safe_dump(packed_settings(spec, weights), sort_keys=False, allow_unicode=True)
+    for name, before in zip(_EARLIER, earlier, strict=False):
+        own = load_spec(before)
+        _write_model(before, own, folder / name, own.experiment.judged_weights, intake)
+    text = yaml.safe_dump(packed_settings(spec, weights, len(earlier)), sort_keys=False, allow_unicode=True)
     write_atomically(folder / EXPERIMENT, text)
     write_atomically(folder / RECORD, json.dumps(packed_record(trained_record(run), intake), indent=1))
     chosen = _thresholds(run, spec, weights)
     if chosen:
         write_atomically(folder / THRESHOLDS, json.dumps(chosen, indent=1))
     seal(folder, *(path.name for path in folder.iterdir() if path.is_file() and path.name != SEALS))
+
+
+def _earlier_of(run: Path, spec: RunSpec) -> tuple[Path, ...]:
+    """Folders of the runs whose predictions a run takes as input, which go along below it."""
+    runs = earlier_runs(spec.experiment, run)
+    return () if runs is None else runs.folders
+
+
+def with_earlier(runs: Sequence[Path]) -> list[Path]:
+    """Runs, and all that come before them, each once."""
+    found = list(runs)
+    for run in found:  # which grows
+        found += [before for before in _earlier_of(run, load_spec(run)) if before not in found]
+    return found
 
 
 def _thresholds(run: Path, spec: RunSpec, weights: str) -> dict[str, Any]:
@@ -90,12 +111,13 @@ def _thresholds(run: Path, spec: RunSpec, weights: str) -> dict[str, Any]:
     return {key: whole[key] for key in dict.fromkeys(keys) if key in whole}
 
 
-def packed_settings(spec: RunSpec, weights: str) -> dict[str, Any]:
+def packed_settings(spec: RunSpec, weights: str, earlier: int = 0) -> dict[str, Any]:
     """The resolved experiment of a run, without anything that says where it lay.
 
     Args:
         spec: the run.
         weights: that go along, by which it predicts.
+        earlier: how many runs go along below it, whose predictions are its input.
     """
     values = spec.experiment.model_dump(mode="json")
     section = values["dataset"]
@@ -110,6 +132,8 @@ def packed_settings(spec: RunSpec, weights: str) -> dict[str, Any]:
     if weights == "average" and values["training"]["average"] is None:
         values["training"]["average"] = 1.0
     values |= {"external": {}, "variants": {}, "store": None, "output": None}
+    if values["input_from"] is not None:
+        values["input_from"]["run"] = _EARLIER[:earlier]
     values |= {"methods": [spec.method.name], "seeds": [spec.seed]}
     return values
 

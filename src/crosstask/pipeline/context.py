@@ -16,7 +16,7 @@ from crosstask.evaluation.scored import validation_lacks
 from crosstask.experiment import Experiment
 from crosstask.history import duration
 from crosstask.pipeline.listener import Listener
-from crosstask.runs import RunSpec, keys_of, run_specs
+from crosstask.runs import RunSpec, earlier_runs, keys_of, run_specs
 from crosstask.store import PrepareReport, Store, is_of_earlier_version, prepare
 
 _log = logging.getLogger(__name__)
@@ -129,7 +129,26 @@ class Context:
                 f"{folder}: {done.outdated[0][0]}{more} cannot be read any more and stayed as prepared before; fix "
                 "the files named above, or take them out of the data set, and prepare again"
             )
+        self._predict_earlier(self._store)
         return self._store
+
+    def _predict_earlier(self, store: Store) -> None:
+        """Predict all cases by the run whose predictions are input, where that was not done yet, and keep it."""
+        runs = earlier_runs(self.experiment)
+        if runs is None:
+            return
+        # torch, which those do not need whose cases are predicted
+        from crosstask.prediction.cascade import EarlierPredictor, keep_predictions
+        from crosstask.prediction.predictor import Predictor
+        from crosstask.training.device import scoring_device
+
+        device = scoring_device(self.experiment.training)
+        predictor = EarlierPredictor(runs, lambda folder: Predictor(folder, device=device, alone=True))
+        cases = [store.open(case.id) for case in store.cases]
+        with self.listener.progress("Predicting by the earlier run", at_once=False) as progress:
+            done = keep_predictions(store.root, cases, predictor, progress)
+        names = ", ".join(map(str, runs.folders))
+        self.listener.told(f"Input from {names}: {done} cases predicted, {len(cases) - done} kept")
 
 
 def prepare_cases(

@@ -23,7 +23,7 @@ from crosstask.experiment import Experiment
 from crosstask.io.image_files import IMAGE_ENDINGS, ending
 from crosstask.pipeline.clinic import dataset_to_predict
 from crosstask.pipeline.listener import Listener
-from crosstask.runs import RECORD, read_record
+from crosstask.runs import RECORD, earlier_runs, load_spec, read_record
 from crosstask.shipped import find_config
 from crosstask.store import Store
 from crosstask.store.statistics import spacing_range
@@ -85,7 +85,7 @@ def cases_to_predict(
         listener.told(f"{paths[0]}: is not laid out as {name}, so its images are read as plain ones ({fault})")
     _tell(found, paths, intake, listener)
     assembly = read_record(run).get("assembly", {})
-    if experiment.sample.kind == "lesion" or assembly.get("structure_array"):
+    if experiment.sample.kind == "lesion" or _takes_structures(run, experiment):
         what = "the outline of a lesion" if experiment.sample.kind == "lesion" else "structures as input"
         raise InputError(
             f"{paths[0]}: the run takes {what} beside the image, which plain images have not; give a data set"
@@ -93,6 +93,15 @@ def cases_to_predict(
     outlook = Outlook(experiment.dataset.windows, _spacing_of(run, experiment) if intake.spacing is None else None)
     array = assembly.get("image_array") or dataset_of(experiment).image_array
     return PlainImages(paths[0], intake, array, found, outlook)
+
+
+def _takes_structures(run: Path, experiment: Experiment) -> bool:
+    """Whether a run, or one whose predictions are its input, takes structures or beams aimed at them."""
+    assembly = read_record(run).get("assembly", {})
+    if assembly.get("structure_array") or assembly.get("beams"):
+        return True
+    before = earlier_runs(experiment, run)
+    return before is not None and any(_takes_structures(one, load_spec(one).experiment) for one in before.folders)
 
 
 def _may_be(name: str, path: Path) -> bool:

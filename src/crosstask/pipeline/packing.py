@@ -21,7 +21,7 @@ from crosstask.evaluation.ensembles import Resampling, figures_of, mean_predicti
 from crosstask.evaluation.predictions import COHORT_CASE, joined_predictions, read_predictions
 from crosstask.evaluation.scores import read_scores, score_table
 from crosstask.export.output import must_be_new
-from crosstask.export.pack import IMAGES, image_digests, packed_intake, write_models
+from crosstask.export.pack import IMAGES, image_digests, packed_intake, with_earlier, write_models
 from crosstask.files import write_atomically, writing
 from crosstask.methods import label_of
 from crosstask.pipeline.given import intake_of
@@ -94,7 +94,7 @@ def pack_runs(
         about = _about(folders, specs, record, judged)
         about |= {"models": names, "input": {**about["input"], "files": packed_intake(intake).describe()}}
         about["license"] = licence
-        digests = image_digests(folders)
+        digests = image_digests(with_earlier(folders))
         write_atomically(whole / IMAGES, json.dumps(digests, indent=0))
         write_atomically(whole / PACK, json.dumps(about, indent=1))
         figures = [*_of_benchmark(folders[0], first), *_of_runs(folders, specs)]
@@ -156,6 +156,8 @@ def _about(
             "windows": described["windows"],
             "channels": described["image_channels"],
             "structures": list(described["structures"]),
+            "beams": described.get("beams"),
+            "earlier": list((described.get("earlier") or {}).get("channels", ())),
             "sample": experiment.sample.kind,
             "size": list(experiment.sample.size),
             "normalisation": record.get("normalisation"),

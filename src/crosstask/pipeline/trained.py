@@ -149,8 +149,8 @@ class TrainedRun:
             image: ``*s``, or ``c *s`` where it has channels: ``y x`` or ``3 y x`` (also ``y x 3``) of an image, ``z y
                 x`` of a volume.
             spacing: of its voxels in mm, along each axis or the same along all; it matters to patches of lesions.
-            structures: ``{name: mask *s}``, where the run takes structures as input; those that are not given are
-                taken for not drawn.
+            structures: ``{name: mask *s}``, where the run takes structures as input, or beams aimed at them; those
+                that are not given are taken for not drawn.
             lesion: mask ``*s`` of the lesion, where the run looks at patches of one.
 
         Raises:
@@ -167,10 +167,11 @@ class TrainedRun:
         arrays = {assembly.image_array: values}
         channels = {assembly.image_array: tuple(map(str, range(len(values))))}
         if structures is not None:
-            if assembly.structure_array is None:
+            source = assembly.structure_array or (None if assembly.beams is None else assembly.beams.array)
+            if source is None:
                 raise InputError(f"structures: {self.name} does not take them as input; leave them out")
-            arrays[assembly.structure_array] = _masks(structures, shape, "structures")
-            channels[assembly.structure_array] = tuple(structures)
+            arrays[source] = _masks(structures, shape, "structures")
+            channels[source] = tuple(structures)
         if lesion is not None:
             arrays[sample.lesion.outline] = _masks({"lesion": lesion}, shape, "lesion")
             channels[sample.lesion.outline] = ("lesion",)

@@ -18,9 +18,11 @@ from crosstask.devices import AUTO, CPU, find_device
 from crosstask.errors import InputError
 from crosstask.experiment import EvaluationSection, Experiment
 from crosstask.functional.resize import resize
+from crosstask.functional.sides import other_sides
 from crosstask.geometry import Geometry
 from crosstask.network import build_architecture, precision_of
 from crosstask.nn.weights_file import load_checked
+from crosstask.prediction.cascade import EarlierPredictor
 from crosstask.prediction.onnx import OnnxNetwork
 from crosstask.prediction.ready import Ready
 from crosstask.registry import ENCODERS
@@ -28,6 +30,8 @@ from crosstask.runs import (
     RECORD,
     THRESHOLDS,
     RunSpec,
+    check_earlier,
+    earlier_runs,
     learned_tasks,
     load_spec,
     read_record,
@@ -130,6 +134,7 @@ class Predictor:
         fix_thresholds(self.assembly.tasks, experiment.evaluation)
         self.experiment: Experiment = experiment
         self.device = find_device(CPU if onnx is not None and device == AUTO else device)
+        self._earlier = self._before(folder, record)
         self.network: nn.Module | OnnxNetwork
         self._ready = Ready(ENCODERS[experiment.encoder.name].smallest)
         if onnx is None:
@@ -141,6 +146,15 @@ class Predictor:
 
     dataset: Dataset
     """Absent of one that predicts arrays alone."""
+
+    def _before(self, folder: Path, record: Mapping[str, Any]) -> EarlierPredictor | None:
+        """What predicts the input that a run takes from an earlier one."""
+        if self.assembly.earlier is None:
+            return None
+        runs = earlier_runs(self.spec.experiment, folder)
+        assert runs is not None
+        check_earlier(folder, record, runs.key)
+        return EarlierPredictor(runs, lambda run: Predictor(run, device=self.device.type, alone=True))
 
     def _thresholds(self, folder: Path, mirrored: Sequence[str]) -> dict[str, list[float]]:
         """Those of the same test-time augmentation; before these are chosen, those without any."""
@@ -179,6 +193,8 @@ class Predictor:
             InputError: patches of a lesion are asked for, and the case has no outline of one; or what is predicted is
                 no number, which is never scored or written as if it were one.
         """
+        if self._earlier is not None:
+            case = self._earlier.completed(case_id, case, geometry, self.experiment.store_folder)
         kind = self.experiment.sample.kind
         if kind == "slice":
             values = self._by_slice(case, geometry)
@@ -240,17 +256,36 @@ class Predictor:
     def decoded(self, image: Tensor) -> dict[str, Tensor]:
         """Decoded output of samples ``b c *s``, windowed and resized: the mean over all ways to mirror them.
 
-        Each is mirrored back. Without test-time augmentation there is one way, which is none.
+        Each is mirrored back; where training exchanged sides along x, so are those of inputs and predictions. Without
+        test-time augmentation there is one way, which is none.
         """
-        pixel = {task.name for task in self._at("pixel")}
         ways = [way for count in range(len(self._axes) + 1) for way in itertools.combinations(self._axes, count)]
         total: dict[str, Tensor] = {}
         for way in ways:
-            decoded = self._decoded(self._forward(image.flip(way) if way else image))
-            for name, values in decoded.items():
-                upright = values.flip(way) if way and name in pixel else values
-                total[name] = total[name] + upright if name in total else upright
+            decoded = self._decoded(self._forward(self._mirrored_input(image, way)))
+            for name, values in self._upright(decoded, way).items():
+                total[name] = total[name] + values if name in total else values
         return {name: values / len(ways) for name, values in total.items()} if len(ways) > 1 else total
+
+    def _exchanges(self, way: tuple[int, ...]) -> bool:
+        """Whether left and right change places in an image that is mirrored along some axes."""
+        augmentation = self.experiment.training.augmentation
+        return augmentation is not None and augmentation.exchange_sides and AXES["x"] in way
+
+    def _mirrored_input(self, image: Tensor, way: tuple[int, ...]) -> Tensor:
+        if not way:
+            return image
+        return (image[:, self.assembly.other_sides()] if self._exchanges(way) else image).flip(way)
+
+    def _upright(self, decoded: dict[str, Tensor], way: tuple[int, ...]) -> dict[str, Tensor]:
+        """Predictions of a mirrored image, mirrored back."""
+        if not way:
+            return decoded
+        upright = {}
+        for task in self.assembly.tasks:
+            values = decoded[task.name].flip(way) if task.level == "pixel" else decoded[task.name]
+            upright[task.name] = values[:, other_sides(task.classes)] if self._exchanges(way) else values
+        return upright
 
     @property
     def _axes(self) -> tuple[int, ...]:

@@ -208,6 +208,14 @@ def _takes(about: Mapping[str, Any]) -> str:
         lines.append(f"training volumes had voxels of {' x '.join(low)} to {' x '.join(high)} mm (z y x)")
     if given["structures"]:
         lines.append(f"and masks of {', '.join(given['structures'])}")
+    if beams := given.get("beams"):
+        angles = ", ".join(f"{angle:g}" for angle in beams["angles"])
+        lines.append(
+            f"and what beams at {angles} degrees irradiate, which are aimed at {', '.join(beams['targets'])} with a "
+            f"margin of {beams['margin']:g} mm"
+        )
+    if earlier := given.get("earlier"):
+        lines.append(f"and what the earlier run, which is in here too, predicts of {', '.join(earlier)}")
     if files["remark"] or files["refusal"]:
         lines.append(files["refusal"] or files["remark"])
     if given["mirrored"]:

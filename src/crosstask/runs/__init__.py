@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from crosstask.runs.code import plugins_at
+from crosstask.runs.earlier import EarlierRuns, check_earlier, earlier_inputs, earlier_runs
 from crosstask.runs.environment import environment
 from crosstask.runs.epochs import (
     JOINT,
@@ -93,10 +94,14 @@ __all__ = [
     "THRESHOLDS",
     "TRANSFER",
     "WEIGHTS",
+    "EarlierRuns",
     "RunSpec",
     "check_data",
+    "check_earlier",
     "check_settings",
     "differing_settings",
+    "earlier_inputs",
+    "earlier_runs",
     "environment",
     "evaluation_of",
     "grid_of",

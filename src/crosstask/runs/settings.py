@@ -120,6 +120,8 @@ def relevant_settings(settings: Mapping[str, Any], spec: RunSpec) -> dict[str, A
     if isinstance(kept.get("architecture"), dict):
         others = set(ARCHITECTURES) - {spec.method.architecture}
         kept["architecture"] = {key: value for key, value in kept["architecture"].items() if key not in others}
+    if isinstance(kept.get("input_from"), dict):  # where the earlier run lies does not matter, but its weights: record
+        kept["input_from"] = {key: value for key, value in kept["input_from"].items() if key != "run"}
     kept.pop("evaluation", None)
     kept["training"] = {key: value for key, value in kept["training"].items() if key not in _NOT_OF_A_TRAINING}
     return kept

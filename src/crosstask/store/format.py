@@ -201,6 +201,12 @@ def _content(values: np.ndarray) -> str:
     return digest_bytes(values.data.cast("B") if values.size else b"")
 
 
+def digest_of_array(values: np.ndarray) -> str:
+    """Digest of an array's shape, type and values, as :meth:`crosstask.store.CaseArrays.digest` has it of a case."""
+    array = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    return digest([array.dtype.str, array.shape, _content(array)])
+
+
 def safe_name(name: str, *, distinct: bool = False) -> str:
     """A name that any file system takes as one part of a path.
 

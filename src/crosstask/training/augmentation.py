@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,10 +15,9 @@ from torch.utils.data import Dataset
 from crosstask.assembly import Assembly
 from crosstask.errors import InputError
 from crosstask.experiment import AugmentationSection
+from crosstask.functional.sides import other_sides, sided
 from crosstask.sample import AXES, Batch, Sample, collate
 
-_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
-_OTHER_SIDE = {"left": "right", "right": "left", "l": "r", "r": "l"}
 _PURPOSE = 5  # of the random numbers, beside those of the order
 
 
@@ -48,7 +46,8 @@ class Augmentation:
     and linear for all: a mask is made one again by its task, a region is where more than half is. Outside the sample
     the image has its lowest value, and there is no structure, target or region. Brightness multiplies what lies above
     the lowest value, contrast the distance from the mean of the channel; both and the noise leave structure channels
-    alone, and the image within [-1, 1]. Image-level targets stay as they are.
+    alone, and the image within [-1, 1]. Image-level targets stay as they are, but for classes of sides: with
+    ``exchange_sides`` left and right of all inputs and labels change places where a sample is flipped along x.
 
     Samples are changed together, each by its own draws, wherever they lie: one look-up for all of a batch, in which
     flips are part of the rotation.
@@ -62,7 +61,12 @@ class Augmentation:
         self._settings = settings
         self._flips = [AXES[axis] for axis in dict.fromkeys(settings.flip)]
         self._tasks = tuple(task for task in assembly.labels if task.level == "pixel")
-        self._image_channels = len(assembly.windows) * assembly.image_channels
+        self._image_channels = assembly.seen_channels
+        self._inputs: list[int] = []
+        self._sides: dict[str, list[int]] = {}
+        if settings.exchange_sides:
+            self._inputs = assembly.other_sides()
+            self._sides = {task.name: other_sides(task.classes) for task in assembly.labels}
 
     @property
     def changes(self) -> bool:
@@ -76,7 +80,8 @@ class Augmentation:
         return replace(
             sample,
             image=batch.image[0],
-            targets={**sample.targets, **{task.name: batch.targets[task.name][0] for task in self._tasks}},
+            targets={name: target[0] for name, target in batch.targets.items()},
+            present={name: present[0] for name, present in batch.present.items()},
             region=None if batch.region is None else batch.region[0],
         )
 
@@ -99,6 +104,8 @@ class Augmentation:
         turns = bool(self._settings.rotate or self._settings.scale)
         if not (turns or any(change.flips for change in changes)):
             return batch
+        if self._sides:
+            batch = self._exchanged(batch, [AXES["x"] in change.flips for change in changes])
         parts = [batch.image, *(batch.targets[task.name] for task in self._tasks)]
         if batch.region is not None:
             parts.append(batch.region)
@@ -108,6 +115,21 @@ class Augmentation:
         region = None if batch.region is None else moved.pop() > 0.5
         targets = {task.name: task.resized(part) for task, part in zip(self._tasks, moved[1:], strict=True)}
         return replace(batch, image=moved[0], targets={**batch.targets, **targets}, region=region)
+
+    def _exchanged(self, batch: Batch, flipped: Sequence[bool]) -> Batch:
+        """With left and right of inputs and labels in each other's place in samples that are flipped along x."""
+        rows = torch.tensor(flipped, device=batch.image.device)
+
+        def exchanged(values: Tensor, order: list[int]) -> Tensor:
+            column = rows.view(-1, *(1,) * (values.ndim - 1)).to(values.device)
+            return torch.where(column, values[:, order], values)
+
+        return replace(
+            batch,
+            image=exchanged(batch.image, self._inputs),
+            targets={name: exchanged(target, self._sides[name]) for name, target in batch.targets.items()},
+            present={name: exchanged(present, self._sides[name]) for name, present in batch.present.items()},
+        )
 
     def _turned(self, values: Tensor, changes: Sequence[Change]) -> Tensor:
         """Rotated, scaled and flipped; from outside comes the image's lowest value, -1, and zero in other channels."""
@@ -235,21 +257,31 @@ def check_augmentation(settings: AugmentationSection, whole: Assembly, spatial_d
     if "z" in settings.flip and spatial_dims < 3:
         raise InputError("training.augmentation.flip: 2-D samples have no axis z; leave it out")
     if "x" in settings.flip:
-        names = [name for task in whole.tasks for name in task.classes]
-        sided = _sided([*names, *whole.structures])
-        if sided:
+        _check_sides(settings, whole)
+
+
+def _check_sides(settings: AugmentationSection, whole: Assembly) -> None:
+    """Refuse flips along x that would teach wrong sides.
+
+    Raises:
+        InputError: there are sides that are not exchanged, or one without its counterpart.
+    """
+    names = [name for task in whole.tasks for name in task.classes]
+    if not settings.exchange_sides:
+        beams = () if whole.beams is None else whole.beams.names
+        earlier = () if whole.earlier is None else whole.earlier.channels
+        if found := [*sided([*names, *whole.structures, *earlier]), *beams[:1]]:
             raise InputError(
-                f"training.augmentation.flip: along x it would teach wrong sides of {' and '.join(map(repr, sided))}; "
-                "leave x out"
+                f"training.augmentation.flip: along x it would teach wrong sides of {' and '.join(map(repr, found))}; "
+                "leave x out, or set training.augmentation.exchange_sides=true"
             )
-
-
-def _sided(names: Iterable[str]) -> list[str]:
-    """Names that say left or right, or (as L and R) have a counterpart that differs in that alone."""
-    words = {name: tuple(word.lower() for word in _WORD.findall(name)) for name in dict.fromkeys(names)}
-    mirrored = {name: tuple(_OTHER_SIDE.get(word, word) for word in parts) for name, parts in words.items()}
-    return [
-        name
-        for name, parts in words.items()
-        if {"left", "right"} & set(parts) or (mirrored[name] != parts and mirrored[name] in words.values())
-    ]
+        return
+    try:
+        whole.other_sides()
+        for task in whole.labels:
+            other_sides(task.classes)
+    except ValueError as error:
+        raise InputError(
+            f"training.augmentation.exchange_sides: {str(error)!r} has no counterpart to change places with; add it, "
+            "or leave x out of training.augmentation.flip"
+        ) from None

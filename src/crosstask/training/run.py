@@ -42,13 +42,17 @@ from crosstask.runs import (
     TRANSFER,
     RunSpec,
     check_data,
+    check_earlier,
     check_settings,
+    earlier_runs,
     environment,
     grid_of,
+    has_checkpoint,
     is_trained,
     never_predicted,
     open_run,
     other_epochs,
+    read_record,
     snapshots_needed,
     trained_record,
     write_images,
@@ -72,6 +76,7 @@ from crosstask.training.characteristics import check_ordered, levels_of, write_c
 from crosstask.training.checkpoint import RunCheckpoints
 from crosstask.training.collating import Collate
 from crosstask.training.device import device_of, is_pinned, joined, open_trainer, processes_of, quiet
+from crosstask.training.further import check_targets, with_predictions
 from crosstask.training.launch import threads_of, train_in_processes
 from crosstask.training.lesion import LesionSamples, check_outlines
 from crosstask.training.loggers import RunLoggers
@@ -233,37 +238,44 @@ class _Learned:
     """What is known of the cases before a network is made.
 
     Attributes:
+        store: the cases, with what earlier runs predicted of them.
         dataset: the raw data set.
         splits: which cases train, choose and test.
+        earlier: which earlier runs these are; None without.
         weighting: that has chosen the tasks that the run learns.
         whole: how the experiment looks at a case.
         assembly: how the run does, its tasks fitted to the training cases.
     """
 
+    store: Store
     dataset: RawData
     splits: Mapping[Split, list[str]]
+    earlier: str | None
     weighting: Weighting
     whole: Assembly
     assembly: Assembly
 
 
-def _learned(spec: RunSpec, store: Store) -> _Learned:
+def _learned(spec: RunSpec, store: Store, tell: Callable[[str], None]) -> _Learned:
     """Look at the cases. The store keeps what is found, so the first of several processes does it alone."""
     with ranks.first_alone():
         dataset = dataset_of(spec.experiment)
         whole = assembly_of(spec.experiment, dataset)
-        splits = _splits(spec.experiment, store, dataset)
+        splits = _splits(spec.experiment, store, dataset, whole)
+        runs = earlier_runs(spec.experiment)
+        if runs is not None:
+            store = with_predictions(store, splits, runs, whole.image_array, tell)
         weighting = _weighting(spec, store, splits["train"], whole)
         assembly = whole.only(weighting.tasks)
         for task in assembly.tasks:
             task.fit(channel_statistics(store, splits["train"], task.array, task.classes, assembly.region_array))
-    return _Learned(dataset, splits, weighting, whole, assembly)
+    return _Learned(store, dataset, splits, None if runs is None else runs.key, weighting, whole, assembly)
 
 
 def _train(spec: RunSpec, store: Store, telling: Telling) -> None:
     """Train a run that is not complete; see :func:`train`. Of several processes each does so, and the first writes."""
     settings = spec.experiment.training
-    learned = _learned(spec, store)
+    learned = _learned(spec, store, telling.tell)
     weighting, assembly = learned.weighting, learned.assembly
     seed_everything(spec.seed, verbose=False)
     if threads := threads_of(settings):
@@ -272,9 +284,9 @@ def _train(spec: RunSpec, store: Store, telling: Telling) -> None:
     readings_of(module.architecture)  # what cannot be kept is told before hours of work
     record: dict[str, Any] = {}
     if ranks.is_first():
-        record = _new_record(spec, store, learned, module.architecture)
-        _write_new(spec, store, record, learned)
-    trained = _fit(spec, module, _loaders(spec, store, learned), telling)
+        record = _new_record(spec, learned, module.architecture)
+        _write_new(spec, record, learned)
+    trained = _fit(spec, module, _loaders(spec, learned), telling)
     record["trained"] = True
     # of its checkpoint, where the run went on from one
     record["normalisation"] = describe_normalisation(module.architecture)
@@ -302,11 +314,13 @@ def _cases(splits: Mapping[Split, list[str]]) -> list[str]:
     return [case for cases in splits.values() for case in cases]
 
 
-def _splits(experiment: Experiment, store: Store, dataset: RawData) -> Mapping[Split, list[str]]:
-    """Which cases train, choose and test; of samples of lesions each must have an outline."""
+def _splits(experiment: Experiment, store: Store, dataset: RawData, whole: Assembly) -> Mapping[Split, list[str]]:
+    """Which cases train, choose and test; of samples of lesions each must have an outline, of beams a target."""
     splits = splits_of(store, experiment.dataset, dataset.image_array, needed=("train", "validation"))
     if experiment.sample.kind == "lesion":  # also of test cases, before hours are spent
         check_outlines(store, _cases(splits), experiment.sample.lesion.outline)
+    if whole.beams is not None:
+        check_targets(store, _cases(splits), whole.beams)
     return splits
 
 
@@ -337,11 +351,13 @@ def _module(
     )
 
 
-def _write_new(spec: RunSpec, store: Store, record: dict[str, Any], learned: _Learned) -> None:
+def _write_new(spec: RunSpec, record: dict[str, Any], learned: _Learned) -> None:
     """Leave on disk what is known of a run before its first epoch, if it is of the same data as what lies there."""
     check_data(spec, record["data"]["fingerprint"])
+    if record["earlier"] is not None and has_checkpoint(spec.folder):
+        check_earlier(spec.folder, read_record(spec.folder), record["earlier"])
     write_record(spec.folder, record)
-    write_images(spec.folder, digests_of(store, _cases(learned.splits), learned.assembly.image_array))
+    write_images(spec.folder, digests_of(learned.store, _cases(learned.splits), learned.assembly.image_array))
     if learned.weighting.characteristics:
         write_characteristics(spec.folder / CHARACTERISTICS, learned.weighting.characteristics)
 
@@ -477,9 +493,9 @@ def _snapshots_to_keep(spec: RunSpec) -> list[int]:
     return snapshots_needed(other_epochs(spec, [spec]))
 
 
-def _new_record(spec: RunSpec, store: Store, learned: _Learned, architecture: Architecture) -> dict[str, Any]:
+def _new_record(spec: RunSpec, learned: _Learned, architecture: Architecture) -> dict[str, Any]:
     """What is known of a run before its first epoch."""
-    dataset, splits, assembly = learned.dataset, learned.splits, learned.assembly
+    store, dataset, splits, assembly = learned.store, learned.dataset, learned.splits, learned.assembly
     return {
         "method": spec.method.name,
         "variant": spec.variant,
@@ -502,6 +518,7 @@ def _new_record(spec: RunSpec, store: Store, learned: _Learned, architecture: Ar
             "citation": dataset.citation,
             "spacing": spacing_range(store, splits["train"]) if dataset.spatial_dims == 3 else None,
         },
+        "earlier": learned.earlier,
         "environment": environment(),
         "plugins": [asdict(plugin) for plugin in (*installed(), *load(spec.experiment.plugins))],
     }
@@ -522,10 +539,10 @@ def _weighting(spec: RunSpec, store: Store, training: list[str], whole: Assembly
     return weighting
 
 
-def _loaders(spec: RunSpec, store: Store, learned: _Learned) -> tuple[DataLoader[Any], DataLoader[Any]]:
+def _loaders(spec: RunSpec, learned: _Learned) -> tuple[DataLoader[Any], DataLoader[Any]]:
     """Samples in batches, or this process's share of each batch where several train together."""
     experiment, settings = spec.experiment, spec.experiment.training
-    splits, assembly = learned.splits, learned.assembly
+    store, splits, assembly = learned.store, learned.splits, learned.assembly
     training, order = _training_samples(spec, store, splits["train"], assembly, learned.whole)
     count = len(training)  # type: ignore[arg-type]
     if count < settings.batch_size:

@@ -17,6 +17,7 @@ from crosstask.assembly import Assembly, Slices
 from crosstask.functional.resize import resize
 from crosstask.sample import Sample
 from crosstask.store import Store
+from crosstask.store.foreground import Foreground
 
 
 def _sample(
@@ -132,7 +133,7 @@ class PatchSamples(CaseSamples):
         classes: Sequence[tuple[str, str]] = (),
     ) -> None:
         self._store, self._assembly, self._size, self._seed = store, assembly, tuple(size), seed
-        self._foreground, self._classes = foreground, tuple(classes)
+        self._foreground, self._classes, self._places = foreground, tuple(classes), Foreground(store)
         self.cases, self._shapes = [], {case: store.open(case).geometry.shape for case in case_ids}
         for case in case_ids:
             parts = zip(self._shapes[case], size, strict=True)
@@ -159,10 +160,10 @@ class PatchSamples(CaseSamples):
         there = [(source, name) for source, name in self._classes if name in case.channels.get(source, ())]
         for choice in generator.permutation(len(there)):
             source, name = there[choice]
-            mask = case.read(source, [case.channels[source].index(name)])[0]
-            hits = np.flatnonzero(mask)
-            if hits.size:
-                return tuple(int(at) for at in np.unravel_index(generator.choice(hits), mask.shape))
+            index, channel = self._places.of(case_id, source), case.channels[source].index(name)
+            if count := int(index.counts[channel]):
+                voxel = index.voxel(channel, int(generator.integers(count)))
+                return tuple(int(at) for at in np.unravel_index(voxel, self._shapes[case_id]))
         return None
 
     def _padded(self, sample: Sample) -> Sample:

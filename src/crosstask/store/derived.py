@@ -1,0 +1,160 @@
+"""Arrays that were computed of prepared cases and are dear to compute again: kept beside them, by what they depend on.
+
+Each case has a folder like one of the store, with checksums, below a folder of whatever computed them. Their names are
+digests of both, so that what has become stale is never found; and nothing is lost with them but the time.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crosstask.errors import InputError
+from crosstask.files import cache_folder, is_writable, writing
+from crosstask.geometry import Geometry
+from crosstask.store.fingerprint import digest
+from crosstask.store.format import HEADER_NAME, read_header, write_case
+from crosstask.store.reader import CaseArrays, Store
+
+DERIVED_NAME = "derived"
+_OPEN_CASES = 16384
+
+
+@dataclass
+class _Arrays:
+    """A case to write: what was computed alone."""
+
+    arrays: dict[str, np.ndarray]
+    channels: dict[str, tuple[str, ...]]
+    geometry: Geometry
+    information: dict[str, Any] = field(default_factory=dict)
+
+
+class Derived:
+    """What one computation made of the cases of a store.
+
+    Args:
+        root: of the store; where nothing may be written there, the user's own caches take its place.
+        key: digest of all that the computation depends on, but the cases.
+    """
+
+    def __init__(self, root: Path, key: str) -> None:
+        parent = root if is_writable(root) else cache_folder()
+        self.folder = parent / DERIVED_NAME / key[:32]
+
+    def _of(self, case: CaseArrays) -> Path:
+        content = [case.geometry.shape, case.geometry.spacing, case.geometry.origin, case.geometry.direction]
+        return self.folder / digest([content, *((name, case.digest(name)) for name in sorted(case.names))])[:32]
+
+    def find(self, case: CaseArrays) -> CaseArrays | None:
+        """What is kept of a case, or None.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        folder = self._of(case)
+        if not (folder / HEADER_NAME).exists():
+            return None
+        try:
+            return CaseArrays(folder, read_header(folder), check=True)
+        except InputError as error:
+            path = str(error).partition(":")[0]
+            raise InputError(f"{path}: is damaged; remove {self.folder}, and it is computed anew") from None
+
+    def keep(self, case: CaseArrays, arrays: Mapping[str, np.ndarray], channels: Mapping[str, tuple[str, ...]]) -> None:
+        """Keep what was computed of a case; whole, or not at all.
+
+        Raises:
+            CrosstaskError: the disk is full.
+        """
+        folder = self._of(case)
+        with writing(folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".new", dir=self.folder) as part:
+                made = Path(part) / "case"
+                made.mkdir()
+                data = _Arrays(dict(arrays), dict(channels), case.geometry)
+                write_case(made, case.id, data, settings="", raw=())
+                if not folder.exists():
+                    shutil.move(str(made), str(folder))
+
+
+class CompletedStore(Store):
+    """A store whose cases also have what was computed of them.
+
+    Args:
+        root: of the store.
+        key: of the computation; see :class:`Derived`.
+        check: as of :class:`Store`.
+    """
+
+    def __init__(self, root: Path | str, key: str, *, check: bool = True) -> None:
+        super().__init__(root, check=check)
+        self._derived = Derived(self.root, key)
+        self._completed: OrderedDict[str, CaseArrays] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the opened cases."""
+        return {**super().__getstate__(), "_completed": OrderedDict()}
+
+    def open(self, case_id: str) -> CaseArrays:
+        """A case with what was computed of it, where that is kept; see :meth:`Store.open`."""
+        case = self._completed.get(case_id)
+        if case is None:
+            own = super().open(case_id)
+            further = self._derived.find(own)
+            case = own if further is None else CompletedCase(own, further)
+            self._completed[case_id] = case
+            while len(self._completed) > _OPEN_CASES:
+                self._completed.popitem(last=False)
+        return case
+
+
+class CompletedCase(CaseArrays):
+    """A case with further arrays.
+
+    Args:
+        inner: the case.
+        further: what has the further arrays, on the same grid.
+    """
+
+    def __init__(self, inner: CaseArrays, further: CaseArrays) -> None:
+        self.id, self.geometry, self.information = inner.id, inner.geometry, inner.information
+        self.channels = {**inner.channels, **further.channels}
+        self._inner, self._further = inner, further
+
+    def _with(self, name: str) -> CaseArrays:
+        return self._further if name in self._further else self._inner
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._inner or name in self._further
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the case's own arrays, by which it is known."""
+        return self._inner.names
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape ``c *s`` of an array; see :meth:`CaseArrays.shape`."""
+        return self._with(name).shape(name)
+
+    def digest(self, name: str) -> str:
+        """Digest of an array; see :meth:`CaseArrays.digest`."""
+        return self._with(name).digest(name)
+
+    def dtype(self, name: str) -> np.dtype[Any]:
+        """Type of an array; see :meth:`CaseArrays.dtype`."""
+        return self._with(name).dtype(name)
+
+    def read(
+        self, name: str, channels: Sequence[int] | None = None, slices: Sequence[slice | int] | None = None
+    ) -> np.ndarray:
+        """Values of an array; see :meth:`CaseArrays.read`."""
+        return self._with(name).read(name, channels, slices)
