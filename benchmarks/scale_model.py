@@ -37,6 +37,8 @@ _BEGIN, _END = "<!-- computed: begin -->", "<!-- computed: end -->"
 _WORKERS = (2, 4, 6, 8, 12, 16)
 _GPUS = (1, 8, 16, 64, 256, 1024)
 _BATCH = 4  # of the real loader
+_FULL = 0.9
+"""Share of what a link can bring, from which on workers wait for it."""
 _ENOUGH = 0.97
 """Of what the GPUs could compute at most: with so much, it is they that everything waits for."""
 
@@ -106,8 +108,9 @@ class Outcome:
         """What everything waits for."""
         if self.busy >= _ENOUGH * self.most:
             return "GPU"
-        shares = {"workers": self.worker, "node's link": self.node, "storage": self.total}
-        return max(shares, key=lambda name: shares[name])
+        links = {"node's link": self.node, "storage": self.total}
+        fullest = max(links, key=lambda name: links[name])
+        return fullest if links[fullest] > _FULL else "workers"
 
 
 class _Queue:
@@ -178,7 +181,7 @@ class _Workers:
 def simulate(setup: Setup, counted: int = 60, seed: int = 0) -> Outcome:
     """So many steps, after those in which the queues, full at the beginning, are taken from and come to rest."""
     workers, ahead = _Workers(setup, seed), setup.workers * setup.prefetch
-    first = 2 * ahead
+    first, counted = 2 * ahead, -(-counted // setup.workers) * setup.workers  # whole rounds: workers may go in step
     steps = first + counted + 1
     for batch in range(ahead):
         for gpu in range(setup.gpus):

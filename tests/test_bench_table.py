@@ -123,10 +123,10 @@ def test_ci_fails_on_a_ratio_that_is_far_off_and_never_on_a_time(table, folder, 
 
 def test_the_page_gets_the_table_between_its_marks(table, folder):
     page = folder / "page.md"
-    page.write_text("before\n<!-- measured: begin -->\nold\n<!-- measured: end -->\nafter\n")
+    page.write_text("before\n<!-- measured: begin -->\nstale\n<!-- measured: end -->\nafter\n")
     table.main(["--output", str(folder / "bench.json"), "--page", str(page)])
     text = page.read_text()
-    assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+    assert text.startswith("before\n") and text.endswith("\nafter\n") and "stale" not in text
     assert "| large | 1 x | ≤ 2 x | holds | noted |" in text
     assert "| seconds | 90 s | ≤ 60 s | **misses** |  |" in text
     page.write_text("no marks")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -24,9 +24,9 @@ _BLOCK = 1 << 22  # bytes of a file that are read at a time
 def codes_of(column: pd.Series) -> tuple[np.ndarray, list[str]]:
     """Each cell as the place of its text among those that occur, which are in order; no cell may be missing."""
     if not isinstance(column.dtype, pd.CategoricalDtype):
-        codes, names = pd.factorize(column, sort=True, use_na_sentinel=False)
-        return codes, list(names)
-    codes = column.cat.codes.to_numpy()
+        numbers, found = pd.factorize(column, sort=True, use_na_sentinel=False)
+        return numbers, list(found)
+    codes = np.asarray(column.cat.codes.to_numpy())
     names = column.cat.categories
     there = np.flatnonzero(occurring(codes, len(names)))
     if len(there) == len(names) and names.is_monotonic_increasing:
@@ -61,6 +61,27 @@ def distinct(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         key = np.ravel_multi_index([codes[part] for codes in found], shape)[::-1]
         first[key] = np.arange(start + len(key) - 1, start - 1, -1)
     return table[list(columns)].iloc[np.sort(first[first >= 0])]
+
+
+def occurring_in(table: pd.DataFrame, columns: Sequence[str]) -> Callable[[np.ndarray], set[tuple[Any, ...]]]:
+    """The function of some rows (a mask) to the different ones among them, in these columns."""
+    found = [codes_of(table[name]) for name in columns]
+    key, size = np.zeros(len(table), dtype=np.int64), 1
+    for codes, names in found:
+        key *= len(names)
+        key += codes
+        size *= max(len(names), 1)
+    which: np.ndarray
+    which, known = pd.factorize(key) if size > _DENSE else (key.astype(np.int32), np.arange(size))
+
+    def of(rows: np.ndarray) -> set[tuple[Any, ...]]:
+        there = known[occurring(which[rows], len(known))]
+        places = np.unravel_index(there, [max(len(names), 1) for _, names in found])
+        return set(
+            zip(*([names[at] for at in own] for own, (_, names) in zip(places, found, strict=True)), strict=True)
+        )
+
+    return of
 
 
 def compact(table: pd.DataFrame) -> pd.DataFrame:
@@ -99,7 +120,8 @@ def categories(codes: np.ndarray, names: Sequence[str]) -> pd.Categorical:
     place = {name: at for at, name in enumerate(order)}
     kind = np.min_scalar_type(-len(order) - 1)
     known = np.array([place[name] for name in names], dtype=kind)
-    return pd.Categorical.from_codes(known[codes] if len(known) else codes.astype(kind), pd.Index(order, dtype=object))
+    places_of: Any = known[codes] if len(known) else codes.astype(kind)
+    return pd.Categorical.from_codes(places_of, pd.Index(order, dtype=object))
 
 
 def replaced(table: pd.DataFrame, columns: Mapping[str, object]) -> pd.DataFrame:
@@ -115,7 +137,7 @@ def numbered(table: pd.DataFrame) -> pd.DataFrame:
 
 def places(column: pd.Series, order: Sequence[str]) -> np.ndarray:
     """Where each cell is in an order of texts; -1 where it is in none of its places."""
-    index = pd.Index(order, dtype=object)
+    index = pd.Index(np.array(order, dtype=object))
     if not isinstance(column.dtype, pd.CategoricalDtype):
         return index.get_indexer(pd.Index(column))
     return np.asarray(index.get_indexer(column.cat.categories.astype(object))[column.cat.codes.to_numpy()])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from crosstask.evaluation.compact import places
+from crosstask.evaluation.compact import occurring_in, places
 from crosstask.evaluation.predictions import COHORT_CASE
 
 _RUN_CLASS = ["method", "seed", "task", "class"]
@@ -45,17 +45,16 @@ def unpredicted(
         constant: scores of the constant predictor; without it every case counts as one that has the structure.
     """
     found: set[tuple[str, int, str, str]] = set()
-    masks = scores.loc[(scores["metric"] == OVERLAP) & (scores["case"] != COHORT_CASE), [*_RUN_CLASS, "case", "value"]]
+    masks = ((scores["metric"] == OVERLAP) & (scores["case"] != COHORT_CASE)).to_numpy()
     if constant is not None:
         nothing = constant[(constant["metric"] == OVERLAP) & (constant["value"] > 0)]
-        masks = masks[~_are_among(masks, nothing)]
-    best = masks.groupby(_RUN_CLASS, sort=False, observed=True)["value"].max()
-    found |= set(best.index[best <= 0])
+        masks[masks] = ~_are_among(scores.loc[masks, ["case", "task", "class"]], nothing)
+    value, there = scores["value"].to_numpy(), occurring_in(scores, _RUN_CLASS)
+    found |= there(masks & ~np.isnan(value)) - there(masks & (value > 0))
     if predictions is not None and len(predictions):
-        there = predictions.loc[(predictions["values"] != "quantity") & (predictions["target"] > 0.5), _RUN_CLASS]
-        every = predictions.groupby(_RUN_CLASS, sort=False, observed=True)["decision"].max()
-        known = there.groupby(_RUN_CLASS, sort=False, observed=True).size()
-        found |= {key for key in known.index if not every[key] > 0.5}
+        there = occurring_in(predictions, _RUN_CLASS)
+        are = (predictions["values"] != "quantity") & (predictions["target"] > 0.5)
+        found |= there(are.to_numpy()) - there((predictions["decision"] > 0.5).to_numpy())
     order = {method: index for index, method in enumerate(methods)}
     chosen = sorted((key for key in found if key[0] in order), key=lambda key: (order[key[0]], *key[1:]))
     return tuple(Unpredicted(str(method), int(seed), str(task), str(name)) for method, seed, task, name in chosen)

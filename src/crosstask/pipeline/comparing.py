@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ class Compared:
 
     Attributes:
         comparison: every figure, as plain values.
-        scores: what it was made of.
+        scores: what it was made of, but for image-level predictions.
         page: the page, if an output was asked for.
     """
 
@@ -98,6 +98,7 @@ def compare_tables(
     comparison = compare_scores(
         scores, baseline=baseline, margin=margin, level=level, name=_name(tables), progress=progress
     )
+    scores = replace(scores, predictions=None)  # a half of all the memory, and no part of what follows
     page = None if output is None else write_compared(comparison, scores, output)
     return Compared(comparison, scores, page)
 

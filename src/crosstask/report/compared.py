@@ -6,6 +6,8 @@ import html
 from collections.abc import Mapping
 from pathlib import Path
 
+import pandas as pd
+
 from crosstask.errors import InputError
 from crosstask.evaluation.compact import joined
 from crosstask.evaluation.comparison import Cell, Comparison
@@ -75,8 +77,9 @@ def _every_metric(comparison: Comparison, scores: Scores) -> tuple[list[str], li
     tasks = [measure.task for measure in comparison.measures]
     shown = methods if scores.constant is None else [CONSTANT_LABEL, *methods]
     tables = [scores.table] if scores.constant is None else [scores.constant, scores.table]
-    whole = joined([table[list(COLUMNS)] for table in tables])
-    return all_metrics(whole[whole["task"].isin(tasks)], shown, tasks=tasks, label=comparison.label)
+    whole = joined([pd.DataFrame({name: table[name] for name in COLUMNS}, copy=False) for table in tables])
+    wanted = whole["task"].isin(tasks)
+    return all_metrics(whole if wanted.all() else whole[wanted], shown, tasks=tasks, label=comparison.label)
 
 
 def _page(comparison: Comparison, scores: Scores, floor: Mapping[str, Cell], metrics: str) -> Page:

@@ -15,6 +15,7 @@ import pandas as pd
 from crosstask.csv_cells import csv_text
 from crosstask.errors import one_line
 from crosstask.evaluation.cells import Grid
+from crosstask.evaluation.compact import distinct
 from crosstask.evaluation.comparison import Cell, Comparison, Measure, Row, companions, constant_means
 from crosstask.evaluation.scores import over_seeds, per_case
 from crosstask.methods import label_of
@@ -390,10 +391,11 @@ def all_metrics(
     titles = ["Task", "Metric", "Class", "Unit", *map(label, methods)]
     rows = []
     order = {task: index for index, task in enumerate(dict.fromkeys([*tasks, *scores["task"].unique()]))}
-    groups = scores.groupby(["task", "metric"], sort=False, observed=True)
-    for (task, metric), part in sorted(groups, key=lambda group: order[group[0][0]]):
+    pairs = distinct(scores, ["task", "metric"]).itertuples(index=False, name=None)
+    for task, metric in sorted(pairs, key=lambda pair: order[pair[0]]):
         if str(metric).startswith("dvh_error_"):
             continue
+        part = scores[(scores["task"] == task) & (scores["metric"] == metric)]
         unit = str(part["unit"].iloc[0])
         classes = [name for name in part["class"].drop_duplicates() if name and name != task]
         for name in classes if by_class and len(classes) > 1 else []:
@@ -415,7 +417,7 @@ def _means(values: pd.DataFrame, cells: pd.DataFrame, methods: Sequence[str]) ->
         methods: which, in order.
     """
     means = over_seeds(values)
-    grid = Grid(cells[cells["value"].notna()])
+    grid = Grid(cells.loc[cells["value"].notna(), ["method", "seed", "case", "class"]])
     known = np.zeros(grid.shape, dtype=bool)
     known.ravel()[grid.place] = True
     places = {seed: [at for at, (_, other) in enumerate(grid.runs) if other == seed] for _, seed in grid.runs}

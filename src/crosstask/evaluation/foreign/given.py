@@ -69,6 +69,7 @@ class Given:
 
 def given_of(frame: pd.DataFrame, name: str = "", numbers: Sequence[object] | None = None) -> Given:
     """One table of that name; rows are numbered by the frame's index, unless numbers are given."""
+    number: np.ndarray
     if isinstance(numbers, range):
         number = np.arange(numbers.start, numbers.stop, dtype=np.int32)
     else:
