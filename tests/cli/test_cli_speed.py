@@ -58,7 +58,7 @@ def test_all_of_them_at_once_train_predict_and_are_kept(experiment: Path, call: 
     ],
 )
 def test_what_is_wrong_is_told_with_what_to_give(options: list[str], words: str, experiment: Path, call: Call) -> None:
-    shown = call("train", experiment, "methods=[mtan]", "--method", "mtan", *options)
+    shown = call("train", experiment, "methods=[stl,mtan]", "--method", "mtan", *options)
     assert shown.code == 2 and words in shown.error
 
 
