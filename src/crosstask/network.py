@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -122,9 +123,8 @@ def _has_tiles() -> bool:
     prediction by 1.4. There is no public question for all of it; where a private one is gone the answer is no, which
     is only slower.
     """
-    if not getattr(torch.cpu, "_is_amx_tile_supported", bool)():
-        return False
-    if not getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16", False):
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    if not (getattr(torch.cpu, "_is_amx_tile_supported", bool)() and capabilities.get("amx_bf16", False)):
         return False
     return bool(getattr(torch.cpu, "_init_amx", bool)())
 

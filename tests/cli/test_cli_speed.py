@@ -22,7 +22,7 @@ OPTIONS = (
 
 def test_all_of_them_at_once_train_predict_and_are_kept(experiment: Path, call: Call, tmp_path: Path) -> None:
     out = f"output={tmp_path / 'results'}"
-    shown = call("train", experiment, "--method", "mtan", out, *OPTIONS)
+    shown = call("train", experiment, "methods=[mtan]", "--method", "mtan", out, *OPTIONS)
     assert shown.code == 0, shown.err
     run = tmp_path / "results" / "runs" / "mtan" / "seed0"
     settings = yaml.safe_load((run / "experiment.yaml").read_text())
@@ -31,9 +31,18 @@ def test_all_of_them_at_once_train_predict_and_are_kept(experiment: Path, call: 
     assert "pooled before" in json.loads((run / "run.json").read_text())["form"]
     scored = call("evaluate", run)
     assert scored.code == 0, scored.err
-    shown = call("train", experiment, "--method", "mtan", out, *OPTIONS[:-1])
+    shown = call("train", experiment, "methods=[mtan]", "--method", "mtan", out, *OPTIONS[:-1])
     assert shown.code == 2 and "architecture.mtan" in shown.error
-    shown = call("train", experiment, "--method", "mtan", out, *OPTIONS, "training.activation_checkpointing=false")
+    shown = call(
+        "train",
+        experiment,
+        "methods=[mtan]",
+        "--method",
+        "mtan",
+        out,
+        *OPTIONS,
+        "training.activation_checkpointing=false",
+    )
     assert shown.code == 0, shown.err  # changes no number, so the run is the same
 
 
@@ -49,7 +58,7 @@ def test_all_of_them_at_once_train_predict_and_are_kept(experiment: Path, call: 
     ],
 )
 def test_what_is_wrong_is_told_with_what_to_give(options: list[str], words: str, experiment: Path, call: Call) -> None:
-    shown = call("train", experiment, "--method", "mtan", *options)
+    shown = call("train", experiment, "methods=[stl,mtan]", "--method", "mtan", *options)
     assert shown.code == 2 and words in shown.error
 
 

@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 import torch
 from lightning.pytorch.plugins.io import CheckpointIO
@@ -30,7 +30,7 @@ def write_checkpoint(checkpoint: dict[str, Any], file: BinaryIO) -> None:
     and summed up as it comes, with no copy of it in memory.
     """
     sealing = _Sealing(file)
-    torch.save(checkpoint, sealing)
+    torch.save(checkpoint, cast("IO[bytes]", sealing))  # which writes and flushes alone
     sealing.finish()
 
 
