@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from crosstask import ranks
 from crosstask.architectures import build
 from crosstask.experiment import TrainingSection
-from crosstask.nn.shared_norm import SharedBatchNorm, share_batch_norms
+from crosstask.nn.shared_norm import SharedBatchNorm, _Normalise, share_batch_norms
 from crosstask.sample import Batch
 from crosstask.tasks import ClassificationTask, RegressionTask, ScalarTask, SegmentationTask, Task
 from crosstask.training.module import TrainingModule
@@ -224,6 +224,30 @@ def test_shared_normalisation_of_one_process_is_the_plain_one():
     share_batch_norms(shared, torch.device("cpu"))
     assert torch.equal(plain(x), shared(x))
     assert torch.equal(plain.eval()(x), shared.eval()(x))
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_formula_of_shared_normalisation(kind: torch.dtype, layout: torch.memory_format):
+    torch.manual_seed(1)
+    norm = SharedBatchNorm(3)
+    values = (2 + torch.randn(4, 3, 5, 5)).to(kind).contiguous(memory_format=layout)
+    upstream = torch.randn(4, 3, 5, 5).to(kind)
+    gradients = []
+    for shared in (False, True):
+        x = values.clone().requires_grad_()
+        norm.zero_grad()
+        if shared:
+            mean, variance, count = norm._statistics(x)
+            out = _Normalise.apply(x, norm.weight, norm.bias, mean, variance, count, norm.eps)
+        else:
+            out = F.batch_norm(x, None, None, norm.weight, norm.bias, training=True, eps=norm.eps)
+        out.backward(upstream)
+        assert x.grad is not None and x.grad.dtype == kind and out.dtype == kind
+        gradients.append([out.detach().float(), x.grad.float(), norm.weight.grad, norm.bias.grad])
+    close = {"rtol": 1e-4, "atol": 1e-5} if kind == torch.float32 else {"rtol": 0.05, "atol": 0.05}
+    for wanted, found in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, wanted, **close)
 
 
 def _twice() -> list[Tensor]:

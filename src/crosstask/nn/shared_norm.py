@@ -34,15 +34,14 @@ class _Normalise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
         x, weight, mean, variance, count = ctx.saved_tensors
-        own, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
-            gradient, x, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
+        _, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, weight, mean, variance, None, None, False, ctx.eps, [False, True, True]
         )
         both = ranks.total(torch.stack([of_weight, of_bias])) / count
-        inverse = (variance + ctx.eps).rsqrt()
-        slope = weight * inverse * both[0] * inverse
-        level = weight * inverse * both[1] - slope * mean
-        shape = (1, -1, *(1,) * (x.ndim - 2))
-        own.sub_(level.to(own.dtype).view(shape)).addcmul_(x.to(own.dtype), slope.to(own.dtype).view(shape), value=-1)
+        scale = weight * (variance + ctx.eps).rsqrt()
+        # - scale / n (sum g + x^ sum g x^), as a normalisation of x that is at hand; and scale g
+        own = F.batch_norm(x, mean, variance, -scale * both[0], -scale * both[1], training=False, eps=ctx.eps)
+        own.addcmul_(gradient, scale.to(own.dtype).view(1, -1, *(1,) * (x.ndim - 2)))
         return own, of_weight, of_bias, None, None, None, None
 
 
