@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -96,7 +97,8 @@ def connected(address: str | None) -> Iterator[Any]:
     try:
         with _silent():
             _join(ray, address, quiet)
-        yield ray
+        with _unheard():
+            yield ray
     finally:
         ray.shutdown()
 
@@ -113,6 +115,21 @@ def _silent() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """Nothing of what Ray prints of nodes that are gone, whatever it was told of logs; we say which runs were lost."""
+    worker = sys.modules.get("ray._private.worker")
+    kept = getattr(worker, "print_to_stdstream", None)
+    if kept is None:
+        yield
+        return
+    worker.print_to_stdstream = lambda *data, **options: None  # type: ignore[union-attr]
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = kept  # type: ignore[union-attr]
 
 
 def _join(ray: Any, address: str | None, quiet: dict[str, Any]) -> None:
