@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,9 @@ from crosstask.geometry import Geometry
 from crosstask.store.fingerprint import RawFile, canonical, digest, digest_bytes, digest_file, sealed, unsealed
 from crosstask.store.protocols import RawData
 
-FORMAT_VERSION = 2
-READABLE_VERSIONS = (1, FORMAT_VERSION)
-"""Version 1 had no checksums of its descriptions; it is read, and written anew by the next preparation."""
+CASE_VERSION = 2
+READABLE_VERSIONS = (1, CASE_VERSION)
+"""Of prepared cases. Version 1 had no checksums of its descriptions; it is read, and prepared anew the next time."""
 HEADER_NAME = "case.json"
 REMEDY = "run `crosstask prepare --verify` to rebuild it"
 
@@ -99,7 +100,7 @@ class CaseHeader:
         """As plain JSON values, without the checksum that the file has beside them."""
         return {
             "format": "crosstask case",
-            "version": FORMAT_VERSION,
+            "version": CASE_VERSION,
             "id": self.id,
             "settings": self.settings,
             "raw": [file.to_json() for file in self.raw],
@@ -132,18 +133,12 @@ class CaseHeader:
                 can be read, or differ from their checksum.
         """
         values = opened(values, "crosstask case")
-        geometry = values["geometry"]
         return cls(
             id=values["id"],
             settings=values["settings"],
             raw=tuple(RawFile.from_json(file) for file in values["raw"]),
             channels={name: tuple(channels) for name, channels in values["channels"].items()},
-            geometry=Geometry(
-                tuple(geometry["shape"]),
-                tuple(geometry["spacing"]),
-                tuple(geometry["origin"]),
-                tuple(tuple(row) for row in geometry["direction"]) if "direction" in geometry else None,
-            ),
+            geometry=geometry_of(values["geometry"]),
             information=values["information"],
             arrays={
                 name: ArrayHeader(**{**array, "shape": tuple(array["shape"]), "values": _labels(array)})
@@ -153,18 +148,29 @@ class CaseHeader:
         )
 
 
-def opened(values: Any, kind: str) -> dict[str, Any]:
+def geometry_of(values: Mapping[str, Any]) -> Geometry:
+    """A grid, of the values in :meth:`CaseHeader.to_json`."""
+    return Geometry(
+        tuple(values["shape"]),
+        tuple(values["spacing"]),
+        tuple(values["origin"]),
+        tuple(tuple(row) for row in values["direction"]) if "direction" in values else None,
+    )
+
+
+def opened(values: Any, kind: str, versions: tuple[int, ...] = READABLE_VERSIONS) -> dict[str, Any]:
     """The values of a file of a store, held against their format, version and checksum.
 
     Args:
         values: as JSON gives them.
         kind: what the file must say that it is.
+        versions: which can be read.
 
     Raises:
         ValueError, KeyError, TypeError: the values are of another kind or version, or differ from their checksum.
     """
-    if values["format"] != kind or values["version"] not in READABLE_VERSIONS:
-        raise ValueError(f"version {values['version']}, not {FORMAT_VERSION}")
+    if values["format"] != kind or values["version"] not in versions:
+        raise ValueError(f"version {values['version']}, not {CASE_VERSION}")
     return dict(values) if values["version"] == 1 and "checksum" not in values else unsealed(values)
 
 
@@ -217,10 +223,9 @@ def safe_name(name: str, *, distinct: bool = False) -> str:
 def folder_names(ids: Iterable[str]) -> dict[str, str]:
     """Folder of each case; ids that differ only in upper and lower case get folders that differ on any file system."""
     names = {case: safe_name(case) for case in ids}
-    folded = [name.casefold() for name in names.values()]
-    clashes = {name for name in folded if folded.count(name) > 1} if len(set(folded)) < len(folded) else set()
+    times = Counter(name.casefold() for name in names.values())
     return {
-        case: safe_name(case, distinct=True) if name.casefold() in clashes else name for case, name in names.items()
+        case: safe_name(case, distinct=True) if times[name.casefold()] > 1 else name for case, name in names.items()
     }
 
 
@@ -269,8 +274,13 @@ def write_bytes(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def write_case(folder: Path, case_id: str, data: RawData, *, settings: str, raw: tuple[RawFile, ...]) -> CaseHeader:
+def write_case(
+    folder: Path, case_id: str, data: RawData, *, settings: str, raw: tuple[RawFile, ...]
+) -> tuple[CaseHeader, str]:
     """Write all arrays of a case to a folder that is there and empty, ``case.json`` last.
+
+    Returns:
+        What ``case.json`` says, and the digest of its bytes.
 
     Raises:
         OSError: the disk is full or the folder cannot be written.
@@ -302,21 +312,38 @@ def write_case(folder: Path, case_id: str, data: RawData, *, settings: str, raw:
         information=json.loads(canonical(data.information)),
         arrays=arrays,
     )
-    write_bytes(folder / HEADER_NAME, canonical(sealed(header.to_json()), indent=1).encode())
-    return header
+    text = canonical(sealed(header.to_json()), indent=1).encode()
+    write_bytes(folder / HEADER_NAME, text)
+    return header, digest_bytes(text)
 
 
 def read_header(folder: Path) -> CaseHeader:
-    """The description of a prepared case.
+    """The description of a prepared case; see :func:`read_description`."""
+    return read_description(folder)[0]
+
+
+def read_description(folder: Path) -> tuple[CaseHeader, str]:
+    """The description of a prepared case, and the digest of the bytes of its file.
 
     Raises:
         InputError: ``case.json`` is missing, damaged or of another version.
     """
     path = folder / HEADER_NAME
     try:
-        return CaseHeader.from_json(json.loads(path.read_bytes()))
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}: {REMEDY}") from error
+    return parsed_header(content, path), digest_bytes(content)
+
+
+def parsed_header(content: bytes, path: object) -> CaseHeader:
+    """The description of a prepared case, of the bytes of its ``case.json``.
+
+    Raises:
+        InputError: they are damaged or of another version.
+    """
+    try:
+        return CaseHeader.from_json(json.loads(content))
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"{path}: is damaged or of another version: {REMEDY}") from error
 

@@ -63,25 +63,13 @@ def channel_statistics(
 
 
 def labels_of(store: Store, case_ids: Sequence[str], source: str) -> dict[str, dict[str, float]]:
-    """Labels of whole cases: ``{case: {class: value}}``, without those that are missing. Kept in the store's folder.
+    """Labels of whole cases: ``{case: {class: value}}``, without those that are missing; from the store's index.
 
     Raises:
         InputError: the store lacks a case, a description is damaged, or the array is no label of the whole case.
     """
     ids = sorted(set(case_ids))
-
-    def find() -> dict[str, dict[str, float]]:
-        found: dict[str, dict[str, float]] = {}
-        for case_id in ids:
-            case = store.open(case_id)
-            names = case.channels.get(source, ())
-            if names and len(case.shape(source)) > 1:
-                raise InputError(f"case {case_id}: {source!r} is an array of pixels: name one of labels of whole cases")
-            values = case.read(source).astype(float).tolist() if names else []
-            found[case_id] = dict(zip(names, values, strict=True))
-        return found
-
-    return cached(store, ["labels", store.fingerprint_of(ids), source], set(ids), find)
+    return dict(zip(ids, store.labels(ids, source), strict=True))
 
 
 def digests_of(store: Store, case_ids: Sequence[str], name: str) -> dict[str, str]:
@@ -91,13 +79,7 @@ def digests_of(store: Store, case_ids: Sequence[str], name: str) -> dict[str, st
         InputError: the store lacks a case, or a description is damaged.
     """
     ids = sorted(set(case_ids))
-
-    def find() -> dict[str, str]:
-        cases = {case_id: store.open(case_id) for case_id in ids}
-        return {case_id: case.digest(name) if name in case else "" for case_id, case in cases.items()}
-
-    found = cached(store, ["digests", store.fingerprint_of(ids), name], set(ids), find)
-    return {case: value for case, value in found.items() if value}
+    return {case: value for case, value in zip(ids, store.digests(ids, name), strict=True) if value}
 
 
 def slices_with(
@@ -270,5 +252,5 @@ def spacing_range(store: Store, cases: Sequence[str]) -> list[list[float]] | Non
         store: the prepared cases.
         cases: which.
     """
-    steps = np.array([store.open(case).geometry.spacing for case in cases])
+    steps = np.array([geometry.spacing for geometry in store.geometries(cases)])
     return None if steps.ndim != 2 or steps.shape[1] != 3 else [steps.min(0).tolist(), steps.max(0).tolist()]

@@ -16,8 +16,9 @@ import numpy as np
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.processes import follow_parent
 from crosstask.store.fingerprint import RawFile, digest, fingerprint, same_content, seems_unchanged
-from crosstask.store.format import CaseHeader, check_files, read_header, write_case
+from crosstask.store.format import check_files, read_description, write_case
 from crosstask.store.protocols import RawData, Source
+from crosstask.store.table import Entry, entry_of, raw_json
 
 
 @dataclass(frozen=True)
@@ -43,18 +44,18 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a worker did: kept (no ``temporary``), built (in ``temporary``) or failed (with a ``message``).
+    """What a worker did: kept or built (with an ``entry``), or failed (with a ``message``).
 
     Attributes:
-        raw: state of the raw files.
-        checksum: of the prepared case.
-        temporary: folder of a case that was built.
+        entry: what there is of the case.
+        built: whether it was built, and not kept.
+        temporary: folder of a case that was built here.
         message: why the case cannot be read.
         warnings: what reading a case that was built warned of.
     """
 
-    raw: tuple[RawFile, ...] = ()
-    checksum: str = ""
+    entry: Entry | None = None
+    built: bool = False
     temporary: Path | None = None
     message: str | None = None
     warnings: tuple[str, ...] = ()
@@ -91,9 +92,9 @@ def work(dataset: Source[Any], folder: Path, settings: str, job: Job) -> Outcome
     case = job.case
     try:
         raw = job.known if job.known is not None and seems_unchanged(case.files, job.known) else fingerprint(case.files)
-        header = _still_true(folder / job.folder, job, raw)
-        if header is not None:
-            return Outcome(raw, header.checksum)
+        kept = _still_true(folder / job.folder, job, raw)
+        if kept is not None:
+            return Outcome(kept)
         if job.fixed:
             raise CrosstaskError(
                 f"{folder.parent}: cannot be written, and case {case.id} must be prepared anew; make the folder "
@@ -117,7 +118,7 @@ def work(dataset: Source[Any], folder: Path, settings: str, job: Job) -> Outcome
     try:
         with write_errors(folder.parent):
             temporary.mkdir()
-            header = write_case(temporary, case.id, data, settings=settings_of(case, settings), raw=raw)
+            header, described = write_case(temporary, case.id, data, settings=settings_of(case, settings), raw=raw)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, MemoryError):
@@ -126,7 +127,8 @@ def work(dataset: Source[Any], folder: Path, settings: str, job: Job) -> Outcome
             raise CrosstaskError(f"case {case.id}: cannot be written: {line_of(error)}") from error
         raise
     warnings = tuple(issue.message for issue in getattr(data, "issues", ()) if issue.severity == "warning")
-    return Outcome(raw, header.checksum, temporary, warnings=warnings)
+    entry = entry_of(case, job.folder, raw_json(raw), header, described)
+    return Outcome(entry, True, temporary, warnings=warnings)
 
 
 def _must_be_numbers(data: RawData) -> None:
@@ -146,16 +148,16 @@ def _must_be_numbers(data: RawData) -> None:
             )
 
 
-def _still_true(folder: Path, job: Job, raw: tuple[RawFile, ...]) -> CaseHeader | None:
-    """The header of the prepared case if it may be kept, else None."""
+def _still_true(folder: Path, job: Job, raw: tuple[RawFile, ...]) -> Entry | None:
+    """What there is of the prepared case if it may be kept, else None."""
     if job.known is None or not same_content(raw, job.known):
         return None
     try:
-        header = read_header(folder)
+        header, described = read_description(folder)
         check_files(folder, header, content=job.verify)
     except InputError:
         return None
-    return header
+    return entry_of(job.case, job.folder, raw_json(raw), header, described)
 
 
 def settings_of(case: Any, settings: str) -> str:
