@@ -100,7 +100,7 @@ def test_what_was_put_aside_is_dropped_where_it_is_no_longer_true(raw: Path, roo
         prepare(FakeDataset(raw), root, workers=1, progress=stop)
     (raw / "pt_1.txt").write_text("1")
     prepare(FakeDataset(raw), root, workers=1)
-    assert {name for name in contents(root)} == {name for name in before}
+    assert [name for name in contents(root) if "bin" not in name] == [name for name in before if "bin" not in name]
     assert Store(root).open("pt_1").information["seed"] == 1
 
 

@@ -34,7 +34,8 @@ REMEDY = "run `crosstask prepare --verify` to rebuild it"
 _SLICES_PER_CHUNK = 8
 _CHUNK_BYTES = 4 << 20
 _BLOCK_BYTES = 256 << 10
-_LEVEL = 5
+_LEVEL = 1
+"""On OpenKBP level 5 takes 2.5 times as long as level 1 for 4 % fewer bytes; reading takes the same."""
 _KINDS = "biuf"
 """NumPy's kinds of types that an array may have: booleans, integers and reals."""
 _FRAME_BYTES = 99
@@ -246,20 +247,32 @@ def layout(shape: tuple[int, ...], itemsize: int) -> tuple[tuple[int, ...], tupl
 def _compress(array: np.ndarray) -> bytes:
     """The array as the bytes of a ``.b2nd`` file; equal arrays give equal bytes."""
     chunks, blocks = layout(array.shape, array.dtype.itemsize)
-    packed = blosc2.asarray(
-        array,
-        chunks=chunks,
-        blocks=blocks,
-        cparams={
+    how: dict[str, Any] = {
+        "chunks": chunks,
+        "blocks": blocks,
+        "cparams": {
             "codec": blosc2.Codec.ZSTD,
             "clevel": _LEVEL,
             "filters": [blosc2.Filter.SHUFFLE],
             "nthreads": 1,
         },
-        dparams={"nthreads": 1},
-        contiguous=True,
-    )
+        "dparams": {"nthreads": 1},
+        "contiguous": True,
+    }
+    if not (_follow_each_other(array.shape, chunks) and _follow_each_other(chunks, blocks)):
+        return bytes(blosc2.asarray(array, **how).to_cframe())
+    # Each chunk is a piece of the array as it lies in memory, and most of those of masks hold nothing.
+    packed = blosc2.zeros(array.shape, array.dtype, **how)
+    for number, piece in enumerate(array.reshape(-1, math.prod(chunks))):
+        if piece.view(np.uint8).any():  # by its bytes: a negative zero is one, too
+            packed.schunk.update_data(number, piece, copy=False)
     return bytes(packed.to_cframe())
+
+
+def _follow_each_other(shape: tuple[int, ...], part: tuple[int, ...]) -> bool:
+    """Whether parts of this shape fill an array, one after the other as its values lie in memory."""
+    first = next((axis for axis, size in enumerate(part) if size > 1), len(part) - 1)
+    return part[first + 1 :] == shape[first + 1 :] and shape[first] % part[first] == 0
 
 
 def write_bytes(path: Path, data: bytes) -> None:
