@@ -34,6 +34,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("seals",),
     (
         "functional",
+        "buckets",
         "geometry",
         "sample",
         "shapes",

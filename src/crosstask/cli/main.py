@@ -222,7 +222,7 @@ def prepare(
     context = Context(load_experiment(experiment, overrides or ()), Terminal())
     store = context.prepare(workers=workers, verify=verify, strict=True)
     if as_json:
-        answer({"store": store.root, "cases": len(store), "prepared": context.prepared})
+        answer({"store": str(store.root), "cases": len(store), "prepared": context.prepared})
 
 
 @app.command()
@@ -264,7 +264,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, validation, test, or all cases of the store.")] = "test",
     weights: Weights = None,
     output: Annotated[Optional[Path], typer.Option("--output", "-o", help="Table: .csv or .parquet.")] = None,  # noqa: UP045
-    store: Annotated[Optional[Path], typer.Option(help="Prepared cases, if others or not where they were.")] = None,  # noqa: UP045
+    store: Annotated[Optional[str], typer.Option(help="Prepared cases, if others or not where they were.")] = None,  # noqa: UP045
     device: Device = "auto",
     on: Annotated[
         Optional[str],  # noqa: UP045

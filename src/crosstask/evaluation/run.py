@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from crosstask.buckets import Place
 from crosstask.datasets.base import SPLITS, Split
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.evaluation.kept import predictions_of, scores_of
@@ -65,7 +66,7 @@ class State:
 
 def run_all(
     specs: Sequence[RunSpec],
-    store_root: Path,
+    store_root: Place,
     *,
     jobs: int = 1,
     progress: Callable[[list[State]], None] | None = None,
@@ -138,7 +139,7 @@ def in_processes(
 
 def run_here(
     specs: Sequence[RunSpec],
-    store_root: Path,
+    store_root: Place,
     *,
     progress: Callable[[list[State]], None] | None = None,
     tell: Callable[[str], None] | None = None,
@@ -319,7 +320,7 @@ def collect_predictions(specs: list[RunSpec]) -> pd.DataFrame:
 
 def train_and_score(
     spec: RunSpec,
-    store_root: Path,
+    store_root: Place,
     *,
     tell: Callable[[str], None] = _unheard,
     follow: Callable[[Mapping[str, Any]], None] | None = None,

@@ -23,7 +23,7 @@ from crosstask.runs.spec import RunSpec, method_of
 # Options of architectures whose default was another one, {architecture: {option: (before, now)}}. A run's settings name
 # them, so that a run from before is read, compared and predicted with as what it is.
 CHANGED_DEFAULTS = {"ctan": {"scaled_bottleneck": (False, True), "open_masks": (False, True)}}
-_NOT_OF_A_RUN = ("name", "methods", "seeds", "output", "store", "external")
+_NOT_OF_A_RUN = ("name", "methods", "seeds", "output", "store", "store_cache", "external")
 
 
 def settings_of(spec: RunSpec) -> dict[str, Any]:

@@ -389,6 +389,16 @@ def check_file(path: Path, array: ArrayHeader, *, content: bool) -> None:
         raise InputError(f"{path}: {error.strerror or error}: {REMEDY}") from error
 
 
+def check_content(content: bytes, path: object, array: ArrayHeader) -> None:
+    """Hold the bytes of one array's file against its header.
+
+    Raises:
+        InputError: they are not as they were written.
+    """
+    if digest_bytes(content) != array.checksum:
+        raise InputError(f"{path}: is damaged (its checksum differs): {REMEDY}")
+
+
 def map_array(path: Path, array: ArrayHeader) -> Any:
     """The array of a ``.b2nd`` file that :func:`check_file` passed, mapped: only blocks that are asked for are read.
 

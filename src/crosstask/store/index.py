@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from crosstask.buckets import Place
 from crosstask.errors import InputError
 from crosstask.store import journal
 from crosstask.store.columns import Columns, Texts, packed
@@ -244,10 +245,10 @@ def _holds(path: Path, data: bytes) -> bool:
         return False
 
 
-def is_of_earlier_version(root: Path) -> bool:
-    """Whether a folder holds a store whose cases the next preparation makes anew, for their format."""
+def is_of_earlier_version(root: Place) -> bool:
+    """Whether a place holds a store whose cases the next preparation makes anew, for their format."""
     try:
-        return not read_head(root).is_current
+        return isinstance(root, Path) and not read_head(root).is_current
     except InputError:
         return False
 

@@ -48,6 +48,8 @@ from crosstask.store.journal import JOURNAL_NAME, Journal
 from crosstask.store.protocols import RawCase, Source
 from crosstask.store.table import CODED, Entry, entry_of, file_sizes, raw_json
 from crosstask.store.work import (
+    Bench,
+    FolderBench,
     Job,
     Outcome,
     settings_of,
@@ -98,6 +100,7 @@ class Preparation:
         dataset, root, verify, progress: of :func:`prepare`.
         cases: of the data set.
         fixed: the folder cannot be written to.
+        place: what the store is called in messages; by default its folder.
     """
 
     def __init__(
@@ -109,9 +112,12 @@ class Preparation:
         progress: Progress | None,
         *,
         fixed: bool = False,
+        place: object = None,
     ) -> None:
         self.dataset, self.root, self.verify, self.progress, self.fixed = dataset, root, verify, progress, fixed
+        self.place = root if place is None else place
         self.folder = root / CASES_NAME
+        self.bench: Bench = FolderBench(self.folder)
         self.read_settings = dict(dataset.read_settings())
         self.settings = settings_digest(dataset.name, self.read_settings)
         self.accepted = {settings_digest(dataset.name, self.read_settings, version) for version in READABLE_VERSIONS}
@@ -152,12 +158,7 @@ class Preparation:
 
     def run(self, workers: int | None) -> PrepareReport:
         """Do all that there is to do."""
-        if not self.fixed:
-            self.folder.mkdir(exist_ok=True)
-            self._sweep()
-            if not self.whole:
-                self._drop_aside(None)
-                self._put_in_place()
+        self._tidy()
         jobs = self._plan()
         self._begin()
         self.tell_kept()
@@ -174,6 +175,15 @@ class Preparation:
             raise
         self._conclude()
         return self.finish()
+
+    def _tidy(self) -> None:
+        """Put in order what a call that was killed has left."""
+        if not self.fixed:
+            self.folder.mkdir(exist_ok=True)
+            self._sweep()
+            if not self.whole:
+                self._drop_aside(None)
+                self._put_in_place()
 
     def _begin(self) -> None:
         """Before the first case: from here to the end, the index of a store that is not whole holds nothing stale."""
@@ -233,26 +243,26 @@ class Preparation:
             head = self._read_head()
             self._must_be_ours(head)
             return head, self._read_entries(head)
-        except _NoIndexError:
+        except NoIndexError:
             return None, {}
 
     def _must_be_ours(self, head: Head) -> None:
         if head.dataset != self.dataset.name:
             raise InputError(
-                f"{self.root}: holds data set {head.dataset}, not {self.dataset.name}: choose another folder"
+                f"{self.place}: holds data set {head.dataset}, not {self.dataset.name}: choose another folder"
             )
 
     def _read_head(self) -> Head:
         try:
             return read_head(self.root)
         except InputError as error:
-            raise _NoIndexError from error
+            raise NoIndexError from error
 
     def _read_entries(self, head: Head) -> dict[str, Entry]:
         try:
             return read_entries(self.root, head)
         except (InputError, FileNotFoundError) as error:
-            raise _NoIndexError from error
+            raise NoIndexError from error
 
     def _plan(self) -> list[Job]:
         """Enter the cases that are kept at a glance, and say what is to be done for the others."""
@@ -278,11 +288,11 @@ class Preparation:
         if found is None:
             return Job(case, folder, None, existed, self.verify, self.fixed)
         if found.settings != settings_of(case, self.settings):
-            return Job(case, folder, None, True, self.verify, self.fixed)
+            return Job(case, found.folder, None, True, self.verify, self.fixed)
         raw = found.raw_files
         if self.verify or not seems_unchanged(case.files, raw):
-            return Job(case, folder, raw, True, self.verify, self.fixed)
-        self._enter(case, folder, found)
+            return Job(case, found.folder, raw, True, self.verify, self.fixed)
+        self._enter(case, found.folder, found)
         self.report.kept.append(case.id)
         return None
 
@@ -345,7 +355,7 @@ class Preparation:
 
     def _run_here(self, jobs: list[Job]) -> None:
         for job in jobs:
-            self._settle(job, work(self.dataset, self.folder, self.settings, job))
+            self._settle(job, work(self.dataset, self.bench, self.settings, job))
 
     def _run_briefly(self, jobs: list[Job]) -> list[Job]:
         """Do in this process what does not pay for others, as the cases so far have it; the rest of the jobs."""
@@ -364,7 +374,7 @@ class Preparation:
             workers,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=start_worker,
-            initargs=(self.dataset, self.folder, self.settings),
+            initargs=(self.dataset, self.bench, self.settings),
         )
         try:
             while queue or pending:
@@ -406,7 +416,7 @@ class Preparation:
             self._settle_unreadable(job, outcome.message or "cannot be read")
         elif not outcome.built:
             self.report.kept.append(case.id)
-            self._enter(case, job.folder, entry)
+            self._enter(case, entry.folder, entry)
         else:
             folder = self._take(job, outcome)
             (self.report.rebuilt if job.existed else self.report.written).append(case.id)
@@ -448,6 +458,10 @@ class Preparation:
         changes: dict[str, Any] = {**repeated, "group": case.group, "split": str(case.split), "folder": final}
         entry = entry._replace(**changes)
         self.entries[case.id] = entry
+        self._note(entry)
+
+    def _note(self, entry: Entry) -> None:
+        """Keep what is finished, should this call be killed."""
         if self.journal is not None:
             self.journal.add(entry)
 
@@ -512,7 +526,7 @@ class Preparation:
                 path.unlink(missing_ok=True)
 
 
-class _NoIndexError(Exception):
+class NoIndexError(Exception):
     """There is no index, or none that can be believed."""
 
 

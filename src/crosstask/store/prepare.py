@@ -14,9 +14,11 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from crosstask.buckets import Bucket, store_place
 from crosstask.errors import InputError
 from crosstask.files import is_writable
 from crosstask.locks import locked
+from crosstask.store.bucket_preparation import BucketPreparation, check_bucket, leased, scratch_folder
 from crosstask.store.index import CASES_NAME, COLUMN_FILE, INDEX_NAME, LOCK_NAME, STATISTICS_NAME, read_head
 from crosstask.store.journal import JOURNAL_NAME
 from crosstask.store.preparation import INDEX_TEMPORARY, Preparation, PrepareReport, Progress
@@ -26,7 +28,7 @@ from crosstask.store.work import write_errors
 
 def prepare(
     dataset: Source[CaseT],
-    root: Path | str,
+    root: Path | str | Bucket,
     *,
     workers: int | None = None,
     verify: bool = False,
@@ -41,6 +43,7 @@ def prepare(
     Args:
         dataset: the data set; with more than one worker it must pickle.
         root: folder of the store; made if missing. One that cannot be written to is used as it is if nothing changed.
+            Or its address on object storage, e.g. ``s3://bucket/prefix``.
         workers: processes that read cases; 1 reads in this process. By default one a core, which begin where cases
             are left that this process would need longer for than they to start.
         verify: also hold prepared files against their checksums, and rebuild damaged cases. Without it only their
@@ -52,14 +55,19 @@ def prepare(
         CrosstaskError: another process prepares this store, the disk is full, the folder cannot be written and would
             have to be, or a worker process died. Finished cases stay, and the next call goes on from there.
     """
-    root = Path(root)
+    root = store_place(root)
     if workers is not None and workers < 1:
         raise InputError(f"workers must be at least 1, not {workers}")
-    _check_root(root)
+    if isinstance(root, Bucket):
+        check_bucket(root)
+    else:
+        _check_root(root)
     cases = list(dataset.cases())
     for case_id, times in Counter(case.id for case in cases).items():
         if times > 1:
             raise InputError(f"data set {dataset.name}: {times} cases have the id {case_id!r}: make the ids unique")
+    if isinstance(root, Bucket):
+        return _prepare_bucket(dataset, root, cases, workers, verify, progress)
     preparation = Preparation(dataset, root, cases, verify, progress)
     with write_errors(root):
         if preparation.nothing_to_do():
@@ -71,6 +79,26 @@ def prepare(
         with locked(root, LOCK_NAME, "prepared"):
             _check_root(root)
             return Preparation(dataset, root, cases, verify, progress).run(workers)
+
+
+def _prepare_bucket(
+    dataset: Source[CaseT],
+    bucket: Bucket,
+    cases: list[CaseT],
+    workers: int | None,
+    verify: bool,
+    progress: Progress | None,
+) -> PrepareReport:
+    """:func:`prepare` for object storage."""
+    with scratch_folder() as scratch, write_errors(bucket):
+        preparation = BucketPreparation(dataset, bucket, cases, verify, progress, scratch=scratch, lease=None)
+        if preparation.nothing_to_do():
+            preparation.tell_kept()
+            return preparation.finish()
+        with leased(bucket) as lease:
+            return BucketPreparation(dataset, bucket, cases, verify, progress, scratch=scratch, lease=lease).run(
+                workers
+            )
 
 
 @dataclass(frozen=True)
@@ -95,19 +123,24 @@ class Outlook:
         return bool(self.kept) and not (self.written or self.rebuilt or self.removed)
 
 
-def outlook(dataset: Source[CaseT], root: Path | str) -> Outlook:
+def outlook(dataset: Source[CaseT], root: Path | str | Bucket) -> Outlook:
     """What :func:`prepare` would do; nothing is written, and nothing is locked.
 
     Args:
         dataset: the data set.
-        root: folder of the store, there or not.
+        root: folder of the store, or its address on object storage, there or not.
 
     Raises:
         InputError: the folder holds something else, or another data set.
     """
-    root = Path(root)
-    _check_root(root)
-    preparation = Preparation(dataset, root, list(dataset.cases()), False, None, fixed=True)
+    root, cases = store_place(root), list(dataset.cases())
+    preparation: Preparation
+    if isinstance(root, Bucket):
+        check_bucket(root)
+        preparation = BucketPreparation(dataset, root, cases, False, None, scratch=Path(), lease=None)
+    else:
+        _check_root(root)
+        preparation = Preparation(dataset, root, cases, False, None, fixed=True)
     jobs = preparation._plan()
     return Outlook(
         preparation.report.kept,

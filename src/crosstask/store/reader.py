@@ -17,20 +17,13 @@ from typing import Any
 import blosc2
 import numpy as np
 
+from crosstask.buckets import Bucket, Place, store_place
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
-from crosstask.store.fingerprint import digest, digest_bytes
-from crosstask.store.format import (
-    HEADER_NAME,
-    REMEDY,
-    ArrayHeader,
-    CaseHeader,
-    check_file,
-    check_files,
-    map_array,
-    read_header,
-)
-from crosstask.store.index import CASES_NAME, LOCK_NAME, Head, read_head, read_table
+from crosstask.store.fingerprint import digest
+from crosstask.store.format import REMEDY, ArrayHeader, CaseHeader
+from crosstask.store.index import Head
+from crosstask.store.shelf import BucketShelf, Fetch, FolderShelf, shelf_of
 from crosstask.store.table import Table
 
 _SECONDS_TO_WAIT = 2.0
@@ -71,10 +64,19 @@ class _OpenArrays:
         self.arrays: OrderedDict[tuple[str, str], Any] = OrderedDict()
         self.checked: set[int] = set()
 
-    def read(self, key: tuple[str, str], header: ArrayHeader, parts: Sequence[_Part], *, check: bool) -> None:
+    def read(
+        self,
+        shelf: FolderShelf | BucketShelf,
+        key: tuple[str, str],
+        header: ArrayHeader,
+        parts: Sequence[_Part],
+        *,
+        check: bool,
+    ) -> None:
         """Read blocks of an array.
 
         Args:
+            shelf: where the store's files lie.
             key: the file, and its checksum.
             header: what the file must hold.
             parts: each block, and where its values go.
@@ -84,13 +86,17 @@ class _OpenArrays:
             InputError: the file is missing or damaged.
         """
         with self.lock:
-            array = self.arrays.get(key)
-            if array is None:
-                array = self.arrays[key] = self._opened(key, header, check)
+            found = self.arrays.get(key)
+            if found is None:
+                found = self.arrays[key] = self._opened(shelf, key, header, check)
                 while len(self.arrays) > self.limit:
                     self.arrays.popitem(last=False)
             else:
                 self.arrays.move_to_end(key)
+            array, fetch = found
+            if fetch is not None:
+                for _, start, stop in parts:
+                    fetch(start, stop)
             try:
                 for values, start, stop in parts:
                     _read_block(array, values, start, stop)
@@ -98,11 +104,13 @@ class _OpenArrays:
                 self.arrays.pop(key, None)
                 raise InputError(f"{key[0]}: is damaged ({type(error).__name__}): {REMEDY}") from error
 
-    def _opened(self, key: tuple[str, str], header: ArrayHeader, check: bool) -> Any:
-        path, mark = Path(key[0]), hash(key)
-        check_file(path, header, content=check and mark not in self.checked)
+    def _opened(
+        self, shelf: FolderShelf | BucketShelf, key: tuple[str, str], header: ArrayHeader, check: bool
+    ) -> tuple[Any, Fetch | None]:
+        mark = hash(key)
+        opened = shelf.array(key[0], header, check=check and mark not in self.checked)
         self.checked.add(mark)
-        return map_array(path, header)
+        return opened
 
 
 _Part = tuple[np.ndarray, tuple[int, ...], tuple[int, ...]]
@@ -134,12 +142,12 @@ class CaseArrays:
         information: the case's other facts.
     """
 
-    def __init__(self, folder: str, header: CaseHeader, *, check: bool) -> None:
+    def __init__(self, shelf: FolderShelf | BucketShelf, folder: str, header: CaseHeader, *, check: bool) -> None:
         self.id = header.id
         self.channels = header.channels
         self.geometry: Geometry = header.geometry
         self.information = header.information
-        self._folder, self._arrays, self._check = folder, header.arrays, check
+        self._shelf, self._folder, self._arrays, self._check = shelf, folder, header.arrays, check
         self._keys: dict[str, tuple[str, str]] = {}
 
     def __contains__(self, name: object) -> bool:
@@ -220,7 +228,7 @@ class CaseArrays:
             return values
         key = self._keys.get(name)
         if key is None:
-            key = self._keys[name] = (f"{self._folder}{os.sep}{header.file}", header.checksum)
+            key = self._keys[name] = (self._shelf.path(self._folder, header.file), header.checksum)
         if wanted is None:
             parts = [(values, (0, *start), (count, *stop))]
         else:
@@ -228,7 +236,7 @@ class CaseArrays:
             for low, high in _runs(wanted):
                 parts.append((values[at : at + high - low], (low, *start), (high, *stop)))
                 at += high - low
-        _arrays.read(key, header, parts, check=self._check)
+        _arrays.read(self._shelf, key, header, parts, check=self._check)
         return values
 
     def _header(self, name: str) -> ArrayHeader:
@@ -247,7 +255,7 @@ class Store:
     pickle holds where the store is and no more, and each process maps the arrays that it reads.
 
     Args:
-        root: folder of the store.
+        root: folder of the store, or its address on object storage (``s3://bucket/prefix``).
         check: hold each file against its checksum when a process first opens it (about 1 ms a MB), so that a damaged
             one gives an error, not wrong values. Its length is looked at in any case.
         case_ids: the cases that it is to have; by default all.
@@ -261,16 +269,17 @@ class Store:
         InputError: there is no store, it is damaged, of another version, or was not prepared to the end.
     """
 
-    def __init__(self, root: Path | str, *, check: bool = True, case_ids: Iterable[str] | None = None) -> None:
-        self.root = Path(root).absolute()
+    def __init__(self, root: Path | str | Bucket, *, check: bool = True, case_ids: Iterable[str] | None = None) -> None:
+        place = store_place(root)
+        self.root: Place = place if isinstance(place, Bucket) else place.absolute()
         self.check = check
         self._only = None if case_ids is None else frozenset(case_ids)
-        self._use(*_complete_index(self.root))
+        self._shelf = shelf_of(self.root)
+        self._use(*_complete_index(self.root, self._shelf))
 
     def _use(self, head: Head, table: Table) -> None:
         self.dataset, self.settings = head.dataset, head.settings
         self._index, self._table = head.index, table
-        self._folder = str(self.root / CASES_NAME)
         self._opened: OrderedDict[str, CaseArrays] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -284,8 +293,7 @@ class Store:
             InputError: it is no longer there.
         """
         self.__dict__.update(state)
-        head, table = _complete_index(self.root, self._index)
-        self._use(head, table)
+        self._use(*_complete_index(self.root, self._shelf, self._index))
 
     @cached_property
     def cases(self) -> list[StoredCase]:
@@ -327,7 +335,7 @@ class Store:
         if arrays is None:
             row = self._row(case_id)
             header = self._described(row)
-            arrays = CaseArrays(self._folder_of(row), header, check=self.check)
+            arrays = CaseArrays(self._shelf, self._folder_of(row), header, check=self.check)
             self._opened[case_id] = arrays
             while len(self._opened) > _OPEN_CASES:
                 self._opened.popitem(last=False)
@@ -343,7 +351,8 @@ class Store:
             InputError: one is missing or damaged; the message names it and the remedy.
         """
         row = self._row(case_id)
-        check_files(Path(self._folder_of(row)), self._described(row), content=True)
+        header = self._described(row)
+        self._shelf.verify(self._folder_of(row), header, self._table.digest("described", row))
 
     # --- what the index says of many cases at once ---
 
@@ -404,22 +413,15 @@ class Store:
         return rows
 
     def _folder_of(self, row: int) -> str:
-        return f"{self._folder}{os.sep}{self._table.texts('folder')[row]}"
+        return self._shelf.folder(self._table.texts("folder")[row])
 
     def _described(self, row: int) -> CaseHeader:
         """What a case's description says, if it still says what the index does."""
-        folder = Path(self._folder_of(row))
-        try:
-            same = digest_bytes((folder / HEADER_NAME).read_bytes()) == self._table.digest("described", row)
-        except OSError:
-            same = False
-        if same:
-            return self._table.header(row)
-        read_header(folder)  # says what is wrong with it, if it is damaged
-        raise InputError(f"{folder / HEADER_NAME}: is damaged, or was rebuilt since the store was opened: {REMEDY}")
+        self._shelf.check(self._folder_of(row), self._table.digest("described", row))
+        return self._table.header(row)
 
 
-_OF_A_PROCESS = ("_table", "_opened", "_folder", "cases")
+_OF_A_PROCESS = ("_table", "_opened", "cases")
 _WHOLE = (0,) * 32
 
 
@@ -428,11 +430,12 @@ def no_label(case_id: str, name: str) -> InputError:
     return InputError(f"case {case_id}: {name!r} is an array of pixels: name one of labels of whole cases")
 
 
-def _complete_index(root: Path, index: str | None = None) -> tuple[Head, Table]:
+def _complete_index(root: Place, shelf: FolderShelf | BucketShelf, index: str | None = None) -> tuple[Head, Table]:
     """The index of a store; where a preparation lets new cases take the place of older ones, that is waited for.
 
     Args:
-        root: folder of the store.
+        root: of the store.
+        shelf: its files.
         index: root digest of its columns, where they must be those and no others.
 
     Raises:
@@ -440,28 +443,25 @@ def _complete_index(root: Path, index: str | None = None) -> tuple[Head, Table]:
     """
     until = time.monotonic() + _SECONDS_TO_WAIT
     while True:
-        head = read_head(root)
+        head = shelf.head()
         if index is not None and head.index != index:
             head = replace(head, index=index, complete=True)
         if head.complete:
             try:
-                return head, read_table(root, head)
+                return head, shelf.table(head)
             except FileNotFoundError as error:
                 if index is not None or time.monotonic() > until:
-                    gone = f"{error.filename}: is missing"
+                    gone = f"{error.filename or root}: is missing"
                     raise InputError(
                         f"{gone}: the store was prepared anew since it was opened; run the same command again"
                         if index is not None
                         else f"{gone}: run `crosstask prepare` again to fix it"
                     ) from error
                 continue  # the head was replaced between the two looks
-        if time.monotonic() > until or not (root / LOCK_NAME).exists():
+        if time.monotonic() > until or not shelf.is_held():
             break
         time.sleep(_SECONDS_TO_WAIT / 20)
-    try:
-        holder = (root / LOCK_NAME).read_text(encoding="utf-8", errors="replace").strip().partition(" ")[0]
-    except OSError:
-        holder = ""
+    holder = shelf.holder()
     wait = f", or wait for process {holder} if that still does it" if holder else ""
     raise InputError(f"{root}: was not prepared to the end: run `crosstask prepare` again{wait}")
 

@@ -7,11 +7,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from crosstask.errors import InputError
+from crosstask.buckets import Bucket
+from crosstask.errors import CrosstaskError, InputError
 from crosstask.files import cache_folder, is_writable
 from crosstask.store.fingerprint import canonical, digest
 from crosstask.store.index import STATISTICS_NAME, replace_file
@@ -114,20 +116,26 @@ def cached(store: Store, key: Sequence[Any], names: set[str], compute: Callable[
     """What ``compute`` gives, kept under the key; ``names`` are the keys of a whole result.
 
     It is kept in the store's folder, or with the user's own caches if nothing may be written there: the key tells the
-    content of the cases, so it is right for any store.
+    content of the cases, so it is right for any store. On object storage it is kept in both.
     """
-    folder = store.root if is_writable(store.root) else cache_folder()
-    path = folder / STATISTICS_NAME / f"{digest([_CACHE_VERSION, *key])}.json"
-    try:
-        kept = json.loads(path.read_bytes())
-        if set(kept) == names:
-            return dict(kept)
-    except (OSError, ValueError, TypeError):
-        pass
+    name = f"{STATISTICS_NAME}/{digest([_CACHE_VERSION, *key])}.json"
+    bucket = store.root if isinstance(store.root, Bucket) else None
+    own = isinstance(store.root, Path) and is_writable(store.root)
+    path = (store.root if isinstance(store.root, Path) and own else cache_folder()) / name
+    looks = [path.read_bytes] if bucket is None else [path.read_bytes, lambda: bucket.read(name)]
+    for look in looks:
+        with suppress(OSError, ValueError, TypeError, CrosstaskError):
+            kept = json.loads(look())
+            if set(kept) == names:
+                return dict(kept)
     result = compute()
+    content = canonical(result, indent=1).encode()
     with suppress(OSError):  # what cannot be kept is still true
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, canonical(result, indent=1).encode())
+        replace_file(path, content)
+    if bucket is not None:
+        with suppress(OSError, CrosstaskError):
+            bucket.write(name, content)
     return result
 
 
