@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -108,7 +109,7 @@ class Bucket:
         for start in range(0, len(paths), 1000):
             part = paths[start : start + 1000]
             try:
-                self._do("", lambda system, path, part=part: system.rm([f"{path}/{name}" for name in part]))
+                self._do("", partial(_remove_all, names=part))
             except FileNotFoundError:
                 for name in part:
                     self._remove_one(name)
@@ -196,6 +197,10 @@ class Bucket:
 
 Place = Path | Bucket
 """Where a store lies: a folder, or below an address of object storage."""
+
+
+def _remove_all(system: Any, path: str, names: list[str]) -> None:
+    system.rm([f"{path}/{name}" for name in names])
 
 
 def store_place(text: str | Path | Bucket, cache_gb: float = DEFAULT_CACHE_GB) -> Place:

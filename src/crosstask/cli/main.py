@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 
 from crosstask import __version__
+from crosstask.buckets import store_place
 from crosstask.cli.affinity import affinity
 from crosstask.cli.answering import answer
 from crosstask.cli.benchmarking import run_benchmarks
@@ -327,7 +328,7 @@ def evaluate(
         split=split,  # type: ignore[arg-type]
         weights=weights,
         output=output,
-        store=store,
+        store=None if store is None else store_place(store),
         device=device,
         overrides=overrides or (),
         listener=Terminal(),

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from crosstask.buckets import Place
 from crosstask.evaluation.kept import history_of, predictions_of, scores_of
 from crosstask.evaluation.predictions import joined_predictions, write_predictions
 from crosstask.evaluation.run import in_processes
@@ -115,7 +115,7 @@ def _left_out(unable: Sequence[RunSpec], methods: Sequence[str], kept: Sequence[
 
 def score_otherwise(
     plans: Sequence[OtherEpochs],
-    store_root: Path,
+    store_root: Place,
     *,
     jobs: int = 1,
     apart: bool = True,
@@ -151,7 +151,7 @@ def score_otherwise(
         remove_weights(plan.spec.folder / SNAPSHOTS)  # left by a kill
 
 
-def score_other_epochs(plan: OtherEpochs, store_root: Path, *, tell: Callable[[str], None]) -> None:
+def score_other_epochs(plan: OtherEpochs, store_root: Place, *, tell: Callable[[str], None]) -> None:
     """One run under all other rules, in this process; ``tell`` is told in one line what it does."""
     spec, folder = plan.spec, plan.spec.folder
     (folder / EPOCHS).unlink(missing_ok=True)
@@ -176,7 +176,7 @@ def _of_task(table: pd.DataFrame, task: str) -> pd.DataFrame:
     return table[table["task"] == task]
 
 
-def _scored(spec: RunSpec, epoch: int, store_root: Path, tell: Callable[[str], None]) -> Tables:
+def _scored(spec: RunSpec, epoch: int, store_root: Place, tell: Callable[[str], None]) -> Tables:
     """Scores and image-level predictions of an epoch of a run: those that it is judged by, or made now."""
     training = trained_record(spec.folder)["training"]
     judged = {"final": training["epochs"] - 1, "best": training["best_epoch"]}.get(spec.experiment.judged_weights)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from crosstask.assembly import Assembly
+from crosstask.buckets import Place
 from crosstask.datasets.base import Dataset
 from crosstask.evaluation.mapping import LabelMap, TaskMap
 from crosstask.store import CaseArrays, Store
@@ -67,7 +67,7 @@ class TranslatedStore(Store):
     """
 
     def __init__(
-        self, root: Path | str, mapping: LabelMap, arrays: Arrays, case_ids: Iterable[str] | None = None
+        self, root: Place | str, mapping: LabelMap, arrays: Arrays, case_ids: Iterable[str] | None = None
     ) -> None:
         super().__init__(root, case_ids=case_ids)
         self._mapping, self._arrays = mapping, arrays

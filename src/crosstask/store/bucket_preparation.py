@@ -12,6 +12,7 @@ holder renews. Before ``store.json`` is replaced, the lease must still be the ow
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import secrets
@@ -30,7 +31,7 @@ from crosstask.errors import CrosstaskError, InputError
 from crosstask.locks import Holder
 from crosstask.store import journal
 from crosstask.store.columns import Texts
-from crosstask.store.fingerprint import RawFile, canonical, digest_bytes, same_content
+from crosstask.store.fingerprint import RawFile, canonical, digest_bytes, same_content, seems_unchanged
 from crosstask.store.format import HEADER_NAME, parsed_header
 from crosstask.store.index import (
     CASES_NAME,
@@ -177,10 +178,11 @@ class BucketPreparation(Preparation):
         self.there = set(self._strays)
 
     def _found(self, case: RawCase, folder: str, entry: Entry | None) -> Entry | None:
-        for known in (entry, self._noted.get(case.id)):
-            if known is not None and self._has(known):
-                return known
-        return self._stray(case, folder)
+        known = [one for one in (entry, self._noted.get(case.id)) if one is not None and self._has(one)]
+        for one in itertools.chain(known, self._strays_of(case, folder, {one.folder for one in known})):
+            if one.settings == settings_of(case, self.settings) and seems_unchanged(case.files, one.raw_files):
+                return one
+        return known[0] if known else None
 
     def _has(self, entry: Entry) -> bool:
         """Whether the files of an entry are there, where that was looked for."""
@@ -190,13 +192,12 @@ class BucketPreparation(Preparation):
         found = [(self._sizes.get(f"{CASES_NAME}/{entry.folder}/{file}"), size) for file, size in files]
         return all(there is not None and size in (None, there) for there, size in found)
 
-    def _stray(self, case: RawCase, folder: str) -> Entry | None:
-        """A case that a killed call had sent and not noted."""
+    def _strays_of(self, case: RawCase, folder: str, known: set[str]) -> Iterator[Entry]:
+        """Forms of a case that a killed call had sent and not noted."""
         for name in self._strays.get(folder, ()):
-            entry = self._bench.found(name, case, None, check=False)
-            if entry is not None and self._has(entry) and entry.settings == settings_of(case, self.settings):
-                return entry
-        return None
+            entry = self._bench.found(name, case, None, check=False) if name not in known else None
+            if entry is not None and self._has(entry):
+                yield entry
 
     def _good(self, folder: str, case: RawCase | Entry) -> Entry | None:
         """The case as it was prepared before."""

@@ -218,8 +218,8 @@ def cache_of(bucket: Bucket) -> Cache:
     return _CACHES[key]
 
 
-def whole_file(bucket: Bucket, name: str) -> Path:
-    """A file of a bucket that is named by its content, whole on this machine.
+def whole_file(bucket: Bucket, name: str) -> tuple[Path, bool]:
+    """A file of a bucket that is named by its content, whole on this machine; and whether it came just now.
 
     Raises:
         FileNotFoundError: there is none.
@@ -230,7 +230,7 @@ def whole_file(bucket: Bucket, name: str) -> Path:
     if path.exists():
         with suppress(OSError):
             os.utime(path)
-        return path
+        return path, False
     content = bucket.read(name)
     with writing_cache(cache.folder):
         cache.folder.mkdir(parents=True, exist_ok=True)
@@ -241,4 +241,4 @@ def whole_file(bucket: Bucket, name: str) -> Path:
         finally:
             temporary.unlink(missing_ok=True)
     cache.added(len(content))
-    return path
+    return path, True

@@ -114,6 +114,15 @@ class Columns:
             self._checked[name] = array
         return self._checked[name]
 
+    def check(self) -> None:
+        """Hold all arrays against their checksums.
+
+        Raises:
+            InputError: one differs.
+        """
+        for name in self._directory:
+            self[name]
+
     def _damaged(self) -> InputError:
         return InputError(f"{self._path}: is damaged: {self._remedy}")
 

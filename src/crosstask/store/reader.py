@@ -223,7 +223,7 @@ class CaseArrays:
         self, name: str, header: ArrayHeader, wanted: list[int] | None, start: tuple[int, ...], stop: tuple[int, ...]
     ) -> np.ndarray:
         count = header.shape[0] if wanted is None else len(wanted)
-        values = np.empty((count, *map(int.__sub__, stop, start)), header.dtype)
+        values = np.empty((count, *[high - low for low, high in zip(start, stop, strict=True)]), header.dtype)
         if header.file is None or not values.size:
             return values
         key = self._keys.get(name)

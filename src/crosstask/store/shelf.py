@@ -194,17 +194,16 @@ def bucket_columns(bucket: Bucket, kind: str, expected: str) -> Columns:
         InputError, CrosstaskError: it is damaged, or the storage refuses it.
     """
     name = column_file(kind, expected)
-    path = whole_file(bucket, name)
+    path, is_new = whole_file(bucket, name)
     try:
         columns = Columns(np.memmap(path, np.uint8, "r"), bucket.at(name), INDEX_REMEDY)
-        if columns.root == expected:
-            return columns
-    except (ValueError, InputError):
-        pass
-    path.unlink(missing_ok=True)  # of this machine: what is there may be whole
-    columns = Columns(np.memmap(whole_file(bucket, name), np.uint8, "r"), bucket.at(name), INDEX_REMEDY)
-    if columns.root != expected:
-        raise InputError(f"{bucket.at(name)}: is damaged: {INDEX_REMEDY}")
+        if columns.root != expected:
+            raise ValueError
+        if is_new:
+            columns.check()  # so that no damaged copy stays on this machine
+    except (ValueError, InputError) as error:
+        path.unlink(missing_ok=True)
+        raise InputError(f"{bucket.at(name)}: is damaged: {INDEX_REMEDY}") from error
     return columns
 
 

@@ -80,7 +80,8 @@ class Entry(NamedTuple):
         if len(values) != len(cls._fields) or not all(isinstance(value, str) for value in values):
             raise ValueError("no entry")
         named: dict[str, Any] = dict(zip(cls._fields, values, strict=True))
-        return cls(**{**named, **{name: bytes.fromhex(named[name]) for name in _BYTES}})
+        named |= {name: bytes.fromhex(named[name]) for name in _BYTES}
+        return cls(**named)
 
 
 def raw_json(raw: Iterable[RawFile]) -> str:
@@ -294,8 +295,9 @@ class Table:
                 if name == array and (is_label or (len(shape) == 1 and not shape[0])):
                     values = self._gathered("labels", rows[places], at, width)
                     values = values.view(dtype) if width else np.empty((len(places), 0))
-                    for place, own in zip(places.tolist(), values.astype(np.float64).tolist(), strict=True):
-                        found[place] = own
+                    own: list[list[float]] = values.astype(np.float64).tolist()
+                    for number, place in enumerate(places.tolist()):
+                        found[place] = own[number]
                 at += width
         return found
 
