@@ -99,7 +99,7 @@ def memory() -> float:
 
 def _opened(root: Path, reads: int) -> dict[str, float]:
     """In a process of its own: open, draw a first sample, read at random for two epochs of ``reads`` cases."""
-    from crosstask.assembly import Assembly  # noqa: F401  # what training has imported before it opens the store
+    from crosstask.experiment import DatasetSection  # what training has imported before it opens the store
     from crosstask.splits import split_cases
     from crosstask.store.statistics import digests_of, labels_of
     from crosstask.training.pools import labelled_pools
@@ -113,10 +113,10 @@ def _opened(root: Path, reads: int) -> dict[str, float]:
     begun = time.process_time()
     ids = [case.id for case in store.cases]
     labels, digests = labels_of(store, ids, "finding"), digests_of(store, ids, "image")
-    from crosstask.experiment import DatasetSection
-
     strata = {case: str(values) for case, values in labels.items()}
-    section = DatasetSection.model_validate({"name": "phantom", "root": str(root), "splits": {"rule": "drawn"}})
+    section = DatasetSection.model_validate(
+        {"name": "phantom", "root": str(root), "tasks": {"dose": {}}, "splits": {"rule": "drawn"}}
+    )
     splits = split_cases(store.cases, section, strata=strata, digests=_distinct(digests))
     samples = SliceSamples(store, splits["train"], None, (64, 64))  # type: ignore[arg-type]
     pools = labelled_pools(samples, store, [_Task("organs", ("left", "right")), _Task("dose", ("dose",))])  # type: ignore[list-item]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
@@ -35,9 +36,11 @@ if sys.platform == "win32":
 else:
     import resource
 
-    # Each mapped array holds a file descriptor, of which the rest of the process needs most, and about 40 KiB.
+    # Each mapped array holds a file descriptor, of which the rest of the process needs most.
     _limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    _OPEN_ARRAYS = 512 if _limit == resource.RLIM_INFINITY else min(512, max(32, _limit // 4))
+    _OPEN_ARRAYS = 1024 if _limit == resource.RLIM_INFINITY else min(1024, max(32, _limit // 4))
+_OPEN_BYTES = 64 << 20
+"""Memory that mapped arrays may take; of each, what Blosc2 unpacks a block in, and about 100 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,8 @@ class _OpenArrays:
 
     def reset(self) -> None:
         self.lock = threading.Lock()
-        self.arrays: OrderedDict[tuple[str, str], Any] = OrderedDict()
+        self.arrays: OrderedDict[tuple[str, str], tuple[Any, Fetch | None, int]] = OrderedDict()
+        self.taken = 0
         self.checked: set[int] = set()
 
     def read(
@@ -89,11 +93,12 @@ class _OpenArrays:
             found = self.arrays.get(key)
             if found is None:
                 found = self.arrays[key] = self._opened(shelf, key, header, check)
-                while len(self.arrays) > self.limit:
-                    self.arrays.popitem(last=False)
+                self.taken += found[2]
+                while len(self.arrays) > self.limit or (self.taken > _OPEN_BYTES and len(self.arrays) > 1):
+                    self.taken -= self.arrays.popitem(last=False)[1][2]
             else:
                 self.arrays.move_to_end(key)
-            array, fetch = found
+            array, fetch, taken = found
             if fetch is not None:
                 for _, start, stop in parts:
                     fetch(start, stop)
@@ -102,15 +107,16 @@ class _OpenArrays:
                     _read_block(array, values, start, stop)
             except Exception as error:  # Blosc2 gives errors of many types on damaged files
                 self.arrays.pop(key, None)
+                self.taken -= taken
                 raise InputError(f"{key[0]}: is damaged ({type(error).__name__}): {REMEDY}") from error
 
     def _opened(
         self, shelf: FolderShelf | BucketShelf, key: tuple[str, str], header: ArrayHeader, check: bool
-    ) -> tuple[Any, Fetch | None]:
+    ) -> tuple[Any, Fetch | None, int]:
         mark = hash(key)
-        opened = shelf.array(key[0], header, check=check and mark not in self.checked)
+        array, fetch = shelf.array(key[0], header, check=check and mark not in self.checked)
         self.checked.add(mark)
-        return opened
+        return array, fetch, (100 << 10) + 4 * math.prod(array.blocks) * array.dtype.itemsize
 
 
 _Part = tuple[np.ndarray, tuple[int, ...], tuple[int, ...]]
