@@ -81,7 +81,7 @@ def test_preparing_writes_bytes_in_proportion_to_the_cases(tmp_path: Path, monke
 def many_entries(count: int) -> list[Entry]:
     model = Entry("", "", "train", "", "", "", "s", '{"dx":["nv"],"image":["i"]}', "", "[5,4,3]", "{}", "{}")
     arrays = '[["dx","<f4",[1],null,true],["image","<i2",[1,5,4,3],"image.b2nd",false]]'
-    geometry = '{"origin":[],"spacing":[1.0,1.0,1.0]}'
+    geometry = '{"origin":[0.0,0.0,0.0],"spacing":[1.0,1.0,1.0]}'
     found = []
     for number in range(count):
         digest = f"{number + 1:032x}"
