@@ -222,7 +222,8 @@ class CaseArrays:
             return values if wanted is None else values[wanted]
         values = self._block(name, header, wanted, start, stop)
         if after:
-            values = values[(slice(None), *after)]
+            whole: tuple[slice | int, ...] = (slice(None), *after)
+            values = values[whole]
         return values
 
     def _block(

@@ -128,7 +128,7 @@ def entry_of(case: Any, folder: str, raw: str, header: CaseHeader, described: st
 
 def unknown_entry(values: dict[str, Any]) -> Entry:
     """An entry of the index of an earlier version whose ``case.json`` cannot be read."""
-    kept = {name: str(values[name]) for name in ("id", "group", "split", "folder", "checksum")}
+    kept: dict[str, Any] = {name: str(values[name]) for name in ("id", "group", "split", "folder", "checksum")}
     return Entry(**kept, described="", raw=canonical(values["raw"]))
 
 
@@ -295,9 +295,9 @@ class Table:
                 if name == array and (is_label or (len(shape) == 1 and not shape[0])):
                     values = self._gathered("labels", rows[places], at, width)
                     values = values.view(dtype) if width else np.empty((len(places), 0))
-                    own: list[list[float]] = values.astype(np.float64).tolist()
+                    given = values.astype(np.float64)
                     for number, place in enumerate(places.tolist()):
-                        found[place] = own[number]
+                        found[place] = given[number].tolist()
                 at += width
         return found
 
