@@ -35,6 +35,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("seals",),
     (
         "functional",
+        "buckets",
         "geometry",
         "sample",
         "shapes",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -13,6 +14,8 @@ import numpy as np
 
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
+from crosstask.store.fingerprint import sealed
+from crosstask.store.index import read_entries, read_head, settings_digest
 
 SHAPE = (6, 10, 9)
 TURNED = ((1.0, 0.0, 0.0), (0.0, 0.8, 0.6), (0.0, -0.6, 0.8))
@@ -100,5 +103,33 @@ def write_raw(root: Path, count: int = 6) -> Path:
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    """All files below a folder."""
-    return {str(file.relative_to(root)): file.read_bytes() for file in sorted(root.rglob("*")) if file.is_file()}
+    """All files below a folder, but for files of columns that its index does not name: those of the index before."""
+    found = {str(file.relative_to(root)): file.read_bytes() for file in sorted(root.rglob("*")) if file.is_file()}
+    named = found.get("store.json", b"").decode("utf-8", "replace")
+    return {name: content for name, content in found.items() if not name.endswith(".bin") or name[:-4][-32:] in named}
+
+
+def as_earlier(root: Path, version: int) -> None:
+    """Make a store one that version 1 or 2 wrote: all cases in ``store.json``, and in version 1 no checksums."""
+    head = read_head(root)
+    entries = read_entries(root, head).values()
+    settings = settings_digest("fake", head.settings, version)
+    fields = ("id", "group", "split", "folder", "checksum")
+    values: dict[str, Any] = {
+        "format": "crosstask store",
+        "version": version,
+        "dataset": "fake",
+        "settings": head.settings,
+        "settings_hash": settings,
+        "complete": True,
+        "cases": [
+            {**{name: getattr(entry, name) for name in fields}, "raw": json.loads(entry.raw)} for entry in entries
+        ],
+    }
+    for path in root.glob("*.bin"):
+        path.unlink()
+    (root / "store.json").write_text(json.dumps(values if version == 1 else sealed(values)))
+    for path in root.glob("cases/*/case.json") if version == 1 else ():
+        values = json.loads(path.read_text())
+        del values["checksum"]
+        path.write_text(json.dumps({**values, "version": 1, "settings": settings}))

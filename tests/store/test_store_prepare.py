@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from store_fakes import FakeCase, FakeDataset, write_raw
+from store_fakes import FakeCase, FakeDataset, contents, write_raw
 
 import crosstask.store.format as store_format
 import crosstask.store.index as store_index
@@ -22,10 +23,6 @@ from crosstask.errors import CrosstaskError, InputError
 from crosstask.store import Store, prepare
 
 IDS = [f"pt_{number}" for number in range(1, 7)]
-
-
-def contents(root: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(root)): file.read_bytes() for file in sorted(root.rglob("*")) if file.is_file()}
 
 
 @pytest.fixture
@@ -46,7 +43,9 @@ def test_first_call_writes_all_and_second_keeps_all(raw: Path, root: Path) -> No
     assert told == [(place + 1, 6, case_id) for place, case_id in enumerate(IDS)]
     before = contents(root)
     assert sorted(before)[-1] == "store.json"
-    assert {Path(name).parts[0] for name in before} == {"cases", "store.json"}
+    assert {re.sub("-[0-9a-f]{32}", "", Path(name).parts[0]) for name in before} == {
+        *("cases", "store.json", "index.bin", "raw.bin")
+    }
     report = prepare(FakeDataset(raw, bad=tuple(IDS)), root, workers=1, progress=lambda *args: told.append(args))
     assert report.kept == IDS
     assert not (report.written or report.rebuilt or report.failed)
@@ -66,7 +65,7 @@ def test_processes_begin_where_they_pay(
     raw: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, here: int
 ) -> None:
     """The first case is always read in this process: it says how long the others take."""
-    module = importlib.import_module("crosstask.store.prepare")
+    module = importlib.import_module("crosstask.store.preparation")
     monkeypatch.setattr(module, "_SECONDS_OF_A_START", seconds)
     monkeypatch.setattr(module, "cores", lambda: 2)
     work, read = module.work, []
@@ -127,10 +126,11 @@ def test_changed_settings_rebuild_all(raw: Path, root: Path) -> None:
 
 def test_changed_format_version_rebuilds_all(raw: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(FakeDataset(raw), root, workers=1)
-    for module in (store_format, store_index, importlib.import_module("crosstask.store.prepare")):
-        monkeypatch.setattr(module, "FORMAT_VERSION", 3)
-        monkeypatch.setattr(module, "READABLE_VERSIONS", (3,))
-    with pytest.raises(InputError, match=r"store\.json: has version 2, not 3: run `crosstask prepare` again"):
+    for module in (store_format, store_index):
+        monkeypatch.setattr(module, "CASE_VERSION", 7)
+        monkeypatch.setattr(module, "READABLE_VERSIONS", (7,))
+    monkeypatch.setattr(store_index, "INDEX_VERSION", 8)
+    with pytest.raises(InputError, match=r"store\.json: has version 3, not 8: run `crosstask prepare` again"):
         Store(root)
     assert prepare(FakeDataset(raw), root, workers=1).rebuilt == IDS
     assert len(Store(root)) == 6
@@ -278,9 +278,9 @@ def test_kill_between_any_two_steps_leaves_whole_cases_only(
     assert limit > 12
 
 
-@pytest.mark.parametrize("module", [store_format, store_index])
+@pytest.mark.parametrize(("module", "written"), [(store_format, 6), (store_index, 3), (store_index, 5)])
 def test_full_disk_names_the_folder_and_leaves_no_part(
-    raw: Path, root: Path, monkeypatch: pytest.MonkeyPatch, module: Any
+    raw: Path, root: Path, monkeypatch: pytest.MonkeyPatch, module: Any, written: int
 ) -> None:
     whole = store_format.write_bytes
     calls = 0
@@ -288,13 +288,12 @@ def test_full_disk_names_the_folder_and_leaves_no_part(
     def full(path: Path, data: bytes) -> None:
         nonlocal calls
         calls += 1
-        if calls > 6:
+        if calls > written:
             path.write_bytes(data[: len(data) // 2])
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         whole(path, data)
 
     monkeypatch.setattr(module, "write_bytes", full)
-    monkeypatch.setattr(sys.modules["crosstask.store.prepare"], "_SECONDS_BETWEEN_INDEX_WRITES", -1.0)
     with pytest.raises(CrosstaskError, match="the disk is full: free some space") as caught:
         prepare(FakeDataset(raw), root, workers=1)
     assert str(root) in str(caught.value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -15,9 +14,9 @@ from store_fakes import FakeCase, FakeDataset, arrays, contents
 import crosstask.store.reader as store_reader
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.store import Store, prepare
+from crosstask.store.preparation import Preparation
 from crosstask.store.statistics import channel_statistics
 
-store_prepare = importlib.import_module("crosstask.store.prepare")  # the package has a function of that name
 IDS = ["pt_1", "pt_2", "pt_3", "pt_4"]
 
 
@@ -101,7 +100,7 @@ def test_what_was_put_aside_is_dropped_where_it_is_no_longer_true(raw: Path, roo
         prepare(FakeDataset(raw), root, workers=1, progress=stop)
     (raw / "pt_1.txt").write_text("1")
     prepare(FakeDataset(raw), root, workers=1)
-    assert {name for name in contents(root)} == {name for name in before}
+    assert [name for name in contents(root) if "bin" not in name] == [name for name in before if "bin" not in name]
     assert Store(root).open("pt_1").information["seed"] == 1
 
 
@@ -111,7 +110,7 @@ def test_opening_waits_for_the_moment_in_which_cases_are_replaced(
     text = (root / "store.json").read_bytes()
     (raw / "pt_1.txt").write_text("33")
     with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
-        patch.setattr(store_prepare._Preparation, "_put_in_place", _interrupted)
+        patch.setattr(Preparation, "_put_in_place", _interrupted)
         prepare(FakeDataset(raw), root, workers=1)
     (root / "prepare.lock").write_text("4711\n")
     monkeypatch.setattr(store_reader, "_SECONDS_TO_WAIT", 0.01)

@@ -12,6 +12,7 @@ from rich.markup import escape
 from typer.models import CommandInfo
 
 from crosstask import __version__
+from crosstask.buckets import store_place
 from crosstask.cli.affinity import affinity
 from crosstask.cli.answering import answer
 from crosstask.cli.benchmarking import run_benchmarks
@@ -235,7 +236,7 @@ def prepare(
     context = Context(load_experiment(experiment, overrides or ()), Terminal())
     store = context.prepare(workers=workers, verify=verify, strict=True)
     if as_json:
-        answer({"store": store.root, "cases": len(store), "prepared": context.prepared})
+        answer({"store": str(store.root), "cases": len(store), "prepared": context.prepared})
 
 
 @app.command()
@@ -277,7 +278,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, validation, test, or all cases of the store.")] = "test",
     weights: Weights = None,
     output: Annotated[Optional[Path], typer.Option("--output", "-o", help="Table: .csv or .parquet.")] = None,  # noqa: UP045
-    store: Annotated[Optional[Path], typer.Option(help="Prepared cases, if others or not where they were.")] = None,  # noqa: UP045
+    store: Annotated[Optional[str], typer.Option(help="Prepared cases, if others or not where they were.")] = None,  # noqa: UP045
     device: Device = "auto",
     on: Annotated[
         Optional[str],  # noqa: UP045
@@ -340,7 +341,7 @@ def evaluate(
         split=split,  # type: ignore[arg-type]
         weights=weights,
         output=output,
-        store=store,
+        store=None if store is None else store_place(store),
         device=device,
         overrides=overrides or (),
         listener=Terminal(),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from crosstask.buckets import is_address, store_place
 from crosstask.cli.answering import answer
 from crosstask.cli.documents import comparison_document
 from crosstask.cli.showing import show_comparison, show_scores
@@ -20,7 +21,7 @@ def evaluate_on(
     name: str | None,
     weights: str | None,
     output: Path | None,
-    store: Path | None,
+    store: str | None,
     device: str,
     overrides: Sequence[str],
     as_json: bool = False,
@@ -44,14 +45,16 @@ def evaluate_on(
         "listener": Terminal(),
     }
     if is_run(run):
-        scoring = score_run_on(run, on, output=output, store=store, overrides=overrides, **how)
+        scoring = score_run_on(
+            run, on, output=output, store=None if store is None else store_place(store), overrides=overrides, **how
+        )
         show_scores(scoring, "external", as_json=as_json)
         return
     experiment = benchmark_at(run, overrides)
     if output is not None:
         raise InputError("--output: a benchmark's tables lie in external/NAME of its output; leave it out")
     if store is not None:
-        experiment = experiment.model_copy(update={"store": store})
+        experiment = experiment.model_copy(update={"store": store if is_address(store) else Path(store)})
     comparison = compare_on(experiment, on, **how)
     if as_json:
         answer(comparison_document(comparison))

@@ -149,34 +149,31 @@ class OpenKBP(Dataset):
             if name not in files:
                 raise InputError(f"{case.id}: {name} is missing; unpack the patient again or remove its folder")
         geometry = Geometry(shape=self.shape, spacing=openkbp_csv.read_spacing(files[SPACING_FILE]))
-        ct = openkbp_csv.read_ct(files[CT_FILE], self.shape)
+        # Files list a tenth of the voxels or less: values are made what they are to be before they fill a volume.
+        voxels, ct = openkbp_csv.ct_rows(files[CT_FILE], self.shape)
         low, high = CT_LIMITS
         clipped = int(np.count_nonzero((ct < low) | (ct > high)))
-        region = openkbp_csv.read_mask(files[REGION_FILE], self.shape)
-        if not region.any():
+        region = openkbp_csv.mask_rows(files[REGION_FILE], self.shape)
+        if not region.size:
             raise InputError(f"{files[REGION_FILE]}: it lists no voxel; unpack the patient again or remove its folder")
-        doses = [openkbp_csv.read_dose(files[DOSE_FILE], self.shape)] if DOSE_FILE in files else []
-        dose = np.array(doses, np.float32).reshape(-1, *self.shape)
+        doses = [openkbp_csv.dose_rows(files[DOSE_FILE], self.shape)] if DOSE_FILE in files else []
         masks = {
-            name: openkbp_csv.read_mask(files[file], self.shape)
+            name: openkbp_csv.mask_rows(files[file], self.shape)
             for name, file in STRUCTURE_FILES.items()
             if file in files
         }
-        contoured = tuple(name for name, mask in masks.items() if mask.any())
-        structures = np.empty((len(contoured), *self.shape), np.uint8)
-        for channel, name in enumerate(contoured):
-            structures[channel] = masks[name]
+        contoured = tuple(name for name, mask in masks.items() if mask.size)
         return CaseData(
             arrays={
-                "ct": np.rint(np.clip(ct, low, high)).astype(np.int16)[None],
-                "structures": structures,
-                "dose": dose,
-                "region": region[None],
+                "ct": self._volumes(np.int16, [(voxels, np.rint(np.clip(ct, low, high)))]),
+                "structures": self._volumes(np.uint8, [(masks[name], 1) for name in contoured]),
+                "dose": self._volumes(np.float32, doses),
+                "region": self._volumes(np.uint8, [(region, 1)]),
             },
             channels={
                 "ct": ("ct",),
                 "structures": contoured,
-                "dose": ("dose",) * len(dose),
+                "dose": ("dose",) * len(doses),
                 "region": ("possible_dose_mask",),
             },
             geometry=geometry,
@@ -186,6 +183,13 @@ class OpenKBP(Dataset):
                 "empty_structures": [name for name in masks if name not in contoured],
             },
         )
+
+    def _volumes(self, dtype: type[np.generic], rows: Sequence[tuple[np.ndarray, Any]]) -> np.ndarray:
+        """Volumes ``c z y x`` that are zero but for the voxels that are listed: flat indexes, and values."""
+        volumes = np.zeros((len(rows), *self.shape), dtype)
+        for volume, (index, value) in zip(volumes, rows, strict=True):
+            volume.reshape(-1)[index] = value
+        return volumes
 
     def check(self) -> Iterator[Issue]:
         """Read every patient and say what is wrong, case by case; see the base class."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from crosstask.buckets import Place
 from crosstask.evaluation.kept import history_of, predictions_of, scores_of
 from crosstask.evaluation.predictions import joined_predictions, write_predictions
 from crosstask.evaluation.scored import what_decides
@@ -115,7 +115,7 @@ def _left_out(unable: Sequence[RunSpec], methods: Sequence[str], kept: Sequence[
 
 def score_otherwise(
     plans: Sequence[OtherEpochs],
-    store_root: Path,
+    store_root: Place,
     *,
     runner: Runner | None,
     progress: Callable[[int, int, str], None],
@@ -150,7 +150,7 @@ def score_otherwise(
 
 
 def score_other_epochs(
-    spec: RunSpec, store_root: Path, epochs: Mapping[str, Mapping[str, int]], *, tell: Callable[[str], None]
+    spec: RunSpec, store_root: Place, epochs: Mapping[str, Mapping[str, int]], *, tell: Callable[[str], None]
 ) -> None:
     """One run under all other rules, whose ``epochs`` these are, in this process; ``tell`` is told what it does."""
     plan, folder = OtherEpochs(spec, epochs), spec.folder
@@ -176,7 +176,7 @@ def _of_task(table: pd.DataFrame, task: str) -> pd.DataFrame:
     return table[table["task"] == task]
 
 
-def _scored(spec: RunSpec, epoch: int, store_root: Path, tell: Callable[[str], None]) -> Tables:
+def _scored(spec: RunSpec, epoch: int, store_root: Place, tell: Callable[[str], None]) -> Tables:
     """Scores and image-level predictions of an epoch of a run: those that it is judged by, or made now."""
     training = trained_record(spec.folder)["training"]
     judged = {"final": training["epochs"] - 1, "best": training["best_epoch"]}.get(spec.experiment.judged_weights)

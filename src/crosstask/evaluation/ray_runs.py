@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from crosstask.buckets import Place
 from crosstask.errors import CrosstaskError, InputError, one_line
 from crosstask.evaluation.mirror import Change, whole
 from crosstask.evaluation.remote import (
@@ -280,7 +281,7 @@ class RayRunner:
             options["memory"] = asked["memory"]
         task = self._task.options(num_returns="streaming", max_retries=0, scheduling_strategy="SPREAD", **options)
         run.epochs = len(read_history(spec.folder / HISTORY))
-        parts = self._shipped(store) if run.ships.store else None
+        parts = self._shipped(store) if run.ships.store and isinstance(store, Path) else None
         state = self._ray.put(_state_of(spec)) if run.ships.state else None
         return task.remote(job, self._files_of(spec), state, parts)
 
@@ -345,7 +346,7 @@ class RayRunner:
         run.held.close()
         return self._begin(run, mark)
 
-    def _fingerprint(self, store: Path) -> str:
+    def _fingerprint(self, store: Place) -> str:
         key = str(store)
         if key not in self._fingerprints:
             self._fingerprints[key] = "" if is_shared_by_name(store) else fingerprint_of(store)

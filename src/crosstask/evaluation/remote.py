@@ -18,9 +18,10 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from crosstask import __version__
+from crosstask.buckets import Bucket, Place
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.evaluation.mirror import Change, Sender
 from crosstask.evaluation.work import Failed, Work, failures_of, log_of
@@ -151,7 +152,7 @@ def _worked(work: Work, sender: Sender | None, job: Job) -> Iterator[Message]:
         change: Change | None = sender.news()
         if sender.has_new_checkpoint and time.monotonic() - last >= job.state_every:
             state = sender.state()
-            change = _joined(change, state) if state is not None else change
+            change = state if change is None else change if state is None else _joined(change, state)
             last = time.monotonic()
         if change:
             yield replace(change, log=change.log.replace(here, there))
@@ -252,12 +253,12 @@ def _with_files(experiment: Experiment, files: Files, folder: Path, own_disk: bo
     return experiment_from({**values, **places})
 
 
-def is_shared_by_name(store: object) -> bool:
+def is_shared_by_name(store: Place) -> TypeGuard[Bucket]:
     """Whether a store has an address that means the same everywhere, as on object storage."""
-    return "://" in str(store)
+    return isinstance(store, Bucket)
 
 
-def _store_here(job: Job, parts: Iterable[Files] | None) -> Path | None:
+def _store_here(job: Job, parts: Iterable[Files] | None) -> Place | None:
     """The store as this machine has it; None where it has none of that content, and was given none."""
     given = job.work.store
     if is_shared_by_name(given) or (not job.own_disk and _holds(given, job.fingerprint)):
@@ -281,14 +282,14 @@ def _store_here(job: Job, parts: Iterable[Files] | None) -> Path | None:
     return kept
 
 
-def _holds(root: Path, fingerprint: str) -> bool:
+def _holds(root: Place, fingerprint: str) -> bool:
     try:
         return fingerprint_of(root) == fingerprint
     except (CrosstaskError, OSError):
         return False
 
 
-def fingerprint_of(root: Path) -> str:
+def fingerprint_of(root: Place) -> str:
     """Digest of a store's cases.
 
     Raises:

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from crosstask.buckets import Place
 from crosstask.datasets.base import SPLITS, Split
 from crosstask.evaluation.kept import predictions_of, scores_of
 from crosstask.evaluation.predictions import joined_predictions, write_predictions
@@ -51,7 +51,7 @@ class State:
 
 def run_all(
     specs: Sequence[RunSpec],
-    store_root: Path,
+    store_root: Place,
     *,
     runner: Runner = in_processes,
     progress: Callable[[list[State]], None] | None = None,
@@ -73,7 +73,7 @@ def run_all(
     do_all(work_of(specs, store_root), runner, specs, progress)
 
 
-def work_of(specs: Sequence[RunSpec], store_root: Path) -> list[Work]:
+def work_of(specs: Sequence[RunSpec], store_root: Place) -> list[Work]:
     """What is still to be done of runs: to be trained, to be scored, or both."""
     for spec in specs:
         _log.info("%s %s; folder %s", spec.name, "is done" if is_done(spec) else f"logs to {log_of(spec)}", spec.folder)
@@ -102,7 +102,7 @@ def do_all(
 
 def run_here(
     specs: Sequence[RunSpec],
-    store_root: Path,
+    store_root: Place,
     *,
     progress: Callable[[list[State]], None] | None = None,
     tell: Callable[[str], None] | None = None,
@@ -248,7 +248,7 @@ def collect_predictions(specs: list[RunSpec]) -> pd.DataFrame:
 
 def train_and_score(
     spec: RunSpec,
-    store_root: Path,
+    store_root: Place,
     *,
     tell: Callable[[str], None] = _unheard,
     follow: Callable[[Mapping[str, Any]], None] | None = None,

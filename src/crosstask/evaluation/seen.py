@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from crosstask.buckets import Place
 from crosstask.errors import listed
 from crosstask.evaluation.coverage import is_own_store
 from crosstask.evaluation.translated import TranslatedStore
@@ -44,7 +45,7 @@ class Met:
     unseen: bool = False
 
 
-def met_by(folders: Sequence[Path], image_array: str, store: Path | None = None) -> Met:
+def met_by(folders: Sequence[Path], image_array: str, store: Place | None = None) -> Met:
     """The images that runs have met: by the digests that they kept, or from their prepared cases.
 
     Args:
@@ -84,7 +85,7 @@ def met_by(folders: Sequence[Path], image_array: str, store: Path | None = None)
     return Met(learned, tested, frozenset(ids), pictures, tuple(unknown), unseen)
 
 
-def own_store(folder: Path, store: Path | None) -> Store | None:
+def own_store(folder: Path, store: Place | None) -> Store | None:
     """The run's prepared cases as they were when it was trained; None where they are gone or are others now."""
     cases = read_record(folder).get("data", {}).get("cases", {})
     ids = [case for own in cases.values() for case in own]

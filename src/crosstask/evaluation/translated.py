@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from crosstask.assembly import Assembly
+from crosstask.buckets import Place
 from crosstask.datasets.base import Dataset
 from crosstask.evaluation.mapping import LabelMap, TaskMap
 from crosstask.store import CaseArrays, Store
 from crosstask.store.fingerprint import digest
+from crosstask.store.reader import no_label
 
 Channels = tuple[tuple[str, tuple[int, ...]], ...]
 """Our channels, each with the channels of theirs of which it is the union."""
@@ -69,14 +70,10 @@ class TranslatedStore(Store):
     """
 
     def __init__(
-        self, root: Path | str, mapping: LabelMap, arrays: Arrays, case_ids: Iterable[str] | None = None
+        self, root: Place | str, mapping: LabelMap, arrays: Arrays, case_ids: Iterable[str] | None = None
     ) -> None:
-        super().__init__(root)
+        super().__init__(root, case_ids=case_ids)
         self._mapping, self._arrays = mapping, arrays
-        if case_ids is not None:
-            kept = set(case_ids)
-            self.cases = [case for case in self.cases if case.id in kept]
-            self._entries = {name: entry for name, entry in self._entries.items() if name in kept}
         self._translated: dict[str, TranslatedCase] = {}
 
     def only(self, case_ids: Iterable[str]) -> TranslatedStore:
@@ -92,6 +89,27 @@ class TranslatedStore(Store):
         if case_id not in self._translated:
             self._translated[case_id] = TranslatedCase(super().open(case_id), self._mapping, self._arrays)
         return self._translated[case_id]
+
+    def channels(self, case_ids: Sequence[str], name: str) -> list[tuple[str, ...]]:
+        """Channel names of an array in each case, in our words."""
+        return [self.open(case_id).channels.get(name, ()) for case_id in case_ids]
+
+    def digests(self, case_ids: Sequence[str], name: str) -> list[str]:
+        """Digest of an array in each case, in our words; empty where the case lacks it."""
+        cases = map(self.open, case_ids)
+        return [case.digest(name) if name in case else "" for case in cases]
+
+    def labels(self, case_ids: Sequence[str], name: str) -> list[dict[str, float]]:
+        """Labels of each whole case, in our words."""
+        found = []
+        for case_id in case_ids:
+            case = self.open(case_id)
+            names = case.channels.get(name, ())
+            if names and len(case.shape(name)) > 1:
+                raise no_label(case_id, name)
+            values = case.read(name).astype(float).tolist() if names else []
+            found.append(dict(zip(names, values, strict=True)))
+        return found
 
     def fingerprint_of(self, case_ids: Iterable[str]) -> str:
         """Digest of some cases and of what their labels are taken as."""

@@ -12,6 +12,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
+from crosstask.buckets import Place
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.faults import FOR_MEMORY, told_plainly
 from crosstask.plugins import load
@@ -46,7 +47,7 @@ class Work:
     """
 
     spec: RunSpec
-    store: Path
+    store: Place
     do: Callable[..., None]
     more: tuple[Any, ...] = ()
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import yaml
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
+from crosstask.buckets import DEFAULT_CACHE_GB, Place, is_address, store_place
 from crosstask.errors import InputError
 from crosstask.experiment.dataset import DatasetSection
 from crosstask.experiment.earlier import EarlierSection
@@ -94,7 +95,17 @@ class Experiment(Section):
         "too, in OUTPUT/external/NAME; cases that trained a run are refused by their pixels. No run depends on it, so "
         "it can be added after training",
     )
-    store: Path | None = Field(default=None, description="prepared cases; None: OUTPUT/store")
+    store: Path | str | None = Field(
+        default=None,
+        description="prepared cases: a folder, or an address on object storage such as s3://bucket/prefix; None: "
+        "OUTPUT/store",
+    )
+    store_cache: float = Field(
+        default=DEFAULT_CACHE_GB,
+        gt=0,
+        description="GB of this machine's disk that what is read of a store on object storage may take, in the user's "
+        "cache",
+    )
     output: Path | None = Field(default=None, description="results; None: runs/NAME")
     _origins: Origins = PrivateAttr(default_factory=dict)
     _source: str = PrivateAttr(default="experiment")
@@ -114,6 +125,11 @@ class Experiment(Section):
         except InputError as error:
             raise ValueError(str(error)) from None
         return {**values, "plugins": paths}
+
+    @field_validator("store", mode="before")
+    @classmethod
+    def _folder_or_address(cls, value: Any) -> Any:
+        return Path(value) if isinstance(value, str) and not is_address(value) else value
 
     @field_validator("methods", "seeds")
     @classmethod
@@ -302,9 +318,9 @@ class Experiment(Section):
         return self.output or Path("runs") / self.name
 
     @property
-    def store_folder(self) -> Path:
-        """Where prepared cases lie."""
-        return self.store or self.output_folder / "store"
+    def store_folder(self) -> Place:
+        """Where prepared cases lie: a folder, or below an address on object storage."""
+        return store_place(self.store or self.output_folder / "store", self.store_cache)
 
     @property
     def judged_weights(self) -> Literal["final", "best", "average"]:

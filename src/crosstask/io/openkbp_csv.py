@@ -23,6 +23,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -123,9 +124,11 @@ def _rows_are_valid(index: np.ndarray, value: np.ndarray, voxels: int, low: floa
     """Whether :func:`_parse_with_care` would accept these rows; a vector operation instead of a loop."""
     if index.size == 0:
         return True
-    if index.min() < 0 or index.max() >= voxels:
+    rising = bool((index[1:] > index[:-1]).all())
+    low_index, high_index = (index[0], index[-1]) if rising else (index.min(), index.max())
+    if low_index < 0 or high_index >= voxels:
         return False
-    if not (np.diff(index) > 0).all() and np.unique(index).size != index.size:
+    if not rising and np.unique(index).size != index.size:
         return False
     if mask:
         return bool(not np.isinf(value).any())
@@ -175,7 +178,9 @@ def _parse_with_care(
 def _grid_index(index: np.ndarray, shape: Grid) -> np.ndarray:
     """Flat index in the file's axes y x z -> flat index in z y x."""
     depth, height, width = shape
-    return (index % depth) * (height * width) + index // depth
+    columns, slices = np.divmod(index.astype(np.int32) if math.prod(shape) < 1 << 31 else index, depth)
+    found: np.ndarray = slices * (height * width) + columns
+    return found
 
 
 def _file_index(volume: np.ndarray) -> np.ndarray:
@@ -189,7 +194,7 @@ def read_ct(path: Path, shape: Grid = SHAPE) -> np.ndarray:
     Raises:
         InputError: a fault of the file (see :func:`read_sparse`), or no row.
     """
-    return _read_values(path, shape, "CT number", -1e6, 1e6, may_be_empty=False)
+    return _filled(shape, np.float64, *ct_rows(path, shape))
 
 
 def read_dose(path: Path, shape: Grid = SHAPE, *, prediction: bool = False) -> np.ndarray:
@@ -203,16 +208,39 @@ def read_dose(path: Path, shape: Grid = SHAPE, *, prediction: bool = False) -> n
     Raises:
         InputError: a fault of the file (see :func:`read_sparse`), a dose that is negative or above 200 Gy, or no row.
     """
+    return _filled(shape, np.float64, *dose_rows(path, shape, prediction=prediction))
+
+
+def ct_rows(path: Path, shape: Grid = SHAPE) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels of :func:`read_ct` that are listed: flat indexes in z y x, and CT numbers, float64; errors as there."""
+    return _value_rows(path, shape, "CT number", -1e6, 1e6, may_be_empty=False)
+
+
+def dose_rows(path: Path, shape: Grid = SHAPE, *, prediction: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels of :func:`read_dose` that are listed: flat indexes in z y x, and doses, float64; errors as there."""
     low = -MAXIMUM_DOSE if prediction else 0.0
-    return _read_values(path, shape, "dose in Gy", low, MAXIMUM_DOSE, may_be_empty=prediction)
+    return _value_rows(path, shape, "dose in Gy", low, MAXIMUM_DOSE, may_be_empty=prediction)
 
 
-def _read_values(path: Path, shape: Grid, quantity: str, low: float, high: float, *, may_be_empty: bool) -> np.ndarray:
+def mask_rows(path: Path, shape: Grid = SHAPE) -> np.ndarray:
+    """Voxels of :func:`read_mask`: flat indexes in z y x; errors as there."""
+    index, value = read_sparse(path, math.prod(shape), quantity="mask value", mask=True)
+    return _grid_index(index if value.all() else index[value != 0], shape)
+
+
+def _value_rows(
+    path: Path, shape: Grid, quantity: str, low: float, high: float, *, may_be_empty: bool
+) -> tuple[np.ndarray, np.ndarray]:
     index, value = read_sparse(path, math.prod(shape), quantity=quantity, low=low, high=high)
     if index.size == 0 and not may_be_empty:
         raise InputError(f"{path}: no row below the header; {_COPY}")
-    volume = np.zeros(math.prod(shape), np.float64)
-    volume[_grid_index(index, shape)] = value
+    return _grid_index(index, shape), value
+
+
+def _filled(shape: Grid, dtype: type[np.generic], index: np.ndarray, value: Any) -> np.ndarray:
+    """A volume of zeros but for the voxels that are listed."""
+    volume = np.zeros(math.prod(shape), dtype)
+    volume[index] = value
     return volume.reshape(shape)
 
 
@@ -222,10 +250,7 @@ def read_mask(path: Path, shape: Grid = SHAPE) -> np.ndarray:
     Raises:
         InputError: a fault of the file (see :func:`read_sparse`).
     """
-    index, value = read_sparse(path, math.prod(shape), quantity="mask value", mask=True)
-    volume = np.zeros(math.prod(shape), np.uint8)
-    volume[_grid_index(index[value != 0], shape)] = 1
-    return volume.reshape(shape)
+    return _filled(shape, np.uint8, mask_rows(path, shape), 1)
 
 
 def read_spacing(path: Path) -> tuple[float, float, float]:

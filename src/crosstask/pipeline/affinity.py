@@ -182,7 +182,7 @@ def _small(experiment: Experiment, method: str, epochs: int, seeds: int, every: 
         "external": {},
         "training": experiment.training.model_copy(update=training),
         "evaluation": experiment.evaluation.model_copy(update={"weights": None, "other_epochs": False}),
-        "store": experiment.store_folder,
+        "store": experiment.store or experiment.store_folder,
         "output": experiment.output_folder / FOLDER / f"{method}-epochs{epochs}-every{every}",
     }
     return experiment.model_copy(update=changes)

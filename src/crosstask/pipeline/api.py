@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from crosstask.buckets import Place, store_place
 from crosstask.datasets.base import SPLITS
 from crosstask.datasets.cohort.init import propose_cohort
 from crosstask.devices import AUTO
@@ -238,7 +239,7 @@ def evaluate(
             run,
             on,
             {"tasks": tasks, "classes": classes, "name": name, "weights": weights, "device": device},
-            None if store is None else Path(store),
+            None if store is None else store_place(store),
             None if output is None else Path(output),
             overrides,
             listener,
@@ -253,7 +254,7 @@ def evaluate(
         _folder_of(run),
         split=split,  # type: ignore[arg-type]
         weights=weights,
-        store=None if store is None else Path(store),
+        store=None if store is None else store_place(store),
         output=None if output is None else Path(output),
         device=device,
         overrides=overrides,
@@ -266,7 +267,7 @@ def _evaluate_on(
     run: str | Path | TrainedRun | ExperimentLike,
     on: str | Path | Mapping[str, Any],
     about: dict[str, Any],
-    store: Path | None,
+    store: Place | None,
     output: Path | None,
     overrides: Sequence[str],
     listener: Listener | None,

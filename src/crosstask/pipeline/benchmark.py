@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from crosstask.buckets import Place
 from crosstask.datasets.base import Dataset
 from crosstask.errors import InputError
 from crosstask.evaluation.characteristics import collect_characteristics
@@ -404,7 +405,7 @@ def _draw_examples(
         progress(len(shown), len(shown), "")
 
 
-def _draw(spec: RunSpec, store_root: Path, case_ids: Sequence[str], *, tell: Callable[[str], None]) -> None:
+def _draw(spec: RunSpec, store_root: Place, case_ids: Sequence[str], *, tell: Callable[[str], None]) -> None:
     from crosstask.evaluation.examples import keep_examples
 
     keep_examples(spec.folder, Store(store_root), case_ids, device=scoring_device(spec.experiment.training))

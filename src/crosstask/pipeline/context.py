@@ -6,9 +6,9 @@ import logging
 import time
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 
 from crosstask.assembly import Assembly, assembly_of, dataset_of
+from crosstask.buckets import Place
 from crosstask.datasets.base import Dataset, Split
 from crosstask.errors import CrosstaskError, InputError, Repeated
 from crosstask.evaluation.run import splits_by_seed
@@ -152,7 +152,7 @@ class Context:
 
 
 def prepare_cases(
-    dataset: Dataset, folder: Path, listener: Listener, *, workers: int | None = None, verify: bool = False
+    dataset: Dataset, folder: Place, listener: Listener, *, workers: int | None = None, verify: bool = False
 ) -> PrepareReport:
     """Prepare the cases of a data set in a folder, and say what was done.
 

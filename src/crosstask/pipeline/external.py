@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from crosstask.assembly import Assembly
+from crosstask.buckets import Place
 from crosstask.devices import AUTO, describe_device, find_device
 from crosstask.errors import InputError, one_line
 from crosstask.evaluation.comparison import compare, measure_of
@@ -48,7 +49,7 @@ def score_run_on(
     name: str | None = None,
     weights: str | None = None,
     output: Path | None = None,
-    store: Path | None = None,
+    store: Place | None = None,
     device: str = AUTO,
     overrides: Sequence[str] = (),
     workers: int | None = None,

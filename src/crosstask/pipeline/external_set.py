@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from crosstask.assembly import Assembly
+from crosstask.buckets import Place
 from crosstask.csv_cells import csv_text
 from crosstask.datasets import Dataset, open_dataset
 from crosstask.datasets.cohort.dataset import COHORT_FILE
@@ -115,7 +116,7 @@ class ExternalSet:
         dimensions: int,
         runs: Sequence[Path],
         evaluation: EvaluationSection,
-        own_store: Path | None = None,
+        own_store: Place | None = None,
     ) -> Cases:
         """The cases that are scored: labelled, and met by none of the runs.
 

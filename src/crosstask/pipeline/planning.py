@@ -126,7 +126,7 @@ class Plan:
         return {
             "name": experiment.name,
             "output": experiment.output_folder,
-            "store": experiment.store_folder,
+            "store": str(experiment.store_folder),
             "cases": {
                 "kept": len(self.cases.kept),
                 "to_prepare": len(self.cases.written),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from crosstask.buckets import Place
 from crosstask.datasets.base import Split
 from crosstask.devices import AUTO, describe_device, devices_in, devices_like, find_device
 from crosstask.errors import InputError
@@ -43,7 +44,7 @@ def score_run(
     split: Split | Literal["all"] = "test",
     weights: str | None = None,
     output: Path | None = None,
-    store: Path | None = None,
+    store: Place | None = None,
     device: str = AUTO,
     overrides: Sequence[str] = (),
     listener: Listener | None = None,
@@ -79,7 +80,8 @@ def score_run(
         )
     cases = Store(store or spec.experiment.store_folder)
     if not given and output.exists() and not is_own_store(run, cases):  # figures of the run's own cases are kept
-        output = run / name.replace(".csv", f"-{cases.root.parent.name}-{cases.root.name}.csv")
+        place = [cases.root.parent.name] if isinstance(cases.root, Path) else []
+        output = run / name.replace(".csv", f"-{'-'.join([*place, cases.root.name])}.csv")
     if device == AUTO:
         device = devices_like(spec.experiment.training.device, spec.experiment.training.devices)
     found = [find_device(name) for name in devices_in(device)]

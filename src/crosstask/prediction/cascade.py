@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crosstask.buckets import Bucket, Place
 from crosstask.datasets.base import CaseData
 from crosstask.geometry import Geometry
 from crosstask.inputs import PREDICTED, Readable, Slices
@@ -63,7 +64,7 @@ class EarlierPredictor:
         source = self._load(self.runs.folders[0]).assembly.image_array
         return case.digest(source) if isinstance(case, CaseArrays) else digest_of_array(case.read(source))
 
-    def completed(self, case_id: str, case: Readable, geometry: Geometry, store: Path | None) -> Readable:
+    def completed(self, case_id: str, case: Readable, geometry: Geometry, store: Place | None) -> Readable:
         """A case with the predictions that are kept beside its store, or that are made now.
 
         Args:
@@ -74,7 +75,7 @@ class EarlierPredictor:
         """
         if PREDICTED in case.channels:
             return case
-        if isinstance(case, CaseArrays) and store is not None and store.is_dir():
+        if isinstance(case, CaseArrays) and store is not None and (isinstance(store, Bucket) or store.is_dir()):
             kept = Derived(store, self.runs.key).find(case)
             if kept is not None:
                 return Completed(case, kept)
@@ -105,7 +106,7 @@ class Completed:
 
 
 def keep_predictions(
-    store_root: Path,
+    store_root: Place,
     cases: Sequence[CaseArrays],
     predictor: EarlierPredictor,
     progress: Callable[[int, int, str], None] | None = None,

@@ -28,7 +28,7 @@ _NOT_OF_A_TRAINING = (
     *("threads", "loader_workers", "tensorboard", "loggers", "device", "devices", "num_nodes", "strategy"),
     *("transfer_every", "activation_checkpointing"),
 )
-_NOT_OF_A_RUN = ("name", "methods", "seeds", "output", "store", "external")
+_NOT_OF_A_RUN = ("name", "methods", "seeds", "output", "store", "store_cache", "external")
 
 
 def settings_of(spec: RunSpec) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from crosstask.store.index import is_of_earlier_version
-from crosstask.store.prepare import Outlook, PrepareReport, outlook, prepare
+from crosstask.store.preparation import PrepareReport
+from crosstask.store.prepare import Outlook, outlook, prepare
 from crosstask.store.reader import CaseArrays, Store, StoredCase
 
 __all__ = [

@@ -16,12 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from crosstask.buckets import Place
 from crosstask.errors import InputError
 from crosstask.files import cache_folder, is_writable, writing
 from crosstask.geometry import Geometry
 from crosstask.store.fingerprint import digest
 from crosstask.store.format import HEADER_NAME, read_header, write_case
 from crosstask.store.reader import CaseArrays, Store
+from crosstask.store.shelf import FolderShelf
 
 DERIVED_NAME = "derived"
 _OPEN_CASES = 16384
@@ -37,17 +39,21 @@ class _Arrays:
     information: dict[str, Any] = field(default_factory=dict)
 
 
+def folder_beside(root: Place) -> Path:
+    """Where is kept what was computed of a store: its folder, or the user's caches where nothing may be written."""
+    return root if isinstance(root, Path) and is_writable(root) else cache_folder()
+
+
 class Derived:
     """What one computation made of the cases of a store.
 
     Args:
-        root: of the store; where nothing may be written there, the user's own caches take its place.
+        root: of the store; see :func:`folder_beside`.
         key: digest of all that the computation depends on, but the cases.
     """
 
-    def __init__(self, root: Path, key: str) -> None:
-        parent = root if is_writable(root) else cache_folder()
-        self.folder = parent / DERIVED_NAME / key[:32]
+    def __init__(self, root: Place, key: str) -> None:
+        self.folder = folder_beside(root) / DERIVED_NAME / key[:32]
 
     def _of(self, case: CaseArrays) -> Path:
         content = [case.geometry.shape, case.geometry.spacing, case.geometry.origin, case.geometry.direction]
@@ -63,7 +69,7 @@ class Derived:
         if not (folder / HEADER_NAME).exists():
             return None
         try:
-            return CaseArrays(folder, read_header(folder), check=True)
+            return CaseArrays(FolderShelf(self.folder), str(folder), read_header(folder), check=True)
         except InputError as error:
             path = str(error).partition(":")[0]
             raise InputError(f"{path}: is damaged; remove {self.folder}, and it is computed anew") from None
@@ -95,7 +101,7 @@ class CompletedStore(Store):
         check: as of :class:`Store`.
     """
 
-    def __init__(self, root: Path | str, key: str, *, check: bool = True) -> None:
+    def __init__(self, root: Place | str, key: str, *, check: bool = True) -> None:
         super().__init__(root, check=check)
         self._derived = Derived(self.root, key)
         self._completed: OrderedDict[str, CaseArrays] = OrderedDict()

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from crosstask.files import cache_folder, is_writable
+from crosstask.store.derived import folder_beside
 from crosstask.store.fingerprint import digest
 from crosstask.store.reader import CaseArrays, Store
 
@@ -85,8 +85,7 @@ class Foreground:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        root = store.root if is_writable(store.root) else cache_folder()
-        self._folder = root / FOREGROUND_NAME
+        self._folder = folder_beside(store.root) / FOREGROUND_NAME
         self._open: OrderedDict[tuple[str, str], ForegroundIndex] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:

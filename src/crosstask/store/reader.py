@@ -2,47 +2,48 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import blosc2
 import numpy as np
 
+from crosstask.buckets import Bucket, Place, store_place
 from crosstask.errors import InputError
 from crosstask.geometry import Geometry
 from crosstask.store.fingerprint import digest
-from crosstask.store.format import (
-    HEADER_NAME,
-    REMEDY,
-    ArrayHeader,
-    CaseHeader,
-    check_file,
-    check_files,
-    map_array,
-    read_header,
-)
-from crosstask.store.index import CASES_NAME, LOCK_NAME, Entry, Index
+from crosstask.store.format import REMEDY, ArrayHeader, CaseHeader
+from crosstask.store.index import Head
+from crosstask.store.shelf import BucketShelf, Fetch, FolderShelf, shelf_of
+from crosstask.store.table import Table
 
 _SECONDS_TO_WAIT = 2.0
-_OPEN_HEADERS = 16384  # a few KiB each
+_OPEN_CASES = 1024
+"""Descriptions that a store holds in memory, about 8 KiB each; one that was let go is read anew in 50 us."""
 
 if sys.platform == "win32":
     _OPEN_ARRAYS = 256
 else:
     import resource
 
-    # Each mapped array holds a file descriptor, of which the rest of the process needs most, and about 40 KiB.
+    # Each mapped array holds a file descriptor, of which the rest of the process needs most.
     _limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     _OPEN_ARRAYS = 1024 if _limit == resource.RLIM_INFINITY else min(1024, max(32, _limit // 4))
+_OPEN_BYTES = 64 << 20
+"""Memory that mapped arrays may take; of each, what Blosc2 unpacks a block in, and about 100 KiB."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StoredCase:
     """A prepared case: its id, its group (which no split may divide) and the split that the data set gives."""
 
@@ -63,32 +64,73 @@ class _OpenArrays:
 
     def reset(self) -> None:
         self.lock = threading.Lock()
-        self.arrays: OrderedDict[tuple[Path, str], Any] = OrderedDict()
-        self.checked: set[tuple[Path, str]] = set()
+        self.arrays: OrderedDict[tuple[str, str], tuple[Any, Fetch | None, int]] = OrderedDict()
+        self.taken = 0
+        self.checked: set[int] = set()
 
-    def read(self, path: Path, header: ArrayHeader, selection: tuple[slice, ...], *, check: bool) -> np.ndarray:
-        """Values of a block of an array.
+    def read(
+        self,
+        shelf: FolderShelf | BucketShelf,
+        key: tuple[str, str],
+        header: ArrayHeader,
+        parts: Sequence[_Part],
+        *,
+        check: bool,
+    ) -> None:
+        """Read blocks of an array.
+
+        Args:
+            shelf: where the store's files lie.
+            key: the file, and its checksum.
+            header: what the file must hold.
+            parts: each block, and where its values go.
+            check: hold the file against its checksum if this process has not done so.
 
         Raises:
             InputError: the file is missing or damaged.
         """
-        key = (path, header.checksum)
         with self.lock:
-            array = self.arrays.get(key)
-            if array is None:
-                check_file(path, header, content=check and key not in self.checked)
-                self.checked.add(key)
-                array = self.arrays[key] = map_array(path, header)
-                while len(self.arrays) > self.limit:
-                    self.arrays.popitem(last=False)
+            found = self.arrays.get(key)
+            if found is None:
+                found = self.arrays[key] = self._opened(shelf, key, header, check)
+                self.taken += found[2]
+                while len(self.arrays) > self.limit or (self.taken > _OPEN_BYTES and len(self.arrays) > 1):
+                    self.taken -= self.arrays.popitem(last=False)[1][2]
             else:
                 self.arrays.move_to_end(key)
+            array, fetch, taken = found
+            if fetch is not None:
+                for _, start, stop in parts:
+                    fetch(start, stop)
             try:
-                values: np.ndarray = array[selection]
+                for values, start, stop in parts:
+                    _read_block(array, values, start, stop)
             except Exception as error:  # Blosc2 gives errors of many types on damaged files
                 self.arrays.pop(key, None)
-                raise InputError(f"{path}: is damaged ({type(error).__name__}): {REMEDY}") from error
-            return values
+                self.taken -= taken
+                raise InputError(f"{key[0]}: is damaged ({type(error).__name__}): {REMEDY}") from error
+
+    def _opened(
+        self, shelf: FolderShelf | BucketShelf, key: tuple[str, str], header: ArrayHeader, check: bool
+    ) -> tuple[Any, Fetch | None, int]:
+        mark = hash(key)
+        array, fetch = shelf.array(key[0], header, check=check and mark not in self.checked)
+        self.checked.add(mark)
+        return array, fetch, (100 << 10) + 4 * math.prod(array.blocks) * array.dtype.itemsize
+
+
+_Part = tuple[np.ndarray, tuple[int, ...], tuple[int, ...]]
+"""Where the values of a block go, its first corner, and the one behind its last."""
+
+if hasattr(blosc2.NDArray, "get_slice_numpy"):
+
+    def _read_block(array: Any, values: np.ndarray, start: tuple[int, ...], stop: tuple[int, ...]) -> None:
+        # What Blosc2's own indexing calls in the end, without the three times as long way there.
+        array.get_slice_numpy(values, (start, stop))
+else:
+
+    def _read_block(array: Any, values: np.ndarray, start: tuple[int, ...], stop: tuple[int, ...]) -> None:
+        values[...] = array[tuple(slice(low, high) for low, high in zip(start, stop, strict=True))]
 
 
 _arrays = _OpenArrays(_OPEN_ARRAYS)
@@ -106,12 +148,13 @@ class CaseArrays:
         information: the case's other facts.
     """
 
-    def __init__(self, folder: Path, header: CaseHeader, *, check: bool) -> None:
+    def __init__(self, shelf: FolderShelf | BucketShelf, folder: str, header: CaseHeader, *, check: bool) -> None:
         self.id = header.id
         self.channels = header.channels
         self.geometry: Geometry = header.geometry
         self.information = header.information
-        self._folder, self._arrays, self._check = folder, header.arrays, check
+        self._shelf, self._folder, self._arrays, self._check = shelf, folder, header.arrays, check
+        self._keys: dict[str, tuple[str, str]] = {}
 
     def __contains__(self, name: object) -> bool:
         """Whether the case has an array of this name."""
@@ -167,26 +210,41 @@ class CaseArrays:
             IndexError: an index is out of range, or there are more slices than axes.
         """
         header = self._header(name)
-        selection, after = _spatial(header.shape[1:], tuple(slices or ()), name)
-        wanted = _channels(header.shape[0], channels, name)
+        shape = header.shape
+        if slices is None or len(slices) == 0:
+            start, stop = _WHOLE[: len(shape) - 1], shape[1:]
+            after: tuple[slice | int, ...] = ()
+        else:
+            start, stop, after = _spatial(shape[1:], slices, name)
+        wanted = None if channels is None else _channels(shape[0], channels, name)
         if header.values is not None:
-            return np.array(header.values, np.dtype(header.dtype))[wanted]
-        values = self._block(header, wanted, selection)
+            values = np.array(header.values, np.dtype(header.dtype))
+            return values if wanted is None else values[wanted]
+        values = self._block(name, header, wanted, start, stop)
         if after:
-            rest = (slice(None), *after)
-            values = values[rest]
+            whole: tuple[slice | int, ...] = (slice(None), *after)
+            values = values[whole]
         return values
 
-    def _block(self, header: ArrayHeader, channels: list[int], selection: tuple[slice, ...]) -> np.ndarray:
-        shape = tuple(part.stop - part.start for part in selection)
-        if header.file is None or not channels or 0 in shape:
-            return np.empty((len(channels), *shape), np.dtype(header.dtype))
-        path = self._folder / header.file
-        runs = _runs(channels)
-        parts = [
-            _arrays.read(path, header, (slice(start, stop), *selection), check=self._check) for start, stop in runs
-        ]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    def _block(
+        self, name: str, header: ArrayHeader, wanted: list[int] | None, start: tuple[int, ...], stop: tuple[int, ...]
+    ) -> np.ndarray:
+        count = header.shape[0] if wanted is None else len(wanted)
+        values = np.empty((count, *[high - low for low, high in zip(start, stop, strict=True)]), header.dtype)
+        if header.file is None or not values.size:
+            return values
+        key = self._keys.get(name)
+        if key is None:
+            key = self._keys[name] = (self._shelf.path(self._folder, header.file), header.checksum)
+        if wanted is None:
+            parts = [(values, (0, *start), (count, *stop))]
+        else:
+            parts, at = [], 0
+            for low, high in _runs(wanted):
+                parts.append((values[at : at + high - low], (low, *start), (high, *stop)))
+                at += high - low
+        _arrays.read(self._shelf, key, header, parts, check=self._check)
+        return values
 
     def _header(self, name: str) -> ArrayHeader:
         try:
@@ -200,49 +258,69 @@ class CaseArrays:
 class Store:
     """Prepared cases of one data set, as :func:`crosstask.store.prepare` wrote them.
 
-    It holds no open file, so it may be pickled and used after a fork; each process maps the arrays that it reads.
+    What it knows of its cases is in the index, which is memory-mapped: opening takes no longer for many of them, a
+    pickle holds where the store is and no more, and each process maps the arrays that it reads.
 
     Args:
-        root: folder of the store.
+        root: folder of the store, or its address on object storage (``s3://bucket/prefix``).
         check: hold each file against its checksum when a process first opens it (about 1 ms a MB), so that a damaged
             one gives an error, not wrong values. Its length is looked at in any case.
+        case_ids: the cases that it is to have; by default all.
 
     Attributes:
         root: folder of the store.
         dataset: name of the data set.
         settings: the read settings under which it was prepared.
-        cases: the prepared cases, in the data set's order.
 
     Raises:
         InputError: there is no store, it is damaged, of another version, or was not prepared to the end.
     """
 
-    def __init__(self, root: Path | str, *, check: bool = True) -> None:
-        self.root = Path(root).absolute()
+    def __init__(self, root: Path | str | Bucket, *, check: bool = True, case_ids: Iterable[str] | None = None) -> None:
+        place = store_place(root)
+        self.root: Place = place if isinstance(place, Bucket) else place.absolute()
         self.check = check
-        index = _complete_index(self.root)
-        self.dataset = index.dataset
-        self.settings = index.settings
-        self.cases = [StoredCase(entry.id, entry.group, entry.split) for entry in index.entries.values()]
-        self._entries = index.entries
+        self._only = None if case_ids is None else frozenset(case_ids)
+        self._shelf = shelf_of(self.root)
+        self._use(*_complete_index(self.root, self._shelf))
+
+    def _use(self, head: Head, table: Table) -> None:
+        self.dataset, self.settings = head.dataset, head.settings
+        self._index, self._table = head.index, table
         self._opened: OrderedDict[str, CaseArrays] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the opened cases."""
-        return {**self.__dict__, "_opened": OrderedDict()}
+        """Where the store is, and which: not what its index holds, nor opened cases."""
+        return {name: value for name, value in self.__dict__.items() if name not in _OF_A_PROCESS}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Open the same index again.
+
+        Raises:
+            InputError: it is no longer there.
+        """
+        self.__dict__.update(state)
+        self._use(*_complete_index(self.root, self._shelf, self._index))
+
+    @cached_property
+    def cases(self) -> list[StoredCase]:
+        """The prepared cases, in the data set's order."""
+        table, only = self._table, self._only
+        named = zip(table.texts("id").all(), table.coded("group").all(), table.coded("split").all(), strict=True)
+        return [StoredCase(*case) for case in named if only is None or case[0] in only]
 
     def __len__(self) -> int:
         """Number of cases."""
-        return len(self.cases)
+        return len(self._table) if self._only is None else len(self.cases)
 
     def __contains__(self, case_id: object) -> bool:
         """Whether the store has a case of this id."""
-        return case_id in self._entries
+        return (self._only is None or case_id in self._only) and self._table.row(case_id) is not None
 
     @property
     def fingerprint(self) -> str:
         """Digest of all cases: the same for the same data and read settings, wherever they were prepared."""
-        return self.fingerprint_of(self._entries)
+        return self.fingerprint_of(case.id for case in self.cases)
 
     def fingerprint_of(self, case_ids: Iterable[str]) -> str:
         """Digest of some cases, whatever their order.
@@ -250,7 +328,8 @@ class Store:
         Raises:
             InputError: the store has no such case.
         """
-        return digest(sorted((case_id, self._entry(case_id).checksum) for case_id in set(case_ids)))
+        ids = sorted(set(case_ids))
+        return digest(list(zip(ids, self._table.digests("checksum", self._rows(ids)), strict=True)))
 
     def open(self, case_id: str) -> CaseArrays:
         """A case, without reading its arrays.
@@ -258,14 +337,18 @@ class Store:
         Raises:
             InputError: the store has no such case, or its description is missing, damaged or another's.
         """
-        # Two threads at worst open the same case twice.
+        # Two threads at worst open the same case twice, or find that the other has let it go.
         arrays = self._opened.get(case_id)
         if arrays is None:
-            folder = self._folder(case_id)
-            arrays = CaseArrays(folder, self._read_header(case_id), check=self.check)
-            if len(self._opened) >= _OPEN_HEADERS:
-                self._opened = OrderedDict()
+            row = self._row(case_id)
+            header = self._described(row)
+            arrays = CaseArrays(self._shelf, self._folder_of(row), header, check=self.check)
             self._opened[case_id] = arrays
+            while len(self._opened) > _OPEN_CASES:
+                self._opened.popitem(last=False)
+        else:
+            with suppress(KeyError):
+                self._opened.move_to_end(case_id)
         return arrays
 
     def verify(self, case_id: str) -> None:
@@ -274,72 +357,153 @@ class Store:
         Raises:
             InputError: one is missing or damaged; the message names it and the remedy.
         """
-        check_files(self._folder(case_id), self._read_header(case_id), content=True)
+        row = self._row(case_id)
+        header = self._described(row)
+        self._shelf.verify(self._folder_of(row), header, self._table.digest("described", row))
 
-    def _read_header(self, case_id: str) -> CaseHeader:
-        folder = self._folder(case_id)
-        header = read_header(folder)
-        if header.checksum != self._entry(case_id).checksum:
-            raise InputError(f"{folder / HEADER_NAME}: is damaged, or was rebuilt since the store was opened: {REMEDY}")
-        return header
+    # --- what the index says of many cases at once ---
 
-    def _entry(self, case_id: str) -> Entry:
-        try:
-            return self._entries[case_id]
-        except KeyError:
-            raise InputError(f"{self.root}: has no case {case_id!r}: prepare it with `crosstask prepare`") from None
+    def shapes(self, case_ids: Sequence[str]) -> list[tuple[int, ...]]:
+        """Shape of the grid of each case, without opening it.
 
-    def _folder(self, case_id: str) -> Path:
-        return self.root / CASES_NAME / self._entry(case_id).folder
+        Raises:
+            InputError: the store has no such case, or its description is damaged.
+        """
+        return self._table.shapes(self._known(case_ids))
+
+    def geometries(self, case_ids: Sequence[str]) -> list[Geometry]:
+        """Grid of each case; as :meth:`shapes`."""
+        return [self._table.geometry(row) for row in self._known(case_ids).tolist()]
+
+    def channels(self, case_ids: Sequence[str], name: str) -> list[tuple[str, ...]]:
+        """Channel names of an array in each case, none where the case lacks it; as :meth:`shapes`."""
+        return self._table.channels(self._known(case_ids), name)
+
+    def digests(self, case_ids: Sequence[str], name: str) -> list[str]:
+        """:meth:`CaseArrays.digest` of an array in each case, empty where the case lacks it; as :meth:`shapes`."""
+        contents = self._table.contents(self._known(case_ids), name)
+        return ["" if content is None else digest(content) for content in contents]
+
+    def labels(self, case_ids: Sequence[str], name: str) -> list[dict[str, float]]:
+        """Labels of each whole case, ``{class: value}`` without those that are missing; as :meth:`shapes`.
+
+        Raises:
+            InputError: as :meth:`shapes`; or the array is no label of the whole case.
+        """
+        rows = self._known(case_ids)
+        found = []
+        for case_id, names, values in zip(
+            case_ids, self._table.channels(rows, name), self._table.labels(rows, name), strict=True
+        ):
+            if names and values is None:
+                raise no_label(case_id, name)
+            found.append(dict(zip(names, values or (), strict=True)))
+        return found
+
+    # --- rows of the index ---
+
+    def _row(self, case_id: str) -> int:
+        row = self._table.row(case_id) if self._only is None or case_id in self._only else None
+        if row is None:
+            raise InputError(f"{self.root}: has no case {case_id!r}: prepare it with `crosstask prepare`")
+        return row
+
+    def _rows(self, case_ids: Sequence[str]) -> np.ndarray:
+        return np.fromiter((self._row(case_id) for case_id in case_ids), np.int64, len(case_ids))
+
+    def _known(self, case_ids: Sequence[str]) -> np.ndarray:
+        """Rows of cases of which the index has the description; of others this is looked for, and so refused."""
+        rows = self._rows(case_ids)
+        without = ~self._table.columns["described"].reshape(-1, 16)[rows].any(1)
+        for row in rows[without].tolist():
+            self._described(row)
+        return rows
+
+    def _folder_of(self, row: int) -> str:
+        return self._shelf.folder(self._table.texts("folder")[row])
+
+    def _described(self, row: int) -> CaseHeader:
+        """What a case's description says, if it still says what the index does."""
+        self._shelf.check(self._folder_of(row), self._table.digest("described", row))
+        return self._table.header(row)
 
 
-def _complete_index(root: Path) -> Index:
+_OF_A_PROCESS = ("_table", "_opened", "cases")
+_WHOLE = (0,) * 32
+
+
+def no_label(case_id: str, name: str) -> InputError:
+    """The error of a label of whole cases that is one of pixels."""
+    return InputError(f"case {case_id}: {name!r} is an array of pixels: name one of labels of whole cases")
+
+
+def _complete_index(root: Place, shelf: FolderShelf | BucketShelf, index: str | None = None) -> tuple[Head, Table]:
     """The index of a store; where a preparation lets new cases take the place of older ones, that is waited for.
+
+    Args:
+        root: of the store.
+        shelf: its files.
+        index: root digest of its columns, where they must be those and no others.
 
     Raises:
         InputError: as :class:`Store`.
     """
     until = time.monotonic() + _SECONDS_TO_WAIT
-    while not (index := Index.read(root)).complete:
-        if time.monotonic() > until or not (root / LOCK_NAME).exists():
+    while True:
+        head = shelf.head()
+        if index is not None and head.index != index:
+            head = replace(head, index=index, complete=True)
+        if head.complete:
+            try:
+                return head, shelf.table(head)
+            except FileNotFoundError as error:
+                if index is not None or time.monotonic() > until:
+                    gone = f"{error.filename or root}: is missing"
+                    raise InputError(
+                        f"{gone}: the store was prepared anew since it was opened; run the same command again"
+                        if index is not None
+                        else f"{gone}: run `crosstask prepare` again to fix it"
+                    ) from error
+                continue  # the head was replaced between the two looks
+        if time.monotonic() > until or not shelf.is_held():
             break
         time.sleep(_SECONDS_TO_WAIT / 20)
-    if index.complete:
-        return index
-    try:
-        holder = (root / LOCK_NAME).read_text(encoding="utf-8", errors="replace").strip().partition(" ")[0]
-    except OSError:
-        holder = ""
+    holder = shelf.holder()
     wait = f", or wait for process {holder} if that still does it" if holder else ""
     raise InputError(f"{root}: was not prepared to the end: run `crosstask prepare` again{wait}")
 
 
 def _spatial(
-    shape: tuple[int, ...], wanted: tuple[slice | int, ...], name: str
-) -> tuple[tuple[slice, ...], tuple[slice | int, ...]]:
-    """Contiguous slices to read, and what is left to do on the result (steps, axes to drop; empty if nothing)."""
+    shape: tuple[int, ...], wanted: Sequence[slice | int], name: str
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[slice | int, ...]]:
+    """First corner and end of the block to read, and what is left to do on it (steps, axes to drop; or nothing)."""
     if len(wanted) > len(shape):
         raise IndexError(f"{len(wanted)} slices for array {name!r} with {len(shape)} spatial axes")
-    block: list[slice] = []
+    starts, stops = [0] * len(shape), list(shape)
     after: list[slice | int] = []
-    for axis, size in enumerate(shape):
-        part = wanted[axis] if axis < len(wanted) else slice(None)
+    plain = True
+    for axis, part in enumerate(wanted):
+        size = shape[axis]
         if isinstance(part, slice):
             start, stop, step = part.indices(size)
-            places = range(start, stop, step)
-            low, high = (min(places[0], places[-1]), max(places[0], places[-1]) + 1) if places else (0, 0)
-            block.append(slice(low, high))
+            if step != 1:
+                places = range(start, stop, step)
+                start, stop = (min(places[0], places[-1]), max(places[0], places[-1]) + 1) if places else (0, 0)
+                plain = False
+            starts[axis], stops[axis] = start, max(start, stop)
             after.append(slice(None, None, step))
         else:
-            place = _position(part, size, f"axis {axis} of array {name!r}")
-            block.append(slice(place, place + 1))
+            place = int(part)
+            if not -size <= place < size:
+                raise IndexError(f"index {place} is out of range for axis {axis} of array {name!r} ({size})")
+            starts[axis] = place % size
+            stops[axis] = starts[axis] + 1
             after.append(0)
-    return tuple(block), () if all(part == slice(None, None, 1) for part in after) else tuple(after)
+            plain = False
+    return tuple(starts), tuple(stops), () if plain else tuple(after)
 
 
-def _channels(count: int, wanted: Sequence[int] | None, name: str) -> list[int]:
-    if wanted is None:
-        return list(range(count))
+def _channels(count: int, wanted: Sequence[int], name: str) -> list[int]:
     return [_position(channel, count, f"the channels of array {name!r}") for channel in wanted]
 
 

@@ -7,11 +7,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from crosstask.errors import InputError
+from crosstask.buckets import Bucket
+from crosstask.errors import CrosstaskError, InputError
 from crosstask.files import cache_folder, is_writable
 from crosstask.store.fingerprint import canonical, digest
 from crosstask.store.index import STATISTICS_NAME, replace_file
@@ -63,25 +65,13 @@ def channel_statistics(
 
 
 def labels_of(store: Store, case_ids: Sequence[str], source: str) -> dict[str, dict[str, float]]:
-    """Labels of whole cases: ``{case: {class: value}}``, without those that are missing. Kept in the store's folder.
+    """Labels of whole cases: ``{case: {class: value}}``, without those that are missing; from the store's index.
 
     Raises:
         InputError: the store lacks a case, a description is damaged, or the array is no label of the whole case.
     """
     ids = sorted(set(case_ids))
-
-    def find() -> dict[str, dict[str, float]]:
-        found: dict[str, dict[str, float]] = {}
-        for case_id in ids:
-            case = store.open(case_id)
-            names = case.channels.get(source, ())
-            if names and len(case.shape(source)) > 1:
-                raise InputError(f"case {case_id}: {source!r} is an array of pixels: name one of labels of whole cases")
-            values = case.read(source).astype(float).tolist() if names else []
-            found[case_id] = dict(zip(names, values, strict=True))
-        return found
-
-    return cached(store, ["labels", store.fingerprint_of(ids), source], set(ids), find)
+    return dict(zip(ids, store.labels(ids, source), strict=True))
 
 
 def digests_of(store: Store, case_ids: Sequence[str], name: str) -> dict[str, str]:
@@ -91,13 +81,7 @@ def digests_of(store: Store, case_ids: Sequence[str], name: str) -> dict[str, st
         InputError: the store lacks a case, or a description is damaged.
     """
     ids = sorted(set(case_ids))
-
-    def find() -> dict[str, str]:
-        cases = {case_id: store.open(case_id) for case_id in ids}
-        return {case_id: case.digest(name) if name in case else "" for case_id, case in cases.items()}
-
-    found = cached(store, ["digests", store.fingerprint_of(ids), name], set(ids), find)
-    return {case: value for case, value in found.items() if value}
+    return {case: value for case, value in zip(ids, store.digests(ids, name), strict=True) if value}
 
 
 def slices_with(
@@ -132,20 +116,26 @@ def cached(store: Store, key: Sequence[Any], names: set[str], compute: Callable[
     """What ``compute`` gives, kept under the key; ``names`` are the keys of a whole result.
 
     It is kept in the store's folder, or with the user's own caches if nothing may be written there: the key tells the
-    content of the cases, so it is right for any store.
+    content of the cases, so it is right for any store. On object storage it is kept in both.
     """
-    folder = store.root if is_writable(store.root) else cache_folder()
-    path = folder / STATISTICS_NAME / f"{digest([_CACHE_VERSION, *key])}.json"
-    try:
-        kept = json.loads(path.read_bytes())
-        if set(kept) == names:
-            return dict(kept)
-    except (OSError, ValueError, TypeError):
-        pass
+    name = f"{STATISTICS_NAME}/{digest([_CACHE_VERSION, *key])}.json"
+    bucket = store.root if isinstance(store.root, Bucket) else None
+    own = isinstance(store.root, Path) and is_writable(store.root)
+    path = (store.root if isinstance(store.root, Path) and own else cache_folder()) / name
+    looks = [path.read_bytes] if bucket is None else [path.read_bytes, lambda: bucket.read(name)]
+    for look in looks:
+        with suppress(OSError, ValueError, TypeError, CrosstaskError):
+            kept = json.loads(look())
+            if set(kept) == names:
+                return dict(kept)
     result = compute()
+    content = canonical(result, indent=1).encode()
     with suppress(OSError):  # what cannot be kept is still true
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, canonical(result, indent=1).encode())
+        replace_file(path, content)
+    if bucket is not None:
+        with suppress(OSError, CrosstaskError):
+            bucket.write(name, content)
     return result
 
 
@@ -270,5 +260,5 @@ def spacing_range(store: Store, cases: Sequence[str]) -> list[list[float]] | Non
         store: the prepared cases.
         cases: which.
     """
-    steps = np.array([store.open(case).geometry.spacing for case in cases])
+    steps = np.array([geometry.spacing for geometry in store.geometries(cases)])
     return None if steps.ndim != 2 or steps.shape[1] != 3 else [steps.min(0).tolist(), steps.max(0).tolist()]

@@ -9,15 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.processes import follow_parent
 from crosstask.store.fingerprint import RawFile, digest, fingerprint, same_content, seems_unchanged
-from crosstask.store.format import CaseHeader, check_files, read_header, write_case
+from crosstask.store.format import check_files, read_description, write_case
 from crosstask.store.protocols import RawData, Source
+from crosstask.store.table import Entry, entry_of, raw_json
 
 
 @dataclass(frozen=True)
@@ -43,30 +44,78 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a worker did: kept (no ``temporary``), built (in ``temporary``) or failed (with a ``message``).
+    """What a worker did: kept or built (with an ``entry``), or failed (with a ``message``).
 
     Attributes:
-        raw: state of the raw files.
-        checksum: of the prepared case.
-        temporary: folder of a case that was built.
+        entry: what there is of the case.
+        built: whether it was built, and not kept.
+        temporary: folder of a case that was built here.
         message: why the case cannot be read.
         warnings: what reading a case that was built warned of.
     """
 
-    raw: tuple[RawFile, ...] = ()
-    checksum: str = ""
+    entry: Entry | None = None
+    built: bool = False
     temporary: Path | None = None
     message: str | None = None
     warnings: tuple[str, ...] = ()
 
 
-_WORKER: tuple[Source[Any], Path, str] | None = None
+class Bench(Protocol):
+    """Where workers put what they build, and look at what is there."""
+
+    @property
+    def place(self) -> object:
+        """Of the store, for messages."""
+
+    def still_true(self, job: Job, raw: tuple[RawFile, ...]) -> Entry | None:
+        """What there is of a prepared case if it may be kept, else None."""
+
+    def temporary(self, job: Job) -> Path:
+        """A folder that is not there yet, to write a case to."""
+
+    def delivered(self, temporary: Path, entry: Entry) -> tuple[Entry, Path | None]:
+        """A case that was written: its entry, and where it lies if it is yet to get its name."""
 
 
-def start_worker(dataset: Source[Any], folder: Path, settings: str) -> None:
+@dataclass(frozen=True)
+class FolderBench:
+    """The folder of all prepared cases."""
+
+    folder: Path
+
+    @property
+    def place(self) -> Path:
+        """Of the store."""
+        return self.folder.parent
+
+    def still_true(self, job: Job, raw: tuple[RawFile, ...]) -> Entry | None:
+        """See :class:`Bench`."""
+        if job.known is None or not same_content(raw, job.known):
+            return None
+        try:
+            header, described = read_description(self.folder / job.folder)
+            check_files(self.folder / job.folder, header, content=job.verify)
+        except InputError:
+            return None
+        return entry_of(job.case, job.folder, raw_json(raw), header, described)
+
+    def temporary(self, job: Job) -> Path:
+        """See :class:`Bench`."""
+        return temporary_folder(self.folder, job.folder)
+
+    def delivered(self, temporary: Path, entry: Entry) -> tuple[Entry, Path | None]:
+        """See :class:`Bench`; only the preparation itself gives names."""
+        return entry, temporary
+
+
+_WORKER: tuple[Source[Any], Bench, str] | None = None
+
+
+def start_worker(dataset: Source[Any], bench: Bench, settings: str) -> None:
     """Begin a process that does :func:`work_in_worker`."""
     global _WORKER
-    _WORKER = (dataset, folder, settings)
+    _WORKER = (dataset, bench, settings)
     follow_parent()
 
 
@@ -76,12 +125,12 @@ def work_in_worker(job: Job) -> Outcome:
     return work(*_WORKER, job)
 
 
-def work(dataset: Source[Any], folder: Path, settings: str, job: Job) -> Outcome:
+def work(dataset: Source[Any], bench: Bench, settings: str, job: Job) -> Outcome:
     """Keep, build or fail one case; nothing under its final name is touched.
 
     Args:
         dataset: reads the case.
-        folder: of all prepared cases.
+        bench: where prepared cases are put.
         settings: digest of the read settings.
         job: the case.
 
@@ -91,12 +140,12 @@ def work(dataset: Source[Any], folder: Path, settings: str, job: Job) -> Outcome
     case = job.case
     try:
         raw = job.known if job.known is not None and seems_unchanged(case.files, job.known) else fingerprint(case.files)
-        header = _still_true(folder / job.folder, job, raw)
-        if header is not None:
-            return Outcome(raw, header.checksum)
+        kept = bench.still_true(job, raw)
+        if kept is not None:
+            return Outcome(kept)
         if job.fixed:
             raise CrosstaskError(
-                f"{folder.parent}: cannot be written, and case {case.id} must be prepared anew; make the folder "
+                f"{bench.place}: cannot be written, and case {case.id} must be prepared anew; make the folder "
                 "writable, or give another store="
             )
         data = dataset.read(case)
@@ -113,11 +162,12 @@ def work(dataset: Source[Any], folder: Path, settings: str, job: Job) -> Outcome
         raise
     except Exception as error:
         raise CrosstaskError(f"case {case.id}: cannot be read: {line_of(error)}") from error
-    temporary = temporary_folder(folder, job.folder)
+    temporary = bench.temporary(job)
     try:
-        with write_errors(folder.parent):
+        with write_errors(bench.place):
             temporary.mkdir()
-            header = write_case(temporary, case.id, data, settings=settings_of(case, settings), raw=raw)
+            header, described = write_case(temporary, case.id, data, settings=settings_of(case, settings), raw=raw)
+            entry, left = bench.delivered(temporary, entry_of(case, job.folder, raw_json(raw), header, described))
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, MemoryError):
@@ -126,7 +176,7 @@ def work(dataset: Source[Any], folder: Path, settings: str, job: Job) -> Outcome
             raise CrosstaskError(f"case {case.id}: cannot be written: {line_of(error)}") from error
         raise
     warnings = tuple(issue.message for issue in getattr(data, "issues", ()) if issue.severity == "warning")
-    return Outcome(raw, header.checksum, temporary, warnings=warnings)
+    return Outcome(entry, True, left, warnings=warnings)
 
 
 def _must_be_numbers(data: RawData) -> None:
@@ -146,18 +196,6 @@ def _must_be_numbers(data: RawData) -> None:
             )
 
 
-def _still_true(folder: Path, job: Job, raw: tuple[RawFile, ...]) -> CaseHeader | None:
-    """The header of the prepared case if it may be kept, else None."""
-    if job.known is None or not same_content(raw, job.known):
-        return None
-    try:
-        header = read_header(folder)
-        check_files(folder, header, content=job.verify)
-    except InputError:
-        return None
-    return header
-
-
 def settings_of(case: Any, settings: str) -> str:
     """Digest of all but the raw files that a case was read with."""
     facts = getattr(case, "facts", None)
@@ -165,7 +203,7 @@ def settings_of(case: Any, settings: str) -> str:
 
 
 @contextmanager
-def write_errors(root: Path) -> Iterator[None]:
+def write_errors(root: object) -> Iterator[None]:
     """Turn what a disk can refuse into one line that names the folder."""
     try:
         yield

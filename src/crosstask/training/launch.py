@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from crosstask.buckets import Place as StorePlace
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import TrainingSection
 from crosstask.faults import FOR_MEMORY, told_plainly
@@ -303,7 +303,7 @@ class _Work:
 
     work: Callable[[RunSpec, Store, Telling], Any]
     spec: RunSpec
-    store: Path
+    store: StorePlace
     place: Place
     port: int
     draws: bool

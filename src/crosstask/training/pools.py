@@ -57,10 +57,9 @@ def labelled_pools(samples: CaseSamples, store: Store, tasks: Sequence[Task]) ->
     pools = []
     for task in tasks:
         enough = all if task.values == "softmax" else any
-        carries = {
-            case: enough(name in store.open(case).channels.get(task.array, ()) for name in task.classes)
-            for case in dict.fromkeys(samples.cases)
-        }
+        ids = list(dict.fromkeys(samples.cases))
+        channels = zip(ids, store.channels(ids, task.array), strict=True)
+        carries = {case: enough(name in there for name in task.classes) for case, there in channels}
         pools.append([index for index, case in enumerate(samples.cases) if carries[case]])
     return pools
 

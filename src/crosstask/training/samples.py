@@ -75,9 +75,9 @@ class SliceSamples(CaseSamples):
 
     def __init__(self, store: Store, case_ids: Sequence[str], assembly: Assembly, size: Sequence[int]) -> None:
         self._store, self._assembly, self._size = store, assembly, tuple(size)
-        depth = {case: store.open(case).geometry.shape[0] for case in case_ids}
-        self.cases = [case for case in case_ids for _ in range(depth[case])]
-        starts = itertools.accumulate((depth[case] for case in case_ids), initial=0)
+        depths = [shape[0] for shape in store.shapes(case_ids)]
+        self.cases = [case for case, depth in zip(case_ids, depths, strict=True) for _ in range(depth)]
+        starts = itertools.accumulate(depths, initial=0)
         self._first = dict(zip(case_ids, starts, strict=False))
 
     def index_of(self, case: str, z: int) -> int:
@@ -134,7 +134,7 @@ class PatchSamples(CaseSamples):
     ) -> None:
         self._store, self._assembly, self._size, self._seed = store, assembly, tuple(size), seed
         self._foreground, self._classes, self._places = foreground, tuple(classes), Foreground(store)
-        self.cases, self._shapes = [], {case: store.open(case).geometry.shape for case in case_ids}
+        self.cases, self._shapes = [], dict(zip(case_ids, store.shapes(case_ids), strict=True))
         for case in case_ids:
             parts = zip(self._shapes[case], size, strict=True)
             self.cases += [case] * (per_case or math.prod(math.ceil(length / part) for length, part in parts))
