@@ -156,6 +156,9 @@ def test_a_killed_nodes_run_goes_on_elsewhere_and_the_tables_are_the_same_to_the
     assert "it goes on from its last state elsewhere" in lost
     assert bench.tables("cluster") == bench.tables("here")
     assert bench.losses("cluster") == bench.losses("here")
+    for weights in (bench.folder / "here").rglob("*.safetensors"):
+        other = bench.folder / "cluster" / weights.relative_to(bench.folder / "here")
+        assert other.read_bytes() == weights.read_bytes(), other
     for folder, row in killer.seen.items():  # the first epoch was not trained a second time: its seconds are the same
         assert (folder / "history.csv").read_bytes().splitlines()[1] == row
         settings = yaml.safe_load((folder / "experiment.yaml").read_text())
@@ -189,7 +192,7 @@ def test_on_shared_folders_the_command_works_in_place_and_what_cannot_be_had_is_
     assert shown.code == 0, shown.err
     lines = [line for line in shown.err.splitlines() if line]
     assert [line for line in lines if ": done, 3 epochs" in line] and all(
-        line.startswith(("stl/seed0/mask: ", "gated/seed0: ", "0 of", "1 of")) for line in lines
+        line.startswith(("stl/seed0/mask: ", "gated/seed0: ", "0 of", "1 of", "Warning: ")) for line in lines
     ), lines
     assert bench.tables("shared") == bench.tables("here")
 

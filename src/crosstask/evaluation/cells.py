@@ -85,7 +85,7 @@ def _rows(table: pd.DataFrame, chosen: pd.Series) -> pd.DataFrame:
 def _numbered(one: np.ndarray, ones: int, other: np.ndarray, others: int) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of places as numbers: of each row which of those that occur, and which these are, in order."""
     if ones * others > _DENSE:
-        return pd.factorize(one.astype(np.int64) * others + other, sort=True)  # type: ignore[return-value]
+        return pd.factorize(one.astype(np.int64) * others + other, sort=True)
     key = one.astype(np.int32) * np.int32(others) + other.astype(np.int32)
     there = occurring(key, ones * others)
     if not there.all():
@@ -121,7 +121,9 @@ class Grid:
     def index(self) -> pd.MultiIndex:
         """Case and class of each row of the grid."""
         case, name = np.divmod(self._cells, len(self._names))
-        return pd.MultiIndex(levels=[self._cases, self._names], codes=[case, name], names=["case", "class"])
+        return pd.MultiIndex(
+            levels=[self._cases, self._names], codes=[case.tolist(), name.tolist()], names=["case", "class"]
+        )
 
     def cell(self, row: int) -> tuple[str, str]:
         """Case and class of a row of the grid."""
@@ -276,7 +278,7 @@ def prediction_cells(
     known.ravel()[grid.place] = True
     for seed in sorted({seed for _, seed in runs}):
         own = {name: known[:, at] for at, (name, other) in enumerate(runs) if other == seed}
-        lacking = _lacking(own, methods, same_seeds=same_seeds, wanted=None if by_seed else known.any(1))
+        lacking = _lacking(own, methods, same_seeds=same_seeds, wanted=None if by_seed else np.asarray(known.any(1)))
         if lacking is not None:
             method, row_of = lacking
             raise _missing(part, task, "the prediction", method, seed, *grid.cell(row_of))

@@ -62,7 +62,7 @@ def unpredicted(
 
 def _are_among(rows: pd.DataFrame, others: pd.DataFrame) -> np.ndarray:
     """Which rows have case, task and class of one of some other rows."""
-    number, found = np.zeros(len(rows), dtype=np.int64), np.ones(len(others), dtype=bool)
+    number, found = np.zeros(len(rows), dtype=np.int64), np.asarray(np.ones(len(others), dtype=bool))
     other = np.zeros(len(others), dtype=np.int64)
     for key in ("case", "task", "class"):
         names = list(rows[key].unique())
