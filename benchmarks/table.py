@@ -35,7 +35,7 @@ from measured import ONE_THREAD, ROOT
 from rows import Row
 
 HERE = Path(__file__).resolve().parent
-WANTED = ("compare_scale", "startup")
+WANTED = ("compare_scale", "ddp", "idle", "startup", "steps", "store_scale", "volumes")
 """Files that the table is not whole without."""
 MARGIN = 0.3
 """Of its bound, by which a ratio may miss it before CI fails: what a busy machine does to one."""

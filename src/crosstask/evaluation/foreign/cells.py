@@ -95,10 +95,10 @@ def directions(given: Given, told: Mapping[str, str]) -> np.ndarray:
             raise InputError(f"--better {metric}={better}: {better!r} is not accepted; one of {HIGHER}, {LOWER}")
         if metric not in metrics:
             raise InputError(f"--better {metric}={better}: there is no such metric; there are {', '.join(metrics)}")
-    (cell, words), (metric, names) = (
+    (cells, words), (metric_of, names) = (
         compact.codes_of(texts(given.frame[key])) for key in ("higher_is_better", "metric")
     )
-    which, pairs = pd.factorize(cell.astype(np.int32) * len(names) + metric)  # as they come
+    which, pairs = pd.factorize(cells.astype(np.int32) * len(names) + metric_of)  # as they come
     said = [(words[pair // len(names)].lower(), names[pair % len(names)]) for pair in pairs]
     for at, (word, name) in enumerate(said):
         if word and name in told and told[name] != _direction(word):

@@ -241,15 +241,15 @@ def _own_cases(given: Given, measure: Measure, predictions: pd.DataFrame | None)
     keys = ["method", "seed", "case", "class"]
     part = given.frame.loc[(given.frame["task"] == measure.task) & (given.frame["metric"] == measure.metric), keys]
     if measure.of == "cohort":
-        wanted = () if predictions is None else predictions["task"] == measure.task
-        if predictions is None or not np.any(wanted):
+        known = None if predictions is None else predictions[predictions["task"] == measure.task]
+        if known is None or not len(known):
             place = given.place(part)
             raise InputError(
                 f"{given.where(place)}, column 'case': is empty, and {measure.metric} of all cases together says "
                 f"nothing of how far they carry; give values of single cases, or a benchmark's folder, which has "
                 f"predictions.csv, or judge by another metric: --metric {measure.task}=METRIC"
             )
-        part = predictions.loc[wanted & predictions["target"].notna(), keys]
+        part = known.loc[known["target"].notna(), keys]
     cells = _Cells.of(part)
     for method in given.frame["method"].unique():
         if not any(name == method for name, _ in cells.runs):
