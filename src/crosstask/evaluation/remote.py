@@ -149,7 +149,7 @@ def _worked(work: Work, sender: Sender | None, job: Job) -> Iterator[Message]:
         thread.join(_LOOK_EVERY)
         if sender is None or not thread.is_alive():
             continue
-        change: Change | None = sender.news()
+        change = sender.news()
         if sender.has_new_checkpoint and time.monotonic() - last >= job.state_every:
             state = sender.state()
             change = state if change is None else change if state is None else _joined(change, state)
@@ -159,12 +159,12 @@ def _worked(work: Work, sender: Sender | None, job: Job) -> Iterator[Message]:
     if errors:
         raise errors[0]
     if sender is not None:
-        change = sender.state()
+        rest = sender.state()
         sender.close()
-        if change is None:
+        if rest is None:
             raise CrosstaskError("the run folder cannot be read; run the same command to resume")
-        if change:
-            yield replace(change, log=change.log.replace(here, there))
+        if rest:
+            yield replace(rest, log=rest.log.replace(here, there))
     yield Ended(failed[0].exit_code if failed else 0)
 
 
