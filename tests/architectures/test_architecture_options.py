@@ -57,6 +57,7 @@ def test_the_advice_for_each_option_works(name: str) -> None:
         "dropout": 0.25,
         "scaled_bottleneck": True,
         "open_masks": False,
+        "pool_first": True,
         "units": "layer",
         "order": ["dose", "organs"],
         "upsampling_blocks": 4,

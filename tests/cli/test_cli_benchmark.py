@@ -235,6 +235,8 @@ def test_weights_that_cannot_be_had_are_told_before_anything_is_prepared(
     experiment, call, tmp_path, monkeypatch, changes, message
 ):
     monkeypatch.setitem(packaged.PACKAGED, "efficientnet-lite0", ("no-such-model", "weights.pth"))
+    # looked at where that is changed, and not in another process
+    monkeypatch.setattr("crosstask.pipeline.benchmark.asked_apart", lambda look, *settings: look(*settings))
     shown = call("benchmark", experiment, "methods=[hps]", *changes, f"store={tmp_path / 'new'}")
     assert shown.code == 2 and message in shown.error
     assert not (tmp_path / "new").exists() and not (tmp_path / "results").exists()
