@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from crosstask.evaluation.cells import score_cells
 from crosstask.evaluation.foreign import Scores, clean_scores, known_baseline, read_tables
 from crosstask.evaluation.foreign.cells import texts
 from crosstask.evaluation.predictions import prediction_table, write_predictions
-from crosstask.evaluation.scores import COLUMNS, score_table, write_scores
-from crosstask.evaluation.scores_compare import compare
+from crosstask.evaluation.scores import COLUMNS, read_scores, score_table, write_scores
+from crosstask.evaluation.scores_compare import compare, compare_scores
 from foreign_fakes import long_table, nnunet_folds, nnunet_summary
 
 
@@ -432,6 +433,27 @@ class TestResults:
         assert [(one.task, one.of) for one in scores.measures] == [("covid", "cohort"), ("lesion", "case")]
         assert scores.predictions is not None and len(scores.predictions) == 80
         assert scores.groups["c3"] == "p1"
+
+    def test_classes_count_as_in_the_benchmark_unless_it_is_told(self, folder, tmp_path_factory):
+        """Of the ten patients each has a case of COVID and one without, so ten are asked for by default."""
+        remark = "covid: auc is not defined, since no class has at least 11"
+        (folder / "experiment.yaml").write_text("name: own\nevaluation: {least_positives: 11}\n")
+        found = compare_scores(read_tables([folder]))
+        assert any(
+            one.startswith(remark) and one.endswith("--least-positives 1 counts them all.") for one in found.remarks
+        )
+        told = compare_scores(read_tables([folder], least_positives=10))
+        assert not any(one.startswith(remark) for one in told.remarks)
+        (folder / "experiment.yaml").write_text("name: own\n")
+        assert read_tables([folder]).least_positives == 10
+        other = tmp_path_factory.mktemp("other") / "results"
+        shutil.copytree(folder, other)
+        scores = read_scores(other / "scores.csv", remedy="").replace({"hps": "mtan"})
+        write_scores(scores[scores["method"] == "mtan"], other / "scores.csv")
+        (other / "experiment.yaml").write_text("evaluation: {least_positives: 3}\n")
+        assert "counts classes of 10 positive cases and more" in file_fault(folder, other)
+        (other / "experiment.yaml").write_text("evaluation: {least_positives: few}\n")
+        assert "evaluation.least_positives is 'few'" in file_fault(other)
 
     def test_without_predictions_such_a_figure_is_refused(self, folder):
         (folder / "predictions.csv").unlink()

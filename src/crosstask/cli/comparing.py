@@ -49,6 +49,14 @@ def compare(
         Optional[list[str]],  # noqa: UP045
         typer.Option(help="Only this method and the baseline; may be repeated."),
     ] = None,
+    least_positives: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            min=1,
+            help="Positive cases that a class must have to count in figures of all cases together, such as AUC; "
+            "default: as the benchmark has it that they come from.",
+        ),
+    ] = None,
     output: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--output", "-o", help="Folder for the tables and a page: new, or of an earlier comparison."),
@@ -71,6 +79,7 @@ def compare(
             level=level,
             tasks=task or (),
             methods=list(dict.fromkeys([baseline, *method])) if method else (),
+            least_positives=least_positives,
             output=output,
             progress=progress,
             **options,

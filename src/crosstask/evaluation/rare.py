@@ -153,3 +153,8 @@ def _as_asked(sides: _Sides, least: int, *, all_usual: bool) -> list[str]:
         return []
     words = f"classes with fewer than {LEAST_POSITIVES} {sides.called(' or ')}"
     return [f"counts {words}, as asked ({_KEY}={least}): {few}"]
+
+
+def by_option(remark: str) -> str:
+    """A remark where the rule is an option of ``crosstask compare``, and no key of an experiment."""
+    return remark.replace(f"{_KEY}=", "--least-positives ")

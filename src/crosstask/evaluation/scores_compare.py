@@ -12,6 +12,7 @@ from crosstask.errors import InputError
 from crosstask.evaluation.comparison import LEVEL, MARGIN, Comparison
 from crosstask.evaluation.comparison import compare as compare_methods
 from crosstask.evaluation.foreign import Scores, clean_scores, known_baseline
+from crosstask.evaluation.rare import by_option
 from crosstask.methods import BASELINE
 
 NAME = "scores"
@@ -96,6 +97,7 @@ def compare_scores(
         baseline=baseline,
         margin=margin,
         level=level,
+        least_positives=scores.least_positives,
         progress=progress,
     )
-    return dataclasses.replace(found, remarks=(*scores.remarks, *found.remarks))
+    return dataclasses.replace(found, remarks=(*scores.remarks, *map(by_option, found.remarks)))

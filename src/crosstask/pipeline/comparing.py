@@ -71,6 +71,7 @@ def compare_tables(
     better: Mapping[str, str] | None = None,
     tasks: Sequence[str] = (),
     methods: Sequence[str] = (),
+    least_positives: int | None = None,
     output: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Compared:
@@ -86,6 +87,8 @@ def compare_tables(
         better: ``{metric: "higher" or "lower"}`` where the tables do not say.
         tasks: only these.
         methods: only these.
+        least_positives: positive cases that a class must have to count in figures of all cases together; None for as
+            many as the benchmark asks for that they come from.
         output: folder, new or of an earlier comparison.
         progress: told how many draws of how many have been looked at, or None.
 
@@ -94,7 +97,15 @@ def compare_tables(
     """
     if output is not None:
         must_be_own(output)
-    scores = read_tables(tables, columns=columns, metrics=metrics, better=better, tasks=tasks, methods=methods)
+    scores = read_tables(
+        tables,
+        columns=columns,
+        metrics=metrics,
+        better=better,
+        tasks=tasks,
+        methods=methods,
+        least_positives=least_positives,
+    )
     comparison = compare_scores(
         scores, baseline=baseline, margin=margin, level=level, name=_name(tables), progress=progress
     )

@@ -16,6 +16,7 @@ from crosstask.evaluation.foreign import cells, checks
 from crosstask.evaluation.foreign.columns import with_columns
 from crosstask.evaluation.foreign.given import Given, given_of
 from crosstask.evaluation.predictions import COHORT_CASE
+from crosstask.functional.cohort import LEAST_POSITIVES
 from crosstask.registry import did_you_mean
 
 
@@ -30,6 +31,7 @@ class Scores:
         predictions: image-level predictions, for figures of all cases together; None without.
         constant: scores of the constant predictor; None without.
         remarks: what was chosen, left out or numbered, a sentence each.
+        least_positives: positive cases (groups of them) that a class must have to count in figures of all cases.
     """
 
     table: pd.DataFrame
@@ -38,6 +40,7 @@ class Scores:
     predictions: pd.DataFrame | None = None
     constant: pd.DataFrame | None = None
     remarks: tuple[str, ...] = ()
+    least_positives: int = LEAST_POSITIVES
 
     @property
     def methods(self) -> tuple[str, ...]:

@@ -18,8 +18,10 @@ from crosstask.evaluation.foreign.given import Given, given_of, joined
 from crosstask.evaluation.foreign.nnunet import SUMMARY, folds_of, read_summary
 from crosstask.evaluation.predictions import read_predictions
 from crosstask.evaluation.scores import COLUMNS, read_scores
+from crosstask.functional.cohort import LEAST_POSITIVES
 from crosstask.io.tables import ENDINGS, Table, read_table
-from crosstask.runs import PREDICTIONS
+from crosstask.io.yaml_lines import parse_yaml
+from crosstask.runs import EXPERIMENT, PREDICTIONS
 from crosstask.splits import SPLIT_FILE, SPLIT_FOLDER
 
 _SCORES, _CONSTANT = "scores.csv", "constant.csv"
@@ -28,12 +30,13 @@ _FORM = "[METHOD[:SEED]=]TABLE"
 
 @dataclass(frozen=True)
 class _Read:
-    """What one argument gave: rows, of a benchmark the tables beside them, and the columns that were told for it."""
+    """What one argument gave: rows, the columns told for it, of a benchmark the tables beside them and its rule."""
 
     given: Given
     predictions: pd.DataFrame | None = None
     constant: pd.DataFrame | None = None
     told: tuple[str, ...] = ()
+    least: int | None = None
 
 
 def read_tables(
@@ -44,6 +47,7 @@ def read_tables(
     better: Mapping[str, str] | None = None,
     tasks: Sequence[str] = (),
     methods: Sequence[str] = (),
+    least_positives: int | None = None,
 ) -> Scores:
     """The scores of several files or folders, joined.
 
@@ -58,9 +62,12 @@ def read_tables(
         better: ``{metric: "higher" or "lower"}`` where the tables do not say.
         tasks: only these.
         methods: only these.
+        least_positives: positive cases that a class must have to count in figures of all cases together; None for as
+            many as the benchmark asks for that they come from.
 
     Raises:
-        InputError: a file cannot be read, a cell not be used, or methods were not scored on the same cells.
+        InputError: a file cannot be read, a cell not be used, methods were not scored on the same cells, or benchmarks
+            ask for different numbers of positive cases.
     """
     read = [one for table in tables for one in _read(str(table), columns or {})]
     named = {name for one in read for name in one.told}
@@ -69,14 +76,28 @@ def read_tables(
             raise InputError(f"--column {name}={theirs}: no table has a column {theirs!r}; check its spelling")
     predictions = [one.predictions for one in read if one.predictions is not None and len(one.predictions)]
     constants = [one.constant for one in read if one.constant is not None]
+    least = _least_positives(read) if least_positives is None else least_positives
     given = [joined([one.given for one in read])]
     del read
-    return clean(
+    scores = clean(
         given.pop(),  # the rows as they were read are not needed beside those that are made of them
         Choice(metrics or {}, better or {}, tasks, methods),
         predictions=joined_tables(predictions) if predictions else None,
         constant=joined_tables(constants).drop_duplicates() if constants else None,
     )
+    return replace(scores, least_positives=least)
+
+
+def _least_positives(read: Sequence[_Read]) -> int:
+    """Positive cases that the benchmarks ask a class for, or as many as are asked for by default."""
+    asked = {one.least: one.given for one in read if one.least is not None}
+    if len(asked) > 1:
+        (first, given), (second, other) = list(asked.items())[:2]
+        raise InputError(
+            f"{given.tables[0]} is of a benchmark that counts classes of {first} positive cases and more, "
+            f"{other.tables[0]} of {second} and more; say which, for instance --least-positives {min(first, second)}"
+        )
+    return next(iter(asked), LEAST_POSITIVES)
 
 
 def _read(argument: str, columns: Mapping[str, str]) -> Iterator[_Read]:
@@ -167,7 +188,26 @@ def _of_results(folder: Path, constants: Mapping[str, object]) -> _Read:
         given,
         read_predictions(folder / PREDICTIONS, remedy="run the benchmark again", compact=True),
         read_scores(constant, remedy="run the benchmark again", compact=True) if constant.is_file() else None,
+        least=_asked_in(folder / EXPERIMENT),
     )
+
+
+def _asked_in(path: Path) -> int | None:
+    """``evaluation.least_positives`` of the experiment of a benchmark or a run; None where there is none.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    if not path.is_file():
+        return None
+    settings, _ = parse_yaml(path.read_text(encoding="utf-8"), path)
+    section = settings.get("evaluation") if isinstance(settings, dict) else None
+    asked = section.get("least_positives", LEAST_POSITIVES) if isinstance(section, dict) else LEAST_POSITIVES
+    if not isinstance(asked, int) or asked < 1:
+        raise InputError(
+            f"{path}: evaluation.least_positives is {asked!r}, no number of cases; run the benchmark again"
+        )
+    return asked
 
 
 def _groups(folder: Path) -> dict[str, str]:
