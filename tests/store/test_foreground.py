@@ -72,6 +72,6 @@ def test_a_damaged_file_is_made_anew(store, damage):
 
 def test_where_nothing_can_be_written_it_is_kept_elsewhere(store, tmp_path, monkeypatch):
     monkeypatch.setenv("CROSSTASK_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("crosstask.store.foreground.is_writable", lambda folder: False)
+    monkeypatch.setattr("crosstask.store.derived.is_writable", lambda folder: False)
     assert Foreground(store).of("pt_1", "structures").counts.sum() > 0
     assert list(Path(tmp_path / "cache" / FOREGROUND_NAME).glob("*.npy"))

@@ -27,7 +27,8 @@ from crosstask.store import Store, prepare
 from crosstask.training.augmentation import Augmentation, NumberedSamples
 from crosstask.training.cache import CachedSamples
 from crosstask.training.lesion import LesionSamples
-from crosstask.training.run import _loaders, train
+from crosstask.training.run import _Learned, _loaders, train
+from crosstask.weighting import build_weighting
 
 WINDOWS = ((-800, -200), (-200, 400), (-1000, 400))
 TASKS: dict[str, dict[str, Any]] = {"malignant": {}, "margin": {}}
@@ -270,6 +271,13 @@ def test_structures_as_input_do_not_either(
         assembly_of(experiment, dataset_of(experiment))
 
 
+def loaders_of(plan: RunSpec, store: Store, splits: dict[str, list[str]]):
+    dataset = dataset_of(plan.experiment)
+    whole = assembly_of(plan.experiment, dataset)
+    weighting = build_weighting("equal", list(plan.tasks))
+    return _loaders(plan, _Learned(store, dataset, splits, None, weighting, whole, whole))
+
+
 def test_processes_that_load_give_the_patches_of_one(lesions: Path, store: Store, tmp_path: Path):
     splits = {"train": ["c0", "c1", "c2", "c3", "c4", "c5"], "validation": ["c6", "c7"], "test": []}
     images = []
@@ -277,7 +285,7 @@ def test_processes_that_load_give_the_patches_of_one(lesions: Path, store: Store
         experiment = experiment_of(lesions, store, tmp_path / str(workers), training={"loader_workers": workers})
         plan = RunSpec(experiment, get_method("hps"), 0, tuple(TASKS))
         whole = assembly_of(experiment, dataset_of(experiment))
-        images.append(torch.stack([batch.image for batch in _loaders(plan, store, splits, whole, whole)[0]]))
+        images.append(torch.stack([batch.image for batch in loaders_of(plan, store, splits)[0]]))
     assert torch.equal(*images) and len(images[0].unique()) > 100
 
 
@@ -290,7 +298,7 @@ def test_a_run_learns_from_patches_and_predicts_what_validation_saw(
     plan = RunSpec(experiment, get_method("hps"), 0, tuple(TASKS))
     whole = assembly_of(experiment, dataset_of(experiment))
     splits = {"train": ["c0", "c1", "c2", "c3", "c4", "c5"], "validation": ["c6", "c7"], "test": []}
-    loaders = _loaders(plan, store, splits, whole, whole)
+    loaders = loaders_of(plan, store, splits)
     batches = list(loaders[0])
     assert [batch.image.shape for batch in batches] == [(4, 3, 32, 32)] * 4
     assert isinstance(loaders[0].dataset, NumberedSamples)
@@ -329,7 +337,7 @@ def test_augmentation_changes_the_patch_alone(store: Store, assembly: Assembly, 
     sample = LesionSamples(store, ["c1"], assembly, (16, 16), SMALL, 0)[0]
     changed = Augmentation(settings, assembly)(sample, np.random.default_rng(0))
     assert not torch.equal(changed.image, sample.image)
-    assert changed.targets["margin"] is sample.targets["margin"]
+    assert torch.equal(changed.targets["margin"], sample.targets["margin"])
     assert resize(changed.image[None], (16, 16)).shape == (1, 3, 16, 16)
 
 

@@ -24,8 +24,9 @@ from crosstask.store import Store, prepare
 from crosstask.tasks import ClassificationTask, ScalarTask, SegmentationTask
 from crosstask.tasks.base import Task
 from crosstask.training.augmentation import NumberedSamples
-from crosstask.training.run import _loaders, train
+from crosstask.training.run import _Learned, _loaders, train
 from crosstask.training.samples import PatchSamples, SliceSamples, WholeSamples
+from crosstask.weighting import build_weighting
 
 DIAGNOSES = ("benign", "malignant", "other")
 FINDINGS = ("round", "dark")
@@ -129,13 +130,14 @@ def loaders(plan: RunSpec, store: Store) -> tuple[Any, Any]:
     dataset = dataset_of(experiment)
     whole = assembly_of(experiment, dataset)
     splits = splits_of(store, experiment.dataset, dataset.image_array)
-    return _loaders(plan, store, splits, whole.only(plan.tasks), whole)
+    weighting = build_weighting("equal", list(plan.tasks))
+    return _loaders(plan, _Learned(store, dataset, splits, None, weighting, whole, whole.only(plan.tasks)))
 
 
 def epochs(loader: Any, count: int) -> list[list[Batch]]:
     batches = []
     for epoch in range(count):
-        loader.sampler.set_epoch(epoch)
+        loader.batch_sampler.sampler.set_epoch(epoch)
         batches.append(list(loader))
     return batches
 
@@ -229,7 +231,7 @@ def test_augmented_and_cached_loading_repeats_in_any_process(plan: RunSpec, pict
     here = epochs(loaders(changed(plan, **settings), pictures)[0], 3)
     cached = epochs(loaders(changed(plan, **settings, cache=True), pictures)[0], 3)
     resumed, _ = loaders(changed(plan, **settings), pictures)
-    resumed.sampler.set_epoch(2)
+    resumed.batch_sampler.sampler.set_epoch(2)
     elsewhere, _ = loaders(changed(plan, **settings, cache=True, loader_workers=1), pictures)
     elsewhere.sampler.set_epoch(2)
     for again in (cached[2], list(resumed), list(elsewhere)):
@@ -311,16 +313,16 @@ def test_patches_carry_labels_of_the_whole_case(store: Store, experiment: Experi
                 return np.eye(3, dtype=np.float32)[2][list(channels)]
             return self.case.read(name, channels, slices)
 
-    class Labels:
+    class Labels(Store):
         def open(self, case_id: str) -> Labelled:
-            return Labelled(store.open(case_id))
+            return Labelled(super().open(case_id))
 
     assembly = assembly_of(experiment, dataset_of(experiment))
     task = ClassificationTask("diagnosis", "diagnosis", DIAGNOSES, exclusive=True)
     assembly = type(assembly)(**{**vars(assembly), "tasks": (*assembly.tasks, task)})
     case_id = store.cases[0].id
     for size in [(16, 16, 16), (48, 16, 40)]:  # the second must be padded
-        sample = PatchSamples(Labels(), [case_id], assembly, size)[0]
+        sample = PatchSamples(Labels(store.root), [case_id], assembly, size)[0]
         assert sample.targets["diagnosis"].tolist() == [0, 0, 1]
         assert sample.present["diagnosis"].tolist() == [True] * 3
         assert sample.image.shape[1:] == sample.targets["dose"].shape[1:] == size

@@ -86,14 +86,19 @@ def connected(address: str | None) -> Iterator[Any]:
         InputError: there is no cluster at the address.
     """
     ray = ray_there()
-    if ray.is_initialized():  # by a script of the user's
-        yield ray
-        return
     if address is not None and "://" in address:
         raise InputError(
             f"--ray: {address!r} is of Ray's client, which cannot follow runs; give HOST:PORT, and run the command on "
             "a machine of the cluster"
         )
+    if ray.is_initialized():  # by a script of the user's
+        joined = ray.get_runtime_context().gcs_address
+        if address not in (None, joined):
+            raise InputError(
+                f"--ray: {address!r} is not the cluster {joined} that this process has joined; leave it out"
+            )
+        yield ray
+        return
     quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL, "include_dashboard": False}
     try:
         with _silent():

@@ -49,7 +49,7 @@ def unpredicted(
     if constant is not None:
         nothing = constant[(constant["metric"] == OVERLAP) & (constant["value"] > 0)]
         masks[masks] = ~_are_among(scores.loc[masks, ["case", "task", "class"]], nothing)
-    value, there = scores["value"].to_numpy(), occurring_in(scores, _RUN_CLASS)
+    value, there = scores["value"].to_numpy(np.float64), occurring_in(scores, _RUN_CLASS)
     found |= there(masks & ~np.isnan(value)) - there(masks & (value > 0))
     if predictions is not None and len(predictions):
         there = occurring_in(predictions, _RUN_CLASS)

@@ -7,6 +7,7 @@ cases cost n lines, and one index at the end.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
@@ -373,7 +374,7 @@ class Preparation:
             workers,
             mp_context=context_of_now(),
             initializer=start_worker,
-            initargs=(self.dataset, self.bench, self.settings),
+            initargs=(self.dataset, self.bench, self.settings, dict(os.environ)),
         )
         try:
             while queue or pending:

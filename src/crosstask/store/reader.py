@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import sys
@@ -40,7 +41,9 @@ else:
     _limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     _OPEN_ARRAYS = 1024 if _limit == resource.RLIM_INFINITY else min(1024, max(32, _limit // 4))
 _OPEN_BYTES = 64 << 20
-"""Memory that mapped arrays may take; of each, what Blosc2 unpacks a block in, and about 100 KiB."""
+"""Memory that mapped arrays may take."""
+_BYTES_OF_ONE = 160 << 10
+"""Of each, beside what Blosc2 unpacks a block in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ class _OpenArrays:
     def reset(self) -> None:
         self.lock = threading.Lock()
         self.arrays: OrderedDict[tuple[str, str], tuple[Any, Fetch | None, int]] = OrderedDict()
-        self.taken = 0
+        self.taken = self.let_go = 0
         self.checked: set[int] = set()
 
     def read(
@@ -96,6 +99,9 @@ class _OpenArrays:
                 self.taken += found[2]
                 while len(self.arrays) > self.limit or (self.taken > _OPEN_BYTES and len(self.arrays) > 1):
                     self.taken -= self.arrays.popitem(last=False)[1][2]
+                    self.let_go += 1
+                    if self.let_go % _LET_GO_AT_ONCE == 0:
+                        _give_back()
             else:
                 self.arrays.move_to_end(key)
             array, fetch, taken = found
@@ -116,7 +122,7 @@ class _OpenArrays:
         mark = hash(key)
         array, fetch = shelf.array(key[0], header, check=check and mark not in self.checked)
         self.checked.add(mark)
-        return array, fetch, (100 << 10) + 4 * math.prod(array.blocks) * array.dtype.itemsize
+        return array, fetch, _BYTES_OF_ONE + 4 * math.prod(array.blocks) * array.dtype.itemsize
 
 
 _Part = tuple[np.ndarray, tuple[int, ...], tuple[int, ...]]
@@ -133,6 +139,16 @@ else:
         values[...] = array[tuple(slice(low, high) for low, high in zip(start, stop, strict=True))]
 
 
+_LET_GO_AT_ONCE = 1024
+
+
+def _give_back() -> None:
+    """Let the system have the memory of arrays that were let go, of which glibc keeps 0.7 KB each."""
+    if _TRIM is not None:
+        _TRIM(0)
+
+
+_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 _arrays = _OpenArrays(_OPEN_ARRAYS)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_arrays.reset)

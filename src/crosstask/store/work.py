@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,9 +112,11 @@ class FolderBench:
 _WORKER: tuple[Source[Any], Bench, str] | None = None
 
 
-def start_worker(dataset: Source[Any], bench: Bench, settings: str) -> None:
-    """Begin a process that does :func:`work_in_worker`."""
+def start_worker(dataset: Source[Any], bench: Bench, settings: str, environment: Mapping[str, str]) -> None:
+    """Begin a process that does :func:`work_in_worker`; one that was forked has the environment of an earlier time."""
     global _WORKER
+    os.environ.clear()
+    os.environ.update(environment)
     _WORKER = (dataset, bench, settings)
     follow_parent()
 
