@@ -284,7 +284,6 @@ def test_processes_that_load_give_the_patches_of_one(lesions: Path, store: Store
     for workers in (0, 2):
         experiment = experiment_of(lesions, store, tmp_path / str(workers), training={"loader_workers": workers})
         plan = RunSpec(experiment, get_method("hps"), 0, tuple(TASKS))
-        whole = assembly_of(experiment, dataset_of(experiment))
         images.append(torch.stack([batch.image for batch in loaders_of(plan, store, splits)[0]]))
     assert torch.equal(*images) and len(images[0].unique()) > 100
 

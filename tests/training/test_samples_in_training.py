@@ -233,7 +233,7 @@ def test_augmented_and_cached_loading_repeats_in_any_process(plan: RunSpec, pict
     resumed, _ = loaders(changed(plan, **settings), pictures)
     resumed.batch_sampler.sampler.set_epoch(2)
     elsewhere, _ = loaders(changed(plan, **settings, cache=True, loader_workers=1), pictures)
-    elsewhere.sampler.set_epoch(2)
+    elsewhere.batch_sampler.sampler.set_epoch(2)
     for again in (cached[2], list(resumed), list(elsewhere)):
         for batch, other in zip(here[2], again, strict=True):
             assert batch.cases == other.cases
