@@ -19,6 +19,7 @@ from crosstask.evaluation.work import Work
 from crosstask.experiment import load_experiment
 from crosstask.pipeline.benchmark import Manner, run_benchmark
 from crosstask.pipeline.context import Context
+from crosstask.registry import REGISTRIES
 from crosstask.training.module import TrainingModule
 from ray_fakes import cluster_of
 
@@ -105,9 +106,10 @@ class Bench:
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     one = Bench(tmp_path_factory.mktemp("ray"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            TrainingModule, "training_step", TrainingModule.training_step
-        )  # what it was comes back in the end
+        # The plugin is of this file alone: what there was before it comes back in the end.
+        patch.setattr(TrainingModule, "training_step", TrainingModule.training_step)
+        for registry in REGISTRIES.values():
+            patch.setattr(registry, "_entries", dict(registry._entries))
         run_benchmark(one.context("here"))
         yield one
     shutil.rmtree(one.folder)
