@@ -434,6 +434,16 @@ class TestResults:
         assert scores.predictions is not None and len(scores.predictions) == 80
         assert scores.groups["c3"] == "p1"
 
+    def test_groups_are_known_where_only_predictions_name_cases(self, folder, tmp_path_factory):
+        scores = read_tables([folder], tasks=["covid"])
+        assert scores.groups["c3"] == scores.groups["c2"] == "p1"
+        assert compare_scores(scores).rows[1].cells["covid"].groups == 10
+        other = tmp_path_factory.mktemp("other") / "results"
+        shutil.copytree(folder, other)
+        splits = (other / "splits.csv").read_text()
+        (other / "splits.csv").write_text(splits.replace("c3,p1", "c3,p2"))
+        assert "has case c3 in group 'p2', another in 'p1'" in file_fault(folder, other, tasks=["covid"])
+
     def test_classes_count_as_in_the_benchmark_unless_it_is_told(self, folder, tmp_path_factory):
         """Of the ten patients each has a case of COVID and one without, so ten are asked for by default."""
         remark = "covid: auc is not defined, since no class has at least 11"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,7 @@ class Scores:
         constant: scores of the constant predictor; None without.
         remarks: what was chosen, left out or numbered, a sentence each.
         least_positives: positive cases (groups of them) that a class must have to count in figures of all cases.
+        predicted_groups: ``{case: group}`` of cases that only predictions name.
     """
 
     table: pd.DataFrame
@@ -41,6 +42,7 @@ class Scores:
     constant: pd.DataFrame | None = None
     remarks: tuple[str, ...] = ()
     least_positives: int = LEAST_POSITIVES
+    predicted_groups: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -51,7 +53,8 @@ class Scores:
     def groups(self) -> dict[str, str]:
         """``{case: group}``."""
         known = distinct(self.table, ["case", "group"])
-        return {case: group for case, group in zip(known["case"], known["group"], strict=True) if case != COHORT_CASE}
+        named = zip(known["case"], known["group"], strict=True)
+        return {**self.predicted_groups, **{case: group for case, group in named if case != COHORT_CASE}}
 
 
 @dataclass(frozen=True)

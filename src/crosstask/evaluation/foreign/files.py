@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -37,6 +37,7 @@ class _Read:
     constant: pd.DataFrame | None = None
     told: tuple[str, ...] = ()
     least: int | None = None
+    groups: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_tables(
@@ -77,6 +78,7 @@ def read_tables(
     predictions = [one.predictions for one in read if one.predictions is not None and len(one.predictions)]
     constants = [one.constant for one in read if one.constant is not None]
     least = _least_positives(read) if least_positives is None else least_positives
+    groups = _joint_groups(read)
     given = [joined([one.given for one in read])]
     del read
     scores = clean(
@@ -85,7 +87,24 @@ def read_tables(
         predictions=joined_tables(predictions) if predictions else None,
         constant=joined_tables(constants).drop_duplicates() if constants else None,
     )
-    return replace(scores, least_positives=least)
+    return replace(scores, least_positives=least, predicted_groups=groups)
+
+
+def _joint_groups(read: Sequence[_Read]) -> dict[str, str]:
+    """Groups of all benchmarks' cases.
+
+    Raises:
+        InputError: a case is in two.
+    """
+    found: dict[str, str] = {}
+    for one in read:
+        for case, group in one.groups.items():
+            if found.setdefault(case, group) != group:
+                raise InputError(
+                    f"{one.given.tables[0]}: its benchmark has case {case} in group {group!r}, another in "
+                    f"{found[case]!r}; compare benchmarks of the same splits"
+                )
+    return found
 
 
 def _least_positives(read: Sequence[_Read]) -> int:
@@ -189,6 +208,7 @@ def _of_results(folder: Path, constants: Mapping[str, object]) -> _Read:
         read_predictions(folder / PREDICTIONS, remedy="run the benchmark again", compact=True),
         read_scores(constant, remedy="run the benchmark again", compact=True) if constant.is_file() else None,
         least=_asked_in(folder / EXPERIMENT),
+        groups=groups,
     )
 
 
