@@ -15,14 +15,13 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from generated import Cases, ball, random_of
 
 from crosstask.assembly import Assembly
 from crosstask.datasets.base import Case, CaseData
@@ -37,28 +36,13 @@ SIZE = (224, 224)
 GRID = Geometry((128, 256, 256), (1.25, 0.7, 0.7))
 
 
-class Generated:
+class Generated(Cases):
     """A data set of noisy lungs with an ellipsoid each."""
-
-    name = "generated"
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def cases(self) -> list[Case]:
-        """So many of them."""
-        return [Case(f"c{index}", f"c{index}", "train", ()) for index in range(self.count)]
-
-    def read_settings(self) -> Mapping[str, Any]:
-        """What they depend on."""
-        return {"shape": GRID.shape}
 
     def read(self, case: Case) -> CaseData:
         """One case, always the same."""
-        random = np.random.default_rng(int(case.id[1:]))
-        centre = np.array(GRID.shape) * random.uniform(0.35, 0.65, 3)
-        axes = zip(np.ogrid[tuple(map(slice, GRID.shape))], centre, GRID.spacing, strict=True)
-        mask = sum(((places - at) * step / 15) ** 2 for places, at, step in axes) < 1
+        random = random_of(case)
+        mask = ball(GRID, np.array(GRID.shape) * random.uniform(0.35, 0.65, 3), 15)
         ct = random.normal(-800, 60, GRID.shape)
         ct[mask] += 750
         arrays = {
@@ -102,7 +86,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if options.store is None:
             print(f"generating {options.cases} cases", file=sys.stderr)
-            prepare(Generated(options.cases), Path(folder) / "store", workers=1)
+            prepare(Generated(options.cases, GRID), Path(folder) / "store", workers=1)
         store = Store(options.store or Path(folder) / "store")
         tasks = (ClassificationTask("label", "label", ["label"], exclusive=False),)
         assembly = Assembly(tasks, options.image, None, WINDOWS)

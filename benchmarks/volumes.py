@@ -15,13 +15,13 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+from generated import Cases, ball, random_of
 from rows import Row
 
 from crosstask.datasets.base import Case, CaseData
@@ -37,26 +37,13 @@ BEAMS = Beams("structures", ("PTV",), ANGLES, 5.0, 1000.0)
 _PATCH = 64
 
 
-class Generated:
+class Generated(Cases):
     """A data set of ellipsoids, of which the last is a target, with the fields of nine beams beside it."""
-
-    name = "generated"
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def cases(self) -> list[Case]:
-        """So many of them."""
-        return [Case(f"c{index}", f"c{index}", "train", ()) for index in range(self.count)]
-
-    def read_settings(self) -> Mapping[str, Any]:
-        """What they depend on."""
-        return {"shape": GRID.shape}
 
     def read(self, case: Case) -> CaseData:
         """One case, always the same."""
-        random = np.random.default_rng(int(case.id[1:]))
-        masks = np.stack([_ellipsoid(random) for _ in range(len(NAMES) + 1)])
+        random = random_of(case)
+        masks = np.stack([_organ(random) for _ in range(len(NAMES) + 1)])
         arrays = {"structures": masks, "image": random.integers(0, 2000, (1, *GRID.shape)).astype(np.int16)}
         channels: dict[str, tuple[str, ...]] = {"structures": (*NAMES, "PTV"), "image": ("image",)}
         data = CaseData(arrays, channels, GRID)
@@ -64,12 +51,10 @@ class Generated:
         return CaseData({**arrays, "beams": fields}, {**channels, "beams": BEAMS.names}, GRID)
 
 
-def _ellipsoid(random: np.random.Generator) -> np.ndarray:
+def _organ(random: np.random.Generator) -> np.ndarray:
     """An organ of 15 to 25 mm in half the volume's middle."""
     centre = np.array(GRID.shape) * random.uniform(0.3, 0.7, 3)
-    axes = zip(np.ogrid[tuple(map(slice, GRID.shape))], centre, GRID.spacing, strict=True)
-    radius = random.uniform(15, 25)
-    return (sum(((places - at) * step / radius) ** 2 for places, at, step in axes) < 1).astype(np.uint8)
+    return ball(GRID, centre, random.uniform(15, 25)).astype(np.uint8)
 
 
 def drawn_from_mask(case: CaseArrays, channel: int, generator: np.random.Generator) -> int:
@@ -118,7 +103,7 @@ def beams(store: Store, count: int, runs: int) -> tuple[float, float]:
 def rows(short: bool) -> Iterator[Row]:
     """The rows of the table of performance."""
     with tempfile.TemporaryDirectory() as folder:
-        prepare(Generated(2 if short else 8), Path(folder) / "store", workers=1)
+        prepare(Generated(2 if short else 8, GRID), Path(folder) / "store", workers=1)
         store = Store(Path(folder) / "store")
         before, after = draws(store, 60 if short else 400)
         yield Row(

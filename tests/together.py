@@ -32,6 +32,6 @@ def _one(function: Callable[..., Any], arguments: tuple[Any, ...], rank: int, wo
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     torch.set_num_threads(1)
     store = torch.distributed.FileStore(str(folder / "meeting"), world)
-    launch._join(launch.Place(rank, world, rank, world), "cpu", store)
+    launch._join(launch.Position(rank, world, rank, world), "cpu", store)
     torch.save(function(*arguments), folder / f"{rank}.pt")
     launch._leave()

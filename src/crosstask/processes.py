@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -77,6 +77,17 @@ def without_main() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+def begin(environment: Mapping[str, str]) -> None:
+    """What a process that was started for work does first: it ends with its parent, and has the environment of now.
+
+    Args:
+        environment: of the parent. One that was forked has that of the time when modules were imported.
+    """
+    follow_parent()
+    os.environ.clear()
+    os.environ.update(environment)
 
 
 def follow_parent() -> None:

@@ -11,7 +11,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
 from crosstask.errors import CrosstaskError
-from crosstask.processes import context_with, follow_parent
+from crosstask.processes import begin, context_with
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
@@ -129,9 +129,7 @@ def _work(
     environment: dict[str, str],
 ) -> None:
     """One of the processes: an item after the other until there is none."""
-    follow_parent()
-    os.environ.clear()
-    os.environ.update(environment)  # of now: a forked process has that of the time when modules were imported
+    begin(environment)
     if threads:
         import torch
 

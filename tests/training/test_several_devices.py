@@ -26,7 +26,7 @@ from crosstask.methods import get_method
 from crosstask.runs import AVERAGE, BEST, FINAL, HISTORY, LAST, TRANSFER, RunSpec, is_trained, read_record
 from crosstask.store import Store
 from crosstask.training.check import check_specs
-from crosstask.training.launch import Place, check_launch, launched, threads_of
+from crosstask.training.launch import Position, check_launch, launched, threads_of
 from crosstask.training.run import train
 
 EPOCHS, STEPS, LEARNING_RATE = 4, 12, 1e-4
@@ -240,7 +240,7 @@ SLURM = {
 
 @pytest.mark.parametrize(("variables", "launcher"), [(TORCHRUN, "torchrun"), (SLURM, "srun")])
 def test_a_process_knows_its_place(variables: dict[str, str], launcher: str, monkeypatch: pytest.MonkeyPatch):
-    assert launched(variables) == Place(3, 4, 1, 2, 1, launcher)
+    assert launched(variables) == Position(3, 4, 1, 2, 1, launcher)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert check_launch(TrainingSection(batch_size=8, num_nodes=2), 2) == 4
@@ -263,7 +263,7 @@ def test_half_a_launcher_is_refused():
 
 def test_threads_are_shared_out(monkeypatch: pytest.MonkeyPatch):
     assert threads_of(TrainingSection()) is None
-    monkeypatch.setattr("crosstask.training.launch._HERE", [Place(1, 4, 1, 4)])
+    monkeypatch.setattr("crosstask.training.launch._HERE", [Position(1, 4, 1, 4)])
     monkeypatch.setattr("crosstask.training.launch.cores", lambda: 9)
     assert [threads_of(TrainingSection(threads=threads)) for threads in (None, 8, 2)] == [2, 2, 1]
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from crosstask.buckets import Place
+from crosstask.buckets import Bucket, Place
 from crosstask.errors import CrosstaskError, InputError, one_line
 from crosstask.evaluation.mirror import Change, whole
 from crosstask.evaluation.remote import (
@@ -28,7 +28,6 @@ from crosstask.evaluation.remote import (
     Lacks,
     do_job,
     fingerprint_of,
-    is_shared_by_name,
     named_files,
     store_parts,
 )
@@ -354,7 +353,7 @@ class RayRunner:
     def _fingerprint(self, store: Place) -> str:
         key = str(store)
         if key not in self._fingerprints:
-            self._fingerprints[key] = "" if is_shared_by_name(store) else fingerprint_of(store)
+            self._fingerprints[key] = "" if isinstance(store, Bucket) else fingerprint_of(store)
         return self._fingerprints[key]
 
     def _shipped(self, store: Path) -> list[Any]:

@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from crosstask import __version__
 from crosstask.buckets import Bucket, Place
@@ -253,15 +253,12 @@ def _with_files(experiment: Experiment, files: Files, folder: Path, own_disk: bo
     return experiment_from({**values, **places})
 
 
-def is_shared_by_name(store: Place) -> TypeGuard[Bucket]:
-    """Whether a store has an address that means the same everywhere, as on object storage."""
-    return isinstance(store, Bucket)
-
-
 def _store_here(job: Job, parts: Iterable[Files] | None) -> Place | None:
     """The store as this machine has it; None where it has none of that content, and was given none."""
     given = job.work.store
-    if is_shared_by_name(given) or (not job.own_disk and _holds(given, job.fingerprint)):
+    if isinstance(given, Bucket):  # whose address means the same everywhere
+        return given
+    if not job.own_disk and _holds(given, job.fingerprint):
         return given
     kept = cache_folder() / "stores" / job.fingerprint
     if _holds(kept, job.fingerprint):

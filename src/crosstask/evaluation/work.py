@@ -16,7 +16,7 @@ from crosstask.buckets import Place
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.faults import FOR_MEMORY, told_plainly
 from crosstask.plugins import load
-from crosstask.processes import context_with, follow_parent, forked_badly, without_main
+from crosstask.processes import begin, context_with, forked_badly, without_main
 from crosstask.runs import RunSpec
 
 SIGKILL = 9  # the signal module of Windows does not know it
@@ -125,9 +125,7 @@ def failures_of(work: Sequence[Work], *, jobs: int = 1, follow: Callable[[], Non
 
 def _do_apart(work: Work, environment: dict[str, str]) -> None:
     """Do something in this process, which was started for it."""
-    follow_parent()
-    os.environ.clear()
-    os.environ.update(environment)  # of now: a forked process has that of the time when modules were imported
+    begin(environment)
     if forked_badly():
         sys.exit(_BADLY_FORKED)
     spec = work.spec
@@ -211,9 +209,7 @@ def _answer(
     there: Connection, function: Callable[..., None], arguments: Sequence[object], environment: dict[str, str]
 ) -> None:
     """Call a function, and hand on what it raises."""
-    follow_parent()
-    os.environ.clear()
-    os.environ.update(environment)
+    begin(environment)
     try:
         function(*arguments)
     except Exception as error:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from crosstask.errors import CrosstaskError, InputError
-from crosstask.processes import follow_parent
+from crosstask.processes import begin
 from crosstask.store.fingerprint import RawFile, digest, fingerprint, same_content, seems_unchanged
 from crosstask.store.format import check_files, read_description, write_case
 from crosstask.store.protocols import RawData, Source
@@ -113,12 +113,10 @@ _WORKER: tuple[Source[Any], Bench, str] | None = None
 
 
 def start_worker(dataset: Source[Any], bench: Bench, settings: str, environment: Mapping[str, str]) -> None:
-    """Begin a process that does :func:`work_in_worker`; one that was forked has the environment of an earlier time."""
+    """Begin a process that does :func:`work_in_worker`; see :func:`crosstask.processes.begin`."""
     global _WORKER
-    os.environ.clear()
-    os.environ.update(environment)
+    begin(environment)
     _WORKER = (dataset, bench, settings)
-    follow_parent()
 
 
 def work_in_worker(job: Job) -> Outcome:

@@ -18,12 +18,12 @@ from typing import Any
 
 import torch
 
-from crosstask.buckets import Place as StorePlace
+from crosstask.buckets import Place
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import TrainingSection
 from crosstask.faults import FOR_MEMORY, told_plainly
 from crosstask.plugins import load
-from crosstask.processes import context_with, cores, follow_parent
+from crosstask.processes import begin, context_with, cores
 from crosstask.runs import RunSpec
 from crosstask.store import Store
 from crosstask.training.bond import bound
@@ -39,7 +39,7 @@ _APART = timedelta(days=7)  # one may prepare cases while others wait; whoever i
 
 
 @dataclass(frozen=True)
-class Place:
+class Position:
     """A process among those that train a run together.
 
     Attributes:
@@ -59,34 +59,34 @@ class Place:
     launcher: str = "crosstask"
 
 
-_HERE: list[Place] = []
+_HERE: list[Position] = []
 
 
-def place() -> Place:
+def position() -> Position:
     """Where this process is; alone where it has joined no others."""
-    return _HERE[-1] if _HERE else Place(0, 1, 0, 1)
+    return _HERE[-1] if _HERE else Position(0, 1, 0, 1)
 
 
 def threads_of(settings: TrainingSection) -> int | None:
     """CPU threads of this process: its share of the run's, or of the machine's cores; None for PyTorch's own choice."""
-    sharing = place().local_world
+    sharing = position().local_world
     if settings.threads is None:
         return None if sharing == 1 else max(1, cores() // sharing)
     return max(1, settings.threads // sharing)
 
 
-def launched(environment: Mapping[str, str] = os.environ) -> Place | None:
+def launched(environment: Mapping[str, str] = os.environ) -> Position | None:
     """Where this process is among several that torchrun or srun have started; None if neither has."""
     try:
         if "TORCHELASTIC_RUN_ID" in environment:
             names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK")
             rank, world, local, sharing, node = (int(environment[name]) for name in names)
-            found = Place(rank, world, local, sharing, node, "torchrun")
+            found = Position(rank, world, local, sharing, node, "torchrun")
         elif int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
             of_slurm = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
             rank, world, local = (int(environment[name]) for name in of_slurm)
             nodes = int(environment.get("SLURM_STEP_NUM_NODES", environment.get("SLURM_NNODES", 1)))
-            found = Place(rank, world, local, world // nodes, int(environment.get("SLURM_NODEID", 0)), "srun")
+            found = Position(rank, world, local, world // nodes, int(environment.get("SLURM_NODEID", 0)), "srun")
         else:
             return None
     except (KeyError, ValueError) as error:
@@ -96,7 +96,7 @@ def launched(environment: Mapping[str, str] = os.environ) -> Place | None:
     return found if found.world > 1 else None
 
 
-def _meeting(environment: dict[str, str], found: Place) -> None:
+def _meeting(environment: dict[str, str], found: Position) -> None:
     """Name the address at which SLURM's processes meet, where nobody has: a port of the first machine of the step."""
     if found.launcher != "srun":
         return
@@ -145,7 +145,7 @@ def check_launch(settings: TrainingSection, devices: int) -> int:
     return world
 
 
-def _join(found: Place, kind: str, store: Any) -> None:
+def _join(found: Position, kind: str, store: Any) -> None:
     """Become one of the processes that train together."""
     torch.distributed.init_process_group(
         _BACKENDS.get(kind, "gloo"), store=store, rank=found.rank, world_size=found.world, timeout=_APART
@@ -160,7 +160,7 @@ def _leave() -> None:
 
 
 @contextlib.contextmanager
-def met(kind: str) -> Iterator[Place]:
+def met(kind: str) -> Iterator[Position]:
     """Be one of the processes that torchrun or srun have started.
 
     Args:
@@ -246,7 +246,7 @@ def train_in_processes(
     try:
         for rank in range(world):
             heard, said = context.Pipe(duplex=False)
-            to_do = _Work(work, spec, store.root, Place(rank, world, rank, world), meeting.port, telling.draws)
+            to_do = _Work(work, spec, store.root, Position(rank, world, rank, world), meeting.port, telling.draws)
             process: BaseProcess = context.Process(
                 target=_rank, args=(to_do, said, dict(os.environ)), name=f"{spec.name} {rank}"
             )
@@ -303,25 +303,23 @@ class _Work:
 
     work: Callable[[RunSpec, Store, Telling], Any]
     spec: RunSpec
-    store: StorePlace
-    place: Place
+    store: Place
+    position: Position
     port: int
     draws: bool
 
 
 def _rank(to_do: _Work, said: Connection, environment: dict[str, str]) -> None:
     """One of the processes, from its beginning to its end."""
-    follow_parent()
-    os.environ.clear()
-    os.environ.update(environment)  # of now: a forked process has that of the time when modules were imported
+    begin(environment)
     if sys.platform == "linux":
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # a machine's name may stand for an address that is away
-    spec, first = to_do.spec, to_do.place.rank == 0
+    spec, first = to_do.spec, to_do.position.rank == 0
     try:
         load(spec.experiment.plugins)
         with told_plainly(spec.name):
             meeting = torch.distributed.TCPStore("127.0.0.1", to_do.port, is_master=False, timeout=_TOGETHER)
-            _join(to_do.place, kind_of(spec.experiment.training), meeting)
+            _join(to_do.position, kind_of(spec.experiment.training), meeting)
             to_do.work(spec, Store(to_do.store), Telling.through(said.send, draws=to_do.draws) if first else Telling())
     except CrosstaskError as error:  # those with more than a line may be none that can be sent
         _say(said, "error", (InputError if isinstance(error, InputError) else CrosstaskError)(str(error)))

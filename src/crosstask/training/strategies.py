@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from crosstask import ranks
-from crosstask.training.launch import end_by_signal, place
+from crosstask.training.launch import end_by_signal, position
 from crosstask.training.module import TrainingModule
 from crosstask.training.shares import whole
 
@@ -42,25 +42,25 @@ class Joined(ClusterEnvironment):
 
     def world_size(self) -> int:
         """How many processes there are."""
-        return place().world
+        return position().world
 
     def set_world_size(self, size: int) -> None:
         """It is known."""
 
     def global_rank(self) -> int:
         """Number of this process."""
-        return place().rank
+        return position().rank
 
     def set_global_rank(self, rank: int) -> None:
         """It is known."""
 
     def local_rank(self) -> int:
         """Number of this process on its machine."""
-        return place().local_rank
+        return position().local_rank
 
     def node_rank(self) -> int:
         """Number of its machine."""
-        return place().node
+        return position().node
 
 
 class Alike(DDPStrategy):
