@@ -74,7 +74,6 @@ class TranslatedStore(Store):
     ) -> None:
         super().__init__(root, case_ids=case_ids)
         self._mapping, self._arrays = mapping, arrays
-        self._translated: dict[str, TranslatedCase] = {}
 
     def only(self, case_ids: Iterable[str]) -> TranslatedStore:
         """The same with some of its cases."""
@@ -82,13 +81,10 @@ class TranslatedStore(Store):
 
     def raw(self, case_id: str) -> CaseArrays:
         """A case in their own words."""
-        return super().open(case_id)
+        return super()._arrays_of(case_id)
 
-    def open(self, case_id: str) -> CaseArrays:
-        """A case in our words; see :meth:`crosstask.store.Store.open`."""
-        if case_id not in self._translated:
-            self._translated[case_id] = TranslatedCase(super().open(case_id), self._mapping, self._arrays)
-        return self._translated[case_id]
+    def _arrays_of(self, case_id: str) -> CaseArrays:
+        return TranslatedCase(super()._arrays_of(case_id), self._mapping, self._arrays)
 
     def channels(self, case_ids: Sequence[str], name: str) -> list[tuple[str, ...]]:
         """Channel names of an array in each case, in our words."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +25,6 @@ from crosstask.store.reader import CaseArrays, Store
 from crosstask.store.shelf import FolderShelf
 
 DERIVED_NAME = "derived"
-_OPEN_CASES = 16384
 
 
 @dataclass
@@ -104,23 +102,11 @@ class CompletedStore(Store):
     def __init__(self, root: Place | str, key: str, *, check: bool = True) -> None:
         super().__init__(root, check=check)
         self._derived = Derived(self.root, key)
-        self._completed: OrderedDict[str, CaseArrays] = OrderedDict()
 
-    def __getstate__(self) -> dict[str, Any]:
-        """All but the opened cases."""
-        return {**super().__getstate__(), "_completed": OrderedDict()}
-
-    def open(self, case_id: str) -> CaseArrays:
-        """A case with what was computed of it, where that is kept; see :meth:`Store.open`."""
-        case = self._completed.get(case_id)
-        if case is None:
-            own = super().open(case_id)
-            further = self._derived.find(own)
-            case = own if further is None else CompletedCase(own, further)
-            self._completed[case_id] = case
-            while len(self._completed) > _OPEN_CASES:
-                self._completed.popitem(last=False)
-        return case
+    def _arrays_of(self, case_id: str) -> CaseArrays:
+        own = super()._arrays_of(case_id)
+        further = self._derived.find(own)
+        return own if further is None else CompletedCase(own, further)
 
 
 class CompletedCase(CaseArrays):

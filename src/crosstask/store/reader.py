@@ -356,16 +356,18 @@ class Store:
         # Two threads at worst open the same case twice, or find that the other has let it go.
         arrays = self._opened.get(case_id)
         if arrays is None:
-            row = self._row(case_id)
-            header = self._described(row)
-            arrays = CaseArrays(self._shelf, self._folder_of(row), header, check=self.check)
-            self._opened[case_id] = arrays
+            arrays = self._opened[case_id] = self._arrays_of(case_id)
             while len(self._opened) > _OPEN_CASES:
                 self._opened.popitem(last=False)
         else:
             with suppress(KeyError):
                 self._opened.move_to_end(case_id)
         return arrays
+
+    def _arrays_of(self, case_id: str) -> CaseArrays:
+        """A case that was not opened, or was let go; stores that show their cases otherwise override it."""
+        row = self._row(case_id)
+        return CaseArrays(self._shelf, self._folder_of(row), self._described(row), check=self.check)
 
     def verify(self, case_id: str) -> None:
         """Hold all files of a case against their checksums.
