@@ -405,7 +405,14 @@ class Model:
                     **dict.fromkeys(("labelColor", "titleColor", "domainColor", "tickColor"), ink),
                     "gridOpacity": 0.2,
                 },
-                "legend": {"labelColor": ink, "titleColor": ink, "title": None, "orient": "bottom", "columns": 2},
+                "legend": {
+                    "labelColor": ink,
+                    "titleColor": ink,
+                    "title": None,
+                    "orient": "bottom",
+                    "columns": 2,
+                    "columnPadding": 32,
+                },
             },
         }
 
