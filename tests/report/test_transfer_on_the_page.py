@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,8 @@ def seen(
     affinities: Sequence[tuple[str, str, float]] = (("a", "b", 0.0), ("b", "a", 0.0)),
     seeds: Sequence[int] = SEEDS,
     scatter: float = 1.0,
+    norms: Mapping[str, float] = MappingProxyType({"a": 2.0, "b": 2.0}),
+    weights: Mapping[str, float] = MappingProxyType({"a": 1.0, "b": 1.0}),
 ) -> pd.DataFrame:
     """Figures of runs with these means, which scatter by 0.05 times so much."""
     random = np.random.default_rng(len(method))
@@ -46,14 +49,18 @@ def seen(
             (method, seed, 0, "cosine", part, "a", "b", mean + own, 4) for seed, own in zip(seeds, noise, strict=True)
         ]
         rows += [(method, seed, 0, "below", part, "a", "b", float(mean < 0), 4) for seed in seeds]
-        rows += [(method, seed, 0, "norm", part, task, "", 2.0, 4) for seed in seeds for task in "ab"]
+        rows += [
+            (method, seed, 0, "norm", part, task, "", norms[task] * (1 + own), 4)
+            for seed, own in zip(seeds, noise, strict=True)
+            for task in "ab"
+        ]
     for task, other, mean in (("a", "a", 1e-3), ("b", "b", 1e-3), *affinities):
         noise = random.permutation(np.linspace(-1e-5, 1e-5, len(seeds))) * scatter
         rows += [
             (method, seed, 0, "affinity", "", task, other, mean + own, 4)
             for seed, own in zip(seeds, noise, strict=True)
         ]
-    rows += [(method, seed, 0, "weight", "", task, "", 1.0, 4) for seed in seeds for task in "ab"]
+    rows += [(method, seed, 0, "weight", "", task, "", weights[task], 4) for seed in seeds for task in "ab"]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -101,6 +108,30 @@ class TestSentence:
         assert "in no part can the cosine of the gradients of two tasks be told from 0" in found
         assert "no effect of a step for one task on the loss of another can be told from none" in found
         assert "hurts" not in found and "the gradients do not say why a is worse" in found
+
+    def test_a_task_that_is_worse_under_a_much_longer_gradient_is_told_so(self) -> None:
+        worse = scores(hps_equal={"a": -3.0, "b": 0.0})
+        found = told(seen(norms={"a": 1.0, "b": 6.0}), worse)
+        assert "a is worse where no gradient goes against its own, but that of b is 6.0 [" in found
+        assert "times as long on what they share (weights counted)" in found and "do not say why" not in found
+
+    @pytest.mark.parametrize(
+        ("norms", "weights"),
+        [
+            ({"a": 1.0, "b": 1.9}, {"a": 1.0, "b": 1.0}),  # longer, but not by much
+            ({"a": 6.0, "b": 1.0}, {"a": 1.0, "b": 1.0}),  # the longer one is its own
+            ({"a": 1.0, "b": 6.0}, {"a": 6.0, "b": 1.0}),  # what the weights even out
+        ],
+    )
+    def test_a_length_that_explains_nothing_is_not_told(
+        self, norms: dict[str, float], weights: dict[str, float]
+    ) -> None:
+        found = told(seen(norms=norms, weights=weights), scores(hps_equal={"a": -3.0, "b": 0.0}))
+        assert "times as long" not in found and "the gradients do not say why a is worse" in found
+
+    def test_a_length_of_a_task_that_is_not_worse_is_not_told(self) -> None:
+        found = told(seen(norms={"a": 1.0, "b": 6.0}), scores(hps_equal={"a": 0.0, "b": 0.0}))
+        assert "times as long" not in found
 
     @pytest.mark.parametrize("scatter", [12.0, 40.0])
     def test_a_cosine_within_its_scatter_is_nothing(self, scatter: float) -> None:
@@ -245,6 +276,29 @@ def test_a_look_speaks_for_or_against_two_tasks_or_for_neither() -> None:
     assert "that speaks for learning a and b together" in sentence(Transfer(agreed), "hps+equal", ())
     assert "neither for nor against" in sentence(Transfer(seen()), "hps+equal", ())
     assert "no better than chance" in sentence(Transfer(seen()), "hps+equal", [("a", "b"), ("c",)])
+    drowned = sentence(Transfer(seen(norms={"a": 1.0, "b": 6.0})), "hps+equal", ())
+    assert "times as long on what they share (weights counted) as that of a, which may drown it" in drowned
+    assert "drown" not in against + sentence(Transfer(seen()), "hps+equal", ())
+
+
+def test_a_ratio_of_lengths_is_a_geometric_mean_with_student_s_interval_of_its_logarithm() -> None:
+    ratios = np.array([4.0, 5.0, 6.5])
+    rows = [
+        row
+        for seed, ratio in enumerate(ratios)
+        for task, norm, weight in (("a", 2.0, 0.5), ("b", ratio, 1.0))
+        for row in (
+            ("hps", seed, 0, "norm", "all", task, "", norm, 3),
+            ("hps", seed, 0, "norm", "stem", task, "", 1.0, 3),
+            ("hps", seed, 0, "weight", "", task, "", weight, 3),
+        )
+    ]
+    (one,) = Transfer(pd.DataFrame(rows, columns=list(COLUMNS))).longer("hps")
+    logs = np.log(ratios)
+    low, high = stats.t.interval(0.95, 2, logs.mean(), stats.sem(logs))
+    assert (one.task, one.other, one.seeds) == ("a", "b", 3)
+    np.testing.assert_allclose([one.value, one.low, one.high], np.exp([logs.mean(), low, high]))
+    assert one.p == pytest.approx(stats.ttest_1samp(logs, 0).pvalue)
 
 
 def test_a_table_of_a_run_is_read_by_its_names_and_damage_is_told(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ from crosstask.evaluation.kept import transfer_of
 from crosstask.functional.improvement import LEVEL
 from crosstask.methods import variant_of
 from crosstask.runs import RunSpec
-from crosstask.transfer import AFFINITY, COSINE
+from crosstask.transfer import AFFINITY, COSINE, NORM, WEIGHT, WHOLE
 
 COLUMNS = ("method", "seed", "epoch", "figure", "part", "task", "other", "value", "steps")
 SUMMARY = ("method", "figure", "part", "task", "other", "value", "low", "high", "p", "seeds", "steps")
@@ -149,6 +150,38 @@ class Transfer:
     def told(self, method: str, figure: str) -> list[Mean]:
         """Those of them that can be told from 0."""
         return [one for one in self.of(method, figure) if one.p <= 1 - self.level]
+
+    def longer(self, method: str) -> list[Mean]:
+        """How many times as long as a task's own gradient another's is on what they share, where it is surely longer.
+
+        A gradient is as long as its loss's weight makes it. The mean over runs is the geometric one; a ratio is surely
+        above 1 by the test of its logarithm, adjusted (Holm) for the number of pairs.
+
+        Returns:
+            A mean a pair: ``task`` is the one with the shorter gradient, ``other`` the one with the longer.
+        """
+        logs = _lengths(self.figures[self.figures["method"] == method])
+        found = []
+        for one, other in combinations(logs.columns, 2):
+            both = (logs[other] - logs[one]).dropna()
+            if len(both) > 1:
+                task, longer, sign = (one, other, 1) if both.mean() > 0 else (other, one, -1)
+                *ends, p = _mean(sign * both.to_numpy(), self.level)
+                value, low, high = (math.exp(end) for end in ends)
+                found.append(Mean(WHOLE, task, longer, value, low, high, p, len(both), 0))
+        adjusted = holm([one.p for one in found])
+        return [replace(one, p=p) for one, p in zip(found, adjusted, strict=True) if p <= 1 - self.level]
+
+
+def _lengths(figures: pd.DataFrame) -> pd.DataFrame:
+    """Logarithm of the length of each task's weighted gradient on all that is shared: a row a run, a column a task."""
+    means = of_runs(figures)
+    norms = means[(means["figure"] == NORM) & (means["part"] == WHOLE)]
+    norm, weight = (
+        rows.pivot(index="seed", columns="task", values="value") for rows in (norms, means[means["figure"] == WEIGHT])
+    )
+    lengths = (norm * weight.abs())[norm.columns]
+    return lengths.where(lengths > 0).map(math.log)
 
 
 def references_of(specs: Sequence[RunSpec], looked_at: Sequence[str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from crosstask.methods import label_of
 from crosstask.report.charts.figure import Figure
 from crosstask.report.charts.transfer import affinity_figure, cosine_lines, cosine_map
 from crosstask.report.tables import markdown_notes, markdown_table, markdown_text, text_table
-from crosstask.report.transfer import seen, tables_of, transfer_notes, ways
+from crosstask.report.transfer import drowned, length_of, seen, tables_of, transfer_notes, ways
 from crosstask.transfer import AFFINITY, COSINE
 
 Groups = Sequence[Sequence[str]]
@@ -23,7 +23,12 @@ def sentence(transfer: Transfer, method: str, groups: Groups) -> str:
         method: key of what was trained.
         groups: into which tasks are divided; empty where they are not.
     """
-    told = [seen(transfer, method), _advice(transfer, method), _division(transfer, method, groups)]
+    told = [
+        seen(transfer, method),
+        _advice(transfer, method),
+        _loudness(transfer, method),
+        _division(transfer, method, groups),
+    ]
     return f"{label_of(method)}, first epochs: {'; '.join(filter(None, told))}."
 
 
@@ -39,6 +44,15 @@ def _advice(transfer: Transfer, method: str) -> str:
     if help_ and not harm:
         return f"that speaks for learning {one} and {other} together"
     return f"that speaks neither for nor against learning {one} and {other} together"
+
+
+def _loudness(transfer: Transfer, method: str) -> str:
+    """Whether a task may be drowned by another, whatever their directions."""
+    clauses = [
+        f"the gradient of {length_of(one)} as that of {task}, which may drown it: compare a weighting that evens them"
+        for task, one in drowned(transfer, method).items()
+    ]
+    return ", ".join(clauses)
 
 
 def _division(transfer: Transfer, method: str, groups: Groups) -> str:

@@ -22,6 +22,7 @@ NAMES = ("transfer.csv", "transfer.md", "transfer.txt")
 TITLE = "Transfer between tasks"
 _MOST = 3  # pairs that a sentence names
 _MILLION = 1e6
+_MUCH_LONGER = 2.0  # times, at the lower end of the interval: below it, sizes are no explanation
 Table = tuple[list[str], list[list[str]]]
 
 
@@ -109,10 +110,33 @@ def _conclusion(transfer: Transfer, method: str, verdicts: Mapping[str, str]) ->
     clauses = [f"so {_listed(found)}"] if found else []
     harmed = {other for _, other in harm}
     if left := [task for task, verdict in verdicts.items() if verdict == WORSE and task not in harmed]:
-        clauses.append(f"the gradients do not say why {_listed(left)} {'are' if len(left) > 1 else 'is'} worse")
+        clauses.append(_no_conflict(transfer, method, left))
     if harm and not shown and set(verdicts.values()) - {NO_VERDICT}:
         clauses.append("the scores do not show what the gradients show of conflict")
     return ", and ".join(clauses)
+
+
+def _no_conflict(transfer: Transfer, method: str, tasks: Sequence[str]) -> str:
+    """Of tasks that are worse without a conflict of directions: whether another's gradient is much the longer one."""
+    longer = {task: one for task, one in drowned(transfer, method).items() if task in tasks}
+    clauses = [
+        f"{task} is worse where no gradient goes against its own, but that of {length_of(one)}"
+        for task, one in longer.items()
+    ]
+    if left := [task for task in tasks if task not in longer]:
+        clauses.append(f"the gradients do not say why {_listed(left)} {'are' if len(left) > 1 else 'is'} worse")
+    return ", and ".join(clauses)
+
+
+def drowned(transfer: Transfer, method: str) -> dict[str, Mean]:
+    """``{task: how many times as long as its gradient the longest other is}`` of tasks where that is surely much."""
+    longer = sorted(transfer.longer(method), key=lambda one: one.value)
+    return {one.task: one for one in longer if one.low >= _MUCH_LONGER}
+
+
+def length_of(one: Mean) -> str:
+    """Such a ratio in words, beginning with the task that has the longer gradient."""
+    return f"{one.other} is {_figure(one, '.1f')} times as long on what they share (weights counted)"
 
 
 def ways(transfer: Transfer, method: str, sign: int) -> dict[tuple[str, str], list[str]]:
