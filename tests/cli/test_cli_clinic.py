@@ -17,6 +17,7 @@ import pytest
 import yaml
 from cli_runner import Call, Outcome, forked, here
 from pydicom import dcmread
+from scipy.ndimage import map_coordinates
 
 from crosstask.cli.demo import demo_experiment
 from crosstask.cli.demo_dicom import EXPERIMENT as DEMO
@@ -25,6 +26,7 @@ from crosstask.datasets import DicomRT
 from crosstask.io.dicom.ct import read_ct
 from crosstask.io.dicom.rt import read_dose
 from crosstask.io.dicom.structures import read_structures
+from crosstask.prediction.predictor import Predictor
 from dicom_fakes import BIRTH_DATE, PATIENT_NAME, FakePatient, write_patient
 
 NAMES = {"rectum": [], "bladder": [], "left_femur": ["Femoral Head L"], "right_femur": ["femoral_head_r"], "ctv": []}
@@ -230,6 +232,31 @@ def test_a_network_goes_to_onnx_and_predicts_the_same(clinic: Clinic, call: Call
         "predict", "runs/clinic/runs/stl/seed0/dose", "new", "-o", "x", "--onnx", "net.onnx", folder=clinic.folder
     )
     assert single.code == 2 and "net.onnx" in single.error
+
+
+def test_a_network_that_learned_patches_gives_a_plan_in_the_ct_s_own_space(clinic: Clinic, call: Call):
+    """Structures and dose out of a sliding window over the patient: what it predicts, where it predicts it."""
+    few = ("training.batch_size=2", "training.samples_per_epoch=4")
+    patches = ("sample={kind: patch, size: [16, 16, 16]}", "output=patches", *few)
+    trained = call("train", "clinic.yaml", "--method", "hps", *patches, folder=clinic.folder)
+    assert trained.code == 0, trained.err
+    shown = call("predict", "patches/runs/hps/seed0", "new", "-o", "voxels", folder=clinic.folder)
+    assert shown.code == 0, shown.err
+    predictor = Predictor(clinic.folder / "patches" / "runs" / "hps" / "seed0", device="cpu")
+    data = DicomRT(
+        clinic.folder / "new", pseudonyms=str(clinic.folder / "table.csv"), **EXPERIMENT["dataset"]["options"]
+    )
+    (case,) = data.cases()
+    read, _ = data.read_to_predict(case)
+    values = predictor.predict(case.id, read, read.geometry).values
+    written = clinic.folder / "voxels" / "patient001"
+    dose = read_dose(written / "RTDOSE.dcm")
+    grid = np.stack(np.meshgrid(*(np.arange(length) for length in dose.geometry.shape), indexing="ij"), axis=-1)
+    places = read.geometry.indices(dose.geometry.points(grid.reshape(-1, 3))).T
+    lowest = np.maximum(values["dose"][0], 0)
+    expected = map_coordinates(lowest, places, order=1, mode="nearest").reshape(dose.geometry.shape)
+    np.testing.assert_allclose(dose.dose, expected, atol=0.2)
+    (clinic.folder / "table.csv").unlink()
 
 
 def test_the_demo_s_patients_are_dicom_that_can_be_learned_from(tmp_path: Path):

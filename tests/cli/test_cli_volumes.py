@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from crosstask.prediction.predictor import Predictor
 from crosstask.runs import earlier_runs
 from crosstask.store import Store
 from crosstask.store.derived import CompletedStore, Derived
+from crosstask.training.module import TrainingModule
 
 SHAPE = (24, 24, 24)
 
@@ -202,6 +204,35 @@ def test_a_run_that_was_killed_goes_on_with_the_same_input_or_not_at_all(world, 
     finally:
         settings.write_text(before)
     assert refused.code == 2 and "was trained on predictions of input_from as it was then" in refused.error
+
+
+def test_the_second_run_of_a_cascade_that_was_cut_ends_as_an_unbroken_one(world, call, tmp_path, monkeypatch):
+    def trained(name: str):
+        return call("train", world.second, "training.epochs=3", f"output={tmp_path / name}")
+
+    whole = trained("whole")
+    assert whole.code == 0, whole.err
+    step, steps = TrainingModule.training_step, 0
+
+    def cut_once(self: TrainingModule, *arguments: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == 4:  # in the second of three epochs of two batches
+            raise KeyboardInterrupt
+        return step(self, *arguments)
+
+    monkeypatch.setattr(TrainingModule, "training_step", cut_once)
+    run, handler = Path("runs", "stl", "seed0", "dose"), signal.getsignal(signal.SIGINT)
+    try:
+        assert trained("cut").code == 130
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert not (tmp_path / "cut" / run / "final.safetensors").exists()
+    gone_on = trained("cut")
+    assert gone_on.code == 0 and "0 cases predicted, 6 kept" in gone_on.out, gone_on.err
+    assert steps == 4 + 4  # the second epoch anew, and the third
+    ends = [(tmp_path / name / run / "final.safetensors").read_bytes() for name in ("whole", "cut")]
+    assert ends[0] == ends[1]
 
 
 @pytest.mark.parametrize(

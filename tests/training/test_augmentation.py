@@ -303,3 +303,49 @@ def test_other_flips_are_accepted():
     check_augmentation(AugmentationSection(flip=["z"]), names("Brainstem"), 3)
     with pytest.raises(InputError, match="LeftParotid"):
         check_augmentation(everywhere, replace(names("Brainstem"), structures=("LeftParotid", "RightParotid")), 2)
+
+
+SIDES = ("Left eye", "Brain", "Right eye")
+
+
+def test_left_and_right_change_places_in_samples_that_are_flipped_along_x():
+    """Inputs, masks, findings, and which of them are labelled; in a flipped sample, and in no other of the batch."""
+    findings = ("cataract of the right eye", "cataract of the left eye", "tumour")
+    tasks = (
+        SegmentationTask("mask", "masks", SIDES),
+        RegressionTask("dose", "dose", ["dose"], "Gy"),
+        ClassificationTask("findings", "findings", findings, exclusive=False),
+    )
+    assembly = replace(ASSEMBLY, tasks=tasks, structures=SIDES)
+    random = np.random.default_rng(0)
+    drawn = torch.from_numpy((random.random((4, 3, 6, 8)) > 0.5).astype(np.float32))
+    samples = [
+        Sample(
+            image=torch.cat([2 * masks[:1] - 1, masks]),
+            targets={"mask": masks, "dose": masks[1:2], "findings": torch.tensor([1.0, 0.0, 0.0])},
+            present={
+                "mask": torch.tensor([True, True, False]),
+                "dose": torch.tensor([True]),
+                "findings": torch.tensor([False, True, True]),
+            },
+            region=masks[0:1] > 0,
+            case=str(number),
+            position=(0,),
+        )
+        for number, masks in enumerate(drawn)
+    ]
+    change = Augmentation(AugmentationSection(flip=["x", "y"], exchange_sides=True), assembly)
+    generators = [np.random.default_rng(seed) for seed in range(4)]
+    flips = [tuple(bool(draw < 0.5) for draw in np.random.default_rng(seed).random(2)) for seed in range(4)]
+    batch = change.changed(collate(samples), generators)
+    assert {along_x for along_x, _ in flips} == {True, False}
+    for row, (sample, (along_x, along_y)) in enumerate(zip(samples, flips, strict=True)):
+        axes = [-1] * along_x + [-2] * along_y
+        order = [2, 1, 0] if along_x else [0, 1, 2]
+        assert torch.equal(batch.image[row], sample.image.flip(axes)[[0, *(1 + place for place in order)]])
+        assert torch.equal(batch.targets["mask"][row], sample.targets["mask"].flip(axes)[order])
+        assert torch.equal(batch.targets["dose"][row], sample.targets["dose"].flip(axes))
+        assert torch.equal(batch.region[row], sample.region.flip(axes))
+        assert batch.present["mask"][row].tolist() == [[True, True, False][place] for place in order]
+        assert batch.targets["findings"][row].tolist() == ([0.0, 1.0, 0.0] if along_x else [1.0, 0.0, 0.0])
+        assert batch.present["findings"][row].tolist() == ([True, False, True] if along_x else [False, True, True])
