@@ -188,7 +188,9 @@ class Bucket:
                 extra = "pip install 'crosstask[s3]'" if package == "s3fs" else f"pip install {package}"
                 raise InputError(f"{self.url}: {package} is needed for {protocol}://; {extra}") from error
             except ValueError as error:
-                raise InputError(f"{self.url}: {_line(error)}; give an address such as s3://BUCKET/PREFIX") from error
+                raise InputError(
+                    f"{self.url}: fsspec does not open it ({error}); give an address such as s3://BUCKET/PREFIX"
+                ) from error
             if hasattr(system, "retries"):
                 system.retries = 1  # tried again here, and nowhere else
             _SYSTEMS[key] = (system, str(root).rstrip("/"))

@@ -465,7 +465,10 @@ def test_refusals_are_one_line(raw: Path, filled: str, server: Server, monkeypat
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("nonsense://x/y", r"nonsense://x/y: .*; give an address such as s3://BUCKET/PREFIX"),
+        (
+            "nonsense://x/y",
+            r"nonsense://x/y: fsspec does not open it \(Protocol not known: nonsense\); give an address such as s3://BUCKET/PREFIX",
+        ),
         ("gs://x/y", r"gs://x/y: gcsfs is needed for gs://; pip install gcsfs"),
     ],
 )
