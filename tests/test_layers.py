@@ -26,6 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("training", "prediction"),
     ("network",),
     ("assembly", "splits"),
+    ("decisions",),
     ("runs",),
     ("experiment",),
     ("methods",),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from crosstask.datasets import Dataset, HiddenLabels, open_dataset
+from crosstask.decisions import settle
 from crosstask.errors import InputError
 from crosstask.experiment import BeamSection, Experiment, LesionSection
 from crosstask.functional.planes import PLANES, middle_of, plane_points, values_at
@@ -290,6 +291,7 @@ def assembly_of(experiment: Experiment, dataset: Dataset) -> Assembly:
         beams=section.beams,
         earlier=earlier_inputs(experiment),
     )
+    assembly = replace(assembly, tasks=settle(assembly.tasks, experiment.evaluation))
     if experiment.sample.kind == "lesion":
         _check_lesions(assembly)
     return assembly

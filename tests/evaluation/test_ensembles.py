@@ -56,6 +56,9 @@ def test_predictions_are_averaged_and_decided_by_the_thresholds():
     assert found.loc[("kind", "y", "c1"), ["prediction", "decision"]].tolist() == [pytest.approx(0.6), 1]
     assert found.loc[("kind", "x", "c1"), "decision"] == 0
     assert found.loc[("age", "age", "c1"), ["prediction", "decision"]].tolist() == [33, 33]
+    alike = mean_predictions(table, {"sign": {"a": 0.25, "b": 0.6}, "kind": {"x": 0.3, "y": 0.7}})
+    alike = alike.set_index(["task", "class", "case"])["decision"]
+    assert (alike["kind", "x", "c1"], alike["kind", "y", "c1"]) == (1, 0)  # 0.4 / 0.3 and 0.6 / 0.7
 
 
 def test_a_seed_that_lacks_a_case_is_named():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -82,6 +83,41 @@ def test_thresholds_are_chosen_on_validation_cases_and_kept(pictures, monkeypatc
     assert again.scores.equals(found.scores)
     evaluate_run(folder, store, weights="best")
     assert set(json.loads((folder / "thresholds.json").read_text())) == {"best", "final"}
+
+
+def test_a_class_is_decided_against_its_mean_on_validation_cases_where_each_counts_alike(pictures, monkeypatch):
+    experiment, store, folder = pictures
+    splits = splits_of(store, experiment.dataset, "image")
+    answers(monkeypatch, store, splits["validation"])
+    own = Predictor.predict
+    shown = {name: np.array([0.5, 0.3, 0.2], np.float32) for name in splits["validation"]}
+    shown |= {name: np.array([0.45, 0.25, 0.3], np.float32) for name in splits["test"]}
+
+    def predict(self, case_id, case, geometry):
+        found = own(self, case_id, case, geometry)
+        return replace(found, values={**found.values, "kind": shown[case_id]})
+
+    monkeypatch.setattr(Predictor, "predict", predict)
+
+    def decided(**changes):
+        section = experiment.evaluation.model_copy(update=changes)
+        found = evaluate_run(folder, store, evaluation=section)
+        rows = found.predictions[(found.predictions["task"] == "kind") & (found.predictions["decision"] == 1)]
+        assert len(rows) == rows["case"].nunique() > 1, "each case has one class"
+        return set(rows["class"])
+
+    (most,), (rare,) = decided(), decided(decision="balanced")
+    names = next(task.classes for task in Predictor(folder).tasks if task.name == "kind")
+    assert (names.index(most), names.index(rare)) == (0, 2)  # 0.45 / 0.5, 0.25 / 0.3, and 0.3 / 0.2
+    kept = json.loads((folder / "thresholds.json").read_text())["final"]
+    assert kept["kind"] == pytest.approx([0.5, 0.3, 0.2]) and kept["signs"][0] == pytest.approx(0.7)
+    assert decided(decision="balanced", threshold=0.9) == {rare}, "a threshold that is given is that of sigmoids"
+    assert decided() == {most}, "what was chosen decides only where it is asked for"
+    run = Predictor(folder, evaluation=experiment.evaluation.model_copy(update={"decision": "balanced"}))
+    task = next(task for task in run.tasks if task.name == "kind")
+    assert task.thresholds == pytest.approx((0.5, 0.3, 0.2))
+    assert task.decide(shown[splits["test"][0]]).tolist() == [0, 0, 1]
+    assert next(task for task in Predictor(folder).tasks if task.name == "kind").thresholds is None
 
 
 def test_a_damaged_file_of_thresholds_is_named(pictures):

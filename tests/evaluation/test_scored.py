@@ -122,16 +122,20 @@ def test_a_task_without_labels_leaves_no_case_and_is_named(pictures) -> None:
 
 def test_tables_say_what_decided_and_how_many_cases_are_left_out(pictures) -> None:
     experiment, store, _ = pictures
-    assembly = assembly_of(experiment, dataset_of(experiment))
     tests = {0: ["c3", "c4", "c9", "c10"], 1: ["c5", "c9"]}
     splits = {seed: {"validation": ["c7", "c8"], "test": cases} for seed, cases in tests.items()}
 
     def remarks(**changes: object) -> tuple[str, ...]:
-        return scoring_remarks(with_evaluation(experiment, **changes), assembly, store, splits, [])
+        changed = with_evaluation(experiment, **changes)
+        return scoring_remarks(changed, assembly_of(changed, dataset_of(changed)), store, splits, [])
 
     chosen, few = remarks()
     assert few.startswith("signs: thresholds were chosen on few validation cases: ")
     assert chosen.startswith("signs: decided at thresholds of highest balanced accuracy on validation cases")
+    both = remarks(decision="balanced")
+    assert both[0] == chosen and both[1].startswith(
+        "kind: the class is decided for whose probability is the most times"
+    )
     given, left = remarks(threshold=0.5, complete_cases=True)
     assert given.startswith("signs: decided at 0.5, which is given")
     assert left.startswith("3 of 5 test cases are left out")

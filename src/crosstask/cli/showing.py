@@ -66,8 +66,10 @@ def show_scores(scoring: Scoring, split: str, *, as_json: bool = False) -> None:
             escape(part["unit"].iloc[0]),
         )
     out.print(view)
-    if len(evaluation.predictions) and "sigmoid" in set(evaluation.predictions["values"]):
-        out.print(f"Findings are {decided_by(scoring.settings)}", markup=False)
+    predicted = evaluation.predictions.drop_duplicates("task")
+    decided = dict(zip(predicted["task"], predicted["values"], strict=True))
+    for line in decided_by(decided, scoring.settings):
+        out.print(line, markup=False)
     out.print(f"Scores of the weights {evaluation.weights}: {scoring.output}", markup=False)
 
 

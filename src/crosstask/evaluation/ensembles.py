@@ -109,12 +109,18 @@ def mean_predictions(predictions: pd.DataFrame, thresholds: Mapping[str, Mapping
 
 
 def _decisions(table: pd.DataFrame, thresholds: Mapping[str, Mapping[str, float]]) -> np.ndarray:
-    """What predictions amount to: a quantity itself, the most probable class, or what is above its threshold."""
+    """What predictions amount to: a quantity itself, a class, or what is above its threshold.
+
+    Of classes that exclude each other it is the most probable one, or with thresholds the one with the highest ratio.
+    """
     decision = table["prediction"].to_numpy(dtype=float).copy()
     for task, part in table.groupby("task", sort=False):
         kind, rows = part["values"].iloc[0], part.index.to_numpy()
         if kind == "softmax":
-            highest = part.groupby("case", sort=False)["prediction"].idxmax()
+            ratio = part["prediction"]
+            if str(task) in thresholds:
+                ratio = ratio / part["class"].map(dict(thresholds[str(task)])).astype(float)
+            highest = ratio.groupby(part["case"], sort=False).idxmax()
             decision[rows] = 0.0
             decision[highest.to_numpy()] = 1.0
         elif kind == "sigmoid":

@@ -15,6 +15,7 @@ import torch
 
 from crosstask.assembly import Assembly, Readable, assembly_of, dataset_of
 from crosstask.datasets.base import CaseData, Dataset, Split
+from crosstask.decisions import is_chosen
 from crosstask.devices import AUTO, CPU, devices_in
 from crosstask.errors import InputError
 from crosstask.evaluation.coverage import (
@@ -38,7 +39,7 @@ from crosstask.evaluation.scores import score_table
 from crosstask.experiment import EvaluationSection, Experiment
 from crosstask.files import file_name, write_atomically
 from crosstask.plugins import load
-from crosstask.prediction.predictor import Predictor, fix_thresholds
+from crosstask.prediction.predictor import Predictor
 from crosstask.runs import THRESHOLDS, load_spec, read_thresholds, thresholds_key
 from crosstask.splits import splits_of
 from crosstask.store import Store
@@ -109,8 +110,8 @@ def evaluate_run(
     undecided, remarks = _undecided(predictor, folder), [*mirrored_remarks(settings), *chosen.remarks]
     if undecided and not own:
         remarks.append(
-            "No thresholds were chosen on validation cases of the run yet, so 0.5 decides; crosstask evaluate without "
-            "--store chooses them."
+            "No thresholds were chosen on validation cases of the run yet, so 0.5 decides, and of classes that exclude "
+            "each other the most probable; crosstask evaluate without --store chooses them."
         )
     cases, tune = chosen.cases, _drawn(predictor, store, "validation", own=own) if undecided and own else []
     total = len(tune) + len(cases)
@@ -284,7 +285,6 @@ def evaluate_constant(
     cases = scored_cases(store, splits[split], whole, experiment.evaluation)
     for task in assembly.tasks:
         task.fit(channel_statistics(store, splits["train"], task.array, task.classes, assembly.region_array))
-    fix_thresholds(assembly.tasks, experiment.evaluation)
     return constant_of_cases(assembly, store, cases, seed=seed, dataset=dataset, progress=progress)
 
 
@@ -467,9 +467,7 @@ def score_case(
 
 def _undecided(predictor: Predictor, folder: Path) -> bool:
     """Whether a task decides by thresholds that are to be chosen, and were not yet."""
-    if predictor.experiment.evaluation.fixed_threshold is not None:
-        return False
-    wanted = [task.name for task in predictor.tasks if task.thresholds is not None]
+    wanted = [task.name for task in predictor.tasks if is_chosen(task, predictor.experiment.evaluation)]
     return bool(set(wanted) - set(read_thresholds(folder, predictor.weights, predictor.experiment.mirrored)))
 
 
@@ -477,13 +475,13 @@ def _choose_thresholds(predictor: Predictor, predictions: pd.DataFrame, folder: 
     """Choose thresholds by predictions of validation cases, and keep them."""
     chosen: dict[str, list[float]] = {}
     for task in predictor.tasks:
-        if task.thresholds is None:
+        if not is_chosen(task, predictor.experiment.evaluation):
             continue
         part = predictions[predictions["task"] == task.name]
         if not part.empty:
             _, _, cohort = cohort_of(part, classes=task.classes)
             task.thresholds = task.choose_thresholds(cohort.target, cohort.prediction, cohort.present)
-        chosen[task.name] = list(task.thresholds)
+        chosen[task.name] = list(task.thresholds or ())
     path = folder / THRESHOLDS
     whole = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     write_atomically(

@@ -48,7 +48,7 @@ def assembly_at(folder: Path) -> Assembly:
     if not record.get("trained"):
         raise InputError(f"{folder}: the run is not complete; train it to its end first")
     if "assembly" in record:
-        assembly = recorded_assembly(folder, record)
+        assembly = recorded_assembly(folder, record, load_spec(folder).experiment.evaluation)
     else:
         experiment = load_spec(folder).experiment
         assembly = assembly_of(experiment, dataset_of(experiment)).only(record["tasks"])

@@ -9,13 +9,14 @@ import numpy as np
 
 from crosstask.assembly import Assembly
 from crosstask.datasets.base import Split
+from crosstask.decisions import is_chosen
 from crosstask.errors import InputError
 from crosstask.experiment import EvaluationSection, Experiment
 from crosstask.store import Store
 from crosstask.store.statistics import labels_of
 from crosstask.tasks.base import Task
 
-_OF_PREDICTIONS = ("overlap", "pooling", "threshold", "tta", "complete_cases")
+_OF_PREDICTIONS = ("overlap", "pooling", "threshold", "decision", "tta", "complete_cases")
 _OF_SCORES = ("weights", "split", *_OF_PREDICTIONS)
 """Keys of the section on which scores depend; the others are about speed, or about what is made of the scores."""
 
@@ -35,8 +36,9 @@ def same_scores(one: EvaluationSection, other: EvaluationSection) -> bool:
 def what_decides(evaluation: EvaluationSection) -> dict[str, Any]:
     """Values of the keys on which scores of given weights depend, as plain values."""
     decides = evaluation.model_dump(mode="json", include=set(_OF_PREDICTIONS))
-    if not decides["tta"]:
-        del decides["tta"]  # as before there was any, so that what was kept then is still good
+    for key, default in (("tta", []), ("decision", "most_probable")):
+        if decides[key] == default:
+            del decides[key]  # as before there was any, so that what was kept then is still good
     return decides
 
 
@@ -110,10 +112,8 @@ def scoring_remarks(
     split = experiment.evaluation.split
     remarks = [ON_VALIDATION] if split == "validation" else []
     remarks += mirrored_remarks(experiment.evaluation)
-    findings = [task.name for task in assembly.tasks if task.thresholds is not None]
-    if findings:
-        remarks.append(f"{', '.join(findings)}: {decided_by(experiment.evaluation)}.")
-        remarks += few_to_decide(experiment, assembly, store, splits)
+    remarks += [f"{line}." for line in decided_by(decided_tasks(assembly.tasks), experiment.evaluation)]
+    remarks += few_to_decide(experiment, assembly, store, splits)
     if lacking:
         remarks.append(chosen_without(lacking))
     if experiment.evaluation.complete_cases:
@@ -141,13 +141,11 @@ def few_to_decide(
         store: the prepared cases.
         splits: case ids of each split, of each seed.
     """
-    if experiment.evaluation.fixed_threshold is not None:
-        return []
     chosen_on = {tuple(own["validation"]) for own in splits.values()}
     beside = ", the fewest of any seed" if len(chosen_on) > 1 else ""
     remarks = []
     for task in assembly.tasks:
-        if task.thresholds is None:
+        if task.values == "softmax" or not is_chosen(task, experiment.evaluation):
             continue
         counts = np.min([_sides(task, store, cases) for cases in chosen_on], axis=0).tolist()
         few = [
@@ -184,8 +182,32 @@ def mirrored_remarks(evaluation: EvaluationSection) -> list[str]:
     return [f"Every prediction is the mean over samples mirrored along {axes} (evaluation.tta)."]
 
 
-def decided_by(evaluation: EvaluationSection) -> str:
-    """What decides whether there is a finding, as part of a sentence."""
-    if evaluation.fixed_threshold is not None:
-        return f"decided at {evaluation.fixed_threshold:g}, which is given (AUC needs no threshold)"
-    return "decided at thresholds of highest balanced accuracy on validation cases, one a class (AUC needs none)"
+def decided_by(values: Mapping[str, str], evaluation: EvaluationSection) -> list[str]:
+    """What decides whether there is a finding, and which class there is: sentences without their full stop.
+
+    Args:
+        values: ``{task: sigmoid or softmax}`` of image-level tasks; see :func:`decided_tasks`.
+        evaluation: what the experiment says of it.
+    """
+    findings, alternatives = (
+        ", ".join(task for task, own in values.items() if own == kind) for kind in ("sigmoid", "softmax")
+    )
+    said = []
+    if findings and evaluation.fixed_threshold is not None:
+        said.append(f"{findings}: decided at {evaluation.fixed_threshold:g}, which is given (AUC needs no threshold)")
+    elif findings:
+        said.append(
+            f"{findings}: decided at thresholds of highest balanced accuracy on validation cases, one a class (AUC "
+            "needs none)"
+        )
+    if alternatives and evaluation.decision == "balanced":
+        said.append(
+            f"{alternatives}: the class is decided for whose probability is the most times its mean over validation "
+            "cases (evaluation.decision)"
+        )
+    return said
+
+
+def decided_tasks(tasks: Sequence[Task]) -> dict[str, str]:
+    """``{task: sigmoid or softmax}`` of those whose classes are decided by thresholds."""
+    return {task.name: task.values for task in tasks if task.thresholds is not None}

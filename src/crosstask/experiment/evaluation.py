@@ -31,6 +31,12 @@ class EvaluationSection(Section):
         description="probability above which a class with a sigmoid is called positive; validation: a threshold per "
         "class, tuned on validation for the highest balanced accuracy; 0.5: as a softmax of two classes decides",
     )
+    decision: Literal["most_probable", "balanced"] = Field(
+        default="most_probable",
+        description="which of classes that exclude each other (softmax of a case) is decided for: the most probable; "
+        "balanced: the one whose probability is the most times its mean over validation cases, so that a rare class "
+        "counts as much as a frequent one, as balanced accuracy has it",
+    )
     weights: Literal["final", "best", "average"] | None = Field(
         default=None,
         description="which weights of a run are judged: final, those of the last epoch; best, those of the best epoch "

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from crosstask.assembly import assembly_of, dataset_of
+from crosstask.decisions import is_chosen
 from crosstask.devices import AUTO
 from crosstask.errors import InputError
 from crosstask.evaluation.ensemble_scores import PixelScores, score_ensemble
@@ -162,9 +163,8 @@ def _thresholds(specs: Sequence[RunSpec], tasks: Sequence[Task], experiment: Exp
     for task in tasks:
         if task.thresholds is None:
             continue
-        fixed = experiment.evaluation.fixed_threshold
         chosen = [_thresholds_of(spec) for spec in specs]
         own = [values[task.name] for values in chosen if task.name in values]
-        values = np.mean(own, axis=0).tolist() if own else [0.5] * len(task.classes)
-        found[task.name] = {name: fixed or value for name, value in zip(task.classes, values, strict=True)}
+        values = np.mean(own, axis=0).tolist() if own and is_chosen(task, experiment.evaluation) else task.thresholds
+        found[task.name] = dict(zip(task.classes, values, strict=True))
     return found

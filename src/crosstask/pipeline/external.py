@@ -18,7 +18,7 @@ from crosstask.evaluation.evaluate import constant_of_cases
 from crosstask.evaluation.examples import keep_examples
 from crosstask.evaluation.external import Cases, assembly_at, evaluate_external, signature
 from crosstask.evaluation.predictions import joined_predictions, read_predictions, write_predictions
-from crosstask.evaluation.scored import decided_by, few_to_decide
+from crosstask.evaluation.scored import decided_by, decided_tasks, few_to_decide
 from crosstask.evaluation.scores import read_scores, write_scores
 from crosstask.evaluation.seen import own_store
 from crosstask.evaluation.shown import choose_examples
@@ -30,7 +30,6 @@ from crosstask.pipeline.facts import comparison_options, judging_options
 from crosstask.pipeline.listener import Listener
 from crosstask.pipeline.results import Comparison
 from crosstask.pipeline.scoring import Scoring, check_output, written
-from crosstask.prediction.predictor import fix_thresholds
 from crosstask.report.benchmark_page import EXTERNAL, Benchmark, Findings, write_report
 from crosstask.runs import EXAMPLES, PREDICTIONS, SCORES, WEIGHTS, RunSpec, load_spec, read_record, run_specs
 from crosstask.seals import check_seal, seal
@@ -185,8 +184,8 @@ class ExternalBenchmark:
         )
         if not findings.tasks:
             return []
-        names = ", ".join(task.name for task in findings.tasks)
-        said = [f"{names}: {decided_by(self.experiment.evaluation)}, the same as on the runs' own test cases."]
+        decided = decided_by(decided_tasks(findings.tasks), self.experiment.evaluation)
+        said = [f"{line}, the same as on the runs' own test cases." for line in decided]
         splits = {spec.seed: read_record(spec.folder)["data"]["cases"] for spec in self.specs}
         prepared = own_store(self.specs[0].folder, self.experiment.store_folder)
         if prepared is None or not all(case in prepared for own in splits.values() for case in own["validation"]):
@@ -249,7 +248,6 @@ class ExternalBenchmark:
     def _constant(self, cases: Cases, whole: Assembly) -> pd.DataFrame:
         """Scores of the constant predictor of the first seed, which knows the training cases of the benchmark."""
         judged = whole.only(list(cases.scored))
-        fix_thresholds(judged.tasks, self.experiment.evaluation)
         dataset = self.external.own_scores(self.experiment.dataset.name)
         with self.listener.progress("Scoring the constant") as progress:
             return constant_of_cases(

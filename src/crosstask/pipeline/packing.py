@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from crosstask import __version__
+from crosstask.decisions import is_chosen
 from crosstask.errors import InputError
 from crosstask.evaluation.ensembles import Resampling, figures_of, mean_predictions
 from crosstask.evaluation.predictions import COHORT_CASE, joined_predictions, read_predictions
@@ -184,7 +185,7 @@ def _about(
 
 def _tasks(folder: Path) -> tuple[Task, ...]:
     record = trained_record(folder)
-    assembly = recorded_assembly(folder, record)
+    assembly = recorded_assembly(folder, record, load_spec(folder).experiment.evaluation)
     load_states(assembly, folder, record)
     return assembly.tasks
 
@@ -304,9 +305,8 @@ def _of_whole_cases(folders: Sequence[Path], specs: Sequence[RunSpec]) -> Iterat
         if task.thresholds is not None:
             chosen = [read_thresholds(one, experiment.judged_weights, experiment.mirrored) for one in folders]
             own = [values[task.name] for values in chosen if task.name in values]
-            middle = np.mean(own, axis=0).tolist() if own else [0.5] * len(task.classes)
-            fixed = experiment.evaluation.fixed_threshold
-            thresholds[task.name] = {name: fixed or at for name, at in zip(task.classes, middle, strict=True)}
+            mean = np.mean(own, axis=0).tolist() if own and is_chosen(task, experiment.evaluation) else task.thresholds
+            thresholds[task.name] = dict(zip(task.classes, mean, strict=True))
     groups = {case: case for case in predictions["case"].unique()}
     with contextlib.suppress(InputError, OSError):
         groups |= {case.id: case.group for case in Store(experiment.store_folder).cases if case.id in groups}

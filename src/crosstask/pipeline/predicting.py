@@ -12,6 +12,7 @@ import torch
 
 from crosstask.datasets import Case, Dataset
 from crosstask.datasets.plain import KIND, PlainImages
+from crosstask.decisions import is_chosen
 from crosstask.devices import AUTO, CPU, describe_device, devices_in, devices_like, find_device
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import Experiment, with_evaluation
@@ -267,11 +268,13 @@ def _tell_before(runs: Sequence[Path], root: Path, predictor: Predictor | Ensemb
         listener.warned(f"{root}: {lost} files cannot be read; see crosstask check {dataset.name} {root}")
     if isinstance(predictor, Ensemble) and predictor.left_out:
         listener.warned(f"Not predicted, since not every seed has learned it: {', '.join(predictor.left_out)}")
-    given = predictor.experiment.evaluation.fixed_threshold is not None
-    decided = {task.name for task in predictor.tasks if task.thresholds is not None}
+    decided = {task.name for task in predictor.tasks if is_chosen(task, predictor.experiment.evaluation)}
     lacking = [run for run in runs if decided & set(learned_tasks(read_record(run))) - _chosen(run, predictor)]
-    if lacking and not given:
-        listener.warned("No thresholds were chosen on validation cases yet, so 0.5 decides; see crosstask evaluate")
+    if lacking:
+        listener.warned(
+            "No thresholds were chosen on validation cases yet, so 0.5 decides, and of classes that exclude each other "
+            "the most probable; see crosstask evaluate"
+        )
 
 
 def _chosen(run: Path, predictor: Predictor | Ensemble) -> set[str]:

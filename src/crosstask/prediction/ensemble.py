@@ -11,12 +11,13 @@ import numpy as np
 
 from crosstask.assembly import Assembly, Readable, assembly_of, dataset_of
 from crosstask.datasets import Dataset
+from crosstask.decisions import is_chosen
 from crosstask.devices import AUTO
 from crosstask.errors import InputError
 from crosstask.experiment import EvaluationSection
 from crosstask.functional.uncertainty import RunningSpread, binary_entropy, entropy
 from crosstask.geometry import Geometry
-from crosstask.prediction.predictor import Prediction, Predictor, fix_thresholds, load_states, recorded_assembly
+from crosstask.prediction.predictor import Prediction, Predictor, load_states, recorded_assembly
 from crosstask.runs import EXPERIMENT, RunSpec, differing_settings, load_spec, read_record
 from crosstask.tasks.base import Task
 from crosstask.tasks.segmentation import SegmentationTask
@@ -107,17 +108,17 @@ class Ensemble:
             own = {folder: like for folder, run in self._runs.items() for like in run.tasks if like.name == task.name}
             folder = next(iter(own))
             load_states(replace(assembly, tasks=(task,)), folder, read_record(folder))
-            if task.thresholds is not None:
+            if is_chosen(task, self.experiment.evaluation):
                 chosen = [like.thresholds for like in own.values() if like.thresholds is not None]
                 task.thresholds = tuple(np.mean(chosen, axis=0).tolist())
-        fix_thresholds(assembly.tasks, self.experiment.evaluation)
         return assembly
 
     def _whole(self) -> Assembly:
         """All tasks of all runs, with nothing learned yet."""
         if not self._alone:
             return assembly_of(self.experiment, self.dataset)
-        own = [recorded_assembly(folder, read_record(folder)) for folder in self._runs]
+        evaluation = self.experiment.evaluation
+        own = [recorded_assembly(folder, read_record(folder), evaluation) for folder in self._runs]
         tasks = {task.name: task for assembly in own for task in assembly.tasks}
         order = [name for name in self.experiment.dataset.tasks if name in tasks]
         return replace(own[0], tasks=tuple(tasks[name] for name in order))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from crosstask.assembly import Assembly, Readable, assembly_from, assembly_of, dataset_of, lesion_of
 from crosstask.datasets import Dataset
+from crosstask.decisions import is_chosen, settle
 from crosstask.devices import AUTO, CPU, find_device
 from crosstask.errors import InputError
 from crosstask.experiment import EvaluationSection, Experiment
@@ -40,14 +41,6 @@ from crosstask.runs import (
 )
 from crosstask.sample import AXES
 from crosstask.tasks.base import Level, Task
-
-
-def fix_thresholds(tasks: Iterable[Task], evaluation: EvaluationSection) -> None:
-    """Let findings be decided by the threshold that is given, where one is."""
-    if evaluation.fixed_threshold is not None:
-        for task in tasks:
-            if task.thresholds is not None:
-                task.thresholds = (evaluation.fixed_threshold,) * len(task.classes)
 
 
 @dataclass
@@ -116,22 +109,22 @@ class Predictor:
         path = weights_path(folder, self.weights)
         self.assembly: Assembly
         if alone:
-            self.assembly = recorded_assembly(folder, record)
+            self.assembly = recorded_assembly(folder, record, experiment.evaluation)
             if dataset is not None:
                 self.dataset = dataset
         else:
             self.dataset = dataset or dataset_of(experiment)
             self.assembly = assembly_of(experiment, self.dataset).only(learned_tasks(record))
         load_states(self.assembly, folder, record)
+        thresholds = self._thresholds(folder, experiment.mirrored)
         for task in self.assembly.tasks:
-            if task.name in (thresholds := self._thresholds(folder, experiment.mirrored)):
+            if task.name in thresholds and is_chosen(task, experiment.evaluation):
                 if len(thresholds[task.name]) != len(task.classes):
                     raise InputError(
                         f"{folder / THRESHOLDS}: does not have one threshold a class of {task.name!r}; remove it, and "
                         "evaluate chooses the thresholds again"
                     )
                 task.thresholds = thresholds[task.name]
-        fix_thresholds(self.assembly.tasks, experiment.evaluation)
         self.experiment: Experiment = experiment
         self.device = find_device(CPU if onnx is not None and device == AUTO else device)
         self._earlier = self._before(folder, record)
@@ -357,8 +350,8 @@ def load_states(assembly: Assembly, folder: Path, record: Mapping[str, Any]) -> 
             raise InputError(f"{folder / RECORD}: is damaged; remove the folder and train the run anew") from None
 
 
-def recorded_assembly(folder: Path, record: Mapping[str, Any]) -> Assembly:
-    """How a run looks at a case, by its record.
+def recorded_assembly(folder: Path, record: Mapping[str, Any], evaluation: EvaluationSection) -> Assembly:
+    """How a run looks at a case, by its record, and how the section says that it decides.
 
     Raises:
         InputError: the record is damaged, or from before it said so.
@@ -369,6 +362,7 @@ def recorded_assembly(folder: Path, record: Mapping[str, Any]) -> Assembly:
             "crosstask predict, or train the run anew"
         )
     try:
-        return assembly_from(record["assembly"])
+        assembly = assembly_from(record["assembly"])
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{folder / RECORD}: is damaged; remove the folder and train the run anew") from None
+    return replace(assembly, tasks=settle(assembly.tasks, evaluation))

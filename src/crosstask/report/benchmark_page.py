@@ -378,7 +378,8 @@ def _notes(benchmark: Benchmark) -> str:
         else f"the {comparison.groups} groups of cases that belong together (of one patient or lesion)"
     )
     decided = set(benchmark.predictions["values"]) - {"quantity"}
-    likeliest = "With classes that exclude each other the most probable one is decided for. " * ("softmax" in decided)
+    most_probable = "softmax" in decided and experiment.evaluation.decision == "most_probable"
+    likeliest = "With classes that exclude each other the most probable one is decided for. " * most_probable
     own = f", each on {split} cases of its own" * comparison.by_seed
     against = "STL of the same variant, ranked within it" if experiment.variants else "STL"
     sources = "of the cases" if trained_once(comparison) else "between runs and that of the cases"

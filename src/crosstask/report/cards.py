@@ -228,7 +228,9 @@ def _gives(about: Mapping[str, Any]) -> str:
     for task in about["tasks"]:
         classes = ", ".join(task["classes"])
         decided = ""
-        if task["thresholds"]:
+        if task["thresholds"] and task["values"] == "softmax":
+            decided = "the most times " + ", ".join(f"{value:.3g}" for value in task["thresholds"])
+        elif task["thresholds"]:
             decided = "above " + ", ".join(f"{value:.3g}" for value in task["thresholds"])
         elif task["values"] == "softmax" or task["exclusive"]:
             decided = "the most probable"

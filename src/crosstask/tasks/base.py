@@ -145,9 +145,15 @@ class Task(ABC):
         """Channels of the array whose voxels training may look for more often; none by default."""
         return ()
 
+    balanced: bool = False
+    """Of classes that exclude each other at image level: whether each counts alike in what is decided."""
+
     @property
     def thresholds(self) -> tuple[float, ...] | None:
-        """Probability above which each class is decided for; None where nothing is decided by a threshold."""
+        """Probability above which each class is decided for; None where nothing is decided by a threshold.
+
+        Of classes that exclude each other the one that is highest above its threshold, as a ratio, is decided for.
+        """
         return None
 
     @thresholds.setter

@@ -36,7 +36,8 @@ class ClassificationTask(Task):
     Loss: cross-entropy (Kim et al. 2023, Table 1) or focal loss, each class weighted if wanted. M: balanced accuracy
     with a softmax, and the area under the ROC curve with sigmoids, which needs no threshold; ``measure`` names another.
     All metrics are of many cases together, in percent (the Brier score of unit 1). With sigmoids a class is positive
-    above its threshold, which is tuned on validation cases; with a softmax the most probable class is.
+    above its threshold, which is tuned on validation cases; with a softmax the most probable class is decided for, or
+    where ``balanced`` is set the one with the highest probability for its own mean over validation cases.
 
     Args:
         name: key of the task.
@@ -245,35 +246,42 @@ class ClassificationTask(Task):
 
     @property
     def thresholds(self) -> tuple[float, ...] | None:
-        """Of sigmoids: 0.5 until they are chosen."""
-        return None if self.exclusive else self._thresholds
+        """Those that were chosen, and until then 0.5; of a softmax that decides for the most probable class none."""
+        return None if self.exclusive and not self.balanced else self._thresholds
 
     @thresholds.setter
     def thresholds(self, values: Sequence[float]) -> None:
-        self._refuse_thresholds_of_softmax()
+        self._refuse_thresholds_of_the_most_probable()
         if len(values) != len(self.classes):
             raise ValueError(f"task {self.name!r}: {len(values)} thresholds for {len(self.classes)} classes")
         self._thresholds = tuple(float(value) for value in values)
 
-    def _refuse_thresholds_of_softmax(self) -> None:
-        if self.exclusive:
+    def _refuse_thresholds_of_the_most_probable(self) -> None:
+        if self.exclusive and not self.balanced:
             raise AttributeError(f"task {self.name!r} decides for the most probable class, by no threshold")
 
     def choose_thresholds(self, target: np.ndarray, prediction: np.ndarray, present: np.ndarray) -> tuple[float, ...]:
-        """Thresholds of highest balanced accuracy; 0.5 where the cases have no positive or no negative.
+        """Of sigmoids those of highest balanced accuracy; 0.5 where the cases have no positive or no negative.
+
+        Of a softmax the mean probability of each class: where probabilities are those of a population with these
+        shares of classes, the class with the highest ratio is the one that is right most often on the mean over
+        classes (Bayes' rule with all classes alike). Labels have no say in it, so few cases of a class suffice.
 
         They are given back and not taken: set :attr:`thresholds` to take them.
         """
-        self._refuse_thresholds_of_softmax()
+        self._refuse_thresholds_of_the_most_probable()
+        if self.exclusive:
+            return tuple(max(float(mean), _LOWEST_PRIOR) for mean in prediction.mean(0, dtype=np.float64))
         return tuple(
             best_threshold(target[present[:, index], index], prediction[present[:, index], index])
             for index in range(len(self.classes))
         )
 
     def decide(self, prediction: np.ndarray) -> np.ndarray:
-        """One-hot of the most probable class, or which classes are above their thresholds."""
+        """One-hot of the class of a softmax that is decided for, or which classes are above their thresholds."""
         if self.exclusive:
-            return np.eye(len(self.classes), dtype=np.float32)[prediction.argmax(-1)]
+            ratio = prediction / np.asarray(self._thresholds, dtype=np.float64) if self.balanced else prediction
+            return np.eye(len(self.classes), dtype=np.float32)[ratio.argmax(-1)]
         # in double precision, or a threshold between two neighbours of single precision would fall on one of them
         return (prediction > np.asarray(self._thresholds, dtype=np.float64)).astype(np.float32)
 
