@@ -334,10 +334,11 @@ def test_stl_is_one_run_per_task(experiment: Experiment) -> None:
         {"accumulate": 2},
         {"channels_last": True},
         {"gradient_clip": 0.1},
+        {"gradient_clip": 0.2, "precision": "bf16-mixed"},
         {"loader_workers": 1},
         {"tensorboard": True},
     ],
-    ids=lambda settings: next(iter(settings)),
+    ids=lambda settings: "-".join(settings),
 )
 def test_every_training_option_trains(experiment: Experiment, store: Store, settings: dict[str, object]) -> None:
     plan = spec_of(changed(experiment, epochs=1, **settings))

@@ -116,8 +116,9 @@ class TrainingModule(L.LightningModule):
         if learned := list(self.weighting.parameters()):
             rate = self.weighting.learning_rate or self.settings.learning_rate
             groups.insert(0, {"params": learned, "lr": rate, "rate": rate, "weight_decay": 0.0})
-        # One pass over all parameters; but that takes out the factor of mixed precision itself, after the clipping.
-        late = self.settings.gradient_clip is not None and self.trainer.precision == "16-mixed"
+        # One pass over all parameters; but that takes out the factor of mixed precision itself, after the clipping, and
+        # Lightning refuses to clip before it even where (in bfloat16) there is no factor.
+        late = self.settings.gradient_clip is not None and str(self.trainer.precision).endswith("-mixed")
         fused = self.device.type in ("cpu", "cuda") and not late
         if self.is_sharded and heads:  # which are not, and no kernel takes both
             return torch.optim.Adam(groups, weight_decay=self.settings.weight_decay, foreach=False)
