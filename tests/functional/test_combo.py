@@ -228,6 +228,9 @@ def test_forms_equal_monai(size: tuple[int, ...], dice: str):
     torch.testing.assert_close(ours(), 0.3 * overlap + 0.7 * entropy)
     torch.testing.assert_close(ours(gamma=2.0), 0.3 * overlap + 0.7 * focal)
     torch.testing.assert_close(ours(tversky=(0.2, 0.8)), 0.3 * tversky + 0.7 * entropy)
+    weight = torch.tensor([5.0, 0.5]).view(2, *(1,) * len(size))
+    weighted = F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight)
+    torch.testing.assert_close(ours(class_weights=(5.0, 0.5)), 0.3 * overlap + 0.7 * weighted)
 
 
 @pytest.mark.parametrize("dice", ["batch", "sample"])
@@ -240,6 +243,10 @@ def test_forms_of_exclusive_classes_equal_monai(dice: str):
     form = ComboForm(dice=dice, tversky=(0.2, 0.8), gamma=2.0)
     expected = 0.3 * tversky + 0.7 * focal.sum(1).mean()
     torch.testing.assert_close(softmax_combo_loss(logits, target, form=form), expected)
+    overlap = DiceLoss(smooth_nr=SMOOTH, smooth_dr=SMOOTH, **options)(logits, whole)
+    entropy = F.cross_entropy(logits, whole, weight=torch.tensor([1.0, 5.0, 0.5]), reduction="none").mean()
+    weighted = softmax_combo_loss(logits, target, form=ComboForm(dice=dice, class_weights=(5.0, 0.5)))
+    torch.testing.assert_close(weighted, 0.3 * overlap + 0.7 * entropy)
 
 
 def test_forms_that_say_the_same():
@@ -253,6 +260,7 @@ def test_forms_that_say_the_same():
 
 
 FORMS = [SAMPLE, ComboForm(tversky=(0.3, 0.7)), ComboForm(gamma=2.0), ComboForm("sample", (0.3, 0.7), 0.5)]
+WEIGHTED = [ComboForm(gamma=gamma, class_weights=(3.0, 0.5)) for gamma in (0.0, 1.0)]
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
@@ -272,11 +280,11 @@ def test_forms_leave_out_what_is_missing(form: ComboForm, loss):
     assert nothing.item() == 0
 
 
-@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("form", [*FORMS, *WEIGHTED], ids=str)
 def test_gradients_of_forms(form: ComboForm):
     target = masks(2, 2, 3, 3).double()
     logits = logits_of(2, 2, 3, 3).double().requires_grad_()
     present = torch.tensor([[True, False], [True, True]])
     assert torch.autograd.gradcheck(lambda x: combo_loss(x, target, present=present, form=form), (logits,))
-    exclusive = exclusive_masks(2, 1, 3, 3).double()
-    assert torch.autograd.gradcheck(lambda x: softmax_combo_loss(x, exclusive, form=form), (logits,))
+    exclusive, three = exclusive_masks(2, 2, 3, 3).double(), logits_of(2, 3, 3, 3).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: softmax_combo_loss(x, exclusive, form=form), (three,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -11,7 +12,7 @@ from task_tester import BATCH, SIZES, TaskTester
 from torch import Tensor
 
 from crosstask.errors import InputError
-from crosstask.functional import combo_loss, softmax_combo_loss
+from crosstask.functional import ComboForm, combo_loss, softmax_combo_loss
 from crosstask.tasks import SegmentationTask, Task
 
 CLASSES = ("Brainstem", "Larynx")
@@ -78,6 +79,34 @@ class TestOverlapping(TaskTester):
         bias = self.task().head().bias
         np.testing.assert_allclose(torch.tensor(bias).sigmoid(), [0.02, 0.2], rtol=1e-5)
         assert self.fresh().head().bias is None
+
+    @pytest.mark.parametrize(("given", "power"), [("square_root", 0.5), ([4.0, 0.5], None)])
+    @pytest.mark.parametrize("exclusive", [False, True])
+    def test_weighted_channels_start_where_the_entropy_of_a_constant_is_lowest(self, given, power, exclusive):
+        task = SegmentationTask("organs", "structures", CLASSES, exclusive=exclusive, class_weights=given)
+        assert task.class_weights == ((1.0, 1.0) if power else (4.0, 0.5))
+        task.fit(self.statistics())
+        shares = np.array([0.02, 0.2])
+        expected = ((1 - shares) / shares) ** power if power else np.array([4.0, 0.5])
+        np.testing.assert_allclose(task.class_weights, expected)
+        target = torch.zeros(1, 2, 50, 10)
+        target[0, 0, 0], target[0, 1, 1:11] = 1, 1  # 2 and 20 % of all voxels
+        bias = torch.tensor(task.head().bias, requires_grad=True)
+        form = ComboForm(class_weights=task.class_weights)
+        loss = softmax_combo_loss if exclusive else combo_loss
+        output = bias[None, :, None, None].expand(1, -1, 50, 10)
+        loss(output, target, dice_weight=0, cross_entropy_weight=1, form=form).backward()
+        assert bias.grad.abs().max() < 1e-6
+        whole = loss(output.detach(), target, form=form)
+        assert torch.equal(task.loss(output.detach(), target, torch.ones(1, 2, dtype=torch.bool), None), whole)
+        again = SegmentationTask(**json.loads(json.dumps(task.arguments())))
+        again.load_state(json.loads(json.dumps(task.state())))
+        assert again.class_weights == pytest.approx(task.class_weights)
+
+    @pytest.mark.parametrize("weights", ["balanced", [1.0], [1.0, 0.0], [1.0, True], [1.0, math.inf], {"a": 1}, 2.0])
+    def test_weights_that_are_none_are_refused(self, weights):
+        with pytest.raises(InputError, match=r"class_weights: .* give square_root, or 2 positive numbers"):
+            SegmentationTask("organs", "structures", CLASSES, class_weights=weights)
 
     def test_a_resized_mask_is_a_mask_again(self):
         values = torch.tensor([[[0.0, 0.4, 0.5, 0.6, 1.0]]])

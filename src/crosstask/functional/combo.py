@@ -30,11 +30,13 @@ class ComboForm:
             is Dice, which (0.5, 0.5) is, too.
         gamma: focal loss in the place of cross-entropy, see :func:`~crosstask.functional.focal.focal_cross_entropy`;
             0 is cross-entropy.
+        class_weights: in the entropy, what a voxel of each class weighs, where one of none weighs 1; None is 1 each.
     """
 
     dice: Literal["batch", "sample"] = "batch"
     tversky: tuple[float, float] | None = None
     gamma: float = 0.0
+    class_weights: tuple[float, ...] | None = None
 
 
 def _at_least_single(values: Tensor) -> Tensor:
@@ -100,7 +102,10 @@ def combo_loss(
     if present is None:
         present = torch.ones(logits.shape[:2], dtype=torch.bool, device=logits.device)
     logits, target = _at_least_single(logits), _at_least_single(target)
-    entropy = focal_cross_entropy(logits, target, form.gamma).flatten(2).mean(2)
+    weight = None
+    if form.class_weights is not None:
+        weight = logits.new_tensor(form.class_weights).view(-1, *(1,) * (logits.ndim - 2))
+    entropy = focal_cross_entropy(logits, target, form.gamma, weight).flatten(2).mean(2)
     soft_dice = _soft_dice_loss(logits.sigmoid(), target, present, form)
     return dice_weight * soft_dice + cross_entropy_weight * batch_mean(entropy, present)
 
@@ -132,9 +137,13 @@ def softmax_combo_loss(
     logits, target = _at_least_single(logits), _at_least_single(target)
     one_hot = torch.cat([1 - target.amax(1, keepdim=True), target], dim=1)
     if form.gamma:
-        entropy = focal_softmax_cross_entropy(logits, one_hot, form.gamma).flatten(1).mean(1)
+        entropy = focal_softmax_cross_entropy(logits, one_hot, form.gamma)
     else:
-        entropy = F.cross_entropy(logits, one_hot, reduction="none").flatten(1).mean(1)
+        entropy = F.cross_entropy(logits, one_hot, reduction="none")
+    if form.class_weights is not None:
+        weights = logits.new_tensor((1.0, *form.class_weights)).view(-1, *(1,) * (logits.ndim - 2))
+        entropy = entropy * (one_hot * weights).sum(1)
+    entropy = entropy.flatten(1).mean(1)
     labelled = present[:, None].expand(-1, target.shape[1])
     soft_dice = _soft_dice_loss(logits.softmax(1)[:, 1:], target, labelled, form)
     return dice_weight * soft_dice + cross_entropy_weight * batch_mean(entropy, present)

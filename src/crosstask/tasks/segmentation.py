@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 _LOWEST_PRIOR = 1e-4
+_SQUARE_ROOT = "square_root"
 
 
 class SegmentationTask(Task):
@@ -39,6 +40,9 @@ class SegmentationTask(Task):
             the mean is taken.
         tversky: weights of false positives and false negatives in Tversky's index, which takes the place of Dice.
         focal: gamma of the focal loss, which takes the place of the cross-entropy.
+        class_weights: what a voxel of each class weighs in the cross-entropy, where one of none weighs 1: one number a
+            class; or ``square_root``: the root of all voxels without the class over those with it, in the training
+            cases, which is half-way (by factors) to classes that weigh as much as what is around them.
 
     Raises:
         InputError: an option of the loss that is none.
@@ -49,7 +53,14 @@ class SegmentationTask(Task):
     values = "sigmoid"
     picture = "contours"
     sums_over_batch = True
-    loss_options: ClassVar[tuple[str, ...]] = ("dice", "tversky", "focal", "dice_weight", "cross_entropy_weight")
+    loss_options: ClassVar[tuple[str, ...]] = (
+        "dice",
+        "tversky",
+        "focal",
+        "dice_weight",
+        "cross_entropy_weight",
+        "class_weights",
+    )
 
     def __init__(
         self,
@@ -64,6 +75,7 @@ class SegmentationTask(Task):
         dice: Literal["batch", "sample"] = "batch",
         tversky: Sequence[float] | None = None,
         focal: float | None = None,
+        class_weights: Literal["square_root"] | Sequence[float] | None = None,
     ) -> None:
         super().__init__(name, array, classes)
         self.exclusive = exclusive
@@ -77,17 +89,36 @@ class SegmentationTask(Task):
         self.dice = dice
         self.tversky = None if tversky is None else _checked_tversky(tversky)
         self.focal = None if focal is None else number_of("focal", focal, least=0)
+        self._given = _checked_weights(class_weights, len(self.classes))
         self._prior: tuple[float, ...] | None = None
 
+    def arguments(self) -> dict[str, Any]:
+        """Those of the constructor; weights of classes as they were given."""
+        given = list(self._given) if isinstance(self._given, tuple) else self._given
+        return {**super().arguments(), "class_weights": given}
+
+    @property
+    def class_weights(self) -> tuple[float, ...] | None:
+        """What a voxel of each class weighs in the cross-entropy; None where nothing but 1 was asked for."""
+        if not isinstance(self._given, str):
+            return self._given
+        if self._prior is None:
+            return (1.0,) * len(self.classes)
+        return tuple(((1 - p) / p) ** 0.5 for p in self._prior)
+
     def head(self) -> Head:
-        """One channel a class, and one more for the background where the classes exclude each other."""
+        """One channel a class, and one more for the background where the classes exclude each other.
+
+        They start at the lowest cross-entropy without a look at the image: the weighted prior.
+        """
         if self._prior is None:
             return Head("pixel", len(self.classes) + self.exclusive, values="softmax" if self.exclusive else "sigmoid")
+        weights = self.class_weights or (1.0,) * len(self.classes)
+        weighted = [p * weight for p, weight in zip(self._prior, weights, strict=True)]
         if self.exclusive:
             background = max(1 - sum(self._prior), _LOWEST_PRIOR)
-            bias = tuple(math.log(p) for p in (background, *self._prior))
-            return Head("pixel", len(self.classes) + 1, bias, "softmax")
-        bias = tuple(math.log(p / (1 - p)) for p in self._prior)
+            return Head("pixel", len(self.classes) + 1, tuple(math.log(p) for p in (background, *weighted)), "softmax")
+        bias = tuple(math.log(w / (1 - p)) for w, p in zip(weighted, self._prior, strict=True))
         return Head("pixel", len(self.classes), bias, "sigmoid")
 
     def fit(self, statistics: Mapping[str, Any]) -> None:
@@ -131,7 +162,7 @@ class SegmentationTask(Task):
     ) -> torch.Tensor:
         """Combo loss over the classes that are labelled; the region does not matter to masks."""
         weights = {"dice_weight": self.dice_weight, "cross_entropy_weight": self.cross_entropy_weight}
-        form = functional.ComboForm(self.dice, self.tversky, self.focal or 0.0)
+        form = functional.ComboForm(self.dice, self.tversky, self.focal or 0.0, self.class_weights)
         if not self.exclusive:
             return functional.combo_loss(output, target, present=present, form=form, **weights)
         return functional.softmax_combo_loss(output, target, present=present.all(1), form=form, **weights)
@@ -219,3 +250,16 @@ def _checked_tversky(weights: Sequence[float]) -> tuple[float, float]:
     raise InputError(
         f"tversky: {weights!r} is not accepted; give [a, b], weights of false positives and of false negatives"
     )
+
+
+def _checked_weights(weights: object, count: int) -> tuple[float, ...] | str | None:
+    if weights is None or weights == _SQUARE_ROOT:
+        return None if weights is None else _SQUARE_ROOT
+    given = weights if isinstance(weights, (list, tuple)) else ()
+    numbers = [isinstance(one, (int, float)) and not isinstance(one, bool) and 0 < one < math.inf for one in given]
+    if len(given) != count or not all(numbers):
+        raise InputError(
+            f"class_weights: {weights!r} is not accepted; give square_root, or {count} positive number"
+            f"{'s' * (count > 1)}"
+        )
+    return tuple(float(one) for one in given)
