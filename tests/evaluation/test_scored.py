@@ -132,10 +132,10 @@ def test_tables_say_what_decided_and_how_many_cases_are_left_out(pictures) -> No
     chosen, few = remarks()
     assert few.startswith("signs: thresholds were chosen on few validation cases: ")
     assert chosen.startswith("signs: decided at thresholds of highest balanced accuracy on validation cases")
-    both = remarks(decision="balanced")
-    assert both[0] == chosen and both[1].startswith(
-        "kind: the class is decided for whose probability is the most times"
-    )
+    first, second, classes, findings = remarks(decision="balanced")
+    assert (first, findings) == (chosen, few)
+    assert second.startswith("kind: decided for the class that would be the most probable, were all as frequent")
+    assert classes.startswith("kind: thresholds were chosen on few validation cases: ") and "negative" not in classes
     given, left = remarks(threshold=0.5, complete_cases=True)
     assert given.startswith("signs: decided at 0.5, which is given")
     assert left.startswith("3 of 5 test cases are left out")

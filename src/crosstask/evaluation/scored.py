@@ -145,20 +145,31 @@ def few_to_decide(
     beside = ", the fewest of any seed" if len(chosen_on) > 1 else ""
     remarks = []
     for task in assembly.tasks:
-        if task.values == "softmax" or not is_chosen(task, experiment.evaluation):
+        if not is_chosen(task, experiment.evaluation):
             continue
         counts = np.min([_sides(task, store, cases) for cases in chosen_on], axis=0).tolist()
-        few = [
-            f"{name} ({positive} positive, {negative} negative{'' if positive and negative else ': 0.5 decides'})"
-            for name, positive, negative in zip(task.classes, *counts, strict=True)
-            if min(positive, negative) < _FEW
-        ]
+        few = _few(task, *counts)
         if few:
             remarks.append(
                 f"{task.name}: thresholds were chosen on few validation cases{beside}: {', '.join(few)}; other cases "
                 "would have chosen others, which no interval of a figure that needs a threshold holds."
             )
     return remarks
+
+
+def _few(task: Task, positives: Sequence[int], negatives: Sequence[int]) -> list[str]:
+    """Classes of few cases, with how many there are; of classes that exclude each other none has too few negatives."""
+    if task.values == "softmax":
+        return [
+            f"{name} ({number}{'' if number else ': as the others on average'})"
+            for name, number in zip(task.classes, positives, strict=True)
+            if number < _FEW
+        ]
+    return [
+        f"{name} ({positive} positive, {negative} negative{'' if positive and negative else ': 0.5 decides'})"
+        for name, positive, negative in zip(task.classes, positives, negatives, strict=True)
+        if min(positive, negative) < _FEW
+    ]
 
 
 def _sides(task: Task, store: Store, case_ids: Sequence[str]) -> np.ndarray:
@@ -202,8 +213,8 @@ def decided_by(values: Mapping[str, str], evaluation: EvaluationSection) -> list
         )
     if alternatives and evaluation.decision == "balanced":
         said.append(
-            f"{alternatives}: the class is decided for whose probability is the most times its mean over validation "
-            "cases (evaluation.decision)"
+            f"{alternatives}: decided for the class that would be the most probable, were all as frequent (thresholds "
+            "of validation cases, evaluation.decision)"
         )
     return said
 

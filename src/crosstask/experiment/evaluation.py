@@ -34,8 +34,8 @@ class EvaluationSection(Section):
     decision: Literal["most_probable", "balanced"] = Field(
         default="most_probable",
         description="which of classes that exclude each other (softmax of a case) is decided for: the most probable; "
-        "balanced: the one whose probability is the most times its mean over validation cases, so that a rare class "
-        "counts as much as a frequent one, as balanced accuracy has it",
+        "balanced: the one that would be, were all classes as frequent (by a threshold a class, from validation cases; "
+        "docs/predicting.md), as balanced accuracy has it",
     )
     weights: Literal["final", "best", "average"] | None = Field(
         default=None,

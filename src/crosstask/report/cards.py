@@ -229,7 +229,7 @@ def _gives(about: Mapping[str, Any]) -> str:
         classes = ", ".join(task["classes"])
         decided = ""
         if task["thresholds"] and task["values"] == "softmax":
-            decided = "the most times " + ", ".join(f"{value:.3g}" for value in task["thresholds"])
+            decided = "the highest ratio to " + ", ".join(f"{value:.3g}" for value in task["thresholds"])
         elif task["thresholds"]:
             decided = "above " + ", ".join(f"{value:.3g}" for value in task["thresholds"])
         elif task["values"] == "softmax" or task["exclusive"]:

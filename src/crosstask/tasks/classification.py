@@ -12,6 +12,7 @@ from crosstask import functional
 from crosstask.errors import InputError
 from crosstask.functional.class_balance import effective_number_weights, effective_positive_weight
 from crosstask.functional.cohort import best_threshold
+from crosstask.functional.even_classes import even_class_thresholds
 from crosstask.tasks.base import Head, Metric, Task
 from crosstask.tasks.numbers import number_of
 
@@ -37,7 +38,7 @@ class ClassificationTask(Task):
     with a softmax, and the area under the ROC curve with sigmoids, which needs no threshold; ``measure`` names another.
     All metrics are of many cases together, in percent (the Brier score of unit 1). With sigmoids a class is positive
     above its threshold, which is tuned on validation cases; with a softmax the most probable class is decided for, or
-    where ``balanced`` is set the one with the highest probability for its own mean over validation cases.
+    where ``balanced`` is set the one that would be, were all classes as frequent.
 
     Args:
         name: key of the task.
@@ -263,15 +264,15 @@ class ClassificationTask(Task):
     def choose_thresholds(self, target: np.ndarray, prediction: np.ndarray, present: np.ndarray) -> tuple[float, ...]:
         """Of sigmoids those of highest balanced accuracy; 0.5 where the cases have no positive or no negative.
 
-        Of a softmax the mean probability of each class: where probabilities are those of a population with these
-        shares of classes, the class with the highest ratio is the one that is right most often on the mean over
-        classes (Bayes' rule with all classes alike). Labels have no say in it, so few cases of a class suffice.
+        Of a softmax those by which each class counts alike; see
+        :func:`~crosstask.functional.even_classes.even_class_thresholds`. A case without a label has no say in them.
 
         They are given back and not taken: set :attr:`thresholds` to take them.
         """
         self._refuse_thresholds_of_the_most_probable()
         if self.exclusive:
-            return tuple(max(float(mean), _LOWEST_PRIOR) for mean in prediction.mean(0, dtype=np.float64))
+            labelled = present.all(1)
+            return even_class_thresholds(target[labelled], prediction[labelled])
         return tuple(
             best_threshold(target[present[:, index], index], prediction[present[:, index], index])
             for index in range(len(self.classes))
