@@ -134,6 +134,29 @@ def _opened(root: Path, reads: int) -> dict[str, float]:
     return found
 
 
+def _fetched(root: Path) -> dict[str, float]:
+    """In a process of its own: open the store as one on object storage, with its index to be fetched, and once more.
+
+    The storage is fsspec's in memory, so what counts is all but the way there: the bytes of the index, and CPU seconds.
+    """
+    import fsspec
+
+    from crosstask.buckets import Bucket
+
+    os.environ["CROSSTASK_CACHE"] = str(root.parent / "cache")
+    storage, sent = fsspec.filesystem("memory"), 0
+    for file in root.iterdir():
+        if file.is_file():
+            storage.pipe(f"/store/{file.name}", file.read_bytes())
+            sent += file.stat().st_size
+    found: dict[str, float] = {"bytes": sent}
+    for name in ("first_s", "again_s"):
+        begun = time.process_time()
+        assert len(Store(Bucket("memory://store")).cases) > 0
+        found[name] = time.process_time() - begun
+    return found
+
+
 class _Task:
     def __init__(self, array: str, classes: tuple[str, ...]) -> None:
         self.array, self.classes, self.values = array, classes, "sigmoid"
@@ -150,7 +173,10 @@ def many(count: int, folder: Path) -> dict[str, float]:
     generate(folder / "many", count)
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
-        return pool.apply(_opened, (folder / "many", min(count, 20_000)))
+        found: dict[str, float] = pool.apply(_opened, (folder / "many", min(count, 20_000)))
+    with context.Pool(1) as pool:
+        fetched = pool.apply(_fetched, (folder / "many",))
+    return {**found, **{f"fetched_{name}": value for name, value in fetched.items()}}
 
 
 def interleaved(calls: dict[str, Callable[[int], object]], repeats: int) -> dict[str, float]:
@@ -269,6 +295,9 @@ def rows(short: bool, openkbp: Path | None = None) -> Iterator[Row]:
     yield Row(f"memory of a process that has opened {size}", found["open_mib"], 100, True, "MiB", ratio=False)
     note = f"memory then +{found['first_mib']:.0f} MiB; pickled in {found['pickle_bytes']:.0f} bytes"
     yield Row(f"first sample drawn from {size}", found["first_s"], 3.0, True, "s", ratio=False, note=note)
+    note = f"{found['fetched_bytes'] / 1e6:.0f} MB to fetch; again, from the cache, {found['fetched_again_s']:.3f} s"
+    what = f"opening {size} on object storage, all rows read, without the way there"
+    yield Row(what, found["fetched_first_s"], 1.0, True, "s", ratio=False, note=note)
     first, last = found["epoch_1_mib"], found["epoch_2_mib"]
     yield Row(
         "memory over a second epoch, against the first",
