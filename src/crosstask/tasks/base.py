@@ -146,7 +146,7 @@ class Task(ABC):
         return ()
 
     balanced: bool = False
-    """Of classes that exclude each other at image level: whether each counts alike in what is decided."""
+    """Whether each of classes that exclude each other (at image level) counts alike in what is decided."""
 
     @property
     def thresholds(self) -> tuple[float, ...] | None:
