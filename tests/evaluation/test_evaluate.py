@@ -241,21 +241,22 @@ def test_examples_of_volumes_are_slices_and_the_fullest_is_known(fakes, tmp_path
 
 def test_slices_of_a_long_volume_go_from_the_first_to_the_last_outline():
     depth = 100
-    mask = np.zeros((1, depth, 4, 4), np.uint8)
-    mask[:, 20:81, :2] = 1
-    mask[:, 43] = 1
+    mask = np.zeros((2, depth, 4, 4), np.uint8)
+    mask[1, 20:81, :2] = 1
+    mask[1, 43] = 1
+    mask[0, 5] = 1  # which is not learned
 
     class Case:
-        channels: ClassVar[dict[str, tuple[str, ...]]] = {"mask": ("organ",)}
+        channels: ClassVar[dict[str, tuple[str, ...]]] = {"mask": ("other", "organ"), "lungs": ("lung",)}
 
         def shape(self, name: str) -> tuple[int, ...]:
             return mask.shape
 
-        def read(self, name: str) -> np.ndarray:
-            return mask
+        def read(self, name: str, channels: list[int]) -> np.ndarray:
+            return mask[channels]
 
-    task = SegmentationTask("organs", "mask", ["organ"])
-    assembly = Assembly((task,), "image", None, ((0.0, 1.0),))
+    tasks = SegmentationTask("organs", "mask", ["organ"]), SegmentationTask("hearts", "lungs", ["heart"])
+    assembly = Assembly(tasks, "image", None, ((0.0, 1.0),))
     fullest, slices = _slices_to_show(assembly, Case())
     assert fullest == 43 and fullest in slices and len(slices) == MOST_SLICES
     assert (slices[0], slices[-1]) == (20, 80)

@@ -135,7 +135,11 @@ def _slices_to_show(assembly: Assembly, case: Readable) -> tuple[int, list[int]]
     tasks = [task for task in tasks if task.foreground] or tasks
     share = np.zeros(depth)
     for source in dict.fromkeys(task.array for task in tasks):
-        part = (case.read(source) > 0).mean(axis=(2, 3))
+        learned = {name for task in tasks if task.array == source for name in task.classes}
+        channels = [place for place, name in enumerate(case.channels[source]) if name in learned]
+        if not channels:
+            continue
+        part = (case.read(source, channels) > 0).mean(axis=(2, 3))
         share += (part / np.maximum(part.max(axis=1, keepdims=True), 1e-9)).sum(0)
     fullest = int(share.argmax()) if share.any() else depth // 2
     inside = np.flatnonzero(share) if share.any() else np.arange(depth)
