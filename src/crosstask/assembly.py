@@ -291,7 +291,7 @@ def assembly_of(experiment: Experiment, dataset: Dataset) -> Assembly:
         beams=section.beams,
         earlier=earlier_inputs(experiment),
     )
-    assembly = replace(assembly, tasks=settle(assembly.tasks, experiment.evaluation))
+    settle(assembly.tasks, experiment.evaluation)
     if experiment.sample.kind == "lesion":
         _check_lesions(assembly)
     return assembly

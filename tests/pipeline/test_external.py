@@ -158,6 +158,25 @@ def test_thresholds_that_were_not_chosen_yet_are_chosen_on_the_runs_own_cases(fr
     assert json.loads((run / "thresholds.json").read_text()) == json.loads(before)
 
 
+@pytest.mark.parametrize("more", [(), ("evaluation.threshold=0.4",)], ids=["alone", "beside a threshold"])
+def test_where_classes_count_alike_by_the_command_their_thresholds_are_chosen_too(
+    fresh: Path, world: World, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    run = fresh / "runs" / "hps" / "seed0"
+    assert "kind" not in json.loads((run / "thresholds.json").read_text())["final"]
+    overrides = ["evaluation.decision=balanced", *more]
+    on(run, world, overrides=overrides, output=tmp_path / "scores.csv")
+    chosen = json.loads((run / "thresholds.json").read_text())["final"]["kind"]
+    assert sum(chosen) == pytest.approx(1) and len(set(chosen)) > 1
+    table = pd.read_csv(tmp_path / "scores-predictions.csv")
+    kind = table[table["task"] == "kind"]
+    names = kind["class"].drop_duplicates().tolist()
+    predicted, decided = (
+        kind.pivot(index="case", columns="class", values=of)[names] for of in ("prediction", "decision")
+    )
+    np.testing.assert_array_equal(decided.to_numpy().argmax(1), (predicted / chosen).to_numpy().argmax(1))
+
+
 @pytest.fixture(scope="module")
 def compared(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, Heard]:
     """A copy of the results, the comparison on the other clinic's cases, and what was told."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from crosstask.assembly import Assembly, assembly_of, dataset_of
 from crosstask.datasets.base import Dataset
+from crosstask.decisions import is_chosen
 from crosstask.devices import AUTO
 from crosstask.errors import InputError
 from crosstask.evaluation.coverage import coverage, one_sided
@@ -35,11 +36,15 @@ Row = tuple[str, str, str, str, int, str]
 """Of a mapping: our task, their task, their class, our class, cases, what becomes of it."""
 
 
-def assembly_at(folder: Path) -> Assembly:
+def assembly_at(folder: Path, evaluation: EvaluationSection) -> Assembly:
     """How a run looks at a case, with what its tasks learned from its training cases.
 
     By its record alone, so that the run's raw data may be gone; by its data set where the record is of an earlier
     version.
+
+    Args:
+        folder: the run folder.
+        evaluation: how its tasks decide.
 
     Raises:
         InputError: the folder is no complete run, or its record is damaged.
@@ -48,9 +53,9 @@ def assembly_at(folder: Path) -> Assembly:
     if not record.get("trained"):
         raise InputError(f"{folder}: the run is not complete; train it to its end first")
     if "assembly" in record:
-        assembly = recorded_assembly(folder, record, load_spec(folder).experiment.evaluation)
+        assembly = recorded_assembly(folder, record, evaluation)
     else:
-        experiment = load_spec(folder).experiment
+        experiment = load_spec(folder).experiment.model_copy(update={"evaluation": evaluation})
         assembly = assembly_of(experiment, dataset_of(experiment)).only(record["tasks"])
     load_states(assembly, folder, record)
     return assembly
@@ -301,11 +306,11 @@ def judged_by(folder: Path, evaluation: EvaluationSection | None = None) -> str:
 
 def thresholds_of(folder: Path, weights: str, device: str, evaluation: EvaluationSection | None) -> list[str]:
     """See to it that findings are decided by thresholds of the run's own validation cases; what to say where not."""
-    spec, assembly = load_spec(folder), assembly_at(folder)
+    spec = load_spec(folder)
     settings = evaluation or spec.experiment.evaluation
     mirrored = _mirrored(spec.experiment, settings)
-    wanted = [task.name for task in assembly.tasks if task.thresholds is not None]
-    if settings.fixed_threshold is not None or not set(wanted) - set(read_thresholds(folder, weights, mirrored)):
+    wanted = [task.name for task in assembly_at(folder, settings).tasks if is_chosen(task, settings)]
+    if not set(wanted) - set(read_thresholds(folder, weights, mirrored)):
         return []
     root = spec.experiment.store_folder
     if root.exists():

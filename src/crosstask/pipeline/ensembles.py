@@ -6,10 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from crosstask.assembly import assembly_of, dataset_of
-from crosstask.decisions import is_chosen
+from crosstask.decisions import mean_thresholds
 from crosstask.devices import AUTO
 from crosstask.errors import InputError
 from crosstask.evaluation.ensemble_scores import PixelScores, score_ensemble
@@ -163,8 +161,5 @@ def _thresholds(specs: Sequence[RunSpec], tasks: Sequence[Task], experiment: Exp
     for task in tasks:
         if task.thresholds is None:
             continue
-        chosen = [_thresholds_of(spec) for spec in specs]
-        own = [values[task.name] for values in chosen if task.name in values]
-        values = np.mean(own, axis=0).tolist() if own and is_chosen(task, experiment.evaluation) else task.thresholds
-        found[task.name] = dict(zip(task.classes, values, strict=True))
+        found[task.name] = mean_thresholds(task, map(_thresholds_of, specs), experiment.evaluation)
     return found

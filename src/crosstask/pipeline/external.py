@@ -81,7 +81,7 @@ def score_run_on(
     output = output or run / f"scores-on-{called}.csv"
     check_output(output)
     external = ExternalSet(called, section, _folder_of(run, spec) / EXTERNAL / called, listener)
-    assembly = assembly_at(run)
+    assembly = assembly_at(run, settings)
     external.mapping(assembly.tasks)
     external.prepare(workers=workers)
     cases = external.cases(assembly, spec.experiment.sample.case_dims, [run], settings, store)
@@ -159,7 +159,7 @@ class ExternalBenchmark:
             InputError: no case can be scored, or the runs do not allow it.
         """
         settings = self.experiment.evaluation
-        assemblies = {spec.name: assembly_at(spec.folder) for spec in self.specs}
+        assemblies = {spec.name: assembly_at(spec.folder, settings) for spec in self.specs}
         whole = _together(list(assemblies.values()))
         folders = [spec.folder for spec in self.specs]
         dimensions = self.experiment.sample.case_dims
@@ -357,6 +357,6 @@ def compare_on(
         judged = experiment.evaluation.model_copy(update={"weights": weights})
         experiment = experiment.model_copy(update={"evaluation": judged})
     whole = ExternalBenchmark(experiment, external)
-    whole.check(_together([assembly_at(spec.folder) for spec in whole.specs]), workers=workers)
+    whole.check(_together([assembly_at(spec.folder, experiment.evaluation) for spec in whole.specs]), workers=workers)
     listener.told(f"Device: {describe_device(find_device(device))}")
     return whole.compare(device=device)

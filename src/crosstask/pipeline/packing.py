@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from crosstask import __version__
-from crosstask.decisions import is_chosen
+from crosstask.decisions import mean_thresholds
 from crosstask.errors import InputError
 from crosstask.evaluation.ensembles import Resampling, figures_of, mean_predictions
 from crosstask.evaluation.predictions import COHORT_CASE, joined_predictions, read_predictions
@@ -304,9 +304,7 @@ def _of_whole_cases(folders: Sequence[Path], specs: Sequence[RunSpec]) -> Iterat
     for task in tasks.values():
         if task.thresholds is not None:
             chosen = [read_thresholds(one, experiment.judged_weights, experiment.mirrored) for one in folders]
-            own = [values[task.name] for values in chosen if task.name in values]
-            mean = np.mean(own, axis=0).tolist() if own and is_chosen(task, experiment.evaluation) else task.thresholds
-            thresholds[task.name] = dict(zip(task.classes, mean, strict=True))
+            thresholds[task.name] = mean_thresholds(task, chosen, experiment.evaluation)
     groups = {case: case for case in predictions["case"].unique()}
     with contextlib.suppress(InputError, OSError):
         groups |= {case.id: case.group for case in Store(experiment.store_folder).cases if case.id in groups}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -365,4 +365,5 @@ def recorded_assembly(folder: Path, record: Mapping[str, Any], evaluation: Evalu
         assembly = assembly_from(record["assembly"])
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{folder / RECORD}: is damaged; remove the folder and train the run anew") from None
-    return replace(assembly, tasks=settle(assembly.tasks, evaluation))
+    settle(assembly.tasks, evaluation)
+    return assembly
