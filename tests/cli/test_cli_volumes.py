@@ -18,14 +18,19 @@ from cli_runner import forked, here
 from crosstask.assembly import assembly_of, dataset_of
 from crosstask.datasets import Phantom
 from crosstask.datasets.base import CaseData
+from crosstask.evaluation.handed_on import earlier_of, prediction_parts, run_files
+from crosstask.evaluation.mirror import Change
+from crosstask.evaluation.remote import Begun, Ended, Job, Lacks, Shipped, do_job, fingerprint_of, store_parts
+from crosstask.evaluation.run import train_and_score
 from crosstask.evaluation.scores import read_scores
+from crosstask.evaluation.work import Work, log_of
 from crosstask.experiment import load_experiment
 from crosstask.export.predicted import RECORD
 from crosstask.functional.sides import other_sides
 from crosstask.inputs import PREDICTED
 from crosstask.io import openkbp_csv
 from crosstask.prediction.predictor import Predictor
-from crosstask.runs import earlier_runs
+from crosstask.runs import earlier_runs, files_of, run_specs
 from crosstask.store import Store
 from crosstask.store.derived import CompletedStore, Derived
 from crosstask.training.module import TrainingModule
@@ -233,6 +238,63 @@ def test_the_second_run_of_a_cascade_that_was_cut_ends_as_an_unbroken_one(world,
     assert steps == 4 + 4  # the second epoch anew, and the third
     ends = [(tmp_path / name / run / "final.safetensors").read_bytes() for name in ("whole", "cut")]
     assert ends[0] == ends[1]
+
+
+def test_a_machine_that_sees_nothing_of_ours_trains_the_second_run_to_the_same_bits(world, tmp_path, monkeypatch):
+    """The runs go there, and what they predicted; neither is made again."""
+    experiment = load_experiment(world.second, [f"output={tmp_path / 'out'}"])
+    (spec,) = run_specs(experiment)
+    store = world.folder / "store"
+    earlier, folders = earlier_of(experiment, store)
+    assert len(earlier.cases) == 6
+    shipped = Shipped(runs=run_files(folders), store=list(store_parts(store)))
+    parts = list(prediction_parts(store, earlier, 1))
+    assert len(parts) == 6
+    job = Job(
+        *(Work(spec, store, train_and_score), "mark", fingerprint_of(store), str(tmp_path), False, 60.0),
+        earlier=earlier,
+    )
+    monkeypatch.setenv("CROSSTASK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    hidden = [world.folder / "first", store]
+    for folder in hidden:
+        folder.rename(folder.with_name(f"{folder.name}-elsewhere"))
+    try:
+        assert list(do_job(job, Shipped(runs=shipped.runs))) == [Lacks(store=True, state=False)]
+        unpredicted = [{name: data for name, data in part.items() if "derived/" not in name} for part in shipped.store]
+        assert list(do_job(job, replace(shipped, store=unpredicted))) == [
+            Lacks(store=False, state=False, predictions=True)
+        ]
+        begun, *changes, ended = do_job(job, replace(shipped, store=None, predictions=parts))
+    finally:
+        for folder in hidden:
+            folder.with_name(f"{folder.name}-elsewhere").rename(folder)
+    for change in changes:
+        assert isinstance(change, Change)
+        change.put(spec.folder, log_of(spec))
+    assert isinstance(begun, Begun) and not begun.shared and ended == Ended(0), log_of(spec).read_text()
+    for name in ("final.safetensors", "scores.csv"):
+        assert (spec.folder / name).read_bytes() == (world.later / name).read_bytes(), name
+    # and where it sees the runs, their predictions and the store, it asks for nothing
+    seen, *_ = do_job(
+        replace(job, work=Work(replace(spec, experiment=load_experiment(world.second)), store, print)), Shipped()
+    )
+    assert isinstance(seen, Begun)
+
+
+def test_a_chain_of_runs_is_the_same_chain_elsewhere(world, tmp_path):
+    chain = load_experiment(world.second, [f"input_from={world.later}", f"output={tmp_path / 'third'}"])
+    for name, data in files_of(world.later).items():
+        (tmp_path / "copy" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "copy" / name).write_bytes(data)
+    there = load_experiment(world.second, [f"input_from={tmp_path / 'copy'}", f"output={tmp_path / 'third'}"])
+    first = world.folder / "first"
+    first.rename(world.folder / "elsewhere")
+    try:
+        key = earlier_runs(there).key
+    finally:
+        (world.folder / "elsewhere").rename(first)
+    assert key == earlier_runs(chain).key
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from crosstask.errors import InputError
 from crosstask.evaluation import mirror, remote
 from crosstask.evaluation.mirror import Change, Sender, whole
-from crosstask.evaluation.remote import Ended, Job, Lacks, do_job, named_files, store_parts
+from crosstask.evaluation.remote import Ended, Job, Lacks, Shipped, do_job, named_files, store_parts
 from crosstask.evaluation.resources import Resources, check_room
 from crosstask.evaluation.run import train_and_score
 from crosstask.evaluation.work import Work
@@ -127,23 +127,23 @@ def _job(tmp_path: Path, **changes: object) -> Job:
 def test_a_machine_says_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CROSSTASK_CACHE", str(tmp_path / "cache"))
-    assert list(do_job(_job(tmp_path), {}, None, None)) == [Lacks(store=True, state=False)]
-    assert list(do_job(_job(tmp_path, begun=True), {}, None, None)) == [Lacks(store=True, state=True)]
+    assert list(do_job(_job(tmp_path), Shipped())) == [Lacks(store=True, state=False)]
+    assert list(do_job(_job(tmp_path, begun=True), Shipped())) == [Lacks(store=True, state=True)]
     (tmp_path / "out" / "mark").touch()  # which it sees now
-    assert list(do_job(_job(tmp_path, begun=True), {}, None, None)) == [Lacks(store=True, state=False)]
-    (ended,) = do_job(_job(tmp_path, version="0.0.1"), {}, None, None)
+    assert list(do_job(_job(tmp_path, begun=True), Shipped())) == [Lacks(store=True, state=False)]
+    (ended,) = do_job(_job(tmp_path, version="0.0.1"), Shipped())
     assert isinstance(ended, Ended) and ended.exit_code == 2 and "here is 0.0.1; install the same" in ended.words
 
 
 def test_what_did_not_arrive_whole_is_not_taken_for_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CROSSTASK_CACHE", str(tmp_path / "cache"))
-    (ended,) = do_job(_job(tmp_path), {}, None, iter([{"store.json": b"{}"}]))
+    (ended,) = do_job(_job(tmp_path), Shipped(store=iter([{"store.json": b"{}"}])))
     assert isinstance(ended, Ended) and ended.exit_code == 1 and "did not arrive whole" in ended.words
 
 
 def test_a_store_goes_in_parts_without_what_is_of_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "_PART_BYTES", 10)
+    monkeypatch.setattr(remote, "PART_BYTES", 10)
     files = {"store.json": b"12345678", "cases/a/image.b2nd": b"0" * 30, "cases/b/case.json": b"{}"}
     for name, data in {**files, "prepare.lock": b"1", "cases/.new-a/case.json": b"{}"}.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

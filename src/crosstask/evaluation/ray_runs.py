@@ -19,13 +19,16 @@ from typing import Any
 
 from crosstask.buckets import Bucket, Place
 from crosstask.errors import CrosstaskError, InputError, one_line
+from crosstask.evaluation.handed_on import Earlier, earlier_of, prediction_parts, run_files
 from crosstask.evaluation.mirror import Change, whole
 from crosstask.evaluation.remote import (
+    PART_BYTES,
     Begun,
     Ended,
     Files,
     Job,
     Lacks,
+    Shipped,
     do_job,
     fingerprint_of,
     named_files,
@@ -210,6 +213,8 @@ class RayRunner:
         self._parts: dict[str, list[Any]] = {}
         self._fingerprints: dict[str, str] = {}
         self._files: dict[tuple[str, ...], Any] = {}
+        self._earlier: dict[str, tuple[Earlier, Any]] = {}
+        self._predictions: dict[tuple[str, str], list[Any]] = {}
         self._task = ray.remote(_on_machine)
 
     def __call__(self, work: Sequence[Work], *, follow: Callable[[], None] | None = None) -> None:
@@ -270,6 +275,7 @@ class RayRunner:
     def _begin(self, run: _Run, mark: str) -> Any:
         """Give a run to the cluster; the stream of what happens to it."""
         spec, store = run.spec, run.work.store
+        earlier, runs = self._earlier_of(spec, store)
         job = Job(
             work=replace(run.work, spec=self._resources.threaded(spec)),
             mark=mark,
@@ -278,6 +284,7 @@ class RayRunner:
             own_disk=self._own_disk,
             state_every=self._state_every,
             begun=has_learned(spec.folder),
+            earlier=earlier,
         )
         asked = self._resources.asked(spec.experiment.training, there=self._gpus_there)
         options: dict[str, Any] = {"num_cpus": asked["CPU"], "num_gpus": asked["GPU"], "name": spec.name}
@@ -287,7 +294,8 @@ class RayRunner:
         run.epochs = len(read_history(spec.folder / HISTORY))
         parts = self._shipped(store) if run.ships.store and isinstance(store, Path) else None
         state = self._ray.put(_state_of(spec)) if run.ships.state else None
-        return task.remote(job, self._files_of(spec), state, parts)
+        predictions = self._predicted(store, earlier) if run.ships.predictions and earlier else None
+        return task.remote(job, self._files_of(spec), runs, state, parts, predictions)
 
     def _hear(self, run: _Run, stream: Any, mark: str) -> Any:
         """Take what has happened to a run; the new stream, if it was begun again."""
@@ -296,7 +304,7 @@ class RayRunner:
             if isinstance(message, Begun):
                 self._take_over(run, message)
             elif isinstance(message, Lacks):
-                run.ships = Lacks(run.ships.store or message.store, run.ships.state or message.state)
+                run.ships |= message
                 return self._begin(run, mark)
             elif isinstance(message, Ended):
                 self._finish(run, message)
@@ -372,6 +380,26 @@ class RayRunner:
             self._files[key] = self._ray.put({name: path.read_bytes() for name, path in named.items()})
         return self._files[key]
 
+    def _earlier_of(self, spec: RunSpec, store: Place) -> tuple[Earlier | None, Any]:
+        """What a run takes of earlier ones, and the files of these in Ray's hands, put there once."""
+        if spec.experiment.input_from is None:
+            return None, ()
+        key = f"{store} {spec.experiment.input_from.model_dump_json()}"
+        if key not in self._earlier:
+            found = earlier_of(spec.experiment, store)
+            assert found is not None
+            self._earlier[key] = found[0], self._ray.put(run_files(found[1]))
+        return self._earlier[key]
+
+    def _predicted(self, store: Place, earlier: Earlier) -> list[Any]:
+        """What earlier runs predicted of a store's cases, in Ray's hands, put there once."""
+        key = (str(store), earlier.key)
+        if key not in self._predictions:
+            self._tell(f"{store}: what earlier runs predicted of its cases is shipped to machines that lack it")
+            parts = prediction_parts(store, earlier, PART_BYTES)
+            self._predictions[key] = [self._ray.put(part) for part in parts]
+        return self._predictions[key]
+
     @staticmethod
     def _raise_first(runs: Sequence[_Run]) -> None:
         failed = [run for run in runs if run.ended is not None and run.ended.exit_code != 0]
@@ -393,8 +421,18 @@ def _state_of(spec: RunSpec) -> Change:
     return Change({name: data for name, data in state.files.items() if name != SCORES})
 
 
-def _on_machine(job: Job, files: Files, state: Change | None, parts: list[Any] | None) -> Iterator[Any]:
-    """What a worker of Ray does; parts of the store are fetched one after the other."""
+def _on_machine(
+    job: Job,
+    files: Files,
+    runs: Sequence[Files],
+    state: Change | None,
+    store: list[Any] | None,
+    predictions: list[Any] | None,
+) -> Iterator[Any]:
+    """What a worker of Ray does; parts are fetched one after the other."""
     import ray
 
-    yield from do_job(job, files, state, None if parts is None else (ray.get(part) for part in parts))
+    def fetched(parts: list[Any] | None) -> Iterator[Any] | None:
+        return None if parts is None else (ray.get(part) for part in parts)
+
+    yield from do_job(job, Shipped(files, runs, state, fetched(store), fetched(predictions)))

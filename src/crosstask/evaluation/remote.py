@@ -15,14 +15,15 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from crosstask import __version__
 from crosstask.buckets import Bucket, Place
 from crosstask.errors import CrosstaskError, InputError
+from crosstask.evaluation.handed_on import Earlier, Part, lacks_predictions, put_predictions, with_runs
 from crosstask.evaluation.mirror import Change, Sender
 from crosstask.evaluation.work import Failed, Work, failures_of, log_of
 from crosstask.experiment import Experiment, experiment_from
@@ -32,7 +33,8 @@ from crosstask.plugins import digest_of
 from crosstask.runs import RunSpec, write_settings
 from crosstask.store import Store
 
-_PART_BYTES = 32 * 2**20
+PART_BYTES = 32 * 2**20
+"""Of what is shipped at a time, about."""
 _LOOK_EVERY = 1.0  # seconds
 _NOT_OF_A_RUN = ("output", "store", "external")
 _UNPACKING = "unpacking.lock"
@@ -51,6 +53,7 @@ class Job:
         own_disk: work on the machine's own disk, whatever it sees.
         state_every: seconds after which the run folder comes back, if there is a new checkpoint.
         begun: there is something in the run folder already.
+        earlier: what it takes of earlier runs.
         version: of this package.
     """
 
@@ -61,6 +64,7 @@ class Job:
     own_disk: bool
     state_every: float
     begun: bool = False
+    earlier: Earlier | None = None
     version: str = __version__
 
 
@@ -74,10 +78,19 @@ class Begun:
 
 @dataclass(frozen=True)
 class Lacks:
-    """A machine does not see the store, and has none of that content; or does not see what there is of the run."""
+    """What a machine neither sees nor has: a store of that content, what there is of the run, earlier predictions."""
 
     store: bool
     state: bool
+    predictions: bool = False
+
+    @property
+    def any(self) -> bool:
+        """Whether it lacks anything."""
+        return self.store or self.state or self.predictions
+
+    def __or__(self, other: Lacks) -> Lacks:
+        return Lacks(self.store or other.store, self.state or other.state, self.predictions or other.predictions)
 
 
 @dataclass(frozen=True)
@@ -91,14 +104,31 @@ class Ended:
 Message = Begun | Lacks | Ended | Change
 
 
-def do_job(job: Job, files: Files, state: Change | None, parts: Iterable[Files] | None) -> Iterator[Message]:
+@dataclass(frozen=True)
+class Shipped:
+    """What a machine is given of what it may lack; None: it is asked for with :class:`Lacks` where it is needed.
+
+    Attributes:
+        files: those that the experiment names.
+        runs: the files of each of its earlier runs.
+        state: what there is of the run folder.
+        store: parts of the store, one after the other.
+        predictions: parts of the earlier runs' predictions, likewise.
+    """
+
+    files: Files = field(default_factory=dict)
+    runs: Sequence[Files] = ()
+    state: Change | None = None
+    store: Iterable[Files] | None = None
+    predictions: Iterable[Part] | None = None
+
+
+def do_job(job: Job, shipped: Shipped) -> Iterator[Message]:
     """Do a job on this machine.
 
     Args:
         job: what.
-        files: those that its experiment names.
-        state: what there is of the run folder; None: it is asked for with :class:`Lacks` where it is needed.
-        parts: of the store, one after the other; None likewise.
+        shipped: what it was given for it.
 
     Yields:
         What happens. The last one is :class:`Lacks` or :class:`Ended`.
@@ -114,14 +144,18 @@ def do_job(job: Job, files: Files, state: Change | None, parts: Iterable[Files] 
         os.chdir(job.folder)
     try:
         with _workplace() as place:
-            store = _store_here(job, parts)
-            spec, shared = _here(job, files, place)
-            unseen = job.begun and not shared and state is None
-            if store is None or unseen:
-                yield Lacks(store is None, unseen)
+            store = _store_here(job, shipped.store)
+            spec, shared = _here(job, shipped, place)
+            lacks = Lacks(
+                store is None,
+                job.begun and not shared and shipped.state is None,
+                store is not None and not _predicted_here(store, job.earlier, shipped.predictions),
+            )
+            if store is None or lacks.any:
+                yield lacks
                 return
-            if not shared and state is not None:
-                state.put(spec.folder, log_of(spec))
+            if not shared and shipped.state is not None:
+                shipped.state.put(spec.folder, log_of(spec))
                 write_settings(spec)
             yield Begun(machine, shared)
             sender = None if shared else Sender(spec.folder, log_of(spec))
@@ -172,10 +206,12 @@ def _joined(one: Change, other: Change) -> Change:
     return Change({**one.files, **other.files}, other.removed, one.log + other.log)
 
 
-def _here(job: Job, files: Files, place: Path) -> tuple[RunSpec, bool]:
+def _here(job: Job, shipped: Shipped, place: Path) -> tuple[RunSpec, bool]:
     """The run with the paths of this machine, and whether its folder is the one that was asked for."""
     spec = job.work.spec
-    experiment = _with_files(spec.experiment, files, place / "files", job.own_disk)
+    experiment = _with_files(spec.experiment, shipped.files, place / "files", job.own_disk)
+    if job.earlier is not None:
+        experiment = with_runs(experiment, job.earlier, shipped.runs, place / "earlier", job.own_disk)
     shared = not job.own_disk and (experiment.output_folder / job.mark).exists()
     if not shared:
         experiment = experiment.model_copy(update={"output": place / "output"})
@@ -279,6 +315,18 @@ def _store_here(job: Job, parts: Iterable[Files] | None) -> Place | None:
     return kept
 
 
+def _predicted_here(store: Place, earlier: Earlier | None, parts: Iterable[Part] | None) -> bool:
+    """Whether what earlier runs predicted is beside this machine's store, or has been put there now."""
+    if earlier is None or not lacks_predictions(store, earlier):
+        return True
+    if parts is None:
+        return False
+    put_predictions(parts, store, earlier)
+    if lacks_predictions(store, earlier):
+        raise CrosstaskError("input_from: predictions did not arrive whole; run the same command to resume")
+    return True
+
+
 def _holds(root: Place, fingerprint: str) -> bool:
     try:
         return fingerprint_of(root) == fingerprint
@@ -325,7 +373,7 @@ def store_parts(root: Path) -> Iterator[dict[str, bytes]]:
             continue
         part[name] = path.read_bytes()
         size += len(part[name])
-        if size >= _PART_BYTES:
+        if size >= PART_BYTES:
             yield part
             part, size = {}, 0
     if part:

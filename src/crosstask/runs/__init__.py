@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crosstask.runs.code import plugins_at
-from crosstask.runs.earlier import EarlierRuns, check_earlier, earlier_inputs, earlier_runs
+from crosstask.runs.earlier import EARLIER, EarlierRuns, check_earlier, earlier_inputs, earlier_runs, files_of
 from crosstask.runs.environment import environment
 from crosstask.runs.epochs import (
     JOINT,
@@ -71,6 +71,7 @@ __all__ = [
     "CANDIDATES",
     "CHANGED_DEFAULTS",
     "CHARACTERISTICS",
+    "EARLIER",
     "EPOCHS",
     "EXAMPLES",
     "EXPERIMENT",
@@ -104,6 +105,7 @@ __all__ = [
     "earlier_runs",
     "environment",
     "evaluation_of",
+    "files_of",
     "grid_of",
     "has_checkpoint",
     "has_learned",

@@ -13,18 +13,23 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from crosstask.errors import InputError
-from crosstask.experiment import Experiment
+from crosstask.experiment import EarlierSection, Experiment
 from crosstask.inputs import Earlier
 from crosstask.registry import TASKS, did_you_mean
+from crosstask.runs.code import PLUGINS
 from crosstask.runs.images import read_images
-from crosstask.runs.names import RECORD
+from crosstask.runs.names import EXPERIMENT, IMAGES, RECORD
 from crosstask.runs.packed import is_packed, unpacked
 from crosstask.runs.record import trained_record
-from crosstask.runs.settings import differing_settings, load_spec
+from crosstask.runs.settings import differing_settings, load_spec, read_settings
 from crosstask.runs.weights import weights_path
 from crosstask.store.fingerprint import digest, digest_file
 
+EARLIER = tuple(f"earlier/{number}" for number in range(100))
+"""Where the runs before a run lie, below its folder, in a packed model and on another machine."""
 _OF_A_FOLD = ("dataset.splits.seed", "dataset.splits.fold")
 _LEARNED = ("train", "validation")
 """Splits from which a run learns: the second chooses its best epoch."""
@@ -88,15 +93,39 @@ def earlier_runs(experiment: Experiment, beside: Path | None = None) -> EarlierR
     return EarlierRuns(folders, inputs, digest([inputs.channels, parts]), pixels, ids)
 
 
+def files_of(folder: Path) -> dict[str, bytes]:
+    """What another machine needs of a run to take its predictions, by paths in its folder.
+
+    Settings, record, judged weights, digests of the images, plugins; and the runs before it, below.
+
+    Raises:
+        InputError: see :func:`earlier_runs`.
+    """
+    spec = load_spec(folder)
+    settings = read_settings(folder)
+    before = earlier_runs(spec.experiment, folder)
+    found: dict[str, bytes] = {}
+    if before is not None:
+        own = [name for name, _ in zip(EARLIER, before.folders, strict=False)]
+        for name, one in zip(own, before.folders, strict=True):
+            found |= {f"{name}/{path}": data for path, data in files_of(one).items()}
+        settings["input_from"] = {**_section(spec.experiment).model_dump(mode="json"), "run": own}
+    found[EXPERIMENT] = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).encode()
+    paths = [folder / RECORD, folder / IMAGES, weights_path(folder, spec.experiment.judged_weights)]
+    for path in (*paths, *sorted((folder / PLUGINS).glob("*"))):
+        if path.is_file():
+            found[path.relative_to(folder).as_posix()] = path.read_bytes()
+    return found
+
+
 def _checked(experiment: Experiment, beside: Path | None = None) -> tuple[tuple[Path, ...], list[dict[str, Any]]]:
     """Folders and records of the earlier runs, if the experiment can take them.
 
     Raises:
         InputError: it cannot.
     """
-    assert experiment.input_from is not None
     try:
-        folders = [folder for given in experiment.input_from.run for folder in _found(given, beside)]
+        folders = [folder for given in _section(experiment).run for folder in _found(given, beside)]
         records = [trained_record(folder) for folder in folders]
         _check_folds(folders, records)
     except InputError as error:
@@ -114,6 +143,11 @@ def _checked(experiment: Experiment, beside: Path | None = None) -> tuple[tuple[
                 "come after itself; give another output="
             )
     return tuple(folders), records
+
+
+def _section(experiment: Experiment) -> EarlierSection:
+    assert experiment.input_from is not None
+    return experiment.input_from
 
 
 def _found(given: Path, beside: Path | None) -> list[Path]:

@@ -6,9 +6,9 @@ digests of both, so that what has become stale is never found; and nothing is lo
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,16 +78,47 @@ class Derived:
         Raises:
             CrosstaskError: the disk is full.
         """
-        folder = self._of(case)
+        with self._room(self._of(case).name) as made:
+            write_case(made, case.id, _Arrays(dict(arrays), dict(channels), case.geometry), settings="", raw=())
+
+    def names(self) -> frozenset[str]:
+        """Names of what is kept, each that of a case's content: the same wherever it is kept."""
+        try:
+            return frozenset(path.parent.name for path in self.folder.glob(f"*/{HEADER_NAME}"))
+        except OSError:
+            return frozenset()
+
+    def files(self, name: str) -> dict[str, bytes]:
+        """What is kept under a name, file by file."""
+        folder = self.folder / name
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    def put(self, name: str, files: Mapping[str, bytes]) -> None:
+        """Keep what was kept under a name elsewhere; whole, or not at all.
+
+        Raises:
+            CrosstaskError: the disk is full.
+        """
+        with self._room(name) as made:
+            for path, data in files.items():
+                (made / path).parent.mkdir(parents=True, exist_ok=True)
+                (made / path).write_bytes(data)
+
+    @contextlib.contextmanager
+    def _room(self, name: str) -> Iterator[Path]:
+        """A folder to fill, which then is what is kept under a name, unless there is something by now."""
+        folder = self.folder / name
         with writing(folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".new", dir=self.folder) as part:
                 made = Path(part) / "case"
                 made.mkdir()
-                data = _Arrays(dict(arrays), dict(channels), case.geometry)
-                write_case(made, case.id, data, settings="", raw=())
-                if not folder.exists():
-                    shutil.move(str(made), str(folder))
+                yield made
+                try:
+                    made.rename(folder)
+                except OSError:
+                    if not folder.exists():
+                        raise
 
 
 class CompletedStore(Store):
