@@ -251,7 +251,10 @@ def test_forms_of_the_combo_loss_that_are_none_are_refused(options: dict[str, ob
             {"class_weights": {"effective_number": 1}},
             "class_weights.effective_number: 1 is not accepted; give a number",
         ),
-        ({"class_weights": {"beta": 0.9}}, r"class_weights: .*; give balanced, or 3 positive numbers, or \{effective"),
+        *(
+            ({"class_weights": weights}, r"class_weights: .*; give balanced, or 3 positive numbers, or \{effective")
+            for weights in ({"beta": 0.9}, [1, 2], [1, 2, "3"], [1, 2, True], [1, 2, math.inf], [1, 2, 0], "1, 2, 3")
+        ),
     ],
 )
 def test_options_of_a_classification_that_are_none_are_refused(options: dict[str, object], said: str):

@@ -14,7 +14,7 @@ from crosstask.functional.class_balance import effective_number_weights, effecti
 from crosstask.functional.cohort import best_threshold
 from crosstask.functional.even_classes import even_class_thresholds
 from crosstask.tasks.base import Head, Metric, Task
-from crosstask.tasks.numbers import number_of
+from crosstask.tasks.numbers import number_of, positive_numbers
 
 if TYPE_CHECKING:
     import torch
@@ -304,10 +304,10 @@ def _checked_weights(weights: object, count: int) -> tuple[float, ...] | str | d
     if isinstance(weights, Mapping) and list(weights) == ["effective_number"]:
         beta = number_of("class_weights.effective_number", weights["effective_number"], least=0, below=1)
         return {"effective_number": beta}
-    given = weights if isinstance(weights, (list, tuple)) else ()
-    if len(given) != count or not all(float(weight) > 0 for weight in given):
+    given = positive_numbers(weights, count)
+    if given is None:
         raise InputError(
             f"class_weights: {weights!r} is not accepted; give balanced, or {count} positive numbers, or "
             "{effective_number: 0.999}"
         )
-    return tuple(float(weight) for weight in given)
+    return given

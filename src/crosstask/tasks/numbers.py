@@ -26,3 +26,13 @@ def number_of(name: str, value: object, *, least: float, below: float = math.inf
     words = f"above {least:g}" if above else f"of at least {least:g}"
     words += f" and below {below:g}" if below < math.inf else ""
     raise InputError(f"{name}: {value!r} is not accepted; give a number {words}")
+
+
+def positive_numbers(value: object, count: int) -> tuple[float, ...] | None:
+    """An option's list of positive numbers; None if it is no such list, or has not as many as ``count``."""
+    if not isinstance(value, (list, tuple)) or len(value) != count:
+        return None
+    try:
+        return tuple(number_of("", one, least=0, above=True) for one in value)
+    except InputError:
+        return None

@@ -12,7 +12,7 @@ from crosstask import functional
 from crosstask.errors import InputError
 from crosstask.functional.dice import dice
 from crosstask.tasks.base import Head, Metric, Task
-from crosstask.tasks.numbers import number_of
+from crosstask.tasks.numbers import number_of, positive_numbers
 
 if TYPE_CHECKING:
     import torch
@@ -255,11 +255,10 @@ def _checked_tversky(weights: Sequence[float]) -> tuple[float, float]:
 def _checked_weights(weights: object, count: int) -> tuple[float, ...] | str | None:
     if weights is None or weights == _SQUARE_ROOT:
         return None if weights is None else _SQUARE_ROOT
-    given = weights if isinstance(weights, (list, tuple)) else ()
-    numbers = [isinstance(one, (int, float)) and not isinstance(one, bool) and 0 < one < math.inf for one in given]
-    if len(given) != count or not all(numbers):
+    given = positive_numbers(weights, count)
+    if given is None:
         raise InputError(
             f"class_weights: {weights!r} is not accepted; give square_root, or {count} positive number"
             f"{'s' * (count > 1)}"
         )
-    return tuple(float(one) for one in given)
+    return given
