@@ -72,6 +72,20 @@ def devices_like(device: str, devices: int | str | list[int]) -> str:
     return ",".join(f"cuda:{index}" for index in number if 0 <= index < there) or AUTO
 
 
+def devices_for(names: str, device: str, devices: int | str | list[int]) -> list[torch.device]:
+    """The devices that share cases out: those that are named, or by ``auto`` those that a run was trained on.
+
+    Args:
+        names: see :func:`devices_in`.
+        device: ``training.device``.
+        devices: ``training.devices``.
+
+    Raises:
+        InputError: one is not there.
+    """
+    return [find_device(name) for name in devices_in(devices_like(device, devices) if names == AUTO else names)]
+
+
 def _working(name: str) -> torch.device:
     try:
         device = torch.device(name)

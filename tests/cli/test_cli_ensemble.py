@@ -78,6 +78,17 @@ def test_evaluate_shows_the_seeds_alone_and_together(benchmark, call):
     assert 0 <= table.loc[("dose", "within_1sd"), "ensemble"] <= table.loc[("dose", "within_2sd"), "ensemble"] <= 100
 
 
+def test_two_devices_score_an_ensemble_as_one_does(benchmark, call):
+    kept = benchmark / "results" / "ensembles"
+    tables = []
+    for device in ("cpu", "cpu,cpu"):
+        shutil.rmtree(kept, ignore_errors=True)
+        shown = call("evaluate", benchmark / "results", "--ensemble", "--device", device)
+        assert shown.code == 0, shown.err
+        tables.append([path.read_bytes() for path in sorted(kept.rglob("*.csv"))])
+    assert len(tables[0]) == 2 and tables[0] == tables[1]
+
+
 @pytest.mark.parametrize(
     ("command", "given", "said"),
     [

@@ -120,6 +120,17 @@ def test_figures_are_those_of_predictions_by_hand(world: World, tmp_path: Path) 
     assert not set(scores["case"]) & {f"x{100 + index}" for index in range(6)}
 
 
+def test_two_devices_give_the_same_tables(world: World, tmp_path: Path) -> None:
+    tables = []
+    for device in ("cpu", "cpu,cpu"):
+        heard = Heard()
+        on(world.run, world, heard, output=tmp_path / "scores.csv", device=device)
+        assert f"Device: {device.replace(',', ', ')}" in heard.lines
+        names = ("scores.csv", "scores-predictions.csv", "scores-mapping.csv", "scores-notes.txt")
+        tables.append([(tmp_path / name).read_bytes() for name in names])
+    assert tables[0] == tables[1]
+
+
 def test_what_is_taken_as_what_stands_beside_the_scores(world: World, tmp_path: Path) -> None:
     heard = Heard()
     on(world.run, world, heard, output=tmp_path / "scores.csv")

@@ -45,7 +45,7 @@ from crosstask.splits import splits_of
 from crosstask.store import Store
 from crosstask.store.statistics import channel_statistics
 from crosstask.tasks.base import Task
-from crosstask.workers import Workers
+from crosstask.workers import Found, Item, Workers
 
 Progress = Callable[[int, int, str], None]
 CONSTANT = "constant"
@@ -117,8 +117,7 @@ def evaluate_run(
     total = len(tune) + len(cases)
     table = _table_of(predictor)
     make = _Scoring(folder, store, loading, predictor if len(devices) == 1 else None)
-    threads = spec.experiment.training.threads or torch.get_num_threads()  # as one process has, for the same bits
-    with Workers(make, devices, modules=_IMPORTED, threads=threads) as workers:
+    with workers_of(make, devices, spec.experiment) as workers:
         if tune:
             validation = _table_of(predictor)
             for done, rows in enumerate(workers.each([_Asked(case_id) for case_id in tune]), 1):
@@ -126,10 +125,7 @@ def evaluate_run(
                 if progress:
                     progress(done, total, rows.case)
             _choose_thresholds(predictor, validation.predictions(), folder)
-        table.begin_histograms(store, cases)
-        thresholds = {task.name: task.thresholds for task in predictor.tasks if task.thresholds is not None}
-        asked = [_Asked(case_id, thresholds, table.doses) for case_id in cases]
-        for done, rows in enumerate(workers.each(asked), 1 + len(tune)):
+        for done, rows in enumerate(workers.each(_asked(predictor, table, store, cases)), 1 + len(tune)):
             table.take(rows)
             if progress:
                 progress(done, total, rows.case)
@@ -167,6 +163,21 @@ class _Asked:
     doses: np.ndarray | None = None
 
 
+def _asked(predictor: Predictor, table: _Table, store: Store, cases: Sequence[str]) -> list[_Asked]:
+    """Cases to score as a run decides now, with histograms at the same doses, whoever scores which."""
+    table.begin_histograms(store, cases)
+    thresholds = {task.name: task.thresholds for task in predictor.tasks if task.thresholds is not None}
+    return [_Asked(case_id, thresholds, table.doses) for case_id in cases]
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What counts of cases that are none of the run's: some tasks, and the scores of a data set, if any."""
+
+    tasks: tuple[str, ...]
+    dataset: Dataset | None
+
+
 @dataclass(frozen=True)
 class _Scoring:
     """Makes what scores the cases of a store by a run, on a device.
@@ -176,22 +187,32 @@ class _Scoring:
         store: the cases.
         loading: how the run is loaded.
         predictor: where it is loaded already.
+        judged: what counts; None for all of a run's own cases, whose predictions are kept if its settings say so.
     """
 
     folder: Path
     store: Store
     loading: dict[str, Any]
     predictor: Predictor | None = None
+    judged: _Judged | None = None
 
     def __call__(self, device: str) -> Callable[[_Asked], _Rows]:
         load(load_spec(self.folder).experiment.plugins)
         predictor = self.predictor or Predictor(self.folder, device=device, **self.loading)
-        return partial(_scored, predictor, self.folder, self.store)
+        return partial(_scored, predictor, self)
 
 
-def _scored(predictor: Predictor, folder: Path, store: Store, asked: _Asked) -> _Rows:
+def workers_of(
+    make: Callable[[str], Callable[[Item], Found]], devices: Sequence[str], experiment: Experiment
+) -> Workers[Item, Found]:
+    """Who scores the cases of an experiment's runs on some devices."""
+    threads = experiment.training.threads or torch.get_num_threads()  # as one process has, for the same bits
+    return Workers(make, devices, modules=_IMPORTED, threads=threads)
+
+
+def _scored(predictor: Predictor, scoring: _Scoring, asked: _Asked) -> _Rows:
     """Predict a case, and score it if that is asked for."""
-    table, case_id = _table_of(predictor), asked.case
+    table, case_id, store = _table_of(predictor, scoring.judged), asked.case, scoring.store
     arrays = store.open(case_id)
     values = predictor.predict(case_id, arrays, arrays.geometry).values
     if asked.thresholds is None:
@@ -200,8 +221,8 @@ def _scored(predictor: Predictor, folder: Path, store: Store, asked: _Asked) -> 
     for task in predictor.tasks:
         if task.name in asked.thresholds:
             task.thresholds = asked.thresholds[task.name]
-    if predictor.experiment.evaluation.keep_predictions:
-        _keep(folder / "predictions" / f"{file_name(case_id)}.npz", values)
+    if predictor.experiment.evaluation.keep_predictions and scoring.judged is None:
+        _keep(scoring.folder / "predictions" / f"{file_name(case_id)}.npz", values)
     table.doses = asked.doses
     table.add(case_id, arrays_of(store, case_id), values)
     return table.rows_of(case_id)
@@ -289,32 +310,49 @@ def evaluate_constant(
 
 
 def evaluate_cases(
-    predictor: Predictor,
+    folder: Path,
     store: Store,
     cases: Sequence[str],
-    tasks: Sequence[str],
+    tasks: Mapping[str, int],
     *,
+    weights: str,
+    device: str = AUTO,
+    evaluation: EvaluationSection | None = None,
+    alone: bool = False,
     dataset: Dataset | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Predict given cases and score some tasks of them, whatever store they are in; nothing is chosen or kept.
 
     Args:
-        predictor: the run.
+        folder: the run folder.
         store: the prepared cases, in the run's own words.
         cases: which.
-        tasks: which of the run's tasks.
+        tasks: ``{task: number of cases that count}``; the run need not have all.
+        weights: ``best``, ``final`` or ``average``.
+        device: of the network; see :func:`evaluate_run`.
+        evaluation: how; by default as the run's own settings have it.
+        alone: by the run's record alone; see :class:`Predictor`.
         dataset: whose own scores are added; by default none.
         progress: told (done, total, case) after each case.
     """
-    spec = predictor.spec
-    table = _Table(spec.key, spec.seed, dataset, predictor.assembly.only(tasks).for_scoring())
-    for done, case_id in enumerate(cases, 1):
-        arrays = store.open(case_id)
-        table.add(case_id, arrays_of(store, case_id), predictor.predict(case_id, arrays, arrays.geometry).values)
-        if progress:
-            progress(done, len(cases), case_id)
-    return table.finish()
+    devices = devices_in(device)
+    loading: dict[str, Any] = {"weights": weights, "evaluation": evaluation, "alone": alone}
+    predictor = Predictor(folder, device=devices[0] if len(devices) == 1 else CPU, **loading)
+    judged = _Judged(tuple(task.name for task in predictor.tasks if task.name in tasks), dataset)
+    table = _table_of(predictor, judged)
+    make = _Scoring(folder, store, loading, predictor if len(devices) == 1 else None, judged)
+    with workers_of(make, devices, predictor.spec.experiment) as workers:
+        for done, rows in enumerate(workers.each(_asked(predictor, table, store, cases)), 1):
+            table.take(rows)
+            if progress:
+                progress(done, len(cases), rows.case)
+    return replace(
+        table.finish(),
+        remarks=tuple(mirrored_remarks(predictor.experiment.evaluation)),
+        scored={name: tasks[name] for name in judged.tasks},
+        weights=weights,
+    )
 
 
 def constant_of_cases(
@@ -353,10 +391,12 @@ def arrays_of(store: Store, case_id: str) -> CaseData:
     return CaseData({name: arrays.read(name) for name in arrays.names}, dict(arrays.channels), arrays.geometry)
 
 
-def _table_of(predictor: Predictor) -> _Table:
+def _table_of(predictor: Predictor, judged: _Judged | None = None) -> _Table:
     """An empty table of a run."""
-    spec = predictor.spec
-    return _Table(spec.key, spec.seed, predictor.dataset, predictor.assembly.for_scoring())
+    spec, assembly = predictor.spec, predictor.assembly
+    if judged is None:
+        return _Table(spec.key, spec.seed, predictor.dataset, assembly.for_scoring())
+    return _Table(spec.key, spec.seed, judged.dataset, assembly.only(judged.tasks).for_scoring())
 
 
 class _Table:

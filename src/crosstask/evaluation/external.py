@@ -19,10 +19,10 @@ from crosstask.errors import InputError
 from crosstask.evaluation.coverage import coverage, one_sided
 from crosstask.evaluation.evaluate import Evaluation, Progress, evaluate_cases, evaluate_run
 from crosstask.evaluation.mapping import LabelMap, TaskMap, suggestions
-from crosstask.evaluation.scored import mirrored_remarks, scored_cases, what_decides
+from crosstask.evaluation.scored import scored_cases, what_decides
 from crosstask.evaluation.translated import TranslatedStore
 from crosstask.experiment import EvaluationSection, Experiment
-from crosstask.prediction.predictor import Predictor, load_states, recorded_assembly
+from crosstask.prediction.predictor import load_states, recorded_assembly
 from crosstask.runs import load_spec, read_record, read_thresholds, weights_path
 from crosstask.store import Store
 
@@ -277,23 +277,26 @@ def evaluate_external(
         folder: the run folder.
         cases: the cases.
         weights: ``best``, ``final`` or ``average``; None for those by which the run is judged.
-        device: of the network; see :func:`crosstask.devices.find_device`.
+        device: of the network, or several; see :func:`crosstask.evaluation.evaluate.evaluate_run`.
         evaluation: how; by default as the run's own settings have it.
         dataset: whose own scores are added; by default none.
         progress: told (done, total, case) after each case.
     """
     weights = weights or judged_by(folder, evaluation)
     remarks = thresholds_of(folder, weights, device, evaluation)
-    alone = "assembly" in read_record(folder)
-    predictor = Predictor(folder, weights=weights, device=device, evaluation=evaluation, alone=alone)
-    tasks = [task.name for task in predictor.tasks if task.name in cases.scored]
-    found = evaluate_cases(predictor, cases.store, cases.ids, tasks, dataset=dataset, progress=progress)
-    return replace(
-        found,
-        remarks=(*cases.remarks, *mirrored_remarks(predictor.experiment.evaluation), *remarks),
-        scored={name: cases.scored[name] for name in tasks},
+    found = evaluate_cases(
+        folder,
+        cases.store,
+        cases.ids,
+        cases.scored,
         weights=weights,
+        device=device,
+        evaluation=evaluation,
+        alone="assembly" in read_record(folder),
+        dataset=dataset,
+        progress=progress,
     )
+    return replace(found, remarks=(*cases.remarks, *found.remarks, *remarks))
 
 
 def judged_by(folder: Path, evaluation: EvaluationSection | None = None) -> str:

@@ -59,7 +59,7 @@ from crosstask.report.joint import write_joint_table
 from crosstask.runs import EXPERIMENT, RunSpec, is_trained, with_threads
 from crosstask.store import Store
 from crosstask.training.check import check_specs
-from crosstask.training.device import check_alone, scoring_device
+from crosstask.training.device import check_alone, scoring_device, scoring_devices
 
 _log = logging.getLogger(__name__)
 
@@ -289,13 +289,13 @@ class _Work:
         context = self._context
         if not context.experiment.evaluation.ensembles:
             return None
-        device = scoring_device(context.experiment.training)
+        device = scoring_devices(context.experiment.training)
         return score_ensembles(context.experiment, device=device, listener=context.listener)
 
     def _on_externals(self) -> dict[str, Comparison]:
         """The methods on external cases, by the name of these, with all seeds that were looked at."""
         experiment = self._context.experiment
-        device = scoring_device(experiment.training)
+        device = scoring_devices(experiment.training)
         return {
             one.external.name: ExternalBenchmark(experiment, one.external).compare(device=device)
             for one in self._externals

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from crosstask.assembly import assembly_of, dataset_of
 from crosstask.decisions import mean_thresholds
-from crosstask.devices import AUTO
+from crosstask.devices import AUTO, devices_for
 from crosstask.errors import InputError
 from crosstask.evaluation.ensemble_scores import PixelScores, score_ensemble
 from crosstask.evaluation.ensembles import EnsembleFigure, Resampling, figures_of, mean_predictions
@@ -19,7 +19,6 @@ from crosstask.experiment import Experiment
 from crosstask.files import write_atomically
 from crosstask.pipeline.listener import Listener
 from crosstask.pipeline.subject import ensembles_of
-from crosstask.prediction.ensemble import Ensemble
 from crosstask.report.ensembles import NAME, write_ensembles
 from crosstask.runs import RunSpec, learned_tasks, read_record, read_thresholds, weights_path
 from crosstask.splits import splits_of
@@ -58,13 +57,15 @@ def score_ensembles(
     Args:
         experiment: the benchmark's.
         method: only this one, by name or key; the tables then hold it alone.
-        device: of the networks.
+        device: of the networks, or several, with commas between, which share the cases out.
         listener: told what happens.
 
     Raises:
         InputError: see :func:`check_ensembles`; or a run is not trained or scored.
     """
     check_ensembles(experiment)
+    training = experiment.training
+    device = ",".join(map(str, devices_for(device, training.device, training.devices)))
     listener = listener or Listener()
     ensembles = ensembles_of(experiment, method)
     unscored = [spec.name for specs in ensembles.values() for spec in specs if not is_scored(spec)]
@@ -132,9 +133,16 @@ def _pixel_scores(
     if _made(folder) == made:
         return PixelScores(read_scores(folder / _TOGETHER), read_scores(folder / _ALONE))
     folders = [spec.folder for spec in own]
-    ensemble = Ensemble(folders, weights=weights, device=device, evaluation=first.experiment.evaluation)
-    with listener.progress(f"Scoring {first.key} x {len(ensemble.seeds)}") as progress:
-        scores = score_ensemble(ensemble, store, cases, progress=progress)
+    with listener.progress(f"Scoring {first.key} x {len({spec.seed for spec in own})}") as progress:
+        scores = score_ensemble(
+            folders,
+            store,
+            cases,
+            weights=weights,
+            device=device,
+            evaluation=first.experiment.evaluation,
+            progress=progress,
+        )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _MADE).unlink(missing_ok=True)
     write_scores(scores.together, folder / _TOGETHER)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from crosstask.assembly import Assembly
 from crosstask.buckets import Place
-from crosstask.devices import AUTO, describe_device, find_device
+from crosstask.devices import AUTO, describe_device, devices_for
 from crosstask.errors import InputError, one_line
 from crosstask.evaluation.comparison import compare, measure_of
 from crosstask.evaluation.evaluate import constant_of_cases
@@ -65,7 +65,7 @@ def score_run_on(
         weights: ``best`` (by validation), ``final`` or ``average``; None for those by which the runs are judged.
         output: the table, ``.csv`` or ``.parquet``; None for a name of its own in the run folder.
         store: the run's own prepared cases, if not where they were.
-        device: of the network; see :func:`crosstask.devices.find_device`.
+        device: of the network, or several, which share the cases out; see :func:`crosstask.pipeline.scoring.score_run`.
         overrides: ``evaluation.KEY=value``, in the place of what the run's settings have.
         workers: processes that prepare cases; None for one a core.
         listener: told what happens.
@@ -85,14 +85,13 @@ def score_run_on(
     external.mapping(assembly.tasks)
     external.prepare(workers=workers)
     cases = external.cases(assembly, spec.experiment.sample.case_dims, [run], settings, store)
-    found = find_device(device)
-    listener.told(f"Device: {describe_device(found)}")
+    device = _devices(device, spec.experiment, listener)
     with listener.progress("Scoring") as progress:
         evaluation = evaluate_external(
             run,
             cases,
             weights=weights,
-            device=str(found),
+            device=device,
             evaluation=settings,
             dataset=external.own_scores(own),
             progress=progress,
@@ -153,7 +152,7 @@ class ExternalBenchmark:
         The cases are prepared already.
 
         Args:
-            device: of the networks.
+            device: of the networks, or several, with commas between, which share the cases out.
 
         Raises:
             InputError: no case can be scored, or the runs do not allow it.
@@ -197,7 +196,7 @@ class ExternalBenchmark:
 
     def _score(self, cases: Cases, device: str) -> list[str]:
         """Score the runs that are not scored yet as they are now; what is to be said of their thresholds."""
-        found, evaluation = find_device(device), self.experiment.evaluation
+        evaluation = self.experiment.evaluation
         dataset = self.external.own_scores(self.experiment.dataset.name)
         said: dict[str, None] = {}
         for number, spec in enumerate(self.specs, 1):
@@ -218,7 +217,7 @@ class ExternalBenchmark:
                     spec.folder,
                     cases,
                     weights=judged,
-                    device=str(found),
+                    device=device,
                     evaluation=evaluation,
                     dataset=dataset,
                     progress=progress,
@@ -261,7 +260,7 @@ class ExternalBenchmark:
         with self.listener.progress("Drawing") as progress:
             for done, spec in enumerate(shown, 1):
                 place = self._place(spec)
-                options = {"device": device, "weights": spec.experiment.judged_weights}
+                options = {"device": device.partition(",")[0], "weights": spec.experiment.judged_weights}
                 keep_examples(spec.folder, cases.store, chosen, into=place, tasks=tasks, **options)
                 progress(done, len(shown), spec.name)
 
@@ -339,7 +338,7 @@ def compare_on(
         classes: ``{our task: {their class: ours}}`` where the names differ.
         name: what the cases are called; by default after their file or folder.
         weights: ``best`` (by validation), ``final`` or ``average``; None for those by which the runs are judged.
-        device: of the networks; see :func:`crosstask.devices.find_device`.
+        device: of the networks, or several; see :func:`crosstask.pipeline.scoring.score_run`.
         workers: processes that prepare cases; None for one a core.
         listener: told what happens.
 
@@ -358,5 +357,12 @@ def compare_on(
         experiment = experiment.model_copy(update={"evaluation": judged})
     whole = ExternalBenchmark(experiment, external)
     whole.check(_together([assembly_at(spec.folder, experiment.evaluation) for spec in whole.specs]), workers=workers)
-    listener.told(f"Device: {describe_device(find_device(device))}")
-    return whole.compare(device=device)
+    return whole.compare(device=_devices(device, experiment, listener))
+
+
+def _devices(device: str, experiment: Experiment, listener: Listener) -> str:
+    """Names of the devices that share the cases out, with commas between; they are told."""
+    training = experiment.training
+    found = devices_for(device, training.device, training.devices)
+    listener.told(f"Device: {', '.join(describe_device(one) for one in found)}")
+    return ",".join(map(str, found))

@@ -9,7 +9,7 @@ from typing import Literal
 
 from crosstask.buckets import Place
 from crosstask.datasets.base import Split
-from crosstask.devices import AUTO, describe_device, devices_in, devices_like, find_device
+from crosstask.devices import AUTO, describe_device, devices_for
 from crosstask.errors import InputError
 from crosstask.evaluation.coverage import is_own_store
 from crosstask.evaluation.evaluate import Evaluation, evaluate_run
@@ -82,9 +82,7 @@ def score_run(
     if not given and output.exists() and not is_own_store(run, cases):  # figures of the run's own cases are kept
         place = [cases.root.parent.name] if isinstance(cases.root, Path) else []
         output = run / name.replace(".csv", f"-{'-'.join([*place, cases.root.name])}.csv")
-    if device == AUTO:
-        device = devices_like(spec.experiment.training.device, spec.experiment.training.devices)
-    found = [find_device(name) for name in devices_in(device)]
+    found = devices_for(device, spec.experiment.training.device, spec.experiment.training.devices)
     listener.told(f"Device: {', '.join(describe_device(one) for one in found)}")
     with listener.progress("Scoring") as progress:
         evaluation = evaluate_run(
