@@ -8,12 +8,13 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from crosstask.errors import CrosstaskError, InputError
 
+Content = TypeVar("Content")
 _log = logging.getLogger(__name__)
 _PART = ".part"
 _UNSAFE = re.compile(r'[<>:"/\\|?*%\x00-\x1f\x7f]|^\.|[. ]$')
@@ -159,3 +160,27 @@ def writing(path: Path) -> Iterator[None]:
             f"{error.filename or path}: cannot be written ({error.strerror or error}); free space or fix this, then "
             "run the same command again"
         ) from error
+
+
+def put_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files into a folder, by their paths in it."""
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def in_parts(
+    items: Iterable[tuple[str, Content]], size_of: Callable[[Content], int], most: int
+) -> Iterator[dict[str, Content]]:
+    """Named contents, some at a time: a part is full once it has ``most`` bytes."""
+    part: dict[str, Content] = {}
+    size = 0
+    for name, content in items:
+        part[name] = content
+        size += size_of(content)
+        if size >= most:
+            yield part
+            part, size = {}, 0
+    if part:
+        yield part

@@ -93,15 +93,15 @@ class _Scoring:
     def __call__(self, device: str) -> Callable[[str], _Found]:
         load(load_spec(self.folders[0]).experiment.plugins)
         ensemble = Ensemble(self.folders, weights=self.weights, device=device, evaluation=self.evaluation)
-        return partial(_scored, ensemble, self.store)
+        pixel = [task.name for task in ensemble.tasks if task.level == "pixel"]
+        return partial(_scored, ensemble, ensemble.assembly.only(pixel).for_scoring(), self.store)
 
 
-def _scored(ensemble: Ensemble, store: Store, case_id: str) -> _Found:
-    """Lines of a case: of the ensemble, and of each seed."""
-    pixel = [task.name for task in ensemble.tasks if task.level == "pixel"]
+def _scored(ensemble: Ensemble, assembly: Assembly, store: Store, case_id: str) -> _Found:
+    """Lines of a case: of the ensemble, and of each seed; none where not every seed has a task at pixel level."""
+    pixel, key = [task.name for task in assembly.tasks], ensemble.spec.key
     if not pixel:
         return case_id, [], []
-    assembly, key = ensemble.assembly.only(pixel).for_scoring(), ensemble.spec.key
     arrays, case = store.open(case_id), arrays_of(store, case_id)
     sums = {name: RunningSpread() for name in pixel}
     alone: list[_Line] = []

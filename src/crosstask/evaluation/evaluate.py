@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -120,15 +120,9 @@ def evaluate_run(
     with workers_of(make, devices, spec.experiment) as workers:
         if tune:
             validation = _table_of(predictor)
-            for done, rows in enumerate(workers.each([_Asked(case_id) for case_id in tune]), 1):
-                validation.take(rows)
-                if progress:
-                    progress(done, total, rows.case)
+            _fill(validation, workers.each([_Asked(case_id) for case_id in tune]), progress, total)
             _choose_thresholds(predictor, validation.predictions(), folder)
-        for done, rows in enumerate(workers.each(_asked(predictor, table, store, cases)), 1 + len(tune)):
-            table.take(rows)
-            if progress:
-                progress(done, total, rows.case)
+        _fill(table, workers.each(_asked(predictor, table, store, cases)), progress, total, after=len(tune))
     return replace(
         table.finish(),
         left_out=chosen.left_out,
@@ -168,6 +162,14 @@ def _asked(predictor: Predictor, table: _Table, store: Store, cases: Sequence[st
     table.begin_histograms(store, cases)
     thresholds = {task.name: task.thresholds for task in predictor.tasks if task.thresholds is not None}
     return [_Asked(case_id, thresholds, table.doses) for case_id in cases]
+
+
+def _fill(table: _Table, found: Iterable[_Rows], progress: Progress | None, total: int, *, after: int = 0) -> None:
+    """Put cases into a table as they come; ``after`` of ``total`` were done before."""
+    for done, rows in enumerate(found, 1 + after):
+        table.take(rows)
+        if progress:
+            progress(done, total, rows.case)
 
 
 @dataclass(frozen=True)
@@ -343,10 +345,7 @@ def evaluate_cases(
     table = _table_of(predictor, judged)
     make = _Scoring(folder, store, loading, predictor if len(devices) == 1 else None, judged)
     with workers_of(make, devices, predictor.spec.experiment) as workers:
-        for done, rows in enumerate(workers.each(_asked(predictor, table, store, cases)), 1):
-            table.take(rows)
-            if progress:
-                progress(done, len(cases), rows.case)
+        _fill(table, workers.each(_asked(predictor, table, store, cases)), progress, len(cases))
     return replace(
         table.finish(),
         remarks=tuple(mirrored_remarks(predictor.experiment.evaluation)),

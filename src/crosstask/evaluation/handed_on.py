@@ -13,6 +13,7 @@ from pathlib import Path
 from crosstask.buckets import Place
 from crosstask.errors import InputError
 from crosstask.experiment import Experiment
+from crosstask.files import in_parts, put_files
 from crosstask.runs import earlier_runs, files_of
 from crosstask.store.derived import Derived
 
@@ -65,10 +66,7 @@ def with_runs(
     copies = []
     for number, files in enumerate(runs):
         copies.append(folder / str(number))
-        for name, data in files.items():
-            path = copies[-1] / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+        put_files(copies[-1], files)
     return experiment.model_copy(update={"input_from": experiment.input_from.model_copy(update={"run": copies})})
 
 
@@ -88,16 +86,8 @@ def lacks_predictions(store: Place, earlier: Earlier) -> bool:
 def prediction_parts(store: Place, earlier: Earlier, size: int) -> Iterator[dict[str, dict[str, bytes]]]:
     """All predictions, some whole cases at a time, of about ``size`` bytes."""
     kept = Derived(store, earlier.key)
-    part: dict[str, dict[str, bytes]] = {}
-    there = 0
-    for name in sorted(earlier.cases):
-        part[name] = kept.files(name)
-        there += sum(map(len, part[name].values()))
-        if there >= size:
-            yield part
-            part, there = {}, 0
-    if part:
-        yield part
+    cases = ((name, kept.files(name)) for name in sorted(earlier.cases))
+    return in_parts(cases, lambda files: sum(map(len, files.values())), size)
 
 
 def put_predictions(parts: Iterable[Part], store: Place, earlier: Earlier) -> None:

@@ -27,7 +27,7 @@ from crosstask.evaluation.handed_on import Earlier, Part, lacks_predictions, put
 from crosstask.evaluation.mirror import Change, Sender
 from crosstask.evaluation.work import Failed, Work, failures_of, log_of
 from crosstask.experiment import Experiment, experiment_from
-from crosstask.files import cache_folder
+from crosstask.files import cache_folder, in_parts, put_files
 from crosstask.locks import Holder, locked
 from crosstask.plugins import digest_of
 from crosstask.runs import RunSpec, write_settings
@@ -349,10 +349,7 @@ def _unpack(parts: Iterable[Files], kept: Path) -> None:
     shutil.rmtree(begun, ignore_errors=True)
     try:
         for part in parts:
-            for name, data in part.items():
-                path = begun / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(data)
+            put_files(begun, part)
     except OSError as error:
         shutil.rmtree(begun, ignore_errors=True)
         raise InputError(
@@ -365,16 +362,11 @@ def _unpack(parts: Iterable[Files], kept: Path) -> None:
 
 def store_parts(root: Path) -> Iterator[dict[str, bytes]]:
     """A store, some files at a time."""
-    part: dict[str, bytes] = {}
-    size = 0
+    return in_parts(_store_files(root), len, PART_BYTES)
+
+
+def _store_files(root: Path) -> Iterator[tuple[str, bytes]]:
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
-        if not path.is_file() or path.name.endswith((".lock", ".part")) or "/.new-" in f"/{name}":
-            continue
-        part[name] = path.read_bytes()
-        size += len(part[name])
-        if size >= PART_BYTES:
-            yield part
-            part, size = {}, 0
-    if part:
-        yield part
+        if path.is_file() and not path.name.endswith((".lock", ".part")) and "/.new-" not in f"/{name}":
+            yield name, path.read_bytes()

@@ -20,11 +20,11 @@ from crosstask.datasets.intake import Intake
 from crosstask.files import write_atomically, writing
 from crosstask.plugins import is_file
 from crosstask.runs import (
-    EARLIER,
     EXPERIMENT,
     RECORD,
     THRESHOLDS,
     RunSpec,
+    earlier_names,
     earlier_runs,
     load_spec,
     read_images,
@@ -76,7 +76,7 @@ def _write_model(run: Path, spec: RunSpec, folder: Path, weights: str, intake: I
         for name in filter(is_file, spec.experiment.plugins):
             (folder / "plugins").mkdir(exist_ok=True)
             shutil.copyfile(name, folder / "plugins" / Path(name).name)
-    for name, before in zip(EARLIER, earlier, strict=False):
+    for name, before in zip(earlier_names(len(earlier)), earlier, strict=True):
         own = load_spec(before)
         _write_model(before, own, folder / name, own.experiment.judged_weights, intake)
     text = yaml.safe_dump(packed_settings(spec, weights, len(earlier)), sort_keys=False, allow_unicode=True)
@@ -132,7 +132,7 @@ def packed_settings(spec: RunSpec, weights: str, earlier: int = 0) -> dict[str, 
         values["training"]["average"] = 1.0
     values |= {"external": {}, "variants": {}, "store": None, "output": None}
     if values["input_from"] is not None:
-        values["input_from"]["run"] = list(EARLIER[:earlier])
+        values["input_from"]["run"] = earlier_names(earlier)
     values |= {"methods": [spec.method.name], "seeds": [spec.seed]}
     return values
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from crosstask.assembly import Assembly
 from crosstask.buckets import Place
-from crosstask.devices import AUTO, describe_device, devices_for
+from crosstask.devices import AUTO
 from crosstask.errors import InputError, one_line
 from crosstask.evaluation.comparison import compare, measure_of
 from crosstask.evaluation.evaluate import constant_of_cases
@@ -29,7 +29,7 @@ from crosstask.pipeline.external_set import ExternalSet, find_external, write_ma
 from crosstask.pipeline.facts import comparison_options, judging_options
 from crosstask.pipeline.listener import Listener
 from crosstask.pipeline.results import Comparison
-from crosstask.pipeline.scoring import Scoring, check_output, written
+from crosstask.pipeline.scoring import Scoring, check_output, told_devices, written
 from crosstask.report.benchmark_page import EXTERNAL, Benchmark, Findings, write_report
 from crosstask.runs import EXAMPLES, PREDICTIONS, SCORES, WEIGHTS, RunSpec, load_spec, read_record, run_specs
 from crosstask.seals import check_seal, seal
@@ -85,7 +85,7 @@ def score_run_on(
     external.mapping(assembly.tasks)
     external.prepare(workers=workers)
     cases = external.cases(assembly, spec.experiment.sample.case_dims, [run], settings, store)
-    device = _devices(device, spec.experiment, listener)
+    device = told_devices(device, spec.experiment, listener)
     with listener.progress("Scoring") as progress:
         evaluation = evaluate_external(
             run,
@@ -357,12 +357,4 @@ def compare_on(
         experiment = experiment.model_copy(update={"evaluation": judged})
     whole = ExternalBenchmark(experiment, external)
     whole.check(_together([assembly_at(spec.folder, experiment.evaluation) for spec in whole.specs]), workers=workers)
-    return whole.compare(device=_devices(device, experiment, listener))
-
-
-def _devices(device: str, experiment: Experiment, listener: Listener) -> str:
-    """Names of the devices that share the cases out, with commas between; they are told."""
-    training = experiment.training
-    found = devices_for(device, training.device, training.devices)
-    listener.told(f"Device: {', '.join(describe_device(one) for one in found)}")
-    return ",".join(map(str, found))
+    return whole.compare(device=told_devices(device, experiment, listener))

@@ -13,7 +13,7 @@ import torch
 from crosstask.datasets import Case, Dataset
 from crosstask.datasets.plain import KIND, PlainImages
 from crosstask.decisions import is_chosen
-from crosstask.devices import AUTO, CPU, describe_device, devices_in, devices_like, find_device
+from crosstask.devices import AUTO, CPU, describe_device, devices_for, find_device
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.experiment import Experiment, with_evaluation
 from crosstask.export.cases import CaseWriter
@@ -244,9 +244,7 @@ def _devices_of(device: str, experiment: Experiment, onnx: Path | None) -> list[
     """
     if onnx is not None:
         return [device]
-    if device == AUTO:
-        device = devices_like(experiment.training.device, experiment.training.devices)
-    return devices_in(device)
+    return list(map(str, devices_for(device, experiment.training.device, experiment.training.devices)))
 
 
 def _described(predictor: Predictor | Ensemble, devices: Sequence[str]) -> list[str]:

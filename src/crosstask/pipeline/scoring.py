@@ -15,7 +15,7 @@ from crosstask.evaluation.coverage import is_own_store
 from crosstask.evaluation.evaluate import Evaluation, evaluate_run
 from crosstask.evaluation.predictions import write_predictions
 from crosstask.evaluation.scores import write_scores
-from crosstask.experiment import EvaluationSection, with_evaluation
+from crosstask.experiment import EvaluationSection, Experiment, with_evaluation
 from crosstask.pipeline.listener import Listener
 from crosstask.runs import load_spec
 from crosstask.store import Store
@@ -82,21 +82,27 @@ def score_run(
     if not given and output.exists() and not is_own_store(run, cases):  # figures of the run's own cases are kept
         place = [cases.root.parent.name] if isinstance(cases.root, Path) else []
         output = run / name.replace(".csv", f"-{'-'.join([*place, cases.root.name])}.csv")
-    found = devices_for(device, spec.experiment.training.device, spec.experiment.training.devices)
-    listener.told(f"Device: {', '.join(describe_device(one) for one in found)}")
+    device = told_devices(device, spec.experiment, listener)
     with listener.progress("Scoring") as progress:
         evaluation = evaluate_run(
             run,
             cases,
             split=split,
             weights=weights,
-            device=",".join(map(str, found)),
+            device=device,
             evaluation=settings,
             progress=progress,
         )
     for remark in evaluation.remarks:
         listener.warned(remark)
     return written(evaluation, settings, output)
+
+
+def told_devices(device: str, experiment: Experiment, listener: Listener) -> str:
+    """Names of the devices that share the cases out, with commas between; they are told."""
+    found = devices_for(device, experiment.training.device, experiment.training.devices)
+    listener.told(f"Device: {', '.join(describe_device(one) for one in found)}")
+    return ",".join(map(str, found))
 
 
 def written(evaluation: Evaluation, settings: EvaluationSection, output: Path) -> Scoring:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crosstask.runs.code import plugins_at
-from crosstask.runs.earlier import EARLIER, EarlierRuns, check_earlier, earlier_inputs, earlier_runs, files_of
+from crosstask.runs.earlier import EarlierRuns, check_earlier, earlier_inputs, earlier_names, earlier_runs, files_of
 from crosstask.runs.environment import environment
 from crosstask.runs.epochs import (
     JOINT,
@@ -71,7 +71,6 @@ __all__ = [
     "CANDIDATES",
     "CHANGED_DEFAULTS",
     "CHARACTERISTICS",
-    "EARLIER",
     "EPOCHS",
     "EXAMPLES",
     "EXPERIMENT",
@@ -102,6 +101,7 @@ __all__ = [
     "check_settings",
     "differing_settings",
     "earlier_inputs",
+    "earlier_names",
     "earlier_runs",
     "environment",
     "evaluation_of",

@@ -28,8 +28,6 @@ from crosstask.runs.settings import differing_settings, load_spec, read_settings
 from crosstask.runs.weights import weights_path
 from crosstask.store.fingerprint import digest, digest_file
 
-EARLIER = tuple(f"earlier/{number}" for number in range(100))
-"""Where the runs before a run lie, below its folder, in a packed model and on another machine."""
 _OF_A_FOLD = ("dataset.splits.seed", "dataset.splits.fold")
 _LEARNED = ("train", "validation")
 """Splits from which a run learns: the second chooses its best epoch."""
@@ -93,6 +91,11 @@ def earlier_runs(experiment: Experiment, beside: Path | None = None) -> EarlierR
     return EarlierRuns(folders, inputs, digest([inputs.channels, parts]), pixels, ids)
 
 
+def earlier_names(number: int) -> list[str]:
+    """Where the runs before a run lie, below its folder, in a packed model and on another machine."""
+    return [f"earlier/{index}" for index in range(number)]
+
+
 def files_of(folder: Path) -> dict[str, bytes]:
     """What another machine needs of a run to take its predictions, by paths in its folder.
 
@@ -106,7 +109,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
     before = earlier_runs(spec.experiment, folder)
     found: dict[str, bytes] = {}
     if before is not None:
-        own = [name for name, _ in zip(EARLIER, before.folders, strict=False)]
+        own = earlier_names(len(before.folders))
         for name, one in zip(own, before.folders, strict=True):
             found |= {f"{name}/{path}": data for path, data in files_of(one).items()}
         settings["input_from"] = {**_section(spec.experiment).model_dump(mode="json"), "run": own}

@@ -17,7 +17,7 @@ import numpy as np
 
 from crosstask.buckets import Place
 from crosstask.errors import InputError
-from crosstask.files import cache_folder, is_writable, writing
+from crosstask.files import cache_folder, is_writable, put_files, writing
 from crosstask.geometry import Geometry
 from crosstask.store.fingerprint import digest
 from crosstask.store.format import HEADER_NAME, read_header, write_case
@@ -100,9 +100,7 @@ class Derived:
             CrosstaskError: the disk is full.
         """
         with self._room(name) as made:
-            for path, data in files.items():
-                (made / path).parent.mkdir(parents=True, exist_ok=True)
-                (made / path).write_bytes(data)
+            put_files(made, files)
 
     @contextlib.contextmanager
     def _room(self, name: str) -> Iterator[Path]:
