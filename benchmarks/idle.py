@@ -1,4 +1,4 @@
-"""What imports cost: the share of them in a benchmark of five runs, and `crosstask train` up to its first step.
+"""What imports cost: the share of them in the demo of 15 runs, and `crosstask train` up to its first step.
 
     python benchmarks/idle.py            # minutes
     python benchmarks/idle.py --short
@@ -81,7 +81,7 @@ def rows(short: bool) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         yield first_step(Path(folder), 1 if short else 5)
         if sys.platform == "linux":
-            yield five_runs(Path(folder), short)
+            yield some_runs(Path(folder), short)
 
 
 def _environment(**more: str) -> dict[str, str]:
@@ -132,8 +132,8 @@ def first_step(folder: Path, times: int) -> Row:
     return Row("train to its first step, against importing torch, MONAI and Lightning", ratio, 1.5, True, note=note)
 
 
-def five_runs(folder: Path, short: bool) -> Row:
-    """The demo, whose runs are five; its short form is as many runs of one epoch, held against one import of all."""
+def some_runs(folder: Path, short: bool) -> Row:
+    """The demo, whose runs are 15; the short form is five runs of one epoch, held against one import of all."""
     hook, times = folder / "hook", folder / "times"
     hook.mkdir()
     (hook / "sitecustomize.py").write_text(_HOOK)
@@ -151,7 +151,7 @@ def five_runs(folder: Path, short: bool) -> Row:
         what = "imports of a benchmark of five runs, against importing torch, MONAI and Lightning once"
         return Row(what, spent / once, 3.0, True, note=f"{spent:.2f} s and {once:.2f} s of CPU time")
     share, note = 100 * spent / total, f"{spent:.1f} s of {total:.1f} s of CPU time"
-    return Row("demo of five runs: share of imports in CPU time", share, 5.0, True, "%", note=note)
+    return Row("the demo of 15 runs: share of imports in CPU time", share, 5.0, True, "%", note=note)
 
 
 def _cpu_with_all(command: list[str], environment: dict[str, str]) -> float:

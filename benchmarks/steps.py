@@ -2,7 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/steps.py [--short] [--only step loop predict memory]
 
-CPU seconds of one thread, and ratios of what takes turns in one process; medians. What is compared:
+CPU seconds of one thread, and ratios of what takes turns in one process: the median of the ratios of neighbours, since
+a machine that others use may be twice as slow a minute later. What is compared:
 
 - **Steps** are a forward and a backward pass on 8 x 3 x 128 x 128, ResNet-50, two tasks at pixel level (4 channels and
   1), without optimiser. "Two STL" is twice the step of a network of one task. Each network has its faster order in
@@ -30,7 +31,7 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +66,20 @@ def cpu(call: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def taking_turns(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median CPU seconds of each call; the first round warms up."""
+def taking_turns(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """CPU seconds of each call in each round; the first round warms up."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(rounds + 1):
         for name, call in calls.items():
             seconds = cpu(call)
             if number:
                 times[name].append(seconds)
-    return {name: statistics.median(seconds) for name, seconds in times.items()}
+    return times
+
+
+def ratio(above: Sequence[float], below: Sequence[float]) -> float:
+    """Median of the ratios of what was measured in turn."""
+    return statistics.median(a / b for a, b in zip(above, below, strict=True))
 
 
 def step_of(network: Architecture, image: Tensor) -> Callable[[], None]:
@@ -101,13 +107,19 @@ def step_rows(short: bool) -> Iterator[Row]:
             network = network.to(memory_format=order)  # type: ignore[call-overload]
             calls[f"{name} {'last' if last else 'first'}"] = step_of(network, image.contiguous(memory_format=order))
     seconds = taking_turns(calls, rounds)
-    best = {name: min(seconds[f"{name} first"], seconds[f"{name} last"]) for name in ("hps", "stl", "ctan", "mtan")}
-    note = "; ".join(f"{name} {taken:.3f} s" for name, taken in seconds.items())
+    median = {name: statistics.median(taken) for name, taken in seconds.items()}
+    faster = {
+        name: min((f"{name} first", f"{name} last"), key=median.__getitem__) for name in ("hps", "stl", "ctan", "mtan")
+    }
+    best = {name: seconds[order] for name, order in faster.items()}
+    note = "; ".join(f"{name} {taken:.3f} s" for name, taken in median.items())
     where = f"{encoder}, 8 x 3 x {size} x {size}"
     over_hps, over_stl, mtan = (1.5, 1.0, 1.6) if short else (1.1, 0.75, 1.37)
-    yield Row(f"CTAN step over HPS ({where})", best["ctan"] / best["hps"], over_hps, True, note=note)
-    yield Row(f"CTAN step over two STL steps ({where})", best["ctan"] / (2 * best["stl"]), over_stl, True, note=note)
-    yield Row(f"MTAN step over HPS, pooling first ({where})", best["mtan"] / best["hps"], mtan, True, note=note)
+    yield Row(f"CTAN step over HPS ({where})", ratio(best["ctan"], best["hps"]), over_hps, True, note=note)
+    yield Row(
+        f"CTAN step over two STL steps ({where})", ratio(best["ctan"], best["stl"]) / 2, over_stl, True, note=note
+    )
+    yield Row(f"MTAN step over HPS, pooling first ({where})", ratio(best["mtan"], best["hps"]), mtan, True, note=note)
 
 
 def experiment_of(folder: Path, encoder: str, size: int, **training: Any) -> Experiment:
@@ -175,8 +187,8 @@ class Bare:
         self._optimiser.step()
 
 
-def loop_over_bare(store: Store, experiment: Experiment) -> tuple[float, float]:
-    """CPU seconds of a step in the loop, and of a bare one."""
+def loop_over_bare(store: Store, experiment: Experiment) -> tuple[list[float], list[float]]:
+    """CPU seconds of each step in the loop, and of the bare one after it."""
     from crosstask.training.run import train
 
     bare = Bare(experiment, store)
@@ -191,7 +203,7 @@ def loop_over_bare(store: Store, experiment: Experiment) -> tuple[float, float]:
 
     bare()
     train(RunSpec(experiment, get_method("ctan"), 0, tuple(experiment.dataset.tasks)), store, step=step)
-    return statistics.median(loops[2:]), statistics.median(bares[2:])
+    return loops[2:], bares[2:]
 
 
 def loop_rows(short: bool) -> Iterator[Row]:
@@ -200,15 +212,16 @@ def loop_rows(short: bool) -> Iterator[Row]:
         ("resnet18-narrow", 64, 40, 1.3 if short else 1.12, {}),
         ("resnet18-narrow", 64, 40, 1.45 if short else 1.25, {"augmentation": AUGMENTATION}),
         ("resnet18", 64, 16, 1.06, {}),
-        ("resnet50", 128, 8, 1.03, {}),
+        ("resnet50", 128, 16, 1.03, {}),
     ]
     with tempfile.TemporaryDirectory() as name:
         store = phantom_store(Path(name))
         for encoder, size, steps, bound, training in cases[:2] if short else cases:
             experiment = experiment_of(Path(name), encoder, size, samples_per_epoch=8 * steps, **training)
-            loop, bare = loop_over_bare(store, experiment)
+            loops, bares = loop_over_bare(store, experiment)
             what = f"loop over bare step, CTAN, {encoder}, {size} px{', augmented' if training else ''}"
-            yield Row(what, loop / bare, bound, True, note=f"{1000 * loop:.1f} ms, bare {1000 * bare:.1f} ms")
+            note = f"{1000 * statistics.median(loops):.1f} ms, bare {1000 * statistics.median(bares):.1f} ms"
+            yield Row(what, ratio(loops, bares), bound, True, note=note)
 
 
 def patient(size: int) -> CaseData:
@@ -257,9 +270,9 @@ def predict_rows(short: bool) -> Iterator[Row]:
                 "naive": lambda one=predictor: naive(one, case),
             }
             seconds = taking_turns(calls, 1 if short else 3)
-            note = f"{seconds['predict']:.2f} s, naive {seconds['naive']:.2f} s"
+            note = ", ".join(f"{name} {statistics.median(taken):.2f} s" for name, taken in seconds.items())
             what = f"naive loop over predict, {depth}^3, CTAN ResNet-18, {size} px"
-            yield Row(what, seconds["naive"] / seconds["predict"], bound, False, note=note)
+            yield Row(what, ratio(seconds["naive"], seconds["predict"]), bound, False, note=note)
 
 
 def _grown(name: str, encoder: str, size: int, recomputes: bool, answer: Any) -> None:
