@@ -94,6 +94,42 @@ def test_masks_among_the_channels_keep_their_0_and_1(tmp_path: Path) -> None:
     assert not torch.equal(encoder.normalisation(image)[:, :2], image[:, :2])
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("channels", "masks"), [(3, 2), (3, 4), (1, 1), (1, 2), (1, 4), (2, 1), (2, 4)])
+def test_masks_behind_an_image_leave_its_features_what_they_are(
+    tmp_path: Path, name: str, channels: int, masks: int
+) -> None:
+    """Whatever the masks are, and also where image and masks have as many channels together as the file."""
+    path, _ = imagenet_file(tmp_path / "weights.pth", name)
+    alone, both = (build_extractor(name, in_channels=number) for number in (channels, channels + masks))
+    load_weights(alone, path)
+    load_weights(both, path, masks=masks)
+    image = 2 * torch.rand(1, channels, 96, 96, generator=torch.Generator().manual_seed(2)) - 1
+    behind = torch.cat([image, (torch.rand(1, masks, 96, 96) > 0.5).float()], 1)
+    torch.testing.assert_close(first(both.eval(), behind), first(alone.eval(), image), rtol=1e-4, atol=1e-4)
+    filters = both.get_parameter(both.first_convolution)
+    first(both, behind).square().sum().backward()
+    assert filters.grad is not None and bool((filters.grad[:, channels:].abs().amax((0, 2, 3)) > 0).all())
+
+
+def test_weights_that_were_learned_with_masks_are_taken_as_they_are(tmp_path: Path) -> None:
+    path, _ = imagenet_file(tmp_path / "weights.pth", "resnet18-narrow")
+    learned = Encoder("resnet18-narrow", in_channels=3)
+    load_weights(learned, path, masks=2)
+    nn.init.normal_(learned.get_parameter(learned.first_convolution))
+    save_file(learned.state_dict(), tmp_path / "learned.safetensors")
+    other = Encoder("resnet18-narrow", in_channels=3)
+    load_weights(other, tmp_path / "learned.safetensors", masks=2)
+    for one, wanted in zip(other.state_dict().values(), learned.state_dict().values(), strict=True):
+        assert torch.equal(one, wanted)
+    grey, more = (Encoder("resnet18-narrow", in_channels=number) for number in (1, 3))
+    nn.init.normal_(grey.get_parameter(grey.first_convolution))
+    save_file(grey.state_dict(), tmp_path / "grey.safetensors")
+    load_weights(more, tmp_path / "grey.safetensors", masks=2)
+    filters = more.get_parameter(more.first_convolution)
+    assert torch.equal(filters[:, :1], grey.get_parameter(grey.first_convolution)) and not filters[:, 1:].any()
+
+
 class Network(nn.Module):
     """What a run keeps of a network, as far as it matters here."""
 

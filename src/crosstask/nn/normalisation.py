@@ -79,21 +79,19 @@ def signed(figures: Sequence[Sequence[float]]) -> tuple[Tensor, Tensor]:
 
 
 def fitted(
-    weight: Tensor, figures: tuple[Tensor, Tensor], channels: int, masks: int = 0
+    weight: Tensor, figures: tuple[Tensor, Tensor], channels: int
 ) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
-    """A first convolution and the normalisation before it, for another number of channels.
+    """A first convolution and the normalisation before it, for an image of another number of channels.
 
     Its own channels stay what they are where their number is right: red, green and blue, or three windows of one image
     in their place. Otherwise filters are averaged over the file's channels and repeated, and all channels share the
     mean of the figures. An image whose channels are all alike then gives the features that it gave before: what the
     colours' deviations differ by goes into the filters, and what their means differ by is a constant of each filter.
-    Masks keep their 0 and 1.
 
     Args:
         weight: ``f k *s``, learned on k channels.
         figures: mean and deviation of these, ``k`` each.
-        channels: n, of the input.
-        masks: how many of these, the last, are masks and no image.
+        channels: n, of the image.
 
     Returns:
         The filters, ``f n *s``; mean and deviation, ``n`` each; and the constant to add to the convolution's output,
@@ -105,14 +103,31 @@ def fitted(
     if channels != learned:
         ratio = (deviation.mean() / deviation).reshape(1, -1, *(1,) * len(size))
         shift = ((mean.mean() - mean) / deviation).reshape(1, -1, *(1,) * len(size))
-        offset = (weight * shift).flatten(1).sum(1) * ((channels - masks) / channels)
+        offset = (weight * shift).flatten(1).sum(1)
         repeats = (1, channels) + (1,) * len(size)
         weight = (weight * ratio).mean(dim=1, keepdim=True).repeat(repeats) * (learned / channels)
         mean, deviation = mean.mean().repeat(channels), deviation.mean().repeat(channels)
-    if masks:
-        mean, deviation = mean.clone(), deviation.clone()
-        mean[channels - masks :], deviation[channels - masks :] = 0.0, 1.0
     return weight, (mean, deviation), offset
+
+
+def with_masks(weight: Tensor, figures: tuple[Tensor, Tensor], masks: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Filters of an image and figures of its channels, with masks behind it, which keep their 0 and 1.
+
+    Args:
+        weight: ``f n *s``.
+        figures: mean and deviation, ``n`` each.
+        masks: filters of the masks, ``f m *s``. Zero: whatever the masks are, the features are those of the image until
+            something is learned of them.
+
+    Returns:
+        The filters, ``f n+m *s``; mean and deviation, ``n+m`` each.
+    """
+    mean, deviation = figures
+    more = masks.shape[1]
+    return torch.cat([weight, masks], 1), (
+        torch.cat([mean, mean.new_zeros(more)]),
+        torch.cat([deviation, deviation.new_ones(more)]),
+    )
 
 
 def figures_of(

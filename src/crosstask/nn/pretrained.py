@@ -19,7 +19,7 @@ from torch import Tensor
 
 from crosstask.errors import InputError
 from crosstask.files import cache_folder
-from crosstask.nn.normalisation import Normalisation, changes, figures_of, fitted
+from crosstask.nn.normalisation import Normalisation, changes, figures_of, fitted, with_masks
 from crosstask.nn.packaged import PACKAGED, packaged_file
 from crosstask.nn.weights_file import load_checked
 
@@ -51,9 +51,10 @@ def load_weights(
     """Load weights into an encoder, key for key, and the normalisation of its input that goes with them.
 
     The first convolution is adapted to the encoder's channels, so that an image whose channels are all alike gives the
-    same features as before (for one channel that is the sum over red, green and blue); see
-    :func:`crosstask.nn.normalisation.fitted`. The classifier (``fc.*``, AlexNet's ``classifier.*``, ``_fc.*`` of an
-    EfficientNet) is left out.
+    same features as before (for one channel that is the sum over red, green and blue), and masks behind it change
+    nothing at first; see :func:`crosstask.nn.normalisation.fitted`. A file that is not ImageNet's and has as many
+    channels as image and masks together was learned on such, and is taken as it is. The classifier (``fc.*``, AlexNet's
+    ``classifier.*``, ``_fc.*`` of an EfficientNet) is left out.
 
     Of a run folder's file (``best.safetensors``, ``final.safetensors``) the encoder is taken. Where every task has an
     encoder of its own, ``FILE#TASK`` names the task.
@@ -65,7 +66,7 @@ def load_weights(
             weights (:attr:`crosstask.nn.encoder_base.EncoderBase.imagenet`) for these, which are asked for by name or
             are a file with a classifier of ImageNet's thousand classes; for those of a run what that run had; none for
             all others. ``imagenet`` and ``none`` have it so whatever the file is.
-        masks: how many of the encoder's channels, the last, are masks and no image.
+        masks: how many of the encoder's channels, the last, are masks (or predictions) and no image.
 
     Raises:
         InputError: the file cannot be had or read, a key is missing or unknown, a shape differs, or it is not plain
@@ -87,7 +88,13 @@ def load_weights(
     if encoder.first_convolution in state:
         first = state[encoder.first_convolution]
         _check_dimensions(first, encoder, path)
-        state[encoder.first_convolution], figures, offset = fitted(first, figures, encoder.in_channels, masks)
+        image = encoder.in_channels - masks
+        of_masks = first.new_zeros((len(first), masks, *first.shape[2:]))
+        if not by_itself and first.shape[1] == encoder.in_channels:  # learned on such channels, masks among them
+            first, of_masks = first[:, :image], first[:, image:]
+            figures = figures[0][:image], figures[1][:image]
+        first, figures, offset = fitted(first, figures, image)
+        state[encoder.first_convolution], figures = with_masks(first, figures, of_masks)
         if constant in state and state[constant].shape == offset.shape:
             state[constant] = state[constant] + sign * offset
     _check(state, {key: value for key, value in own.items() if not key.startswith("normalisation.")}, path)
