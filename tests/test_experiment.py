@@ -433,6 +433,11 @@ def test_variants_of_the_weighting_alone_share_single_task_learning():
     [
         ("hps+eqal", "methods: 'hps+eqal': 'eqal' is not known; did you mean 'equal'?"),
         ("stl+equal", "methods: 'stl+equal' learns each task alone, so there is nothing to weigh; write 'stl'"),
+        (
+            "sequential+nash_mtl",
+            "methods: the tasks of 'sequential+nash_mtl' share no parameter, so there is nothing to weigh; write "
+            "'sequential'",
+        ),
         ("hps+", "methods: 'hps+': '' is not known"),
     ],
 )

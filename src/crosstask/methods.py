@@ -31,6 +31,7 @@ class Method:
         needs_major: one of the tasks must be named as the one that the others help (``major``).
         single: the architecture that single-task learning has where this method is among those compared.
         weighting: name in :data:`crosstask.registry.WEIGHTINGS`; None for the experiment's.
+        shares: tasks have parameters in common, on which weights of losses and gradients of tasks bear.
     """
 
     registry: ClassVar[Registry[Any]] = METHODS
@@ -42,6 +43,7 @@ class Method:
     needs_major: bool = False
     single: str = BASELINE
     weighting: str | None = None
+    shares: bool = True
 
 
 STL = Method(BASELINE, "STL", "stl", run_per_task=True)
@@ -51,7 +53,7 @@ CTAN = Method("ctan", "CTAN", "ctan")
 CTAN_GATED = Method("ctan-gated", "Gated CTAN", "ctan-gated")
 CROSS_STITCH = Method("cross_stitch", "Cross-stitch", "cross_stitch")
 NDDR = Method("nddr", "NDDR-CNN", "nddr")
-SEQUENTIAL = Method("sequential", "Sequential", "sequential")
+SEQUENTIAL = Method("sequential", "Sequential", "sequential", shares=False)
 AUXILIARY = Method("auxiliary", "MTL", "auxiliary", needs_major=True, single="auxiliary")
 
 
@@ -76,6 +78,10 @@ def get_method(name: str) -> Method:
     kind = WEIGHTINGS.find(weighting, f"methods: {name!r}")
     if method.run_per_task:
         raise InputError(f"methods: {name!r} learns each task alone, so there is nothing to weigh; write {base!r}")
+    if not method.shares:
+        raise InputError(
+            f"methods: the tasks of {name!r} share no parameter, so there is nothing to weigh; write {base!r}"
+        )
     return replace(
         method,
         name=name,

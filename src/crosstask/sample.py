@@ -41,7 +41,11 @@ class Sample:
 
 @dataclass
 class Batch:
-    """Collated samples: the same fields with a leading ``b``."""
+    """Collated samples: the same fields with a leading ``b``.
+
+    Attributes:
+        scale: of a packed image, ``b c 1...``: what its largest whole number is; else None.
+    """
 
     image: Tensor
     targets: dict[str, Tensor]
@@ -50,6 +54,7 @@ class Batch:
     cases: list[str]
     positions: list[tuple[int, ...]]
     draws: list[int] = field(default_factory=list)
+    scale: Tensor | None = None
 
     def to(self, device: Any, **options: Any) -> Batch:
         """The same batch on another device."""
@@ -66,23 +71,28 @@ class Batch:
             targets={task: move(target) for task, target in self.targets.items()},
             present={task: move(present) for task, present in self.present.items()},
             region=None if self.region is None else move(self.region),
+            scale=None if self.scale is None else move(self.scale),
         )
 
     def packed(self, masks: Collection[str]) -> Batch:
-        """The same batch in fewer bytes: the image in whole numbers of 16 bits, exact to 1/65,534 of its range [-1, 1].
+        """The same batch in fewer bytes: the image in whole numbers of 16 bits, exact to 1/65,534 of its range.
+
+        The range of a sample's channel is [-1, 1], or as wide as it takes: predictions of an earlier run have no
+        bounds. A channel with a value that is no number has none.
 
         Args:
             masks: tasks whose targets are 0 or 1, which become one byte, exactly.
         """
-        image = (self.image * _WHOLE).round_().to(torch.int16)
+        scale = self.image.abs().amax(dim=tuple(range(2, self.image.ndim)), keepdim=True).clamp_(min=1)
+        image = (self.image / scale * _WHOLE).round_().nan_to_num_(0).to(torch.int16)
         targets = {task: one.to(torch.uint8) if task in masks else one for task, one in self.targets.items()}
-        return replace(self, image=image, targets=targets)
+        return replace(self, image=image, targets=targets, scale=scale)
 
     def unpacked(self) -> Batch:
         """A packed batch in floating point again, wherever it lies; any other as it is."""
-        image = self.image if self.image.is_floating_point() else self.image.float().div_(_WHOLE)
+        image = self.image if self.scale is None else self.image.float().div_(_WHOLE).mul_(self.scale)
         targets = {task: one.float() if one.dtype == torch.uint8 else one for task, one in self.targets.items()}
-        return replace(self, image=image, targets=targets)
+        return replace(self, image=image, targets=targets, scale=None)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -14,6 +15,7 @@ from scipy import stats
 from crosstask.evaluation.comparison import Comparison
 from crosstask.evaluation.scores_compare import compare
 from crosstask.evaluation.transfer import COLUMNS, Transfer, gates_of, of_runs, summarise
+from crosstask.evaluation.verdict import NO_RATIO
 from crosstask.report.affinity import sentence
 from crosstask.report.charts.transfer import affinity_figure, transfer_figures
 from crosstask.report.transfer import (
@@ -108,6 +110,17 @@ class TestSentence:
         assert "in no part can the cosine of the gradients of two tasks be told from 0" in found
         assert "no effect of a step for one task on the loss of another can be told from none" in found
         assert "hurts" not in found and "the gradients do not say why a is worse" in found
+
+    def test_a_task_without_any_figure_is_called_what_it_is_in_the_table(self) -> None:
+        known = scores(hps_equal={"a": 0.0, "b": 0.0})
+        hps = next(row for row in known.rows if row.method == "hps+equal")
+        cell = hps.cells["b"]
+        nothing = replace(cell.gain.difference, value=float("nan"))
+        hps = replace(
+            hps, cells={**hps.cells, "b": replace(cell, gain=replace(cell.gain, verdict=NO_RATIO, difference=nothing))}
+        )
+        rows = tuple(hps if row.method == hps.method else row for row in known.rows)
+        assert "b undefined" in told(seen(), replace(known, rows=rows))
 
     def test_a_task_that_is_worse_under_a_much_longer_gradient_is_told_so(self) -> None:
         worse = scores(hps_equal={"a": -3.0, "b": 0.0})

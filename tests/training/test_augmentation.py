@@ -17,11 +17,11 @@ from crosstask.tasks import ClassificationTask, RegressionTask, SegmentationTask
 from crosstask.training.augmentation import (
     Augmentation,
     Change,
-    NumberedSamples,
     SeededAugmentation,
     check_augmentation,
     lookup_of,
 )
+from crosstask.training.samples import NumberedSamples
 
 TASKS = (
     SegmentationTask("mask", "masks", ["ball", "unlabelled"]),

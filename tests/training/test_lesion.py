@@ -24,10 +24,11 @@ from crosstask.prediction.predictor import Predictor
 from crosstask.runs import EXAMPLES, RunSpec
 from crosstask.sample import Sample
 from crosstask.store import Store, prepare
-from crosstask.training.augmentation import Augmentation, NumberedSamples
+from crosstask.training.augmentation import Augmentation
 from crosstask.training.cache import CachedSamples
 from crosstask.training.lesion import LesionSamples
 from crosstask.training.run import _Learned, _loaders, train
+from crosstask.training.samples import NumberedSamples
 from crosstask.weighting import build_weighting
 
 WINDOWS = ((-800, -200), (-200, 400), (-1000, 400))

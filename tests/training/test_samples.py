@@ -19,7 +19,7 @@ from crosstask.functional.resize import resize
 from crosstask.sample import Sample, collate
 from crosstask.store import Store, prepare
 from crosstask.training.cache import CachedSamples
-from crosstask.training.samples import CaseSamples, PatchSamples, SliceSamples, WholeSamples, spread
+from crosstask.training.samples import CaseSamples, NumberedSamples, PatchSamples, SliceSamples, WholeSamples, spread
 
 SIZE = 32
 CASES = ("pt_1", "pt_2", "pt_3")
@@ -192,6 +192,18 @@ def test_the_same_index_gives_the_same_patch_whoever_loads_it(store: Store, asse
     assert equal(samples[4], PatchSamples(store, CASES, assembly, (16, 16, 16), per_case=2, seed=7)[4])
     other = PatchSamples(store, CASES, assembly, (16, 16, 16), per_case=2, seed=8)
     assert [samples[i].position for i in range(6)] != [other[i].position for i in range(6)]
+
+
+def test_patches_are_at_another_place_in_each_draw_the_same_for_whoever_loads_it(store: Store, assembly: Assembly):
+    samples = PatchSamples(store, CASES, assembly, (16, 16, 16), per_case=2, seed=7)
+    numbered = NumberedSamples(samples)
+    places = {numbered[0, draw].position for draw in range(20)}
+    assert len(places) > 15
+    assert {numbered[0, draw].case for draw in range(3)} == {samples[0].case}
+    assert equal(numbered[3, 5], pickle.loads(pickle.dumps(numbered))[3, 5])
+    assert numbered[3, 5].draw == 5
+    other = NumberedSamples(PatchSamples(store, CASES, assembly, (16, 16, 16), per_case=2, seed=8))
+    assert {other[0, draw].position for draw in range(20)} != places
 
 
 def test_foreground_patches_hold_their_class_in_the_middle(store: Store, assembly: Assembly):

@@ -23,9 +23,8 @@ from crosstask.splits import splits_of
 from crosstask.store import Store, prepare
 from crosstask.tasks import ClassificationTask, ScalarTask, SegmentationTask
 from crosstask.tasks.base import Task
-from crosstask.training.augmentation import NumberedSamples
 from crosstask.training.run import _Learned, _loaders, train
-from crosstask.training.samples import PatchSamples, SliceSamples, WholeSamples
+from crosstask.training.samples import NumberedSamples, PatchSamples, SliceSamples, WholeSamples
 from crosstask.weighting import build_weighting
 
 DIAGNOSES = ("benign", "malignant", "other")

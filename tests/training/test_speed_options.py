@@ -115,6 +115,18 @@ def kept_images(step: Any, images: list[torch.Tensor]) -> Any:
     return training_step
 
 
+def test_what_goes_beyond_1_is_packed_in_its_own_range_and_no_number_stays_none() -> None:
+    """What an earlier run predicts of dose has no bounds; a damaged image is to be refused and not to be learned."""
+    batch = collate([sample(0), sample(1)])
+    plain = batch.packed([]).unpacked().image
+    batch.image[0, 1] *= 2.6
+    batch.image[1, 0, 4, 4] = torch.nan
+    found = batch.packed([]).unpacked().image
+    torch.testing.assert_close(found[0], batch.image[0], rtol=0, atol=2.6 / 65534 + 1e-6)
+    assert torch.equal(found[0, 0], plain[0, 0]) and torch.equal(found[1, 1], plain[1, 1])  # others are what they were
+    assert found[1, 0].isnan().all()
+
+
 def test_a_packed_run_learns_the_same(experiment: Experiment, store: Store, tmp_path: Path) -> None:
     plain = result(planned(experiment, tmp_path / "plain"), store)[1]
     packed = result(planned(experiment, tmp_path / "packed", compact=True), store)[1]

@@ -51,7 +51,11 @@ class TrainingSection(Section):
         "method, single-task ones included",
     )
     augmentation: AugmentationSection | None = Field(default=None, description="random changes of training samples")
-    cache: bool = Field(default=False, description="keep training and validation samples in memory once loaded")
+    cache: bool = Field(
+        default=False,
+        description="keep training and validation samples in memory once loaded; of patches, whose places are drawn "
+        "anew each time, those of validation alone",
+    )
     validation_samples: PositiveInt | None = Field(
         default=None, description="an even choice of so many validation samples; None: all"
     )

@@ -15,7 +15,7 @@ from crosstask.files import write_atomically
 from crosstask.methods import label_of
 from crosstask.report.markup import html_table
 from crosstask.report.tables import markdown_notes, markdown_table, markdown_text
-from crosstask.report.words import with_interval
+from crosstask.report.words import verdict_text, with_interval
 from crosstask.transfer import AFFINITY, BELOW, COSINE, NORM, WEIGHT, WHOLE
 
 NAMES = ("transfer.csv", "transfer.md", "transfer.txt")
@@ -92,7 +92,7 @@ def _verdicts(comparison: Comparison, method: str) -> dict[str, str]:
     rows = {row.method: row for row in comparison.rows}
     if method not in rows or comparison.baseline_of(method) not in rows:
         return {}
-    return {task: cell.verdict for task, cell in rows[method].cells.items() if cell.verdict}
+    return {task: verdict_text(cell) for task, cell in rows[method].cells.items() if cell.verdict}
 
 
 def _of_tasks(verdicts: Mapping[str, str]) -> str:

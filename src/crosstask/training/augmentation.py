@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
-from torch.utils.data import Dataset
 
 from crosstask.assembly import Assembly
 from crosstask.errors import InputError
@@ -206,24 +205,6 @@ def _noise_like(seen: Tensor, generators: Sequence[np.random.Generator]) -> Tens
     for one, generator in zip(values, generators, strict=True):
         generator.standard_normal(dtype=np.float32, out=one)
     return torch.from_numpy(values)
-
-
-class NumberedSamples(Dataset[Sample]):
-    """Samples that know the number of their draw since the first epoch, from which their change follows.
-
-    Args:
-        samples: the samples.
-    """
-
-    def __init__(self, samples: Dataset[Sample]) -> None:
-        self._samples = samples
-
-    def __len__(self) -> int:
-        return len(self._samples)  # type: ignore[arg-type]
-
-    def __getitem__(self, draw: tuple[int, int]) -> Sample:
-        index, number = draw
-        return replace(self._samples[index], draw=number)
 
 
 class SeededAugmentation:

@@ -66,7 +66,6 @@ from crosstask.store.statistics import channel_statistics, digests_of, spacing_r
 from crosstask.tasks import SegmentationTask
 from crosstask.training.augmentation import (
     Augmentation,
-    NumberedSamples,
     SeededAugmentation,
     check_augmentation,
 )
@@ -85,7 +84,15 @@ from crosstask.training.pools import balanced_task, class_pools, foreground_pool
 from crosstask.training.readings import readings_of, write_readings
 from crosstask.training.recorder import Recorder
 from crosstask.training.sampler import EpochSampler, NumberedSampler, ShareOfBatches
-from crosstask.training.samples import CaseSamples, PatchSamples, SliceSamples, Unlabelled, WholeSamples, spread
+from crosstask.training.samples import (
+    CaseSamples,
+    NumberedSamples,
+    PatchSamples,
+    SliceSamples,
+    Unlabelled,
+    WholeSamples,
+    spread,
+)
 from crosstask.training.telling import Telling
 from crosstask.training.transfer import Probe, TransferRecorder
 from crosstask.weighting import Weighting, build_weighting
@@ -132,8 +139,9 @@ def _training_samples(
         strata=class_pools(samples, store, balanced) if balanced else (),
         labelled=labelled_pools(samples, store, whole.tasks),
     )
-    kept = _kept(settings, samples, samples.cases, assembly)
-    if _change(spec, assembly) is not None:
+    anew = isinstance(samples, PatchSamples)
+    kept = samples if anew else _kept(settings, samples, samples.cases, assembly)
+    if anew or _change(spec, assembly) is not None:
         return NumberedSamples(kept), NumberedSampler(order)
     return kept, order
 

@@ -19,6 +19,8 @@ from crosstask.sample import Sample
 from crosstask.store import Store
 from crosstask.store.foreground import Foreground
 
+_PLACE = 6  # of the random numbers, beside those of the order and of changes
+
 
 def _sample(
     assembly: Assembly,
@@ -108,7 +110,7 @@ class WholeSamples(CaseSamples):
 
 
 class PatchSamples(CaseSamples):
-    """Patches at random places; the same index gives the same patch, whoever loads it and whenever.
+    """Patches at random places; the same index and draw give the same patch, whoever loads it and whenever.
 
     Args:
         store: the prepared cases.
@@ -140,9 +142,16 @@ class PatchSamples(CaseSamples):
             self.cases += [case] * (per_case or math.prod(math.ceil(length / part) for length, part in parts))
 
     def __getitem__(self, index: int) -> Sample:
+        return self._drawn(index, [self._seed, index])
+
+    def drawn(self, index: int, draw: int) -> Sample:
+        """A patch of the case of an index, at another place in each draw."""
+        return self._drawn(index, [self._seed, index, draw, _PLACE])
+
+    def _drawn(self, index: int, entropy: Sequence[int]) -> Sample:
         case = self.cases[index]
         shape = self._shapes[case]
-        generator = np.random.default_rng([self._seed, index])
+        generator = np.random.default_rng(entropy)
         room = [max(length - part, 0) for length, part in zip(shape, self._size, strict=True)]
         voxel = self._foreground_voxel(case, generator) if generator.random() < self._foreground else None
         if voxel is None:
@@ -179,6 +188,26 @@ class PatchSamples(CaseSamples):
         if sample.region is not None:
             sample.region = F.pad(sample.region, widths)
         return sample
+
+
+class NumberedSamples(Dataset[Sample]):
+    """Samples that know the number of their draw since the first epoch, from which a patch's place and changes follow.
+
+    Args:
+        samples: the samples.
+    """
+
+    def __init__(self, samples: Dataset[Sample]) -> None:
+        self._samples = samples
+
+    def __len__(self) -> int:
+        return len(self._samples)  # type: ignore[arg-type]
+
+    def __getitem__(self, draw: tuple[int, int]) -> Sample:
+        index, number = draw
+        anew = isinstance(self._samples, PatchSamples)
+        sample = self._samples.drawn(index, number) if anew else self._samples[index]  # type: ignore[attr-defined]
+        return replace(sample, draw=number)
 
 
 class Unlabelled(Dataset[Sample]):
