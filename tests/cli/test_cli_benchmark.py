@@ -242,11 +242,33 @@ def test_weights_that_cannot_be_had_are_told_before_anything_is_prepared(
     assert not (tmp_path / "new").exists() and not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            "weighting={name: fixed, weights: {dose: 1}}",
+            "weighting.weights: no weight for task 'segmentation'; give one",
+        ),
+        ("methods=[stl,hps+fixed]", "weighting.fixed.weights: is missing; 'fixed' needs it"),
+    ],
+)
+def test_weights_that_are_missing_are_told_before_anything_is_prepared(experiment, call, tmp_path, change, message):
+    shown = call("benchmark", experiment, "methods=[hps]", change, f"store={tmp_path / 'new'}")
+    assert shown.code == 2 and message in shown.error
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_key_that_missing_weights_are_told_under_is_accepted(experiment, call, tmp_path):
+    given = "weighting.fixed.weights={segmentation: 1, dose: 2}"
+    shown = call("benchmark", experiment, "methods=[stl,hps+fixed]", given, "--dry-run")
+    assert shown.code == 0
+
+
 def test_a_fault_inside_a_worker_is_one_line_with_its_exit_code(experiment, call, tmp_path):
-    """Which tasks a run has, and so whether each has its weight, is known in the worker alone."""
-    shown = call("benchmark", experiment, "methods=[hps]", "weighting={name: fixed, weights: {dose: 1}}")
+    """How many samples a run has is known in the worker alone."""
+    shown = call("benchmark", experiment, "methods=[hps]", "training.batch_size=5000")
     assert shown.code == 2
-    assert "weighting.weights: no weight for task 'segmentation'" in shown.error
+    assert "training.batch_size: 5000 is more than the " in shown.error
     log = tmp_path / "results" / "runs" / "hps" / "seed0.log"
     assert "Traceback" in log.read_text()  # for whoever wants to know more
 

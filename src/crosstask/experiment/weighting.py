@@ -56,6 +56,10 @@ class WeightingSection(Section):
             raise ValueError(str(error).removeprefix(f"{_KEY}.").removeprefix(f"{_KEY}: ")) from None
         return self
 
+    def key_of(self, name: str) -> str:
+        """Where the options of one weighting stand, for messages."""
+        return _KEY if name == self.name else f"{_KEY}.{name}"
+
     def options_of(self, name: str) -> dict[str, Any]:
         """The options of one weighting: its own section, and what stands outside if it is the one that is named."""
         return options_in({"name": self.name, **(self.model_extra or {})}, name)

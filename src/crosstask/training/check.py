@@ -19,7 +19,7 @@ from crosstask.training.characteristics import check_ordered
 from crosstask.training.device import device_of, processes_of
 from crosstask.training.logger_kinds import check_loggers
 from crosstask.training.pools import balanced_task
-from crosstask.weighting import WEIGHTINGS, check_installed
+from crosstask.weighting import WEIGHTINGS, Weighting, build_weighting, check_installed
 from crosstask.weighting.scalar import ScalarWeighting
 
 
@@ -48,6 +48,17 @@ def check_sharded(spec: RunSpec) -> None:
         raise InputError("training.strategy: fsdp has no gradients of single tasks; set training.transfer_every=0")
 
 
+def weighting_of(spec: RunSpec, tasks: Sequence[str]) -> Weighting:
+    """A run's weighting of these tasks, which has not looked at any label.
+
+    Raises:
+        InputError: an option of it that it does not take, cannot have for these tasks, or needs.
+    """
+    section, name = spec.experiment.weighting, spec.weighting
+    options = {} if spec.method.run_per_task else section.options_of(name)
+    return build_weighting(name, tasks, section.key_of(name), **options)
+
+
 def check_specs(specs: Sequence[RunSpec], dataset: RawDataset | None = None, *, elsewhere: bool = False) -> None:
     """What can be told before hours of work: networks that cannot be built, devices and samples that cannot be had.
 
@@ -74,6 +85,7 @@ def check_specs(specs: Sequence[RunSpec], dataset: RawDataset | None = None, *, 
         if settings.augmentation is not None:
             check_augmentation(settings.augmentation, whole, spatial_dims(experiment))
         check_installed(spec.weighting)
+        weighting_of(spec, [task.name for task in whole.only(spec.tasks).tasks])
         check_loggers(settings)
         if WEIGHTINGS[spec.weighting].needs_labels and len(spec.tasks) > 1:
             check_ordered(whole.only(spec.tasks).tasks, spec.weighting)

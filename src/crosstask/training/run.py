@@ -72,6 +72,7 @@ from crosstask.training.augmentation import (
 from crosstask.training.average import WeightAverage
 from crosstask.training.cache import CachedSamples
 from crosstask.training.characteristics import check_ordered, levels_of, write_characteristics
+from crosstask.training.check import weighting_of
 from crosstask.training.checkpoint import RunCheckpoints
 from crosstask.training.collating import Collate
 from crosstask.training.device import device_of, is_pinned, joined, open_trainer, processes_of, quiet
@@ -95,7 +96,7 @@ from crosstask.training.samples import (
 )
 from crosstask.training.telling import Telling
 from crosstask.training.transfer import Probe, TransferRecorder
-from crosstask.weighting import Weighting, build_weighting
+from crosstask.weighting import Weighting
 
 _log = logging.getLogger(__name__)
 
@@ -535,8 +536,7 @@ def _new_record(spec: RunSpec, learned: _Learned, architecture: Architecture) ->
 def _weighting(spec: RunSpec, store: Store, training: list[str], whole: Assembly) -> Weighting:
     """The run's weighting; one that looks at the training labels has chosen the tasks that the run learns."""
     tasks = whole.only(spec.tasks).tasks
-    options = {} if spec.method.run_per_task else spec.experiment.weighting.options_of(spec.weighting)
-    weighting = build_weighting(spec.weighting, [task.name for task in tasks], **options)
+    weighting = weighting_of(spec, [task.name for task in tasks])
     major = spec.experiment.major
     if weighting.needs_labels and major is not None:
         if len(tasks) > 1:

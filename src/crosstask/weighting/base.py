@@ -103,6 +103,11 @@ class Weighting(ABC):
         """Options whose values are out of their range, each with what to give instead; of the right type they are."""
         yield from ()
 
+    @classmethod
+    def faults_for(cls, tasks: Sequence[str], options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Options that do not fit the tasks, each with what to give instead."""
+        yield from ()
+
     def fit(self, major: str, labels: Mapping[str, np.ndarray]) -> None:
         """Look at the labels of the training cases; ``tasks`` are afterwards those that are to be learned.
 

@@ -34,11 +34,8 @@ class Fixed(EpochWeighting):
 
     def __init__(self, tasks: Sequence[str], *, weights: Mapping[str, float]) -> None:
         super().__init__(tasks)
-        missing = [task for task in tasks if task not in weights]
-        if missing:
-            raise InputError(
-                f"weighting.weights: no weight for task {missing[0]!r}; give one for each of {list(tasks)}"
-            )
+        for option, reason in self.faults_for(tasks, {"weights": weights}):
+            raise InputError(f"{option}: {reason}")
         self._weights = {task: float(weights[task]) for task in tasks}
 
     @classmethod
@@ -46,6 +43,12 @@ class Fixed(EpochWeighting):
         for task, weight in options.get("weights", {}).items():
             if not weight >= 0:
                 yield f"weights.{task}", f"{weight} is not a weight; give 0 or more"
+
+    @classmethod
+    def faults_for(cls, tasks: Sequence[str], options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        for task in tasks:
+            if task not in options["weights"]:
+                yield "weights", f"no weight for task {task!r}; give one for each of {list(tasks)}"
 
     def weights(self) -> dict[str, float]:
         """The given weights."""

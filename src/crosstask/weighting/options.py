@@ -57,14 +57,23 @@ def checked_options(
     return found
 
 
-def build_weighting(name: str, tasks: Sequence[str], **options: Any) -> Weighting:
+def build_weighting(name: str, tasks: Sequence[str], key: str = "weighting", /, **options: Any) -> Weighting:
     """The weighting of that name for these tasks.
+
+    Args:
+        name: of the weighting.
+        tasks: their names.
+        key: where the options stand, for messages.
+        **options: as an experiment gives them.
 
     Raises:
         InputError: no such weighting, or an option that it does not take or cannot have.
     """
     kind: type[Weighting] = WEIGHTINGS.find(name, "weighting.name")
-    return kind(tasks, **checked_options(name, options))
+    found = checked_options(name, options, key)
+    for option, reason in kind.faults_for(tasks, found):
+        raise InputError(f"{key}.{option}: {reason}")
+    return kind(tasks, **found)
 
 
 def check_installed(name: str) -> None:
