@@ -144,6 +144,7 @@ def train_together(contexts: Sequence[Context], manner: Manner, runner: Runner, 
         seeds = context.experiment.seeds
         own = context.with_seeds(seeds if aim is None else first_seeds(seeds, aim))
         check_belonging(own.specs, own.store, own.splits)
+        own.check_labels(own.splits, scored=True)
         work += work_of(own.specs, own.store.root)
         specs += own.specs
     with contexts[0].listener.runs(specs) as progress:
@@ -226,6 +227,7 @@ class _Work:
         context, listener, store = self._context, self._context.listener, self._context.store
         splits = context.splits
         check_belonging(context.specs, store, splits)  # before anything that is there is replaced
+        context.check_labels(splits, scored=True)
         lacking = context.lacking(splits)
         self._remarks = scoring_remarks(context.experiment, context.assembly, store, splits, lacking)
         if not self._trained or context.experiment.dataset.splits.by_seed:

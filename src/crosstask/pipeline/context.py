@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from crosstask.assembly import Assembly, assembly_of, dataset_of
 from crosstask.buckets import Place
 from crosstask.datasets.base import Dataset, Split
 from crosstask.errors import CrosstaskError, InputError, Repeated
+from crosstask.evaluation.coverage import coverage
 from crosstask.evaluation.run import splits_by_seed
-from crosstask.evaluation.scored import validation_lacks
+from crosstask.evaluation.scored import scored_cases, validation_lacks
 from crosstask.experiment import Experiment
 from crosstask.history import duration
 from crosstask.pipeline.listener import Listener
 from crosstask.runs import RunSpec, earlier_runs, keys_of, run_specs
 from crosstask.store import PrepareReport, Store, is_of_earlier_version, prepare
+from crosstask.tasks.base import Task
 
 _log = logging.getLogger(__name__)
 
@@ -102,6 +104,36 @@ class Context:
         ]
         return list(dict.fromkeys(names))
 
+    def check_labels(self, splits: Mapping[int, Mapping[Split, Sequence[str]]], *, scored: bool) -> None:
+        """Make sure that each run has something to learn from and to be scored by, before hours of work.
+
+        Args:
+            splits: case ids of each split, of each seed.
+            scored: the runs are scored, too.
+
+        Raises:
+            InputError: a task without a label that counts on the training cases, or a run of which no task has one on
+                the cases to score.
+        """
+        for own in splits.values():
+            for task in self.assembly.tasks:
+                _check_learnable(task, self.store, own["train"])
+        if scored:
+            self._check_scorable(splits)
+
+    def _check_scorable(self, splits: Mapping[int, Mapping[Split, Sequence[str]]]) -> None:
+        evaluation, scoring = self.experiment.evaluation, self.assembly.for_scoring()
+        for seed, own in splits.items():
+            cases = scored_cases(self.store, own[evaluation.split], self.assembly, evaluation)
+            counts = coverage(self.store, scoring, cases).scored
+            for spec in self.specs:
+                if spec.seed == seed and not any(counts[task] for task in spec.tasks):
+                    what = f"task {spec.tasks[0]!r}" if len(spec.tasks) == 1 else "all tasks"
+                    raise InputError(
+                        f"{what}: none of the {len(cases)} {evaluation.split} cases has a label to score {spec.name} "
+                        "by; leave it out of dataset.tasks, or give such cases that have it"
+                    )
+
     def prepare(self, *, workers: int | None = None, verify: bool = False, strict: bool = False) -> Store:
         """Prepare the experiment's cases and say what was done.
 
@@ -149,6 +181,21 @@ class Context:
             done = keep_predictions(store.root, cases, predictor, progress)
         names = ", ".join(map(str, runs.folders))
         self.listener.told(f"Input from {names}: {done} cases predicted, {len(cases) - done} kept")
+
+
+def _check_learnable(task: Task, store: Store, case_ids: Sequence[str]) -> None:
+    """Make sure that some training case counts for a task."""
+    if any(task.is_labelled(there) for there in store.channels(case_ids, task.array)):
+        return
+    if task.needs_every_label and len(task.classes) > 1:
+        raise InputError(
+            f"task {task.name!r}: no training case has all of {', '.join(task.classes)} labelled, and as they exclude "
+            "each other no other case counts; leave out classes that are never labelled together, or let them overlap "
+            "(exclusive: false)"
+        )
+    raise InputError(
+        f"task {task.name!r}: no training case has a label of it; leave it out of dataset.tasks, or give cases that do"
+    )
 
 
 def prepare_cases(

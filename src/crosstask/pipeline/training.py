@@ -57,6 +57,7 @@ def _prepare(context: Context, workers: int | None) -> None:
         if ranks.is_first():
             context.prepare(workers=workers)
             splits = context.splits_of_training
+            context.check_labels(splits, scored=False)
             tell_splits(context, splits, context.lacking(splits))
         else:
             context.use(Store(context.experiment.store_folder))

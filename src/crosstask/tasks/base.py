@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -109,6 +109,16 @@ class Task(ABC):
         self.labelled_array = array
         self.classes = tuple(classes)
         self.unit = unit
+
+    @property
+    def needs_every_label(self) -> bool:
+        """Whether a sample counts only where every class is labelled: else one is enough."""
+        return self.values == "softmax"
+
+    def is_labelled(self, names: Collection[str]) -> bool:
+        """Whether a case whose labelled classes are these counts for the task."""
+        enough = all if self.needs_every_label else any
+        return enough(name in names for name in self.classes)
 
     def arguments(self) -> dict[str, Any]:
         """Arguments that make the same task again, as plain JSON values: so a run needs no data set to predict.

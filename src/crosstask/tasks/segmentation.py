@@ -153,6 +153,11 @@ class SegmentationTask(Task):
         """A mask again: a voxel belongs to what covers more than half of it."""
         return (target > 0.5).float()
 
+    @property
+    def needs_every_label(self) -> bool:
+        """With a softmax: an unlabelled structure could be anywhere in the background."""
+        return self.exclusive
+
     def counted(self, present: torch.Tensor) -> torch.Tensor:
         """Samples with any label; with a softmax those with every label."""
         return present.all(1) if self.exclusive else present.any(1)

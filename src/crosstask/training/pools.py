@@ -56,10 +56,9 @@ def labelled_pools(samples: CaseSamples, store: Store, tasks: Sequence[Task]) ->
     """Samples whose cases carry a label of each task: any class of it, or all where the classes exclude each other."""
     pools = []
     for task in tasks:
-        enough = all if task.values == "softmax" else any
         ids = list(dict.fromkeys(samples.cases))
         channels = zip(ids, store.channels(ids, task.array), strict=True)
-        carries = {case: enough(name in there for name in task.classes) for case, there in channels}
+        carries = {case: task.is_labelled(there) for case, there in channels}
         pools.append([index for index, case in enumerate(samples.cases) if carries[case]])
     return pools
 
