@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from crosstask.errors import InputError
 from crosstask.evaluation import mirror, remote
 from crosstask.evaluation.mirror import Change, Sender, whole
-from crosstask.evaluation.remote import Ended, Job, Lacks, Shipped, do_job, named_files, store_parts
+from crosstask.evaluation.named_files import named_files, with_files
+from crosstask.evaluation.remote import Ended, Job, Lacks, Shipped, do_job, store_parts
 from crosstask.evaluation.resources import Resources, check_room
 from crosstask.evaluation.run import train_and_score
 from crosstask.evaluation.work import Work
@@ -165,10 +166,10 @@ def test_files_that_an_experiment_names_go_with_it_and_are_found(tmp_path: Path)
     (spec, *_) = benchmark(tmp_path / "out", dataset=dataset)
     assert named_files(spec.experiment) == {str(splits): splits}
     files = {str(splits): splits.read_bytes()}
-    seen = remote._with_files(spec.experiment, files, tmp_path / "here", False)
+    seen = with_files(spec.experiment, files, tmp_path / "here", False)
     assert seen is spec.experiment  # the machine sees the same file
     splits.write_text("case,split\na,test\n")  # another of that name
-    copied = remote._with_files(spec.experiment, files, tmp_path / "here", False)
+    copied = with_files(spec.experiment, files, tmp_path / "here", False)
     assert copied.dataset.splits.file is not None and copied.dataset.splits.file != splits
     assert copied.dataset.splits.file.read_bytes() == files[str(splits)]
     assert copied.output_folder == spec.experiment.output_folder
