@@ -1,4 +1,4 @@
-"""Files on object storage, at any address that fsspec opens (``s3://``, ``gs://``, ``memory://``).
+"""Files on object storage, at any address that fsspec opens (``s3://``, ``gs://``, ``memory://``, ``file://``).
 
 What a server or a network fails at for a moment is tried again; what is wrong with an address, a package or credentials
 is not.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -90,15 +91,15 @@ class Bucket:
 
     def write(self, name: str, data: bytes) -> None:
         """A whole file, in the place of any other; errors as :meth:`read`."""
-        self._do(name, lambda system, path: system.pipe_file(path, data))
+        self._do(name, partial(_put, data=data))
 
     def write_new(self, name: str, data: bytes) -> bool:
         """A file, if there is none of the name; whether there was none.
 
-        Storage that can tell this in the same breath (S3, GCS, memory) lets one alone of several succeed.
+        Storage that can tell this in the same breath (S3, GCS, memory, folders) lets one alone of several succeed.
         """
         try:
-            self._do(name, lambda system, path: system.pipe_file(path, data, mode="create"))
+            self._do(name, partial(_put, data=data, new=True))
         except FileExistsError:
             return False
         return True
@@ -199,6 +200,39 @@ class Bucket:
 
 Place = Path | Bucket
 """Where a store lies: a folder, or below an address of object storage."""
+
+
+def _put(system: Any, path: str, *, data: bytes, new: bool = False) -> None:
+    """A file, whole or not at all; if it is to be ``new``, in the place of no other."""
+    if getattr(system, "local_file", False):  # fsspec makes no folders there, and writes in place
+        _put_in_folder(Path(path), data, new)
+    elif new:
+        system.pipe_file(path, data, mode="create")
+    else:
+        system.pipe_file(path, data)
+
+
+def _put_in_folder(path: Path, data: bytes, new: bool) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        part.write_bytes(data)
+        if new:
+            _link(part, path, data)
+        else:
+            part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _link(part: Path, path: Path, data: bytes) -> None:
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise
+    except OSError:  # of a file system without links
+        with path.open("xb") as file:
+            file.write(data)
 
 
 def _remove_all(system: Any, path: str, names: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,33 @@ def test_what_is_asked_for_is_in_the_script(tmp_path: Path) -> None:
     assert listed == [f"watched:{spec.name}\t0" for spec in specs]
     assert _array(tmp_path / "slurm").write(specs[:1]) == script
     assert (tmp_path / "slurm" / "runs-2.txt").read_text() == f"watched:{specs[0].name}\t0\n"
+
+
+def test_folders_of_any_name_are_as_sbatch_and_the_shell_read_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specs = benchmark(tmp_path / "out")
+    folder = tmp_path / "my \"runs' # 100%j" / "slurm"
+    script = _array(folder).write(specs)
+    (line,) = [line for line in script.read_text().splitlines() if line.startswith("#SBATCH --output")]
+    # sbatch's own rules: quotes group, a backslash makes the next character plain, # outside quotes begins a comment
+    words = shlex.split(line.removeprefix("#SBATCH "), comments=True)
+    assert words == [f"--output={tmp_path}/my \"runs' # 100%%j/slurm/%x-%A_%a.log"]
+    assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
+    assert shlex.split(slurm.submission_of(script)) == ["bash", str(script)]
+    (tmp_path / "sbatch").write_text("#!/bin/bash\necho refused >&2\nexit 1\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(CrosstaskError, match=r"refused") as failed:
+        slurm._submit(script)
+    assert shlex.split(str(failed.value).rpartition("submit it with: ")[2]) == ["bash", str(script)]
+
+
+@pytest.mark.parametrize("name", ["back\\slash", "line\nbreak"])
+def test_a_folder_that_slurm_cannot_log_to_is_one_line(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="set output to another one") as error:
+        _array(tmp_path / name).check()
+    assert "\n" not in str(error.value)
 
 
 def test_more_runs_than_an_array_may_have_share_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

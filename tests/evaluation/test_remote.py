@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from crosstask.errors import InputError
 from crosstask.evaluation import mirror, remote
 from crosstask.evaluation.mirror import Change, Sender, whole
-from crosstask.evaluation.remote import Ended, Job, Lacks, Shipped, do_job, named_files, store_parts
+from crosstask.evaluation.named_files import named_files, with_files
+from crosstask.evaluation.remote import Ended, Job, Lacks, Shipped, do_job, store_parts
 from crosstask.evaluation.resources import Resources, check_room
 from crosstask.evaluation.run import train_and_score
 from crosstask.evaluation.work import Work
@@ -165,10 +166,10 @@ def test_files_that_an_experiment_names_go_with_it_and_are_found(tmp_path: Path)
     (spec, *_) = benchmark(tmp_path / "out", dataset=dataset)
     assert named_files(spec.experiment) == {str(splits): splits}
     files = {str(splits): splits.read_bytes()}
-    seen = remote._with_files(spec.experiment, files, tmp_path / "here", False)
+    seen = with_files(spec.experiment, files, tmp_path / "here", False)
     assert seen is spec.experiment  # the machine sees the same file
     splits.write_text("case,split\na,test\n")  # another of that name
-    copied = remote._with_files(spec.experiment, files, tmp_path / "here", False)
+    copied = with_files(spec.experiment, files, tmp_path / "here", False)
     assert copied.dataset.splits.file is not None and copied.dataset.splits.file != splits
     assert copied.dataset.splits.file.read_bytes() == files[str(splits)]
     assert copied.output_folder == spec.experiment.output_folder
@@ -180,6 +181,11 @@ def test_files_that_an_experiment_names_go_with_it_and_are_found(tmp_path: Path)
         (Resources(), {}, False, {"CPU": 1, "GPU": 0}),
         (Resources(), {"threads": 3, "loader_workers": 2}, True, {"CPU": 5, "GPU": 1}),
         (Resources(), {"device": "cpu"}, True, {"CPU": 1, "GPU": 0}),
+        (Resources(), {"devices": 2}, True, {"CPU": 2, "GPU": 2}),
+        (Resources(), {"devices": 2, "threads": 6, "loader_workers": 3}, True, {"CPU": 12, "GPU": 2}),
+        (Resources(), {"devices": [1, 3, 4], "loader_workers": 1, "strategy": "fsdp"}, True, {"CPU": 6, "GPU": 3}),
+        (Resources(), {"devices": "auto", "loader_workers": 2}, True, {"CPU": 3, "GPU": 1}),
+        (Resources(cores=5), {"devices": 2, "loader_workers": 3}, True, {"CPU": 5, "GPU": 2}),
         (Resources(gpus=0.25), {}, False, {"CPU": 1, "GPU": 0.25}),
         (Resources(gpus=1), {"device": "cpu"}, True, {"CPU": 1, "GPU": 0}),
         (Resources(cores=2, memory=2), {"device": "gpu"}, False, {"CPU": 2, "GPU": 1, "memory": 2 * 2**30}),
@@ -187,6 +193,13 @@ def test_files_that_an_experiment_names_go_with_it_and_are_found(tmp_path: Path)
 )
 def test_what_a_run_takes(wanted: Resources, settings: dict[str, object], there: bool, asked: dict[str, float]) -> None:
     assert wanted.asked(TrainingSection.model_validate(settings), there=there) == asked
+
+
+def test_threads_are_what_the_processes_that_load_samples_leave(tmp_path: Path) -> None:
+    (spec, *_) = benchmark(tmp_path / "out", training={"epochs": 1, "devices": 2, "loader_workers": 3})
+    assert Resources(cores=16).threaded(spec).experiment.training.threads == 10
+    assert Resources().threaded(spec).experiment.training.threads == 2
+    assert Resources(cores=4).threaded(spec).experiment.training.threads == 1
 
 
 def test_a_run_that_no_machine_has_room_for_is_refused() -> None:

@@ -76,13 +76,13 @@ def run_benchmarks(
 @contextlib.contextmanager
 def _submission_told(as_json: bool) -> Iterator[None]:
     """Say so where runs were given to SLURM, and end there: they are compared by a later job."""
-    from crosstask.pipeline.slurm import Submitted
+    from crosstask.pipeline.slurm import Submitted, submission_of
 
     try:
         yield
     except Submitted as later:
         runs = f"{later.runs} run{'s' * (later.runs != 1)}"
-        what = "submitted" if later.submitted else f"submit with: bash {later.script}"
+        what = "submitted" if later.submitted else f"submit with: {submission_of(later.script)}"
         out.print(f"SLURM: {runs} to do; {what}", markup=False)
         if as_json:
             answer({"script": later.script, "runs": later.runs, "submitted": later.submitted})

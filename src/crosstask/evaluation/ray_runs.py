@@ -21,6 +21,7 @@ from crosstask.buckets import Bucket, Place
 from crosstask.errors import CrosstaskError, InputError, one_line
 from crosstask.evaluation.handed_on import Earlier, earlier_of, prediction_parts, run_files
 from crosstask.evaluation.mirror import Change, whole
+from crosstask.evaluation.named_files import named_files
 from crosstask.evaluation.remote import (
     PART_BYTES,
     Begun,
@@ -31,7 +32,6 @@ from crosstask.evaluation.remote import (
     Shipped,
     do_job,
     fingerprint_of,
-    named_files,
     store_parts,
 )
 from crosstask.evaluation.resources import Resources, check_room

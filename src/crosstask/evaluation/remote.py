@@ -7,7 +7,6 @@ and the run folder comes back, change by change. Nothing here knows how machines
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import socket
@@ -15,30 +14,26 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from crosstask import __version__
 from crosstask.buckets import Bucket, Place
 from crosstask.errors import CrosstaskError, InputError
 from crosstask.evaluation.handed_on import Earlier, Part, lacks_predictions, put_predictions, with_runs
 from crosstask.evaluation.mirror import Change, Sender
+from crosstask.evaluation.named_files import Files, with_files
 from crosstask.evaluation.work import Failed, Work, failures_of, log_of
-from crosstask.experiment import Experiment, experiment_from
 from crosstask.files import cache_folder, in_parts, put_files
 from crosstask.locks import Holder, locked
-from crosstask.plugins import digest_of
 from crosstask.runs import RunSpec, write_settings
 from crosstask.store import Store
 
 PART_BYTES = 32 * 2**20
 """Of what is shipped at a time, about."""
 _LOOK_EVERY = 1.0  # seconds
-_NOT_OF_A_RUN = ("output", "store", "external")
 _UNPACKING = "unpacking.lock"
-Files = Mapping[str, bytes]
 
 
 @dataclass(frozen=True)
@@ -209,7 +204,7 @@ def _joined(one: Change, other: Change) -> Change:
 def _here(job: Job, shipped: Shipped, place: Path) -> tuple[RunSpec, bool]:
     """The run with the paths of this machine, and whether its folder is the one that was asked for."""
     spec = job.work.spec
-    experiment = _with_files(spec.experiment, shipped.files, place / "files", job.own_disk)
+    experiment = with_files(spec.experiment, shipped.files, place / "files", job.own_disk)
     if job.earlier is not None:
         experiment = with_runs(experiment, job.earlier, shipped.runs, place / "earlier", job.own_disk)
     shared = not job.own_disk and (experiment.output_folder / job.mark).exists()
@@ -233,60 +228,6 @@ def _workplace() -> Iterator[Path]:
         yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)
-
-
-def named_files(experiment: Experiment) -> dict[str, Path]:
-    """The files that a run of an experiment reads beside its store, by what the experiment calls them.
-
-    That is a cohort's description, a table of splits, weights, plugins. Raw data are not among them.
-    """
-    found: dict[str, Path] = {}
-
-    def look(value: Any) -> Any:
-        if isinstance(value, str) and _is_file(value):
-            found[value] = Path(value).expanduser()
-        return value
-
-    _walked(_settings(experiment), look)
-    return found
-
-
-def _is_file(value: str) -> bool:
-    try:
-        return Path(value).expanduser().is_file()
-    except (OSError, ValueError, RuntimeError):
-        return False
-
-
-def _settings(experiment: Experiment) -> dict[str, Any]:
-    return {key: value for key, value in experiment.model_dump(mode="json").items() if key not in _NOT_OF_A_RUN}
-
-
-def _walked(value: Any, look: Any) -> Any:
-    """Plain values at any depth, each as ``look`` has it."""
-    if isinstance(value, dict):
-        return {key: _walked(one, look) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_walked(one, look) for one in value]
-    return look(value)
-
-
-def _with_files(experiment: Experiment, files: Files, folder: Path, own_disk: bool) -> Experiment:
-    """The experiment with copies of the files that this machine does not see."""
-    copies: dict[str, str] = {}
-    for number, (name, data) in enumerate(files.items()):
-        path = Path(name).expanduser()
-        if not own_disk and _is_file(name) and digest_of(path) == hashlib.sha256(data).hexdigest():
-            continue
-        copy = folder / str(number) / path.name
-        copy.parent.mkdir(parents=True)
-        copy.write_bytes(data)
-        copies[name] = str(copy)
-    if not copies:
-        return experiment
-    values = _walked(_settings(experiment), lambda value: copies.get(value, value) if isinstance(value, str) else value)
-    places = experiment.model_dump(mode="json", include={"output", "store"})
-    return experiment_from({**values, **places})
 
 
 def _store_here(job: Job, parts: Iterable[Files] | None) -> Place | None:

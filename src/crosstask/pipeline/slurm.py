@@ -70,7 +70,7 @@ class Array:
         """Make sure that SLURM can be asked for it.
 
         Raises:
-            InputError: a share of a GPU, or an option that is none.
+            InputError: a share of a GPU, an option that is none, or a folder in which SLURM can write no logs.
         """
         self.resources.check()
         gpus = self.resources.gpus
@@ -82,6 +82,12 @@ class Array:
         for option in self.options:
             if not option.startswith("-") or "\n" in option:
                 raise InputError(f"--sbatch: {option!r} is no option of sbatch; give e.g. --sbatch=--time=12:00:00")
+        folder = str(self.folder.resolve())
+        if "\\" in folder or "\n" in folder:
+            raise InputError(
+                f"--slurm: {folder!r} is no folder for SLURM's logs, whose path may have no backslash and no line "
+                "break; set output to another one"
+            )
 
     def __call__(self, work: Sequence[Work], *, follow: Callable[[], None] | None = None) -> None:
         """Hand on what is to be trained; what is left to be scored otherwise is done here.
@@ -160,7 +166,7 @@ esac
         gpus = int(max(self.resources.gpus_of(one, there=False) for one in settings))
         lines = [
             f"--job-name=crosstask-{re.sub('[^A-Za-z0-9._-]', '_', self.name)}",
-            f"--output={self.folder.resolve()}/%x-%A_%a.log",
+            f"--output={_as_sbatch_reads(self.folder.resolve())}/%x-%A_%a.log",
             f"--cpus-per-task={max(self.resources.cores_of(one) for one in settings)}",
             *([f"--gres=gpu:{gpus}"] if gpus else []),
             *([] if self.resources.memory is None else [f"--mem={round(1024 * self.resources.memory)}M"]),
@@ -186,6 +192,19 @@ def address_of(spec: RunSpec) -> str:
     return f"{spec.experiment.name}:{spec.name}"
 
 
+def _as_sbatch_reads(folder: Path) -> str:
+    """A folder in a line of ``#SBATCH``: blanks, quotes and ``#`` in quotes, ``%`` as what stands for no number."""
+    text = str(folder).replace("%", "%%")
+    if re.fullmatch(r"[\w@%+=:,./-]*", text, re.ASCII):
+        return text
+    return '"' + text.replace('"', '\\"') + '"'
+
+
+def submission_of(script: Path) -> str:
+    """The command by which a script is submitted, to be copied into a shell."""
+    return shlex.join(["bash", str(script)])
+
+
 def _number(path: Path) -> int:
     found = path.stem.partition("-")[2]
     return int(found) if found.isdigit() else 0
@@ -199,7 +218,7 @@ def _submit(script: Path) -> None:
     done = subprocess.run(["bash", str(script)], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         words = " ".join((done.stderr or done.stdout).split()) or f"exit code {done.returncode}"
-        raise CrosstaskError(f"{script}: cannot be submitted ({words}); submit it with: bash {script}")
+        raise CrosstaskError(f"{script}: cannot be submitted ({words}); submit it with: {submission_of(script)}")
 
 
 def do_one(contexts: Sequence[Context], address: str) -> RunSpec:

@@ -1,13 +1,15 @@
 """What was read of a store on object storage, on this machine's disk: bounded, and shared by all its processes.
 
 A file there is sparse: as long as the object, with the pages that were fetched on their places, so that Blosc2 maps it
-as any other. Beside it lies a map with a checksum of each page that is there. Files are named by the checksum of what
-they hold, so nothing in the cache is ever out of date, and two processes that fetch the same page write the same bytes.
-When there is more than the bound, those that were not used for the longest go.
+as any other. Beside it lies a map with a checksum of each page that is there; all of it has its place on the disk
+before it is mapped, as a full disk would end a process that writes to a hole of it by SIGBUS. Files are named by the
+checksum of what they hold, so nothing in the cache is ever out of date, and two processes that fetch the same page
+write the same bytes. When there is more than the bound, those that were not used for the longest go.
 """
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import threading
@@ -16,6 +18,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -116,11 +119,11 @@ class CachedFile:
         self._cache, self._bucket, self._name, self._size, self.path = cache, bucket, name, size, path
         self._lock = threading.Lock()
         pages = -(-size // PAGE)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+        self._file = _opened(path)
         try:
             os.ftruncate(self._file, size)
-            with path.with_name(path.name + _MAP).open("a+b") as beside:
-                os.ftruncate(beside.fileno(), 4 * pages)
+            with os.fdopen(_opened(path.with_name(path.name + _MAP)), "r+b") as beside:
+                _take_place(beside, 4 * pages)
                 self._map = mmap.mmap(beside.fileno(), 4 * pages)
         except BaseException:
             os.close(self._file)
@@ -173,8 +176,7 @@ class CachedFile:
             except FileNotFoundError as error:
                 raise _GoneError(self._bucket.at(self._name)) from error
             for (start, _), content in zip(spans, contents, strict=True):
-                os.lseek(self._file, start, os.SEEK_SET)
-                os.write(self._file, content)
+                self._write(start, content)
                 for offset in range(0, len(content), PAGE):
                     page = (start + offset) // PAGE
                     self._there[page] = _mark(content[offset : offset + PAGE])
@@ -182,6 +184,16 @@ class CachedFile:
             with suppress(OSError):
                 os.utime(self.path.with_name(self.path.name + _MAP))
         self._cache.added(sum(map(len, contents)))
+
+    def _write(self, start: int, content: bytes) -> None:
+        """All of a part: a disk that is about to be full takes the beginning of it, and says so by a number alone."""
+        os.lseek(self._file, start, os.SEEK_SET)
+        left = memoryview(content)
+        while left:
+            written = os.write(self._file, left)
+            if written == 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            left = left[written:]
 
     def _is_there(self, page: int) -> bool:
         """Whether a page is there, and whole: a machine may have fallen between the page and its mark."""
@@ -200,6 +212,31 @@ class _GoneError(CrosstaskError):
             f"{address}: is missing: the store was prepared anew since it was opened, or damaged; run the same command "
             "again, or `crosstask prepare --verify`"
         )
+
+
+def _opened(path: Path) -> int:
+    """A file to be read and written, made if there is none."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+
+
+def _take_place(file: BinaryIO, size: int) -> None:
+    """Make a file as long as that, with nothing of it a hole.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):  # of file systems that cannot
+                raise
+        else:
+            return
+    content = file.read(size)
+    file.seek(0)  # what other processes mark meanwhile is lost at worst, so that they fetch a page again
+    file.write(content.ljust(size, b"\0"))
+    file.flush()
 
 
 def _mark(content: bytes) -> int:

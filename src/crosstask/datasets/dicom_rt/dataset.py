@@ -90,7 +90,7 @@ class DicomRT(Dataset):
     def __init__(
         self,
         root: Path,
-        structures: Mapping[str, Sequence[str]] | str | None = None,
+        structures: Mapping[str, Sequence[str]] | str | Path | None = None,
         spacing: Sequence[float] | None = None,
         margin: float | None = 10.0,
         plan: str | Sequence[str] | None = None,

@@ -10,14 +10,14 @@ from crosstask.errors import InputError
 from crosstask.io.yaml_lines import parse_yaml
 
 
-def synonyms_of(structures: Mapping[str, Sequence[str]] | str | None) -> dict[str, tuple[str, ...]]:
+def synonyms_of(structures: Mapping[str, Sequence[str]] | str | Path | None) -> dict[str, tuple[str, ...]]:
     """Names of structures and what files may call them, given so or as a YAML file that holds it.
 
     Raises:
         InputError: it is neither.
     """
     given: Any = structures
-    if isinstance(structures, str):
+    if isinstance(structures, str | Path):
         path = Path(structures).expanduser()
         try:
             given, _ = parse_yaml(path.read_text(encoding="utf-8"), path)
