@@ -112,7 +112,7 @@ class Task(ABC):
 
     @property
     def needs_every_label(self) -> bool:
-        """Whether a sample counts only where every class is labelled: else one is enough."""
+        """Whether a sample counts only where every class is labelled; else one is enough."""
         return self.values == "softmax"
 
     def is_labelled(self, names: Collection[str]) -> bool:

@@ -155,7 +155,7 @@ class SegmentationTask(Task):
 
     @property
     def needs_every_label(self) -> bool:
-        """With a softmax: an unlabelled structure could be anywhere in the background."""
+        """With a softmax, as an unlabelled structure could be anywhere in the background."""
         return self.exclusive
 
     def counted(self, present: torch.Tensor) -> torch.Tensor:
