@@ -88,19 +88,27 @@ def load_weights(
     if encoder.first_convolution in state:
         first = state[encoder.first_convolution]
         _check_dimensions(first, encoder, path)
+        with_such = not by_itself and first.shape[1] == encoder.in_channels  # learned on such channels
         image = encoder.in_channels - masks
-        of_masks = first.new_zeros((len(first), masks, *first.shape[2:]))
-        if not by_itself and first.shape[1] == encoder.in_channels:  # learned on such channels, masks among them
-            first, of_masks = first[:, :image], first[:, image:]
-            figures = figures[0][:image], figures[1][:image]
-        first, figures, offset = fitted(first, figures, image)
-        state[encoder.first_convolution], figures = with_masks(first, figures, of_masks)
+        state[encoder.first_convolution], figures, offset = _fitted(first, figures, image, masks, with_such)
         if constant in state and state[constant].shape == offset.shape:
             state[constant] = state[constant] + sign * offset
     _check(state, {key: value for key, value in own.items() if not key.startswith("normalisation.")}, path)
     if changes(figures):
         state |= {"normalisation.mean": figures[0], "normalisation.deviation": figures[1]}
     encoder.load_state_dict(state)
+
+
+def _fitted(
+    first: Tensor, figures: tuple[Tensor, Tensor], image: int, masks: int, with_masks_among: bool
+) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
+    """A first convolution for an image and masks behind it, whose filters are the file's, or else zero."""
+    of_masks = first.new_zeros((len(first), masks, *first.shape[2:]))
+    if with_masks_among:
+        first, of_masks = first[:, :image], first[:, image:]
+        figures = figures[0][:image], figures[1][:image]
+    first, figures, offset = fitted(first, figures, image)
+    return *with_masks(first, figures, of_masks), offset
 
 
 def _state_of(encoder: EncoderBase, weights: str | Path) -> tuple[dict[str, Tensor], Path]:

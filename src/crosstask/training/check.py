@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from crosstask.assembly import assembly_of, dataset_of
+from crosstask.assembly import Assembly, assembly_of, dataset_of
 from crosstask.datasets.base import Dataset as RawDataset
 from crosstask.errors import InputError
 from crosstask.network import check_networks, precision_of, spatial_dims
@@ -59,6 +59,13 @@ def weighting_of(spec: RunSpec, tasks: Sequence[str]) -> Weighting:
     return build_weighting(name, tasks, section.key_of(name), **options)
 
 
+def _check_weighting(spec: RunSpec, assembly: Assembly) -> None:
+    check_installed(spec.weighting)
+    weighting_of(spec, [task.name for task in assembly.tasks])
+    if WEIGHTINGS[spec.weighting].needs_labels and len(spec.tasks) > 1:
+        check_ordered(assembly.tasks, spec.weighting)
+
+
 def check_specs(specs: Sequence[RunSpec], dataset: RawDataset | None = None, *, elsewhere: bool = False) -> None:
     """What can be told before hours of work: networks that cannot be built, devices and samples that cannot be had.
 
@@ -84,11 +91,8 @@ def check_specs(specs: Sequence[RunSpec], dataset: RawDataset | None = None, *, 
             raise InputError("training.deep_supervision: the experiment has no task at pixel level; set it 0")
         if settings.augmentation is not None:
             check_augmentation(settings.augmentation, whole, spatial_dims(experiment))
-        check_installed(spec.weighting)
-        weighting_of(spec, [task.name for task in whole.only(spec.tasks).tasks])
+        _check_weighting(spec, whole.only(spec.tasks))
         check_loggers(settings)
-        if WEIGHTINGS[spec.weighting].needs_labels and len(spec.tasks) > 1:
-            check_ordered(whole.only(spec.tasks).tasks, spec.weighting)
     for spec in specs:
         section = spec.experiment.encoder
         if section.normalisation == "none" or not (others := runs_without_normalisation(spec)):
