@@ -33,10 +33,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("datasets", "architectures"),
     ("tasks", "inputs"),
     ("store", "io", "fetch", "weighting", "nn"),
-    ("seals",),
+    ("seals", "buckets"),
     (
         "functional",
-        "buckets",
         "geometry",
         "sample",
         "shapes",

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from crosstask.errors import CrosstaskError, InputError
+from crosstask.files import write_atomically
 
 DEFAULT_CACHE_GB = 20.0
 _TRIES = 5
@@ -214,13 +215,13 @@ def _put(system: Any, path: str, *, data: bytes, new: bool = False) -> None:
 
 def _put_in_folder(path: Path, data: bytes, new: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if not new:
+        write_atomically(path, data)
+        return
     part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         part.write_bytes(data)
-        if new:
-            _link(part, path, data)
-        else:
-            part.replace(path)
+        _link(part, path, data)
     finally:
         part.unlink(missing_ok=True)
 

@@ -26,7 +26,7 @@ def show_comparison(comparison: Comparison) -> None:
     output = comparison.page.parent
     more = {
         "diagnosis.txt": comparison.diagnosis is not None,
-        "epochs.txt": comparison.epochs is not None and bool(comparison.epochs.gains),
+        "epochs.txt": comparison.epochs is not None,
         "transfer.txt": comparison.transfer is not None,
         "ensembles.txt": comparison.experiment.evaluation.ensembles and comparison.folder is None,
     }

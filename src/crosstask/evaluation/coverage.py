@@ -47,6 +47,14 @@ def coverage(store: Store, assembly: Assembly, case_ids: Sequence[str]) -> Cover
     return Coverage(scored, tuple(remarks))
 
 
+def can_be_scored(store: Store, assembly: Assembly, case_ids: Sequence[str]) -> dict[str, bool]:
+    """Whether any of some cases counts, for each task; arguments as of :func:`coverage`, which looks at all of them."""
+    return {
+        task.name: any(_Labels(store, case_id, task, scoring=assembly.scoring).counts for case_id in case_ids)
+        for task in assembly.tasks
+    }
+
+
 class _Labels:
     """The labels of one case for one task."""
 

@@ -331,8 +331,9 @@ def assembled(
     """
     experiment = facts.experiment
     options = facts.improvement_options(tables.constant)
-    epochs = others.compared(table, specs[0].experiment.judged_weights, options)
-    said = [*(epochs.remarks if epochs else ()), *([others.remark] if others.remark else [])]
+    rules = others.compared(table, specs[0].experiment.judged_weights, options)
+    said = [*(rules.remarks if rules else ()), *([others.remark] if others.remark else [])]
+    epochs = rules if rules and rules.gains else None
     table = dataclasses.replace(table, remarks=(*table.remarks, *said))
     diagnosis = diagnosis_of(experiment, facts.tasks, tables.predictions, facts.options())
     if diagnosis is not None:

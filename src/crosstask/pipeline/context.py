@@ -11,9 +11,9 @@ from crosstask.assembly import Assembly, assembly_of, dataset_of
 from crosstask.buckets import Place
 from crosstask.datasets.base import Dataset, Split
 from crosstask.errors import CrosstaskError, InputError, Repeated
-from crosstask.evaluation.coverage import coverage
+from crosstask.evaluation.coverage import can_be_scored
 from crosstask.evaluation.run import splits_by_seed
-from crosstask.evaluation.scored import scored_cases, validation_lacks
+from crosstask.evaluation.scored import validation_lacks
 from crosstask.experiment import Experiment
 from crosstask.history import duration
 from crosstask.pipeline.listener import Listener
@@ -122,16 +122,15 @@ class Context:
             self._check_scorable(splits)
 
     def _check_scorable(self, splits: Mapping[int, Mapping[Split, Sequence[str]]]) -> None:
-        evaluation, scoring = self.experiment.evaluation, self.assembly.for_scoring()
+        split, scoring = self.experiment.evaluation.split, self.assembly.for_scoring()
         for seed, own in splits.items():
-            cases = scored_cases(self.store, own[evaluation.split], self.assembly, evaluation)
-            counts = coverage(self.store, scoring, cases).scored
+            scorable = can_be_scored(self.store, scoring, own[split])
             for spec in self.specs:
-                if spec.seed == seed and not any(counts[task] for task in spec.tasks):
+                if spec.seed == seed and not any(scorable[task] for task in spec.tasks):
                     what = f"task {spec.tasks[0]!r}" if len(spec.tasks) == 1 else "all tasks"
                     raise InputError(
-                        f"{what}: none of the {len(cases)} {evaluation.split} cases has a label to score {spec.name} "
-                        "by; leave it out of dataset.tasks, or give such cases that have it"
+                        f"{what}: none of the {len(own[split])} {split} cases has a label to score {spec.name} by; "
+                        "leave it out of dataset.tasks, or give such cases that have it"
                     )
 
     def prepare(self, *, workers: int | None = None, verify: bool = False, strict: bool = False) -> Store:

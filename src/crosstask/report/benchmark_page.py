@@ -304,7 +304,7 @@ def _transfer(benchmark: Benchmark) -> list[Section]:
 def _others(benchmark: Benchmark) -> list[Section]:
     """Other rules for the epoch, ensembles, and what networks learned to do."""
     found, sections = benchmark.found, []
-    if found.epochs is not None and found.epochs.gains:
+    if found.epochs is not None:
         sections.append(Section("epochs", "Other epochs", epochs_parts(found.epochs)))
     if found.ensembles:
         parts = ensembles_parts(found.ensembles, benchmark.experiment.evaluation)
@@ -348,7 +348,7 @@ def _write_tables(tables: _Tables, comparison: Comparison, output: Path, epochs:
     if len(tables.by_class) > len(tables.metrics):
         classes = [row for row in tables.by_class if row[2] not in ("", "mean")]
         parts.append(markdown_table(tables.metric_titles, classes))
-    if epochs is not None and epochs.gains:
+    if epochs is not None:
         parts.append(epochs_markdown(epochs))
     more = "\n".join([*parts, markdown_text(tables.notes), ""])
     write_forms([comparison], [tables.floor], output, more=more)

@@ -85,7 +85,7 @@ def epochs_parts(rules: EpochRules) -> list[str]:
 
 def write_epochs(rules: EpochRules | None, output: Path) -> None:
     """Write ``epochs.txt`` and ``epochs.csv``, or remove those from before; the remarks stand beside the comparison."""
-    if rules is None or not rules.gains:
+    if rules is None:
         for name in ("epochs.txt", "epochs.csv"):
             (output / name).unlink(missing_ok=True)
         return

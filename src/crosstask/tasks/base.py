@@ -191,8 +191,8 @@ class Task(ABC):
         return None
 
     def counted(self, present: torch.Tensor) -> torch.Tensor:
-        """Which samples :meth:`loss` looks at: ``b c`` to ``b``, bool. By default those with any label."""
-        return present.any(1)
+        """Which samples :meth:`loss` looks at: ``b c`` to ``b``, bool; those whose labels are enough."""
+        return present.all(1) if self.needs_every_label else present.any(1)
 
     @abstractmethod
     def loss(

@@ -171,10 +171,6 @@ class ClassificationTask(Task):
         """The prior of a task that has seen no case."""
         return (1 / len(self.classes) if self.exclusive else 0.5,) * len(self.classes)
 
-    def counted(self, present: torch.Tensor) -> torch.Tensor:
-        """Samples with any label; with a softmax those with every label."""
-        return present.all(1) if self.exclusive else present.any(1)
-
     def loss(
         self, output: torch.Tensor, target: torch.Tensor, present: torch.Tensor, region: torch.Tensor | None
     ) -> torch.Tensor:

@@ -158,10 +158,6 @@ class SegmentationTask(Task):
         """With a softmax, as an unlabelled structure could be anywhere in the background."""
         return self.exclusive
 
-    def counted(self, present: torch.Tensor) -> torch.Tensor:
-        """Samples with any label; with a softmax those with every label."""
-        return present.all(1) if self.exclusive else present.any(1)
-
     def loss(
         self, output: torch.Tensor, target: torch.Tensor, present: torch.Tensor, region: torch.Tensor | None
     ) -> torch.Tensor:

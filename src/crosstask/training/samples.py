@@ -190,8 +190,8 @@ class PatchSamples(CaseSamples):
         return sample
 
 
-class NumberedSamples(Dataset[Sample]):
-    """Samples that know the number of their draw since the first epoch, from which a patch's place and changes follow.
+class _Wrapped(Dataset[Sample]):
+    """Other samples, seen otherwise.
 
     Args:
         samples: the samples.
@@ -202,26 +202,20 @@ class NumberedSamples(Dataset[Sample]):
 
     def __len__(self) -> int:
         return len(self._samples)  # type: ignore[arg-type]
+
+
+class NumberedSamples(_Wrapped):
+    """Samples that know the number of their draw since the first epoch: a patch's place and changes follow from it."""
 
     def __getitem__(self, draw: tuple[int, int]) -> Sample:
         index, number = draw
-        anew = isinstance(self._samples, PatchSamples)
-        sample = self._samples.drawn(index, number) if anew else self._samples[index]  # type: ignore[attr-defined]
+        samples = self._samples
+        sample = samples.drawn(index, number) if isinstance(samples, PatchSamples) else samples[index]
         return replace(sample, draw=number)
 
 
-class Unlabelled(Dataset[Sample]):
-    """Samples whose labels are all missing.
-
-    Args:
-        samples: the samples.
-    """
-
-    def __init__(self, samples: Dataset[Sample]) -> None:
-        self._samples = samples
-
-    def __len__(self) -> int:
-        return len(self._samples)  # type: ignore[arg-type]
+class Unlabelled(_Wrapped):
+    """Samples whose labels are all missing."""
 
     def __getitem__(self, index: int) -> Sample:
         sample = self._samples[index]
