@@ -201,6 +201,31 @@ def test_a_compiled_network_takes_the_steps_and_nothing_else_changes(
     pd.testing.assert_frame_equal(rows, other_rows, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("method", "transfer_every"), [("hps", 2), ("hps+gradnorm", 0), ("hps+nash_mtl", 0), ("ctan", 1)]
+)
+def test_a_compiled_step_goes_back_once_for_each_task(
+    experiment: Experiment,
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    transfer_every: int,
+) -> None:
+    """As far as the graphs forward and backward, which know what may be written over; not to machine code."""
+    settings: dict[str, Any] = {"method": method, "transfer_every": transfer_every}
+    weights, rows = result(planned(experiment, tmp_path / "plain", **settings), store)
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda network: real(network, backend="aot_eager"))
+    lines: list[str] = []
+    others, other_rows = result(
+        planned(experiment, tmp_path / "compiled", compile=True, **settings), store, lines.append
+    )
+    assert not [line for line in lines if "compile" in line]
+    assert weights.keys() == others.keys()  # which Adam moves by its rate where a gradient is but rounding
+    pd.testing.assert_frame_equal(rows, other_rows, rtol=0.03, atol=1e-3)
+
+
 def test_the_compiler_s_trial_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     network = build("hps", encoder="resnet18-narrow", tasks={"mask": ("pixel", 1)}).train()
     network.get_parameter("encoder.conv1.weight").grad = torch.ones(16, 1, 7, 7)

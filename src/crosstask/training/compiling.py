@@ -36,18 +36,31 @@ def compiled(
     """
     try:
         with _quiet(), _untouched(network, device):
+            _keep_what_is_saved()
             found: Any = torch.compile(network)
             image = torch.rand(tuple(shape), device=device) * 2 - 1
             if len(shape) == 4 and _is_channels_last(network):
                 image = image.contiguous(memory_format=torch.channels_last)
             with context():
                 outputs = found(image)
-            sum(output.float().mean() for output in outputs.values()).backward()
+            loss = sum(output.float().mean() for output in outputs.values())
+            for _ in range(2):  # where gradients of single tasks are asked for, a step goes back more than once
+                loss.backward(retain_graph=True)
     except Exception as error:  # compilers fail in ways of their own: no C++ compiler, no Triton, an operation unknown
         line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         tell(f"training.compile: the network is trained as it is, since it cannot be compiled here ({line[:200]})")
         return network
     return found
+
+
+def _keep_what_is_saved() -> None:
+    """Let what the forward pass saves stay after a backward pass: by default the compiler writes over it.
+
+    Gradient methods, GradNorm and the steps that are looked at for transfer go back through a graph once for each task.
+    """
+    import torch._functorch.config as settings
+
+    settings.donated_buffer = False  # of the process: it is read again where another shape is compiled
 
 
 def _is_channels_last(network: nn.Module) -> bool:
