@@ -326,6 +326,8 @@ def test_a_class_is_never_predicted_where_no_case_of_it_is_recognised() -> None:
     present = torch.ones(4, 3, dtype=torch.bool)
     tally = task.tally(torch.eye(3)[[0, 1, 0, 0]] * 0.8 + 0.1, target, present, None)
     assert task.never_predicted(tally) == ("green",)  # of blue there is no case
+    task.balanced = True
+    assert task.never_predicted(tally) == ()  # it may yet be decided for
     signs = ClassificationTask("signs", "signs", ("spots", "lines"), exclusive=False)
     tally = signs.tally(torch.full((4, 2), 0.1), target[:, :2], present[:, :2], None)
     assert signs.never_predicted(tally) == ()  # what is decided depends on thresholds

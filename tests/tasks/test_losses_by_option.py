@@ -236,11 +236,30 @@ def test_terms_that_are_none_are_refused(options: dict[str, object], said: str):
         ({"focal": -1}, "focal: -1 is not accepted; give a number of at least 0"),
         ({"focal": math.nan}, "focal: nan is not accepted"),
         ({"dice_weight": 0, "cross_entropy_weight": 0}, "dice_weight and cross_entropy_weight are both 0"),
+        ({"dice_weight": 0, "tversky": [0.3, 0.7]}, "tversky: does nothing where dice_weight is 0; leave one"),
+        ({"dice_weight": 0, "dice": "sample"}, "dice: does nothing where dice_weight is 0; leave one"),
+        ({"cross_entropy_weight": 0, "focal": 2}, "focal: does nothing where cross_entropy_weight is 0; leave one"),
+        ({"cross_entropy_weight": 0, "class_weights": "square_root"}, "class_weights: does nothing where cross_ent"),
+        ({"exclusive": True, "threshold": 0.4}, "threshold: does nothing where classes are exclusive; leave one"),
     ],
 )
 def test_forms_of_the_combo_loss_that_are_none_are_refused(options: dict[str, object], said: str):
     with pytest.raises(InputError, match=f"^{said}"):
         SegmentationTask("organs", "structures", CLASSES, **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dice_weight": 0, "focal": 2, "class_weights": "square_root"},
+        {"dice_weight": 0, "dice": "batch"},
+        {"cross_entropy_weight": 0, "focal": 0, "tversky": [0.3, 0.7], "dice": "sample"},
+        {"exclusive": True, "threshold": 0.5},
+    ],
+)
+def test_forms_of_the_term_that_is_there_are_taken(options: dict[str, object]):
+    task = SegmentationTask("organs", "structures", CLASSES, **options)
+    assert SegmentationTask(**task.arguments()).arguments() == task.arguments()
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,9 @@ class TestOverlapping(TaskTester):
 
 @pytest.mark.parametrize("exclusive", [False, True], ids=["overlapping", "exclusive"])
 def test_margins_are_above_zero_where_there_is_a_mask(exclusive: bool):
-    task = SegmentationTask("lesion", "masks", ("a", "b", "c"), exclusive=exclusive, threshold=0.3)
+    task = SegmentationTask(
+        "lesion", "masks", ("a", "b", "c"), exclusive=exclusive, threshold=0.5 if exclusive else 0.3
+    )
     probability = np.random.default_rng(0).dirichlet((1, 1, 1, 1), (40, 50)).transpose(2, 0, 1)[:3]
     assert np.array_equal(task.margins(probability) > 0, task.to_masks(probability).astype(bool))
 

@@ -68,7 +68,8 @@ class Phantom(OpenKBP):
         missing = list(_missing(self.root, self.settings))
         if missing:
             raise InputError(
-                f"{self.root}: {len(missing)} cases are missing, {missing[0][1].name} first; generate again"
+                f"{self.root}: {len(missing)} cases are missing, {missing[0][1].name} first; generate again, "
+                "by what made the others: it goes on"
             )
         return super().cases()
 
@@ -174,7 +175,10 @@ def _read_settings(root: Path) -> dict[str, Any]:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{root}: no generated data set in it ({GRID_FILE} is missing); generate one first") from None
+        raise InputError(
+            f"{root}: no generated data set in it ({GRID_FILE} is missing); generate one first: `crosstask demo` makes "
+            "demo/data, crosstask.datasets.Phantom.generate(FOLDER) any other"
+        ) from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions and the disk") from None
     except ValueError:

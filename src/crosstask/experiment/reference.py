@@ -81,10 +81,8 @@ def _task_keys() -> list[Key]:
         ClassificationTask: ("measure", *ClassificationTask.loss_options),
         RegressionTask: RegressionTask.loss_options,
     }
-    found: list[tuple[str, Key]] = [
-        (f"{kind.kind} of a cohort or plan", Key("dataset.tasks.NAME.classes", "list of text", "", chosen))
-        for kind in (SegmentationTask, ClassificationTask)
-    ]
+    choosing = "segmentation and findings of a cohort, segmentation of a plan"
+    found: list[tuple[str, Key]] = [(choosing, Key("dataset.tasks.NAME.classes", "list of text", "", chosen))]
     for kind, options in kinds.items():
         texts, hints = arguments_of(kind), get_type_hints(kind.__init__)
         for option in options:

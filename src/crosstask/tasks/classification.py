@@ -231,8 +231,11 @@ class ClassificationTask(Task):
         return float((2 * (positive * below).sum(1)[seen] / pairs[seen] - 1).mean()) if bool(seen.any()) else math.nan
 
     def never_predicted(self, tally: torch.Tensor) -> tuple[str, ...]:
-        """Of classes that exclude each other those no case of which is recognised; sigmoids are decided later."""
-        if not self.exclusive:
+        """Of classes that exclude each other those no case of which is recognised as the most probable.
+
+        Where thresholds decide, as with sigmoids, they are chosen later, on whole cases, and none is told of here.
+        """
+        if not self.exclusive or self.balanced:
             return ()
         hits, cases = tally.tolist()
         return tuple(name for name, hit, there in zip(self.classes, hits, cases, strict=True) if there and not hit)

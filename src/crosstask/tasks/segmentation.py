@@ -45,7 +45,7 @@ class SegmentationTask(Task):
             cases, which is half-way (by factors) to classes that weigh as much as what is around them.
 
     Raises:
-        InputError: an option of the loss that is none.
+        InputError: an option that is none, or that does nothing beside the others.
     """
 
     kind = "segmentation"
@@ -90,7 +90,21 @@ class SegmentationTask(Task):
         self.tversky = None if tversky is None else _checked_tversky(tversky)
         self.focal = None if focal is None else number_of("focal", focal, least=0)
         self._given = _checked_weights(class_weights, len(self.classes))
+        self._refuse_what_does_nothing()
         self._prior: tuple[float, ...] | None = None
+
+    def _refuse_what_does_nothing(self) -> None:
+        """Refuse a form of a term that has no weight, and a threshold where the most probable class is taken."""
+        forms = {
+            "dice_weight": {"tversky": self.tversky is not None, "dice": self.dice != "batch"},
+            "cross_entropy_weight": {"focal": bool(self.focal), "class_weights": self._given is not None},
+        }
+        for weight, options in forms.items():
+            if not getattr(self, weight):
+                for option in (option for option, given in options.items() if given):
+                    raise InputError(f"{option}: does nothing where {weight} is 0; leave one of them out")
+        if self.exclusive and self.threshold != 0.5:
+            raise InputError("threshold: does nothing where classes are exclusive; leave one of them out")
 
     def arguments(self) -> dict[str, Any]:
         """Those of the constructor; weights of classes as they were given."""
