@@ -11,6 +11,8 @@ import pytest
 
 import crosstask as ct
 from crosstask.errors import InputError
+from crosstask.experiment.reference import summary_of
+from crosstask.methods import Method
 from crosstask.registry import ARCHITECTURES, METHODS, REGISTRIES, Registry, closest, did_you_mean, register
 
 SOURCE = Path(ct.__file__).parent
@@ -32,6 +34,13 @@ def test_an_entry_is_imported_when_it_is_asked_for():
 def test_every_entry_that_comes_along_is_there(name):
     for key in REGISTRIES[name]:
         assert REGISTRIES[name][key] is not None and REGISTRIES[name].is_built_in(key)
+
+
+@pytest.mark.parametrize("name", list(REGISTRIES))
+def test_what_is_listed_of_an_entry_is_words_and_no_formula(name):
+    for key, entry in REGISTRIES[name].items():
+        summary = entry.label if isinstance(entry, Method) else summary_of(entry)
+        assert summary and not set(summary) & set("\\$`"), f"{key}: {summary}"
 
 
 def test_names_need_no_torch():

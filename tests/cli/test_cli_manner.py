@@ -8,9 +8,11 @@ import math
 import numpy as np
 import pytest
 
+from crosstask.cli import listing
 from crosstask.cli.answering import plain
 from crosstask.cli.main import app
 from crosstask.cli.terminal import manner
+from crosstask.registry import Registry
 
 
 def document(shown):
@@ -71,6 +73,17 @@ def test_lists_are_documents(call):
     (key,) = document(call("explain", "training.epochs", "--json"))["keys"]
     assert (key["path"], key["kind"], key["default"]) == ("training.epochs", "whole number", "100")
     assert "ham10000" in [one["name"] for one in document(call("fetch", "--json"))["sources"]]
+
+
+def test_a_list_says_where_an_entry_is_from_only_where_there_is_a_plugin(call):
+    shown = call("list", "weightings").out
+    assert "What" in shown and "From" not in shown
+    things: Registry[type] = Registry("thing", {"path": "pathlib:Path"})
+    assert [column.header for column in listing._table("things", things).columns] == ["Name", "What"]
+    things.add("mine", float)
+    table = listing._table("things", things)
+    assert [column.header for column in table.columns] == ["Name", "From", "What"]
+    assert list(table.columns[1].cells) == ["", "builtins"]
 
 
 def test_check_lists_what_is_wrong(call, damaged):

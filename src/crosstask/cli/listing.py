@@ -50,9 +50,13 @@ def _source(registry: Registry[Any], name: str) -> str:
 
 
 def _table(title: str, registry: Registry[Any]) -> Table:
-    table = Table("Name", "From", "", title=title.capitalize(), title_justify="left", box=None)
-    for one in _entries(registry):
-        table.add_row(*map(escape, one.values()))
+    entries = _entries(registry)
+    columns = {"name": "Name", "from": "From", "summary": "What"}
+    if not any(one["from"] for one in entries):
+        del columns["from"]  # of plugins there is none
+    table = Table(*columns.values(), title=title.capitalize(), title_justify="left", box=None)
+    for one in entries:
+        table.add_row(*(escape(one[key]) for key in columns))
     return table
 
 

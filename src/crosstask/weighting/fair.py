@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class FairGrad(Aggregated):
-    r"""FairGrad (Ban and Ji, ICML 2024): the step that is :math:`\alpha`-fair to the tasks.
+    r"""FairGrad (Ban and Ji, ICML 2024): the step that is alpha-fair to the tasks.
 
     See :func:`crosstask.functional.fair_weights.fair_weights`.
 

@@ -16,7 +16,9 @@ _SMALLEST = 1e-8
 
 
 class FAMO(ScalarWeighting):
-    r"""Fast adaptive multitask optimisation, Algorithm 2 of the paper.
+    r"""FAMO (Liu et al., NeurIPS 2023): weights under which the logarithms of all losses fall alike.
+
+    Fast adaptive multitask optimisation, Algorithm 2 of the paper.
 
     .. math:: L = c \sum_t z_t \log L_t, \quad z = \mathrm{softmax}(\xi), \quad c = (\sum_t z_t / L_t)^{-1}
 

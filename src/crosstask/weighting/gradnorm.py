@@ -17,7 +17,9 @@ _LOWEST = 1e-3
 
 
 class GradNorm(ScalarWeighting):
-    r"""Algorithm 1 of the paper, on the last layer that the tasks share.
+    r"""GradNorm (Chen et al., ICML 2018): weights under which a task's gradient is as long as it lags behind.
+
+    Algorithm 1 of the paper, on the last layer that the tasks share.
 
     .. math::
         G_t = \lVert \nabla_W w_t L_t \rVert, \quad

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 
 class SmoothTchebycheff(ScalarWeighting):
-    r"""A smooth maximum of the losses, :math:`\mu \log \sum_t \exp(\lambda_t L_t / \mu)`, with :math:`\lambda_t = 1/T`.
+    r"""Smooth Tchebycheff (Lin et al., ICML 2024): a smooth maximum of the losses, all of the same weight.
 
-    T counts the tasks that have a label in the batch. The ideal losses are zero.
+    :math:`\mu \log \sum_t \exp(\lambda_t L_t / \mu)` with :math:`\lambda_t = 1/T`. T counts the tasks that have
+    a label in the batch. The ideal losses are zero.
 
     Args:
         tasks: names of the tasks.

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class Uncertainty(ScalarWeighting):
-    r"""Each loss by the uncertainty of its task, which is learned: :math:`\sum_t \tfrac12 e^{-s_t} L_t + \tfrac12 s_t`.
+    r"""Uncertainty weighting (Kendall, Gal and Cipolla, CVPR 2018): each loss by the uncertainty of its task, learned.
 
-    :math:`s_t = \log \sigma_t^2`, zero at the start, of the tasks that have a label in the batch. It is the form for
-    quantities, eq. (7) of the paper with its logarithm; for classes the paper drops the half, which the learned
-    :math:`s_t` makes up for.
+    :math:`\sum_t \tfrac12 e^{-s_t} L_t + \tfrac12 s_t` with :math:`s_t = \log \sigma_t^2`, zero at the start, of the
+    tasks that have a label in the batch. It is the form for quantities, eq. (7) of the paper with its logarithm; for
+    classes the paper drops the half, which the learned :math:`s_t` makes up for.
 
     Args:
         tasks: names of the tasks.
