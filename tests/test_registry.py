@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 import crosstask as ct
+from crosstask.cli.listing import _entries
 from crosstask.errors import InputError
-from crosstask.experiment.reference import summary_of
-from crosstask.methods import Method
 from crosstask.registry import ARCHITECTURES, METHODS, REGISTRIES, Registry, closest, did_you_mean, register
 
 SOURCE = Path(ct.__file__).parent
@@ -38,9 +37,8 @@ def test_every_entry_that_comes_along_is_there(name):
 
 @pytest.mark.parametrize("name", list(REGISTRIES))
 def test_what_is_listed_of_an_entry_is_words_and_no_formula(name):
-    for key, entry in REGISTRIES[name].items():
-        summary = entry.label if isinstance(entry, Method) else summary_of(entry)
-        assert summary and not set(summary) & set("\\$`"), f"{key}: {summary}"
+    for one in _entries(REGISTRIES[name]):
+        assert one["summary"] and not set(one["summary"]) & set("\\$`"), one
 
 
 def test_names_need_no_torch():

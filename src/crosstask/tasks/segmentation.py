@@ -95,14 +95,14 @@ class SegmentationTask(Task):
 
     def _refuse_what_does_nothing(self) -> None:
         """Refuse a form of a term that has no weight, and a threshold where the most probable class is taken."""
-        forms = {
-            "dice_weight": {"tversky": self.tversky is not None, "dice": self.dice != "batch"},
-            "cross_entropy_weight": {"focal": bool(self.focal), "class_weights": self._given is not None},
-        }
-        for weight, options in forms.items():
-            if not getattr(self, weight):
-                for option in (option for option, given in options.items() if given):
-                    raise InputError(f"{option}: does nothing where {weight} is 0; leave one of them out")
+        for option, given, weight in (
+            ("tversky", self.tversky is not None, "dice_weight"),
+            ("dice", self.dice != "batch", "dice_weight"),
+            ("focal", bool(self.focal), "cross_entropy_weight"),
+            ("class_weights", self._given is not None, "cross_entropy_weight"),
+        ):
+            if given and not getattr(self, weight):
+                raise InputError(f"{option}: does nothing where {weight} is 0; leave one of them out")
         if self.exclusive and self.threshold != 0.5:
             raise InputError("threshold: does nothing where classes are exclusive; leave one of them out")
 

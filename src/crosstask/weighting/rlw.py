@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 class RandomLossWeighting(ScalarWeighting):
     r"""Random loss weighting (Lin et al., TMLR 2022): new weights in every step, a softmax of normal draws.
 
-    :math:`w = \mathrm{softmax}(z), z \sim N(0, 1)`, of the tasks that have a label in the batch; each draws all
-    the same, so that a label that is missing changes nobody else's draws. The baseline that every
-    cleverer weighting must beat.
+    :math:`w = \mathrm{softmax}(z), z \sim N(0, 1)`, of the tasks that have a label in the batch; each draws all the
+    same, so that a label that is missing changes nobody else's draws. The baseline that every cleverer weighting must
+    beat.
     """
 
     name = "rlw"
