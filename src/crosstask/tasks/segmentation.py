@@ -42,7 +42,8 @@ class SegmentationTask(Task):
         focal: gamma of the focal loss, which takes the place of the cross-entropy.
         class_weights: what a voxel of each class weighs in the cross-entropy, where one of none weighs 1: one number a
             class; or ``square_root``: the root of all voxels without the class over those with it, in the training
-            cases, which is half-way (by factors) to classes that weigh as much as what is around them.
+            cases, which is half-way (by factors) to classes that weigh as much as what is around them. The outputs
+            start at the weighted prior, also where the cross-entropy itself weighs 0.
 
     Raises:
         InputError: an option that is none, or that does nothing beside the others.
@@ -99,7 +100,6 @@ class SegmentationTask(Task):
             ("tversky", self.tversky is not None, "dice_weight"),
             ("dice", self.dice != "batch", "dice_weight"),
             ("focal", bool(self.focal), "cross_entropy_weight"),
-            ("class_weights", self._given is not None, "cross_entropy_weight"),
         ):
             if given and not getattr(self, weight):
                 raise InputError(f"{option}: does nothing where {weight} is 0; leave one of them out")
