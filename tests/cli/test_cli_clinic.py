@@ -103,7 +103,7 @@ def test_the_benchmark_compares_both_tasks(clinic: Clinic):
 
 def test_a_new_ct_gets_structures_and_dose_in_its_own_space(clinic: Clinic):
     assert clinic.predict.code == 0, clinic.predict.err
-    assert "1 cases predicted: plan" in clinic.predict.out
+    assert "1 case predicted: plan" in clinic.predict.out
     folder = clinic.folder / "plan" / "patient001"
     files = {"RTSTRUCT.dcm", "RTPLAN.dcm", "RTDOSE.dcm", "SEG.dcm", "plan.png", "nifti"}
     assert {path.name for path in folder.iterdir()} == files

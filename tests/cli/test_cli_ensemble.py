@@ -54,9 +54,9 @@ def test_predict_writes_the_mean_and_how_far_seeds_are_apart(benchmark, raw, cal
 def test_predict_goes_on_and_never_mixes_an_ensemble_with_a_run(benchmark, raw, call, tmp_path):
     results, out = benchmark / "results", tmp_path / "out"
     first = call("predict", results, raw, "-o", out, "--ensemble", "--case", "pt_241")
-    assert first.code == 0 and "1 cases predicted" in first.out
+    assert first.code == 0 and "1 case predicted" in first.out
     again = call("predict", benchmark / "experiment.yaml", raw, "-o", out, "--ensemble", "--split", "test")
-    assert again.code == 0 and "1 cases predicted, 1 were there already" in again.out
+    assert again.code == 0 and "1 case predicted, 1 were there already" in again.out
     mixed = call("predict", results / "runs" / "hps" / "seed0", raw, "-o", out, "--split", "test")
     assert mixed.code == 2
     assert "holds predictions of small hps, ensemble of seeds 0, 1 (final); give a new folder" in mixed.error

@@ -45,7 +45,7 @@ def test_a_plain_volume_is_predicted_on_its_own_grid(raw, call, tmp_path, packed
     write_volume(tmp_path / "in" / "ct.nii.gz", ct, arrays.geometry)
     shown = call("predict", packed, tmp_path / "in", "-o", tmp_path / "out", "--probabilities")
     assert shown.code == 0, shown.err
-    assert "1 cases, read as volumes. Values are taken for OpenKBP's CT numbers" in shown.out
+    assert "1 case, read as volumes. Values are taken for OpenKBP's CT numbers" in shown.out
     dose, grid, _ = read_volume(tmp_path / "out" / "dose" / "ct.nii.gz")
     assert dose.shape == ct.shape and np.isfinite(dose).all()
     np.testing.assert_allclose(grid.spacing, arrays.geometry.spacing, rtol=1e-5)

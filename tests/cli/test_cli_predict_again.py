@@ -194,7 +194,7 @@ def test_whatever_fails_of_one_case_is_one_line_and_the_rest_goes_on(predict, mo
     assert "Secret" not in shown.err + shown.out
     assert sorted(path.stem for path in (tmp_path / "out").glob("*.csv")) == [one for one in CASES if one != "pt_2"]
     monkeypatch.setattr(Predictor, "predict", true)
-    assert "1 cases predicted, 5 were there already" in predict().out
+    assert "1 case predicted, 5 were there already" in predict().out
 
 
 def test_a_case_that_cannot_be_written_whole_leaves_nothing(predict, monkeypatch, tmp_path):

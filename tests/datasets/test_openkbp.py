@@ -89,9 +89,46 @@ class TestCases:
             OpenKBP(tmp_path).cases()
         assert [finding.severity for finding in OpenKBP(tmp_path / "absent").check()] == ["error"]
 
+    @pytest.mark.parametrize("name", ["train-pats", "handed over", "."])
+    def test_a_folder_of_patients_or_one_patient_is_read_too(self, root, name, monkeypatch):
+        """What somebody hands to ``predict``: a folder of the challenge, another of patients, or a patient alone."""
+        monkeypatch.chdir(root / "train-pats")
+        folder = Path("." if name == "." else f"../{name}")
+        if name == "handed over":
+            (root / "train-pats").rename(root / name)
+        split = "" if name == "handed over" else "train"
+        found = OpenKBP(folder).cases()
+        assert [(case.id, case.split) for case in found] == [("pt_2", split), ("pt_10", split)]
+        assert {severity for rows in findings(folder).values() for severity, _ in rows} == {"note"}
+        assert OpenKBP(folder).unusable(["pt_2"]) == {}
+        one = OpenKBP(folder / "pt_2")
+        [case] = one.cases()
+        assert (case.id, case.group, case.split, one.read(case).arrays["ct"].shape) == (
+            "pt_2",
+            "pt_2",
+            split,
+            (1, *SHAPE),
+        )
+        monkeypatch.chdir(folder / "pt_2")
+        assert [(case.id, case.split) for case in OpenKBP(Path()).cases()] == [("pt_2", split)]
+
+    def test_patients_beside_the_folders_of_splits_are_not_lost(self, root):
+        """They have no split: a rule that needs one says so, and so does the check."""
+        (root / "train-pats" / "pt_10").rename(root / "pt_10")
+        assert [(case.id, case.split) for case in OpenKBP(root).cases()] == [
+            ("pt_2", "train"),
+            ("pt_10", ""),
+            ("pt_201", "validation"),
+        ]
+        assert ("warning", f"{root / 'pt_10'}: beside the folders of splits, so the patient has no split; move it into "
+                "one of them") in findings(root)["pt_10"]  # fmt: skip
+        write_patient(root, "validation", 10)
+        with pytest.raises(InputError, match=rf"pt_10: the patient is in {root} too"):
+            OpenKBP(root).cases()
+
     def test_patient_in_two_splits(self, root):
         write_patient(root, "validation", 2)
-        with pytest.raises(InputError, match="pt_2 is in train-pats too"):
+        with pytest.raises(InputError, match=r"pt_2: the patient is in .*train-pats too; remove one"):
             OpenKBP(root).cases()
         assert "error" in [severity for severity, _ in findings(root)["pt_2"]]
 

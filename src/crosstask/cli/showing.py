@@ -81,7 +81,9 @@ def show_predicted(predicted: Predicted, *, as_json: bool = False) -> None:
         return
     there = f", {predicted.kept} were there already" if predicted.kept else ""
     left = f", {len(predicted.failed)} skipped" if predicted.failed else ""
-    out.print(f"{predicted.done} cases predicted{there}{left}: {predicted.folder}", markup=False)
+    out.print(
+        f"{predicted.done} case{'s' * (predicted.done != 1)} predicted{there}{left}: {predicted.folder}", markup=False
+    )
 
 
 def one_of(option: str, value: str | None, accepted: Sequence[str]) -> None:

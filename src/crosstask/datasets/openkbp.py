@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,6 +28,7 @@ SPLIT_FOLDERS: dict[Split, str] = {split: f"{split}-pats" for split in SPLITS}
 
 _REQUIRED = (CT_FILE, REGION_FILE, SPACING_FILE)
 _KNOWN = {*_REQUIRED, DOSE_FILE, *STRUCTURE_FILES.values()}
+_SPLITS: dict[str, Split | Literal[""]] = {name: split for split, name in SPLIT_FOLDERS.items()}
 _PATIENT = re.compile(r"pt_\d+")
 
 
@@ -51,11 +52,21 @@ def split_folders(root: Path) -> dict[Split, Path]:
     return {}
 
 
+def patients_of(root: Path) -> list[tuple[Split | Literal[""], Path]]:
+    """Every folder ``pt_N`` of a root with its split, whole or not; see :class:`OpenKBP` for what a root may be."""
+    named = root.absolute()  # "." has a name, too
+    if _PATIENT.fullmatch(named.name) and (root / CT_FILE).is_file():
+        return [(_SPLITS.get(named.parent.name, ""), named)]
+    folders = [(_SPLITS.get(named.name, ""), root), *split_folders(root).items()]
+    return [(split, patient) for split, folder in folders for patient in patient_folders(folder)]
+
+
 class OpenKBP(Dataset):
     """OpenKBP in the challenge's own CSV layout (:mod:`crosstask.io.openkbp_csv`), with its own splits.
 
     The root holds ``train-pats``, ``validation-pats`` and ``test-pats`` (any of them may be missing), or a folder
-    ``provided-data`` that does. A case is one patient ``pt_N``.
+    ``provided-data`` that does. It may also be one of these folders, any other folder of patients ``pt_N``, which have
+    no split then, or a patient's own. A case is one patient ``pt_N``.
 
     Arrays of a case, all ``c z y x`` of 128 x 128 x 128 voxels, with z from head to feet, y from anterior to
     posterior and x from the patient's right to the left (the axial slice as a radiologist sees it):
@@ -109,17 +120,12 @@ class OpenKBP(Dataset):
         out. No file is opened.
 
         Raises:
-            InputError: the root is missing, has no folder of a split, has no complete patient, or has one patient in
-                two splits.
+            InputError: the root is missing, has no patient or no complete one, or has one patient in two folders.
         """
         cases: dict[str, Case] = {}
-        seen: dict[str, Split] = {}
         for split, folder in self._patients():
             if folder.name in cases:
-                raise InputError(
-                    f"{folder}: {folder.name} is in {SPLIT_FOLDERS[seen[folder.name]]} too; remove one of them"
-                )
-            seen[folder.name] = split
+                raise InputError(_twice(folder, cases[folder.name].files[0].parent))
             present = _csv_names(folder)
             if not present.issuperset(_REQUIRED):
                 continue
@@ -193,9 +199,9 @@ class OpenKBP(Dataset):
 
     def check(self) -> Iterator[Issue]:
         """Read every patient and say what is wrong, case by case; see the base class."""
-        seen: dict[str, Split] = {}
+        seen: dict[str, Path] = {}
         try:
-            patients = list(self._patients())
+            patients = self._patients()
         except InputError as error:
             yield Issue(str(self.root), "error", str(error))
             return
@@ -203,18 +209,22 @@ class OpenKBP(Dataset):
         for folder in folders.values():
             if not any(patient.parent == folder for _, patient in patients):
                 yield Issue(folder.name, "warning", f"{folder}: it holds no patient pt_N")
-        for split in SPLITS:
+        for split in SPLITS if folders else ():
             if split not in folders:
                 yield Issue(SPLIT_FOLDERS[split], "note", f"{self.root}: there is no {SPLIT_FOLDERS[split]}")
-        for split, folder in patients:
+        for given, folder in patients:
             if folder.name in seen:
-                message = f"{folder}: the patient is in {SPLIT_FOLDERS[seen[folder.name]]} too; remove one of them"
-                yield Issue(folder.name, "error", message)
+                yield Issue(folder.name, "error", _twice(folder, seen[folder.name]))
                 continue
-            seen[folder.name] = split
-            yield from self._check_patient(split, folder)
+            seen[folder.name] = folder
+            if folders and not given:
+                message = (
+                    f"{folder}: beside the folders of splits, so the patient has no split; move it into one of them"
+                )
+                yield Issue(folder.name, "warning", message)
+            yield from self._check_patient(given, folder)
 
-    def _check_patient(self, split: Split, folder: Path) -> Iterator[Issue]:
+    def _check_patient(self, split: Split | Literal[""], folder: Path) -> Iterator[Issue]:
         present = _csv_names(folder)
         for name in sorted(present - _KNOWN):
             match = closest(name, _KNOWN)
@@ -274,17 +284,20 @@ class OpenKBP(Dataset):
             *(("dose", name, f"dvh_error_{metric}", value) for (name, metric), value in cells.items()),
         ]
 
-    def _patients(self) -> Iterator[tuple[Split, Path]]:
+    def _patients(self) -> list[tuple[Split | Literal[""], Path]]:
         """Every folder ``pt_N`` with its split, whole or not."""
         if not self.root.is_dir():
             raise InputError(f"{self.root}: no such folder; give the folder that holds train-pats and validation-pats")
-        folders = split_folders(self.root)
-        if not folders:
+        found = patients_of(self.root)
+        if not found and not split_folders(self.root):
             names = ", ".join(SPLIT_FOLDERS.values())
-            raise InputError(f"{self.root}: none of {names} in it; give the folder that holds them")
-        for split, folder in folders.items():
-            for patient in patient_folders(folder):
-                yield split, patient
+            raise InputError(f"{self.root}: none of {names} in it and no pt_N; give the folder that holds them")
+        return found
+
+
+def _twice(folder: Path, other: Path) -> str:
+    """What is said of a patient in two folders."""
+    return f"{folder}: the patient is in {other.parent} too; remove one of them"
 
 
 def _csv_names(folder: Path) -> set[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from crosstask.datasets.openkbp import patient_folders, patient_number, split_folders
+from crosstask.datasets.openkbp import patient_number, patients_of
 from crosstask.datasets.phantom import grid_shape
 from crosstask.errors import InputError, listed
 from crosstask.functional.openkbp_score import aggregate, dose_score, dvh_errors
@@ -138,11 +138,10 @@ def _references(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give a folder of patients, e.g. validation-pats")
     found: dict[str, Path] = {}
-    for parent in (folder, *split_folders(folder).values()):
-        for patient in patient_folders(parent):
-            if patient.name in found:
-                raise InputError(f"{patient}: the patient is in {found[patient.name].parent} too; remove one of them")
-            found[patient.name] = patient
+    for _, patient in patients_of(folder):
+        if patient.name in found:
+            raise InputError(f"{patient}: the patient is in {found[patient.name].parent} too; remove one of them")
+        found[patient.name] = patient
     if not found:
         raise InputError(f"{folder}: no patient pt_N in it; give a folder of patients, e.g. validation-pats")
     return found

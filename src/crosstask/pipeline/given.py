@@ -73,7 +73,7 @@ def cases_to_predict(
                 raise
             fault = error
         else:
-            listener.told(f"{paths[0]}: read as {name}, {count} cases")
+            listener.told(f"{paths[0]}: read as {name}, {count} case{'s' * (count != 1)}")
             return dataset
     if plan or series:
         raise InputError(f"--{'plan' if plan else 'series'}: plain images have no DICOM to choose from; leave it out")
@@ -124,7 +124,9 @@ def _tell(found: Found, paths: Sequence[Path], intake: Intake, listener: Listene
         raise InputError(f"{where}: no image in it; {KIND[intake.dims]} are {', '.join(IMAGE_ENDINGS)}")
     kinds = f"{KIND[intake.dims]} of {intake.files} files each" if intake.files > 1 else KIND[intake.dims]
     how = f", resampled to {' x '.join(f'{step:g}' for step in intake.spacing)} mm" if intake.spacing else ""
-    listener.told(f"{len(found.files)} cases, read as {kinds}{how}. {intake.remark}".rstrip())
+    listener.told(
+        f"{len(found.files)} case{'s' * (len(found.files) != 1)}, read as {kinds}{how}. {intake.remark}".rstrip()
+    )
 
 
 def intake_of(run: Path, experiment: Experiment) -> Intake:
