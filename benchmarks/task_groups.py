@@ -185,10 +185,8 @@ def main() -> None:
     with multiprocessing.get_context("spawn").Pool(arguments.jobs) as pool:
         for job, table in zip(jobs, pool.imap(run, jobs), strict=True):
             tables.append(table)
-            print(
-                f"{len(tables)} of {len(jobs)}: {'+'.join(job.group)}, seed {job.seed}: {table['seconds'].iloc[0]:.0f} s",
-                flush=True,
-            )
+            done = f"{len(tables)} of {len(jobs)}: {'+'.join(job.group)}, seed {job.seed}"
+            print(f"{done}: {table['seconds'].iloc[0]:.0f} s", flush=True)
     table = pd.concat(tables, ignore_index=True)
     gains = gains_of(table, tasks)
     alone = gains[gains["group"] == gains["task"]].groupby("task", sort=False)["value"]
