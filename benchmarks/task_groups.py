@@ -33,7 +33,7 @@ from crosstask.evaluation.scores import read_scores, write_scores
 from crosstask.experiment import Experiment, load_experiment
 from crosstask.functional.grouping import group_affinity, partitions
 from crosstask.methods import BASELINE, get_method
-from crosstask.pipeline.affinity import EPOCHS
+from crosstask.pipeline.affinity import EPOCHS, SEEDS
 from crosstask.report.tables import markdown_table
 from crosstask.runs import RunSpec
 from crosstask.store import Store, prepare
@@ -173,7 +173,7 @@ def main() -> None:
     experiment = load_experiment(arguments.experiment, [*arguments.settings, *places])
     tasks = tuple(experiment.dataset.tasks)
     prepare(dataset_of(experiment), experiment.store_folder)
-    look = crosstask.affinity(experiment, epochs=arguments.look_epochs, seeds=arguments.seeds)
+    look = crosstask.affinity(experiment, epochs=arguments.look_epochs, seeds=max(SEEDS, arguments.seeds))
     print(f"{look.sentence}\n", flush=True)
     jobs = [
         Job(experiment, group, seed)

@@ -101,6 +101,18 @@ def test_structures_as_input():
     np.testing.assert_array_equal(image[3], partial.arrays["structures"][0])
 
 
+def test_some_structures_as_input():
+    """In the data set's order, and no more than were named: targets stay out where contours of organs are asked for."""
+    first, second = assembly(structure_input=True).structures
+    assert assembly(structure_input=[second]).structures == (second,)
+    assert assembly(structure_input=[second, first, second]).structures == (first, second)
+    chosen = assembly(structure_input=[second])
+    assert chosen.in_channels == 3
+    np.testing.assert_array_equal(chosen.image(case())[2], case().arrays["structures"][1])
+    with pytest.raises(InputError, match=r"^dataset\.structure_input: 'Larinx' is no structure; did you mean .*Larynx"):
+        assembly(structure_input=["Larinx"])
+
+
 @pytest.mark.parametrize("parts", PARTS)
 @pytest.mark.parametrize("values", [case(), case(["Larynx"], dose=False), case([])])
 def test_a_part_is_the_part_of_the_whole(parts, values):

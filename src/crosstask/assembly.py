@@ -317,7 +317,7 @@ def assemble(
     tasks: Mapping[str, Mapping[str, object]],
     windows: Sequence[tuple[float, float]],
     *,
-    structure_input: bool = False,
+    structure_input: bool | Sequence[str] = False,
     beams: BeamSection | None = None,
     earlier: Earlier | None = None,
 ) -> Assembly:
@@ -326,24 +326,40 @@ def assemble(
     Raises:
         InputError: a task or an option that the data set does not have, or no structures to give as input or to aim at.
     """
-    structures: tuple[str, ...] = ()
-    if structure_input:
-        if dataset.structure_array is None:
-            raise InputError(
-                f"dataset.structure_input: {dataset.name} has no structures to give as input; set it false"
-            )
-        structures = dataset.structures
+    structures = _structures(dataset, structure_input) if structure_input else ()
     return Assembly(
         tasks=tuple(_task(dataset, name, options) for name, options in tasks.items()),
         image_array=dataset.image_array,
         region_array=dataset.region_array,
         windows=tuple((float(low), float(high)) for low, high in windows),
         image_channels=dataset.image_channels,
-        structure_array=dataset.structure_array if structure_input else None,
+        structure_array=dataset.structure_array if structures else None,
         structures=structures,
         beams=None if beams is None else _beams(dataset, beams),
         earlier=earlier,
     )
+
+
+def _structures(dataset: Dataset, wanted: bool | Sequence[str]) -> tuple[str, ...]:
+    """Structures that are given as input, in the data set's order: all, or those that are named.
+
+    Raises:
+        InputError: it has no structures, or none of that name.
+    """
+    if dataset.structure_array is None:
+        raise InputError(f"dataset.structure_input: {dataset.name} has no structures to give as input; set it false")
+    if isinstance(wanted, bool):
+        return tuple(dataset.structures)
+    for name in wanted:
+        _must_be_structure("dataset.structure_input", name, dataset)
+    return tuple(name for name in dataset.structures if name in wanted)
+
+
+def _must_be_structure(key: str, name: str, dataset: Dataset) -> None:
+    """Refuse a name that is no structure of a data set."""
+    if name not in dataset.structures:
+        near = did_you_mean(name, dataset.structures)
+        raise InputError(f"{key}: {name!r} is no structure; {near}there is {', '.join(dataset.structures)}")
 
 
 def _beams(dataset: Dataset, section: BeamSection) -> Beams:
@@ -359,10 +375,7 @@ def _beams(dataset: Dataset, section: BeamSection) -> Beams:
         known = ", ".join(dataset.structures)
         raise InputError(f"dataset.beams.targets: no structure's name begins with PTV; name some of {known}")
     for name in targets:
-        if name not in dataset.structures:
-            near = did_you_mean(name, dataset.structures)
-            known = ", ".join(dataset.structures)
-            raise InputError(f"dataset.beams.targets: {name!r} is no structure; {near}there is {known}")
+        _must_be_structure("dataset.beams.targets", name, dataset)
     angles = tuple(float(angle) for angle in section.angles)
     return Beams(dataset.structure_array, tuple(targets), angles, section.margin, section.source_distance)
 

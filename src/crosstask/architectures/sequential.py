@@ -30,8 +30,8 @@ class Sequential(Architecture):
     sees in training the predictions for cases that the one before was trained on, which are better than those for new
     ones, and in the first epochs worse.
 
-    With the true contours in the place of predicted ones (``dataset.structure_input``) single-task learning gives the
-    upper bound.
+    With the true contours in the place of predicted ones (``dataset.structure_input``, which names the same structures)
+    single-task learning gives the upper bound.
 
     Args:
         tasks: ``{name: Head}``.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
@@ -104,8 +104,10 @@ class DatasetSection(Section):
     windows: list[tuple[float, float]] = Field(
         default=[(0.0, 2000.0)], min_length=1, description="one input channel per window [low, high] of image values"
     )
-    structure_input: bool = Field(
-        default=False, description="give the structure masks as extra input channels, the challenge's own setting"
+    structure_input: bool | Annotated[list[str], Field(min_length=1)] = Field(
+        default=False,
+        description="give the true structure masks as extra input channels: all, targets too (the challenge's own "
+        "setting), or those that are named",
     )
     beams: BeamSection | None = Field(
         default=None,
