@@ -76,7 +76,7 @@ def figure(table: pd.DataFrame, measure: Measure) -> float:
     return float((rows if classes.empty else classes).groupby("case")["value"].mean().mean())
 
 
-def gains_of(table: pd.DataFrame, tasks: Sequence[str]) -> pd.DataFrame:
+def gains_of(table: pd.DataFrame) -> pd.DataFrame:
     """Improvement in % of each task of each group over the task alone (eq. 3 of Kim et al. 2023): a row a seed."""
     rows = []
     for measure in measures_of(table):
@@ -188,7 +188,7 @@ def main() -> None:
             done = f"{len(tables)} of {len(jobs)}: {'+'.join(job.group)}, seed {job.seed}"
             print(f"{done}: {table['seconds'].iloc[0]:.0f} s", flush=True)
     table = pd.concat(tables, ignore_index=True)
-    gains = gains_of(table, tasks)
+    gains = gains_of(table)
     alone = gains[gains["group"] == gains["task"]].groupby("task", sort=False)["value"]
     print("\nAlone: " + "; ".join(f"{task} {values.mean():.2f} ± {values.std():.2f}" for task, values in alone) + "\n")
     for text in (*pairs_table(look.affinities, gains), *divisions_table(tasks, look.affinities, gains, look.groups)):
