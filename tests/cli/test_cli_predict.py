@@ -330,7 +330,7 @@ def test_predict_to_npz(trained, raw, call, tmp_path):
 )
 def test_predict_the_chosen_cases_only(trained, raw, call, tmp_path, arguments, cases):
     shown = call("predict", trained.run, raw, *arguments, "--format", "npz", "-o", tmp_path / "out")
-    assert shown.code == 0 and f"{len(cases)} cases predicted" in shown.out
+    assert shown.code == 0 and f"{len(cases)} case{'s' * (len(cases) != 1)} predicted" in shown.out
     assert _files(tmp_path / "out") == sorted(f"{case}.npz" for case in cases)
 
 
