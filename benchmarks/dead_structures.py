@@ -22,16 +22,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+from scored import scored
 
 from crosstask.assembly import dataset_of
 from crosstask.cli.demo import CASES, EXPERIMENT, demo_experiment
 from crosstask.datasets import Phantom
-from crosstask.evaluation.evaluate import evaluate_run
-from crosstask.evaluation.scores import read_scores, write_scores
+from crosstask.evaluation.scores import read_scores
 from crosstask.experiment import Experiment, load_experiment
 from crosstask.runs import run_specs
-from crosstask.store import Store, prepare
-from crosstask.training.run import train
+from crosstask.store import prepare
 
 DEAD = 1.0
 """Dice in % below which a structure counts as never found."""
@@ -69,17 +68,8 @@ class Job(NamedTuple):
 def run(job: Job) -> pd.DataFrame:
     """Train the job's runs and score them on the validation phantoms; a dose alone has no structure to lose."""
     experiment = job.load()
-    store = Store(experiment.store_folder)
     started = time.process_time()
-    parts = []
-    for plan in run_specs(experiment):
-        if "segmentation" not in plan.tasks:
-            continue
-        scores = plan.folder / "scores-validation.csv"
-        if not scores.exists():
-            train(plan, store)
-            write_scores(evaluate_run(plan.folder, store, split="validation").scores, scores)
-        parts.append(read_scores(scores))
+    parts = [scored(plan, "validation") for plan in run_specs(experiment) if "segmentation" in plan.tasks]
     return pd.concat(parts).assign(form=job.form, cpu=time.process_time() - started)
 
 

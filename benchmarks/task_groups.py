@@ -18,79 +18,70 @@ import argparse
 import math
 import multiprocessing
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
+from scored import scored
 
 import crosstask
 from crosstask.assembly import dataset_of
-from crosstask.evaluation.comparison import Measure, measures_of
-from crosstask.evaluation.evaluate import evaluate_run
-from crosstask.evaluation.scores import read_scores, write_scores
+from crosstask.evaluation.comparison import measures_of
+from crosstask.evaluation.resampling import case_values
 from crosstask.experiment import Experiment, load_experiment
 from crosstask.functional.grouping import group_affinity, partitions
-from crosstask.methods import BASELINE, get_method
+from crosstask.functional.improvement import relative_improvement
+from crosstask.functional.spearman import spearman
+from crosstask.methods import BASELINE
 from crosstask.pipeline.affinity import EPOCHS, SEEDS
 from crosstask.report.tables import markdown_table
-from crosstask.runs import RunSpec
-from crosstask.store import Store, prepare
-from crosstask.training.run import train
+from crosstask.runs import RunSpec, run_specs
+from crosstask.store import prepare
 
 TOGETHER = "hps+equal"
 _DIRECTION = ["task", "other", "value", "low", "high"]
 Group = tuple[str, ...]
 
 
-class Job(NamedTuple):
-    """One seed of one group of tasks."""
-
-    experiment: Experiment
-    group: Group
-    seed: int
-
-    def spec(self) -> RunSpec:
-        """The run: single-task learning of a task alone, else hard sharing."""
-        method = get_method(BASELINE if len(self.group) == 1 else TOGETHER)
-        folder = self.experiment.output_folder / "groups" / "+".join(self.group)
-        return RunSpec(self.experiment.model_copy(update={"output": folder}), method, self.seed, self.group)
+def group_specs(experiment: Experiment) -> Iterator[RunSpec]:
+    """A run of every group of tasks, seed by seed: of a task alone single-task learning, of more hard sharing."""
+    tasks, store = tuple(experiment.dataset.tasks), experiment.store_folder
+    for spec in run_specs(experiment):
+        if spec.method.run_per_task:
+            yield spec
+            continue
+        for group in (group for size in range(2, len(tasks) + 1) for group in combinations(tasks, size)):
+            places = {"output": experiment.output_folder / "groups" / named(group), "store": store}
+            yield replace(spec, tasks=group, experiment=spec.experiment.model_copy(update=places))
 
 
-def run(job: Job) -> pd.DataFrame:
+def named(group: Sequence[str]) -> str:
+    """How a group is called in folders and tables."""
+    return "+".join(group)
+
+
+def run(spec: RunSpec) -> pd.DataFrame:
     """Train a group and score it on the test cases."""
-    spec, store = job.spec(), Store(job.experiment.store_folder)
-    scores = spec.folder / "scores-test.csv"
-    if not scores.exists():
-        train(spec, store)
-        write_scores(evaluate_run(spec.folder, store, split="test").scores, scores)
+    table = scored(spec, "test")
     seconds = pd.read_csv(spec.folder / "history.csv")["seconds"].sum()
-    return read_scores(scores).assign(group="+".join(job.group), seed=job.seed, seconds=seconds)
-
-
-def figure(table: pd.DataFrame, measure: Measure) -> float:
-    """M of one run: the mean over classes, then over cases."""
-    rows = table[(table["task"] == measure.task) & (table["metric"] == measure.metric)]
-    classes = rows[rows["class"] != "mean"]
-    return float((rows if classes.empty else classes).groupby("case")["value"].mean().mean())
+    return table.assign(group=named(spec.tasks), seconds=seconds)
 
 
 def gains_of(table: pd.DataFrame) -> pd.DataFrame:
-    """Improvement in % of each task of each group over the task alone (eq. 3 of Kim et al. 2023): a row a seed."""
+    """Improvement in % of each task of each group over the task alone: a row a seed; NaN over a figure of zero."""
     rows = []
-    for measure in measures_of(table):
-        sign = 1 if measure.higher_is_better else -1
-        values = {
-            (str(group), int(str(seed))): figure(part, measure)
-            for (group, seed), part in table[table["task"] == measure.task].groupby(["group", "seed"])
-        }
-        seeds = sorted({seed for _, seed in values})
-        alone = sum(values[measure.task, seed] for seed in seeds) / len(seeds)
-        rows += [
-            (group, measure.task, seed, value, 100 * sign * (value - alone) / (abs(alone) or math.nan))
-            for (group, seed), value in values.items()
-        ]
+    table = table.assign(method=table["group"])
+    for task, metric, higher in ((one.task, one.metric, one.higher_is_better) for one in measures_of(table)):
+        groups = [str(group) for group in table.loc[table["task"] == task, "group"].unique()]
+        found = case_values(table, task, metric, groups, by_seed=False)
+        values = {group: [float(figure(None)[0]) for figure in found.figures[group]] for group in groups}
+        alone = float(np.mean(values[task]))
+        for group in groups:
+            for seed, value in zip(found.seeds[group], values[group], strict=True):
+                gain = relative_improvement(alone, value, higher_is_better=higher) if alone else math.nan
+                rows.append((group, task, seed, value, gain))
     return pd.DataFrame(rows, columns=["group", "task", "seed", "value", "gain"])
 
 
@@ -112,7 +103,8 @@ def pairs_table(affinities: pd.DataFrame, gains: pd.DataFrame) -> Iterator[str]:
     """Each direction of two tasks: affinity, and what the one gains on test by the other."""
     rows, affinity, gain = [], [], []
     for task, other, value, low, high in directions(affinities):
-        both = gains["group"].isin([f"{task}+{other}", f"{other}+{task}"]) & (gains["task"] == other)
+        pair = [named((task, other)), named((other, task))]
+        both = gains["group"].isin(pair) & (gains["task"] == other)
         affinity.append(value)
         gain.append(gains.loc[both, "gain"].mean())
         shown = f"{value:+.0f} [{low:+.0f}, {high:+.0f}]"
@@ -124,11 +116,8 @@ def pairs_table(affinities: pd.DataFrame, gains: pd.DataFrame) -> Iterator[str]:
         "Gain of the second on test, learned together",
     ]
     yield markdown_table(titles, rows)
-    found = spearmanr(affinity, gain)
-    yield (
-        f"Spearman's correlation of affinity and gain over {len(rows)} directions: {found.statistic:+.2f} "
-        f"(p = {found.pvalue:.2f})."
-    )
+    rho, p, _ = spearman(np.array(affinity), np.array(gain))
+    yield f"Spearman's correlation of affinity and gain over {len(rows)} directions: {rho:+.2f} (p = {p:.2f})."
 
 
 def divisions_table(
@@ -139,7 +128,7 @@ def divisions_table(
     picked = {frozenset(group) for group in chosen}
     rows = []
     for groups in partitions(tasks, len(tasks)):
-        parts = pd.concat([gains[gains["group"] == "+".join(group)] for group in groups])
+        parts = pd.concat([gains[gains["group"] == named(group)] for group in groups])
         by_seed, by_task = parts.groupby("seed")["gain"].mean(), parts.groupby("task")["gain"].mean()
         name = " | ".join(", ".join(group) for group in groups)
         name += " (chosen)" if {frozenset(group) for group in groups} == picked else ""
@@ -150,8 +139,8 @@ def divisions_table(
     yield markdown_table(
         ["Division into networks", "Total affinity, millionths", "Mean gain on test", "Worst task"], shown
     )
-    agree = spearmanr([row[1] for row in rows], [row[0] for row in rows]).statistic
-    place = next((number for number, row in enumerate(rows, 1) if row[2].endswith("(chosen)")), "none")
+    agree, _, _ = spearman(np.array([row[1] for row in rows]), np.array([row[0] for row in rows]))
+    place = next(number for number, row in enumerate(rows, 1) if row[2].endswith("(chosen)"))
     yield (
         f"Spearman's correlation of both over {len(rows)} divisions: {agree:+.2f}. The chosen one is number {place} of "
         f"{len(rows)} on test."
@@ -170,28 +159,28 @@ def main() -> None:
     arguments = parser.parse_args()
     seeds = list(range(arguments.seeds))
     places = [f"output='{arguments.folder.resolve()}'", f"seeds={seeds}", f"methods=[{BASELINE},{TOGETHER}]"]
-    experiment = load_experiment(arguments.experiment, [*arguments.settings, *places])
-    tasks = tuple(experiment.dataset.tasks)
+    given = load_experiment(arguments.experiment, [*arguments.settings, *places])
+    experiment = given.model_copy(update={"variants": {}, "major": None})  # all tasks count alike
+    if len(experiment.dataset.tasks) < 3:
+        parser.error("fewer than three tasks have no groups to choose among; give more in dataset.tasks")
     prepare(dataset_of(experiment), experiment.store_folder)
     look = crosstask.affinity(experiment, epochs=arguments.look_epochs, seeds=max(SEEDS, arguments.seeds))
     print(f"{look.sentence}\n", flush=True)
-    jobs = [
-        Job(experiment, group, seed)
-        for seed in seeds
-        for size in range(1, len(tasks) + 1)
-        for group in combinations(tasks, size)
-    ]
+    specs = list(group_specs(experiment))
     tables = []
     with multiprocessing.get_context("spawn").Pool(arguments.jobs) as pool:
-        for job, table in zip(jobs, pool.imap(run, jobs), strict=True):
+        for spec, table in zip(specs, pool.imap(run, specs), strict=True):
             tables.append(table)
-            done = f"{len(tables)} of {len(jobs)}: {'+'.join(job.group)}, seed {job.seed}"
+            done = f"{len(tables)} of {len(specs)}: {named(spec.tasks)}, seed {spec.seed}"
             print(f"{done}: {table['seconds'].iloc[0]:.0f} s", flush=True)
     table = pd.concat(tables, ignore_index=True)
     gains = gains_of(table)
     alone = gains[gains["group"] == gains["task"]].groupby("task", sort=False)["value"]
     print("\nAlone: " + "; ".join(f"{task} {values.mean():.2f} ± {values.std():.2f}" for task, values in alone) + "\n")
-    for text in (*pairs_table(look.affinities, gains), *divisions_table(tasks, look.affinities, gains, look.groups)):
+    for text in (
+        *pairs_table(look.affinities, gains),
+        *divisions_table(tuple(experiment.dataset.tasks), look.affinities, gains, look.groups),
+    ):
         print(f"{text}\n")
     spent = table.drop_duplicates(["group", "seed"])["seconds"].sum()
     print(f"Training took {spent / 60:.0f} minutes, all runs added, besides the look.")

@@ -1,8 +1,12 @@
 """Settings of the whole suite."""
 
+import importlib
 import locale
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
 
 # Before anything imports torch, numpy's libraries or matplotlib; worker processes inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -38,3 +42,12 @@ def _no_figure_files() -> Iterator[None]:
     patch.setattr("crosstask.report.page.write_figures", lambda figures, folder: None)
     yield
     patch.undo()
+
+
+@pytest.fixture(scope="module")
+def benchmark_module() -> Iterator[Callable[[str], ModuleType]]:
+    """Imports a module of ``benchmarks``, which is no package: each imports its neighbours by their names."""
+    folder = str(Path(__file__).resolve().parent.parent / "benchmarks")
+    sys.path.insert(0, folder)
+    yield importlib.import_module
+    sys.path.remove(folder)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,14 +11,8 @@ BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
 
 @pytest.fixture(scope="module")
-def table() -> Iterator:
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        import table
-
-        yield table
-    finally:
-        sys.path.remove(str(BENCHMARKS))
+def table(benchmark_module):
+    return benchmark_module("table")
 
 
 @pytest.fixture

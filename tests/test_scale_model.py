@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -17,14 +15,8 @@ BENCHMARKS = ROOT / "benchmarks"
 
 
 @pytest.fixture(scope="module")
-def model() -> Iterator:
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        import scale_model
-
-        yield scale_model
-    finally:
-        sys.path.remove(str(BENCHMARKS))
+def model(benchmark_module):
+    return benchmark_module("scale_model")
 
 
 def test_the_slower_of_workers_and_gpu_sets_the_pace(model):

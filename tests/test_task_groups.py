@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from itertools import combinations
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 TASKS = ("organs", "dose", "age")
 GAINS = {"organs+dose": (0.5, 0.25), "organs+age": (-0.1, -0.2), "dose+age": (0.1, -0.1), "organs+dose+age": (0.0,) * 3}
 """Share by which each task of a group is better than alone."""
 
 
 @pytest.fixture(scope="module")
-def benchmark() -> Iterator:
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        import task_groups
-
-        yield task_groups
-    finally:
-        sys.path.remove(str(BENCHMARKS))
+def benchmark(benchmark_module):
+    return benchmark_module("task_groups")
 
 
 def scores() -> pd.DataFrame:
@@ -83,9 +73,8 @@ def test_affinities_stand_beside_what_the_second_task_gains(benchmark):
     assert len(lines) == 2 + 6  # and nothing of a task on itself
     [line] = [line for line in lines if line.startswith("| dose | organs |")]
     assert "+50 [+25, +100]" in line and "+50.0 ± " in line
-    assert told.startswith(
-        "Spearman's correlation of affinity and gain over 6 directions: +0.99"
-    )  # two gains are alike
+    # two gains are alike
+    assert told.startswith("Spearman's correlation of affinity and gain over 6 directions: +0.99")
 
 
 def test_divisions_are_ranked_by_what_they_gain(benchmark):
@@ -94,10 +83,10 @@ def test_divisions_are_ranked_by_what_they_gain(benchmark):
     table, told = benchmark.divisions_table(TASKS, AFFINITIES, benchmark.gains_of(scores()), chosen)
     lines = table.strip().splitlines()[2:]
     assert len(lines) == 5
-    assert lines[0].startswith(r"| organs, dose \| age (chosen) | +80 | +25.0 ± ") and lines[0].endswith(
-        "| age +0.0 % |"
-    )
-    assert lines[-1].startswith(r"| organs, age \| dose | -30 | -10.0 ± ") and lines[-1].endswith("| age -20.0 % |")
+    assert lines[0].startswith(r"| organs, dose \| age (chosen) | +80 | +25.0 ± ")
+    assert lines[0].endswith("| age +0.0 % |")
+    assert lines[-1].startswith(r"| organs, age \| dose | -30 | -10.0 ± ")
+    assert lines[-1].endswith("| age -20.0 % |")
     assert told.endswith("The chosen one is number 1 of 5 on test.")
     _, told = benchmark.divisions_table(TASKS, AFFINITIES, benchmark.gains_of(scores()), (("organs", "age"), ("dose",)))
     assert told.endswith("The chosen one is number 5 of 5 on test.")

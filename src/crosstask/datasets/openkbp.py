@@ -61,6 +61,11 @@ def patients_of(root: Path) -> list[tuple[Split | Literal[""], Path]]:
     return [(split, patient) for split, folder in folders for patient in patient_folders(folder)]
 
 
+def found_twice(folder: Path, other: Path) -> str:
+    """What is said of a patient in two folders."""
+    return f"{folder}: the patient is in {other.parent} too; remove one of them"
+
+
 class OpenKBP(Dataset):
     """OpenKBP in the challenge's own CSV layout (:mod:`crosstask.io.openkbp_csv`), with its own splits.
 
@@ -125,7 +130,7 @@ class OpenKBP(Dataset):
         cases: dict[str, Case] = {}
         for split, folder in self._patients():
             if folder.name in cases:
-                raise InputError(_twice(folder, cases[folder.name].files[0].parent))
+                raise InputError(found_twice(folder, cases[folder.name].files[0].parent))
             present = _csv_names(folder)
             if not present.issuperset(_REQUIRED):
                 continue
@@ -214,7 +219,7 @@ class OpenKBP(Dataset):
                 yield Issue(SPLIT_FOLDERS[split], "note", f"{self.root}: there is no {SPLIT_FOLDERS[split]}")
         for given, folder in patients:
             if folder.name in seen:
-                yield Issue(folder.name, "error", _twice(folder, seen[folder.name]))
+                yield Issue(folder.name, "error", found_twice(folder, seen[folder.name]))
                 continue
             seen[folder.name] = folder
             if folders and not given:
@@ -293,11 +298,6 @@ class OpenKBP(Dataset):
             names = ", ".join(SPLIT_FOLDERS.values())
             raise InputError(f"{self.root}: none of {names} in it and no pt_N; give the folder that holds them")
         return found
-
-
-def _twice(folder: Path, other: Path) -> str:
-    """What is said of a patient in two folders."""
-    return f"{folder}: the patient is in {other.parent} too; remove one of them"
 
 
 def _csv_names(folder: Path) -> set[str]:

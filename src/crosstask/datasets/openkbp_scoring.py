@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from crosstask.datasets.openkbp import patient_number, patients_of
+from crosstask.datasets.openkbp import found_twice, patient_number, patients_of
 from crosstask.datasets.phantom import grid_shape
 from crosstask.errors import InputError, listed
 from crosstask.functional.openkbp_score import aggregate, dose_score, dvh_errors
@@ -140,7 +140,7 @@ def _references(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for _, patient in patients_of(folder):
         if patient.name in found:
-            raise InputError(f"{patient}: the patient is in {found[patient.name].parent} too; remove one of them")
+            raise InputError(found_twice(patient, found[patient.name]))
         found[patient.name] = patient
     if not found:
         raise InputError(f"{folder}: no patient pt_N in it; give a folder of patients, e.g. validation-pats")
